@@ -1,0 +1,55 @@
+# `make` alone lists the targets. Everything is installed into .venv, nothing outside it.
+SHELL := /bin/bash
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+# The first interpreter that runs and is new enough; `make setup PYTHON=/path/to/python` overrides.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+PIP   := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# Passed on to the program: make fit ARGS="--epochs 3", make test ARGS="-m 'not slow'"
+ARGS  ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fit test lint format clean
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):.*## */  make \1\t/p' $(MAKEFILE_LIST)
+	@echo '  Pass options on with ARGS, as in: make fit ARGS="--epochs 3 --seed 1"'
+
+setup: $(STAMP)  ## make .venv and install the pinned packages
+
+$(STAMP): requirements.txt setup.py
+	@test -n "$(PYTHON)" || { echo "make setup: no Python 3.11 or newer found. Install one, or say which: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+			echo "make setup: $(PYTHON) cannot make virtual environments, it lacks 'venv' or 'ensurepip'." >&2; \
+			echo "On Debian and Ubuntu: apt-get install python3.11-venv. Then run make again." >&2; exit 1; }; \
+		echo "$(PYTHON) -m venv $(VENV)"; \
+		$(PYTHON) -m venv --clear $(VENV); \
+	fi
+	@# The pinned build tools come first: source distributions are then built with them, not with whatever is newest.
+	$(PIP) install --quiet $$(grep -E '^(setuptools|wheel)==' requirements.txt)
+	$(PIP) install --quiet --no-build-isolation -r requirements.txt
+	$(PIP) install --quiet --no-build-isolation --no-deps -e .
+	$(PIP) check
+	@touch $@
+
+fit: $(STAMP)  ## train on the embedded synthetic dataset
+	$(BIN)/python -m tf_syncrec.fit --dataset synthetic $(ARGS)
+
+test: lint  ## lint, types and tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)  ## ruff (lint and format) and mypy, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff rewrite the files
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove .venv and every cache; runs/ and data stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,64 @@
+"""Build definition of tf_syncrec. Exact versions of a tried environment are in requirements.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+README = ROOT / "README.md"
+TENSORFLOW = ">=2.20,<2.22"
+
+setup(
+    name="tf_syncrec",
+    version="0.1.0",
+    description="Multi-domain sequential recommendation (SyNCRec) in TensorFlow and Keras 3",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+    ],
+    python_requires=">=3.11",
+    packages=[
+        *find_packages(include=["data_prep*", "tf_syncrec*", "serving*"]),
+        "tf_syncrec.configs",
+    ],
+    # The YAML files live in configs/ of a clone and are installed as tf_syncrec/configs/, so that
+    # no top-level package with so common a name as "configs" lands in site-packages.
+    package_dir={"tf_syncrec.configs": "configs"},
+    package_data={
+        "tf_syncrec": ["templates/*.j2"],
+        "tf_syncrec.configs": ["*.yaml"],
+    },
+    install_requires=[
+        f"tensorflow{TENSORFLOW}",
+        f"tf_keras{TENSORFLOW}",
+        "keras>=3.12,<4",
+        "tensorflow-recommenders>=0.7.7,<0.8",
+        "tensorflow-datasets>=4.9.8,<5",
+        "ibis-framework[duckdb]>=11,<13",
+        "pyarrow>=18",
+        "numpy>=2.0,<3",
+        "pydantic>=2.8,<3",
+        "pyyaml>=6.0",
+        "jinja2>=3.1,<4",
+        "matplotlib>=3.9,<4",
+        "tabulate>=0.9",
+        "tensorboard>=2.20",
+        "absl-py>=2.1",
+    ],
+    extras_require={
+        "dev": [
+            "hypothesis>=6.100",
+            "ir_measures>=0.4.1",
+            "mypy>=2.0",
+            "pytest>=8.0",
+            "ruff>=0.15",
+            "types-PyYAML",
+            "types-tabulate",
+        ],
+        "gpu": [f"tensorflow[and-cuda]{TENSORFLOW}"],
+    },
+)
