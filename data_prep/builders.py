@@ -1,0 +1,183 @@
+"""The TFDS builders, one a source: `amazon`, `interactions`, `synthetic`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any, ClassVar
+
+import ibis.expr.types as ir
+import requests
+import tensorflow_datasets as tfds
+from ibis.backends.duckdb import Backend
+
+from data_prep import amazon
+from data_prep.errors import InputError
+from data_prep.fingerprint import file_digest
+from data_prep.progress import progress_bars
+from data_prep.readers import from_arrow, read_interactions, user_sources
+from data_prep.sequence_builder import SequenceBuilder, SequenceConfig
+from data_prep.sources import Source
+from data_prep.synthetic import SyntheticSizes, generate
+
+
+@dataclasses.dataclass(eq=False)
+class InteractionsConfig(SequenceConfig):
+    """Settings of `interactions`.
+
+    Attributes:
+      path: the log: file, folder or glob of CSV, TSV or Parquet.
+      columns: role (`user_id, item_id, domain, timestamp`) to column name, where they differ.
+    """
+
+    path: str | os.PathLike[str] | None = None
+    columns: dict[str, str] | None = None
+    sources: list[Source] = dataclasses.field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.path is None:
+            raise InputError("--path is missing: the dataset 'interactions' reads a log of yours.")
+        self.sources = user_sources(self.path, self.columns)
+        super().__post_init__()
+
+    def content(self) -> dict[str, Any]:
+        """See base class. Where the files lie does not matter, nor how they are called."""
+        files = sorted(
+            [file_digest(s.path), *(s.columns[i] for _, i in s.mapping)] for s in self.sources
+        )
+        return super().content() | {"files": files}
+
+
+class Interactions(SequenceBuilder):
+    """A user's own log."""
+
+    CONFIG = InteractionsConfig
+    SOURCE = "A log of your own: rows of user, item, domain and timestamp."
+
+    def _interactions(
+        self, connection: Backend, dl_manager: tfds.download.DownloadManager
+    ) -> ir.Table:
+        del dl_manager
+        return read_interactions(connection, self._settings().sources)
+
+
+@dataclasses.dataclass(eq=False)
+class AmazonConfig(SequenceConfig):
+    """Settings of `amazon`.
+
+    Attributes:
+      release: key of `amazon.RELEASES`; by default recognised in `raw_dir`, and
+        `amazon.DEFAULT_RELEASE` for a download.
+      categories: by default all of `raw_dir`, and the paper's for a download.
+      raw_dir: folder with the files; `None` downloads them.
+      base_url: folder address to download from, in place of the release's own.
+    """
+
+    release: str | None = None
+    categories: tuple[str, ...] = ()
+    raw_dir: str | os.PathLike[str] | None = None
+    base_url: str | None = None
+    sources: list[Source] = dataclasses.field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.categories = amazon.check_categories(self.categories)
+        self.release = None if self.release is None else amazon.check_release(str(self.release))
+        if self.raw_dir is not None:
+            if self.base_url is not None:
+                raise InputError("--base_url: has no use with --raw_dir; give one of them.")
+            self.release, self.sources = amazon.local_sources(
+                self.raw_dir, self.release, self.categories
+            )
+        else:
+            self.release = self.release or amazon.DEFAULT_RELEASE
+            self.categories = self.categories or amazon.CATEGORIES
+        super().__post_init__()
+
+    def content(self) -> dict[str, Any]:
+        """See base class. What a download holds is only known after it, so its address counts."""
+        content = super().content() | {"release": self.release}
+        if self.sources:
+            return content | {"files": [[s.domain, file_digest(s.path)] for s in self.sources]}
+        return content | {"urls": list(self.urls().values())}
+
+    def urls(self) -> dict[str, str]:
+        """Returns category to address."""
+        release = amazon.RELEASES[str(self.release)]
+        return {c: release.url(c, self.base_url) for c in self.categories}
+
+
+class Amazon(SequenceBuilder):
+    """The public Amazon review releases; a category is a domain."""
+
+    CONFIG = AmazonConfig
+    SOURCE = "Who rated what and when on Amazon, by category of product."
+    BUILDER_CONFIGS: ClassVar[list[SequenceConfig]] = [AmazonConfig()]
+
+    def _interactions(
+        self, connection: Backend, dl_manager: tfds.download.DownloadManager
+    ) -> ir.Table:
+        settings = self._settings()
+        return read_interactions(connection, settings.sources or _download(settings, dl_manager))
+
+
+def _download(settings: AmazonConfig, dl_manager: tfds.download.DownloadManager) -> list[Source]:
+    release, sources = str(settings.release), []
+    for category, url in settings.urls().items():
+        try:
+            with progress_bars(True):
+                path = dl_manager.download(url)
+        except (tfds.download.DownloadError, requests.RequestException) as error:
+            name = amazon.RELEASES[release].file_name.format(category=category)
+            detail = str(error).splitlines()[0]
+            raise InputError(
+                f"{url}: cannot be downloaded ({detail}); fetch {name} yourself from a place that "
+                "has it, into a folder, and pass --raw_dir FOLDER."
+            ) from error
+        sources.append(amazon.source(path, release, category, label=url))
+    return sources
+
+
+@dataclasses.dataclass(eq=False)
+class SyntheticConfig(SequenceConfig):
+    """Settings of `synthetic`; the sizes are those of `SyntheticSizes`.
+
+    Attributes:
+      seed: of the generator.
+      users: number of users.
+      items_per_domain: number of items in each domain.
+      interactions_per_user: mean length of a sequence.
+    """
+
+    seed: int = 0
+    users: int = SyntheticSizes.users
+    items_per_domain: int = SyntheticSizes.items_per_domain
+    interactions_per_user: int = SyntheticSizes.interactions_per_user
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"--seed {self.seed}: expected a whole number of 0 or more.")
+        self.sizes()
+        super().__post_init__()
+
+    def sizes(self) -> SyntheticSizes:
+        """Returns the sizes, checked."""
+        return SyntheticSizes(self.users, self.items_per_domain, self.interactions_per_user)
+
+    def content(self) -> dict[str, Any]:
+        """See base class."""
+        return super().content() | {"seed": self.seed} | dataclasses.asdict(self.sizes())
+
+
+class Synthetic(SequenceBuilder):
+    """Generated interactions with planted structure; see `data_prep.synthetic`."""
+
+    CONFIG = SyntheticConfig
+    SOURCE = "Generated interactions with planted structure: three domains help one another."
+    BUILDER_CONFIGS: ClassVar[list[SequenceConfig]] = [SyntheticConfig()]
+
+    def _interactions(
+        self, connection: Backend, dl_manager: tfds.download.DownloadManager
+    ) -> ir.Table:
+        del connection, dl_manager
+        settings = self._settings()
+        return from_arrow(generate(settings.sizes(), settings.seed))

@@ -1,0 +1,110 @@
+"""The items a model can know, laid out contiguously by domain."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+FILE_NAME = "items.parquet"
+_DOMAINS_KEY = b"domains"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Items seen in training rows; index `i` of every array is the item with id `i + 1`.
+
+    Id 0 means padding or unknown. Ids of one domain are contiguous, so a domain's items are a
+    slice of any item table: `table[offset:offset + size]`.
+
+    Attributes:
+      domains: names, alphabetical; a domain may have no trained item.
+      item_ids: `[N]` strings as the source wrote them.
+      item_domains: `[N]` int32, index into `domains`, never decreasing.
+      counts: `[N]` int64, training rows per item.
+    """
+
+    domains: tuple[str, ...]
+    item_ids: np.ndarray
+    item_domains: np.ndarray
+    counts: np.ndarray
+
+    def __post_init__(self) -> None:
+        shapes = {self.item_ids.shape, self.item_domains.shape, self.counts.shape}
+        if len(shapes) != 1 or self.item_ids.ndim != 1:
+            raise ValueError(f"Arrays must share one [N] shape. Received: {sorted(shapes)}")
+        if np.any(np.diff(self.item_domains) < 0):
+            raise ValueError("Items must be sorted by domain, so that ids are contiguous.")
+
+    @property
+    def num_items(self) -> int:
+        """Number of known items N; valid ids are 1..N."""
+        return len(self.item_ids)
+
+    @property
+    def num_domains(self) -> int:
+        """Number of domains D, with those that have no trained item."""
+        return len(self.domains)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """`[D]` int64: known items per domain."""
+        return np.bincount(self.item_domains, minlength=self.num_domains).astype(np.int64)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """`[D]` int64: first id of each domain (where it would be, for an empty one)."""
+        return 1 + np.cumsum(self.sizes) - self.sizes
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `item_id, id, domain, count`, one row an item in id order.
+
+        Args:
+          path: the Parquet file to write. Domain names, also of domains without items, are in
+            its schema metadata.
+        """
+        names = np.array(self.domains, dtype=object)
+        table = pa.table(
+            {
+                "item_id": pa.array(self.item_ids, pa.string()),
+                "id": pa.array(np.arange(1, self.num_items + 1, dtype=np.int32)),
+                "domain": pa.array(names[self.item_domains], pa.string()),
+                "count": pa.array(self.counts, pa.int64()),
+            }
+        )
+        domains = json.dumps(list(self.domains), ensure_ascii=False).encode()
+        pq.write_table(table.replace_schema_metadata({_DOMAINS_KEY: domains}), os.fspath(path))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Catalogue:
+        """Reads what `save` wrote.
+
+        Args:
+          path: the Parquet file.
+
+        Returns:
+          The catalogue.
+
+        Raises:
+          ValueError: the file was not written by `save`.
+        """
+        table = pq.read_table(Path(path))
+        metadata = table.schema.metadata or {}
+        if _DOMAINS_KEY not in metadata:
+            raise ValueError(f"{path} names no domains: it was not written by Catalogue.save.")
+        domains = tuple(json.loads(metadata[_DOMAINS_KEY]))
+        index = {name: i for i, name in enumerate(domains)}
+        # Encoded first, so that Python sees each domain's name once rather than once an item.
+        encoded = table["domain"].combine_chunks().dictionary_encode()
+        codes = np.array([index[name] for name in encoded.dictionary.to_pylist()], np.int32)
+        return cls(
+            domains=domains,
+            item_ids=table["item_id"].to_numpy(),
+            item_domains=codes[encoded.indices.to_numpy()],
+            counts=table["count"].to_numpy(),
+        )

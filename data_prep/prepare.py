@@ -1,0 +1,154 @@
+"""One call from raw data to a dataset that is ready to train on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from data_prep.builders import Amazon, Interactions, Synthetic
+from data_prep.catalogue import FILE_NAME, Catalogue
+from data_prep.errors import InputError
+from data_prep.progress import progress_bars
+from data_prep.sequence_builder import SequenceBuilder
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_BUILDERS: dict[str, type[SequenceBuilder]] = {b.name: b for b in (Amazon, Interactions, Synthetic)}
+_OPTIONS = {
+    "amazon": {"raw_dir", "release", "categories", "base_url"},
+    "interactions": {"path", "columns"},
+    "synthetic": {"synthetic"},
+}
+# How a command line calls an option that is not named like the argument.
+_CALLED = {"columns": "data.columns", "synthetic": "data.synthetic"}
+_TRAIN_FEATURES = ("user_id", "items", "timestamps")
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedDataset:
+    """A dataset on disk.
+
+    Attributes:
+      builder: the TFDS builder.
+      catalogue: the known items.
+      metadata: domains, counts and settings, as `builder.info.metadata` has them.
+    """
+
+    builder: tfds.core.DatasetBuilder
+    catalogue: Catalogue
+    metadata: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Builder, fingerprint of content and settings, and version: `amazon/0123abcd/1.0.0`."""
+        return self.builder.info.full_name
+
+    def as_dataset(self, split: str) -> tf.data.Dataset:
+        """Reads a split in its fixed order.
+
+        Args:
+          split: `train`, `validation` or `test`, or a part of one, such as `train[:10%]`.
+
+        Returns:
+          Rows of `user_id, items, timestamps`; for `validation` and `test` also `target,
+          target_item_id, domain, target_timestamp`.
+        """
+        decoders = None
+        if split.partition("[")[0] == "train":
+            # TFDS wants equal features in all splits, but a training row has no target.
+            decoders = tfds.decode.PartialDecoding(dict.fromkeys(_TRAIN_FEATURES, True))
+        with _quiet():
+            return self.builder.as_dataset(split=split, decoders=decoders)
+
+
+def prepare(
+    dataset: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    raw_dir: str | os.PathLike[str] | None = None,
+    release: str | None = None,
+    categories: Sequence[str] = (),
+    path: str | os.PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    base_url: str | None = None,
+    min_interactions: int = 1,
+    synthetic: Mapping[str, int] | None = None,
+    seed: int = 0,
+    report: Callable[[str], None] | None = print,
+) -> PreparedDataset:
+    """Prepares a dataset, or finds it prepared by an earlier call with equal content.
+
+    Args:
+      dataset: `amazon`, `interactions` or `synthetic`.
+      data_dir: where prepared datasets live, by default TFDS's own place.
+      raw_dir: `amazon`: folder with the rating files; without it they are downloaded.
+      release: `amazon`: 2014, 2018 or 2023.
+      categories: `amazon`: which to use.
+      path: `interactions`: file, folder or glob.
+      columns: `interactions`: role to column name.
+      base_url: `amazon`: folder address of a mirror.
+      min_interactions: drop items and users with fewer, repeatedly; 1 keeps all.
+      synthetic: `synthetic`: sizes, see `SyntheticSizes`.
+      seed: `synthetic`: seed of the generator; the other datasets hold no chance.
+      report: told one line a step; `None` for silence.
+
+    Returns:
+      The dataset.
+
+    Raises:
+      InputError: what was given cannot be used.
+    """
+    if dataset not in _BUILDERS:
+        raise InputError(f"--dataset {dataset}: unknown; expected one of {', '.join(_BUILDERS)}.")
+    given: dict[str, Any] = {
+        "raw_dir": raw_dir,
+        "release": release,
+        "categories": tuple(categories) or None,
+        "base_url": base_url,
+        "path": path,
+        "columns": dict(columns) if columns else None,
+        "synthetic": dict(synthetic) if synthetic else None,
+    }
+    settings = {name: value for name, value in given.items() if value is not None}
+    for name in settings:
+        if name not in _OPTIONS[dataset]:
+            owner = next(d for d, names in _OPTIONS.items() if name in names)
+            raise InputError(
+                f"{_CALLED.get(name, '--' + name)}: belongs to --dataset {owner}, not to {dataset}."
+            )
+    if dataset == "synthetic":
+        settings = settings.get("synthetic", {}) | {"seed": seed}
+    with _quiet():
+        try:
+            builder = _BUILDERS[dataset](
+                data_dir=None if data_dir is None else os.path.expanduser(data_dir),
+                min_interactions=min_interactions,
+                report=report or (lambda line: None),
+                **settings,
+            )
+            builder.download_and_prepare()
+        except (NotADirectoryError, FileExistsError, PermissionError) as error:
+            raise InputError(
+                f"--data_dir {data_dir}: cannot be written to ({error.strerror or error})."
+            ) from error
+    catalogue = Catalogue.load(builder.data_path / FILE_NAME)
+    return PreparedDataset(builder, catalogue, dict(builder.info.metadata))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps TFDS's remarks and bars away; the builders turn bars on where they download."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with progress_bars(False):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,266 @@
+"""What all TFDS builders of this package share: features, pipeline, splits and reuse."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+import tensorflow_datasets as tfds
+from etils import epath  # type: ignore[import-untyped]
+from ibis.backends.duckdb import Backend
+
+from data_prep import catalogue
+from data_prep.engine import connect
+from data_prep.errors import InputError
+from data_prep.fingerprint import fingerprint
+from data_prep.sequences import TEST, TRAIN, VALIDATION, Sequences, build_sequences
+
+_CITATION = """
+@inproceedings{park2024pacer,
+  title = {Pacer and Runner: Cooperative Learning Framework between Single- and Cross-Domain
+           Sequential Recommendation},
+  author = {Park, Chung and Kim, Taesan and Yoon, Hyungjun and Hong, Junui and Yu, Yelim and
+            Cho, Mincheol and Choi, Minsung and Choo, Jaegul},
+  booktitle = {Proceedings of the 47th International ACM SIGIR Conference on Research and
+               Development in Information Retrieval},
+  year = {2024},
+  doi = {10.1145/3626772.3657710}
+}
+"""
+_DESCRIPTION = """
+{source} One row a user: what the user did in several domains (services, shop categories), merged
+into one sequence, oldest first. The last interaction of a user with three or more is the target of
+split `test`, the one before it of `validation`; the rest is split `train`. Items have ids 1..N,
+contiguous by domain, made from training rows alone; 0 stands for unknown. `items.parquet` beside
+the records lists them; `info.metadata` has the domains, the settings and counts.
+"""
+
+
+@dataclasses.dataclass(eq=False)
+class SequenceConfig(tfds.core.BuilderConfig):
+    """Everything that decides a dataset's content; its name is a fingerprint of that.
+
+    Attributes:
+      name: the fingerprint, unless given.
+      min_interactions: drop items and users with fewer interactions, repeatedly; 1 keeps all.
+    """
+
+    name: str = ""
+    min_interactions: int = 1
+
+    def __post_init__(self) -> None:
+        least = self.min_interactions
+        if isinstance(least, bool) or not isinstance(least, int) or least < 1:
+            raise InputError(
+                f"data.min_interactions={least}: expected a whole number of 1 or more."
+            )
+        if not self.name:
+            self.name = fingerprint(self.content())
+
+    def content(self) -> dict[str, Any]:
+        """Returns the settings as JSON values, with digests in place of files."""
+        return {"min_interactions": self.min_interactions}
+
+
+class SequenceBuilder(  # type: ignore[call-arg]
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
+    """Base of the builders: a subclass says where the interactions come from."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version of the pipeline."}
+    CONFIG: ClassVar[type[SequenceConfig]] = SequenceConfig
+    SOURCE: ClassVar[str] = ""
+    # TFDS 4.9.10 finds this by itself with `importlib_resources`, which it does not require.
+    code_path = epath.Path(__file__)
+
+    def __init__(
+        self,
+        *,
+        config: SequenceConfig | str | None = None,
+        data_dir: str | os.PathLike[str] | None = None,
+        version: Any = None,
+        report: Callable[[str], None] | None = None,
+        **settings: Any,
+    ):
+        """Makes a builder.
+
+        Args:
+          config: the settings as an object, or the name of one of `BUILDER_CONFIGS`.
+          data_dir: where datasets live, by default TFDS's own place.
+          version: as TFDS has it.
+          report: told one line a step, in place of what TFDS prints.
+          **settings: fields of the builder's config class, when there is no `config`.
+
+        Raises:
+          InputError: a setting is unknown, missing or cannot be used.
+        """
+        self._report = report
+        self._connection: Backend | None = None
+        super().__init__(config=self._config(config, settings), data_dir=data_dir, version=version)
+
+    @classmethod
+    def _config(cls, config: SequenceConfig | str | None, settings: dict[str, Any]) -> Any:
+        if config is None:
+            known = [f.name for f in dataclasses.fields(cls.CONFIG)]
+            if unknown := sorted(set(settings) - set(known)):
+                raise InputError(f"{unknown[0]}: the dataset '{cls.name}' has no such setting.")
+            config = cls.CONFIG(**settings)
+        elif settings:
+            raise InputError(f"{min(settings)}: give either a config or single settings, not both.")
+        if isinstance(config, str):
+            return config
+        # TFDS demands the very object for a name that is listed in the class.
+        return next((c for c in cls.BUILDER_CONFIGS if c.name == config.name), config)
+
+    @abc.abstractmethod
+    def _interactions(
+        self, connection: Backend, dl_manager: tfds.download.DownloadManager
+    ) -> ir.Table:
+        """Returns `user_id, item_id, domain, timestamp` as a table of the connection."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=_DESCRIPTION.format(source=self.SOURCE),
+            features=tfds.features.FeaturesDict(
+                {
+                    "user_id": tfds.features.Text(doc="The user, as the source names it."),
+                    "items": _array(np.int32, (None,), "Ids of the history, oldest first."),
+                    "timestamps": _array(np.float64, (None,), "When, in the source's unit."),
+                    "target": tfds.features.Scalar(
+                        np.int32, doc="Id of the item to predict; 0 when it never trains."
+                    ),
+                    "target_item_id": tfds.features.Text(
+                        doc="The item to predict, as the source names it; empty in `train`."
+                    ),
+                    "domain": tfds.features.Scalar(
+                        np.int32, doc="Index of the target's domain; -1 in `train`."
+                    ),
+                    "target_timestamp": _array(np.float64, (), "When; 0 in `train`."),
+                }
+            ),
+            disable_shuffling=True,  # Equal inputs give equal bytes; training shuffles anyway.
+            homepage="https://doi.org/10.1145/3626772.3657710",
+            citation=_CITATION,
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def download_and_prepare(self, **kwargs: Any) -> None:
+        """Prepares the dataset unless it is there; leaves nothing behind when that fails."""
+        if self.data_path.exists():
+            self._say(f"Reusing {self.data_dir}")
+            super().download_and_prepare(**kwargs)
+            return
+        # These datasets exist nowhere but here.
+        download = kwargs.setdefault("download_config", tfds.download.DownloadConfig())
+        kwargs["download_config"] = download.replace(try_download_gcs=False)
+        root, is_new = Path(self.data_dir_root), not Path(self.data_dir_root).exists()
+        start = time.perf_counter()
+        try:
+            with connect() as self._connection:
+                super().download_and_prepare(**kwargs)
+        except BaseException:
+            _remove_empty(Path(self.data_dir).parent, root, is_new)
+            raise
+        finally:
+            self._connection = None
+        self._say(f"Wrote {self.data_dir} ({time.perf_counter() - start:.1f} s in all).")
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        connection = self._connection
+        assert connection is not None, "Only download_and_prepare may call this."
+        start = time.perf_counter()
+        rows = self._interactions(connection, dl_manager)
+        total = int(connection.execute(rows.count()))
+        self._say(f"Read {total:,} rows ({time.perf_counter() - start:.1f} s).")
+        settings = self._settings()
+        sequences = build_sequences(connection, rows, settings.min_interactions, self._say)
+        known = sequences.catalogue
+        known.save(os.path.join(self.data_dir, catalogue.FILE_NAME))
+        self.info.metadata.update(
+            domains=list(known.domains),
+            domain_sizes=known.sizes.tolist(),
+            settings=settings.content(),
+            **sequences.statistics,
+        )
+        return {
+            "train": self._generate_examples(sequences, TRAIN),
+            "validation": self._generate_examples(sequences, VALIDATION),
+            "test": self._generate_examples(sequences, TEST),
+        }
+
+    def _generate_examples(
+        self, sequences: Sequences, role: int
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, (user, rows) in enumerate(sequences.histories(role)):
+            yield number, _example(user, rows, role)
+
+    def _settings(self) -> Any:
+        return self.builder_config
+
+    def _say(self, line: str) -> None:
+        if self._report is not None:
+            self._report(line)
+
+    # TFDS's banners name the size of the download, which it does not know; whoever passed a
+    # `report` is told better.
+    def _log_download_bytes(self) -> None:
+        if self._report is None:
+            super()._log_download_bytes()
+
+    def _log_download_done(self) -> None:
+        if self._report is None:
+            super()._log_download_done()
+
+
+def _array(dtype: Any, shape: tuple[int | None, ...], doc: str) -> tfds.features.Tensor:
+    # As bytes: TFRecord examples know no float64 (a time in seconds would be rounded to minutes),
+    # and one string is also several times quicker to encode than a list of numbers.
+    encoding = tfds.features.Encoding.BYTES
+    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding=encoding, doc=doc)
+
+
+def _example(user: str, rows: pa.Table, role: int) -> dict[str, Any]:
+    ids, times = rows["id"].to_numpy(), rows["timestamp"].to_numpy()
+    if role == TRAIN:
+        target = {"target": 0, "target_item_id": "", "domain": -1, "target_timestamp": 0.0}
+    else:
+        target = {
+            "target": ids[-1],
+            "target_item_id": rows["item_id"][-1].as_py(),
+            "domain": rows["domain_index"][-1].as_py(),
+            "target_timestamp": times[-1],
+        }
+        ids, times = ids[:-1], times[:-1]
+    return {"user_id": user, "items": ids, "timestamps": times, **target}
+
+
+def _remove_empty(config_dir: Path, root: Path, root_is_new: bool) -> None:
+    """Removes folders that a failed preparation made and that hold nothing."""
+    dataset_dir = config_dir.parent
+    with contextlib.suppress(OSError):
+        config_dir.rmdir()
+    with contextlib.suppress(OSError):
+        # TFDS notes the default config's name before anything else; alone it means nothing.
+        if [p.name for p in dataset_dir.iterdir()] == [".config"]:
+            shutil.rmtree(dataset_dir)
+    with contextlib.suppress(OSError):
+        dataset_dir.rmdir()
+    downloads = root / "downloads"
+    for folder in sorted(downloads.rglob("*"), reverse=True):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    for folder in [downloads] + [root] * root_is_new:
+        with contextlib.suppress(OSError):
+            folder.rmdir()

@@ -1,0 +1,270 @@
+"""The pipeline from interactions to one sequence a user, as Ibis expressions.
+
+1. An item belongs to one domain: that of most of its rows, the alphabetically first on a tie.
+2. Rows with the same user, item and timestamp are one event.
+3. Optionally, items and users with fewer than k events are dropped until none is left.
+4. A user's events are ordered by timestamp; inside a tie, which no log can order, by a hash.
+5. Leave-one-out: of a user with three events or more the last is the test target, the one before
+   it the validation target; the rest, and all events of other users, train.
+6. Items of training events get ids 1..N, contiguous by domain; 0 is padding or unknown.
+
+Every step is a set operation with a total order, so neither the order of the input's rows nor the
+number of threads shows in the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+from ibis.backends.sql import SQLBackend
+
+from data_prep.catalogue import Catalogue
+from data_prep.engine import hold, release, stream
+from data_prep.errors import InputError
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+MIN_EVALUATED = 3  # Events a user needs to have one to learn from and two targets.
+_SEPARATOR = "\x1f"  # Keeps ("ab", "c") and ("a", "bc") apart in the hash.
+
+
+@ibis.udf.scalar.builtin
+def md5(value: str) -> str:  # type: ignore[empty-body]
+    """The engine's own md5, as lower-case hexadecimal digits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """The pipeline's result.
+
+    Attributes:
+      connection: the engine that holds `events`.
+      events: one row an event: `user_id, user_key, position, role, item_id, id, domain_index,
+        timestamp`, with `role` one of `TRAIN`, `VALIDATION`, `TEST` and `id` 0 for an item
+        without training rows.
+      catalogue: the known items.
+      statistics: counts worth telling, by name.
+    """
+
+    connection: SQLBackend
+    events: ir.Table
+    catalogue: Catalogue
+    statistics: dict[str, Any]
+
+    def histories(self, role: int, batch_rows: int = 200_000) -> Iterator[tuple[str, pa.Table]]:
+        """Streams users with their events, in a fixed order unrelated to ids.
+
+        Args:
+          role: `TRAIN` for the training events alone; `VALIDATION` or `TEST` for the known events
+            before the target of that kind, and the target as the last row.
+          batch_rows: rows taken from the engine at a time.
+
+        Yields:
+          The user's id and a table of `id, timestamp, item_id, domain_index`, oldest first.
+        """
+        events = self.events
+        kept = (events.role == role) | ((events.role < role) & (events.id > 0))
+        if role != TRAIN:
+            kept = kept & (events.size >= MIN_EVALUATED)
+        columns = ["user_id", "position", "id", "timestamp", "item_id", "domain_index"]
+        rows = events.filter(kept).order_by("user_key", "user_id", "position").select(columns)
+        # A training event's item is known by definition, so position 0 is kept for every user
+        # and marks where one user ends and the next begins.
+        pending: pa.Table | None = None
+        for batch in stream(self.connection, rows, batch_rows):
+            table = pa.Table.from_batches([batch])
+            if pending is not None:
+                table = pa.concat_tables([pending, table]).combine_chunks()
+            starts = np.flatnonzero(table["position"].to_numpy() == 0)
+            pending = table.slice(int(starts[-1]))
+            yield from _users(table, starts)
+        if pending is not None:
+            yield from _users(pending, np.array([0, pending.num_rows]))
+
+
+def _users(table: pa.Table, starts: np.ndarray) -> Iterator[tuple[str, pa.Table]]:
+    """Cuts a table at `starts`; what follows the last one is left out."""
+    names = table["user_id"].take(pa.array(starts[:-1])).to_pylist()
+    for name, begin, end in zip(names, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        yield name, table.slice(begin, end - begin)
+
+
+def build_sequences(
+    connection: SQLBackend,
+    interactions: ir.Table,
+    min_interactions: int = 1,
+    report: Callable[[str], None] = lambda line: None,
+) -> Sequences:
+    """Runs the pipeline.
+
+    Args:
+      connection: the engine of `interactions`.
+      interactions: `user_id, item_id, domain, timestamp` without nulls.
+      min_interactions: k of step 3; 1 keeps everything.
+      report: told one line a step.
+
+    Returns:
+      The sequences and what is known about them.
+
+    Raises:
+      InputError: fewer than two domains, or no user with three events, are left.
+    """
+    owners = hold(connection, item_domains(interactions))
+    distinct = interactions.select("user_id", "item_id", "timestamp").distinct()
+    merged = hold(connection, distinct.join(owners.select("item_id", "domain"), "item_id"))
+    if min_interactions > 1:
+        merged = k_core(connection, merged, min_interactions)
+    events = hold(connection, split(order(merged)))
+    totals = _totals(connection, interactions, owners, events)
+    release(connection, owners, merged)
+    report(
+        f"Kept {totals['events']:,} events of {totals['users']:,} users; "
+        f"{totals['evaluated_users']:,} users have {MIN_EVALUATED} or more."
+    )
+    domains = sorted(connection.to_pyarrow(events.select("domain").distinct())[0].to_pylist())
+    _require(domains, totals, min_interactions)
+    vocabulary = hold(connection, vocabulary_of(events))
+    catalogue = _catalogue(connection, vocabulary, domains)
+    coded = hold(connection, _with_ids(events, vocabulary, domains))
+    release(connection, events, vocabulary)
+    unknown = (coded.id == 0) & (coded.role == TEST)
+    totals["known_items"] = catalogue.num_items
+    totals["unknown_test_targets"] = int(connection.execute(unknown.sum()) or 0)
+    report(f"Indexed {catalogue.num_items:,} items of {catalogue.num_domains} domains.")
+    return Sequences(connection, coded, catalogue, totals)
+
+
+def item_domains(rows: ir.Table) -> ir.Table:
+    """Step 1: `item_id, domain, listings` (in how many domains the item was seen)."""
+    counts = rows.group_by("item_id", "domain").aggregate(rows=lambda t: t.count())
+    best = ibis.window(group_by="item_id", order_by=[ibis.desc("rows"), ibis.asc("domain")])
+    ranked = counts.mutate(
+        place=ibis.row_number().over(best),
+        listings=counts.count().over(group_by="item_id"),
+    )
+    return ranked.filter(ranked.place == 0).select("item_id", "domain", "listings")
+
+
+def k_core(connection: SQLBackend, events: ir.Table, k: int) -> ir.Table:
+    """Step 3: the largest part in which every user and every item has k events or more.
+
+    Args:
+      connection: the engine.
+      events: a table made by `hold`, which is released.
+      k: the least number of events.
+
+    Returns:
+      A table made by `hold`.
+    """
+    before = -1
+    while (now := int(connection.execute(events.count()))) != before:
+        before, wider = now, events
+        for side in ("item_id", "user_id"):
+            often = events.group_by(side).having(lambda t: t.count() >= k).aggregate()
+            events = events.semi_join(often, side)
+        events = hold(connection, events)
+        release(connection, wider)
+    return events
+
+
+def order(events: ir.Table) -> ir.Table:
+    """Step 4: adds `position` (0 is the oldest) and `size` (the user's number of events).
+
+    An order by item id or domain inside a tie would let a model read the target off the order;
+    the hash is of user and item, so that no item comes first for everybody.
+    """
+    tie = md5(events.user_id.concat(_SEPARATOR, events.item_id))
+    ordered = events.mutate(tie=tie)
+    window = ibis.window(group_by="user_id", order_by=["timestamp", "tie", "item_id"])
+    return ordered.mutate(
+        position=ibis.row_number().over(window),
+        size=ordered.count().over(group_by="user_id"),
+    ).drop("tie")
+
+
+def split(events: ir.Table) -> ir.Table:
+    """Step 5: adds `role`."""
+    left = events.size - events.position
+    role = ibis.cases(
+        (events.size < MIN_EVALUATED, TRAIN),
+        (left == 1, TEST),
+        (left == 2, VALIDATION),
+        else_=TRAIN,
+    )
+    return events.mutate(role=role)
+
+
+def vocabulary_of(events: ir.Table) -> ir.Table:
+    """Step 6: `item_id, domain, count, id` of the items in training events."""
+    train = events.filter(events.role == TRAIN)
+    counts = train.group_by("domain", "item_id").aggregate(count=lambda t: t.count())
+    window = ibis.window(order_by=["domain", ibis.desc("count"), "item_id"])
+    return counts.mutate(id=(ibis.row_number().over(window) + 1).cast("int32"))
+
+
+def _with_ids(events: ir.Table, vocabulary: ir.Table, domains: list[str]) -> ir.Table:
+    index = pa.array(range(len(domains)), pa.int32())
+    names = ibis.memtable(pa.table({"domain": domains, "domain_index": index}))
+    joined = events.left_join(vocabulary.select("item_id", "id"), "item_id")
+    joined = joined.drop("item_id_right").join(names, "domain")
+    return joined.select(
+        "user_id", "position", "size", "role", "item_id", "domain_index", "timestamp",
+        user_key=md5(joined.user_id),
+        id=joined.id.fill_null(0).cast("int32"),
+    )  # fmt: skip
+
+
+def _catalogue(connection: SQLBackend, vocabulary: ir.Table, domains: list[str]) -> Catalogue:
+    table = connection.to_pyarrow(vocabulary.order_by("id").select("item_id", "domain", "count"))
+    # Sorted by domain, so that each domain's code is repeated as often as it has items.
+    sizes = {row["values"]: row["counts"] for row in table["domain"].value_counts().to_pylist()}
+    codes = np.arange(len(domains), dtype=np.int32)
+    return Catalogue(
+        domains=tuple(domains),
+        item_ids=table["item_id"].to_numpy(),
+        item_domains=np.repeat(codes, [sizes.get(name, 0) for name in domains]),
+        counts=table["count"].to_numpy(),
+    )
+
+
+def _totals(
+    connection: SQLBackend, rows: ir.Table, owners: ir.Table, events: ir.Table
+) -> dict[str, Any]:
+    last = events.position == events.size - 1  # One such event a user.
+    tables = (
+        rows.aggregate(rows=rows.count()),
+        owners.aggregate(items_in_several_domains=(owners.listings > 1).sum()),
+        events.aggregate(
+            events=events.count(),
+            users=last.sum(),
+            evaluated_users=(last & (events.size >= MIN_EVALUATED)).sum(),
+            items=events.item_id.nunique(),
+        ),
+    )
+    totals: dict[str, Any] = {}
+    for table in tables:
+        row = connection.to_pyarrow(table).to_pylist()[0]
+        totals |= {name: int(value or 0) for name, value in row.items()}
+    return totals
+
+
+def _require(domains: list[str], totals: dict[str, Any], min_interactions: int) -> None:
+    after = f" after min_interactions={min_interactions}" if min_interactions > 1 else ""
+    if not domains:
+        raise InputError(f"No interaction is left{after}; lower data.min_interactions.")
+    if len(domains) == 1:
+        raise InputError(
+            f"There is one domain only{after} ('{domains[0]}'), and two or more are needed; give "
+            "more categories, or name the right column with --set data.columns.domain=NAME."
+        )
+    if not totals["evaluated_users"]:
+        raise InputError(
+            f"None of the {totals['users']:,} users has {MIN_EVALUATED} interactions or more"
+            f"{after}, so nothing can be evaluated; check the user column "
+            "(--set data.columns.user_id=NAME) or give a longer log."
+        )
