@@ -48,6 +48,9 @@ setup(
         "tabulate>=0.9",
         "tensorboard>=2.20",
         "absl-py>=2.1",
+        "duckdb>=1.4",
+        "etils[epath]>=1.9",
+        "requests>=2.31",
     ],
     extras_require={
         "dev": [

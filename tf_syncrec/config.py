@@ -1,0 +1,236 @@
+"""Every setting of a run, its type and its limits, and how files and `--set` change them."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from data_prep import InputError
+from tf_syncrec.layers.gates import GATES
+from tf_syncrec.losses import LOSSES
+
+# YAML reads 2018 as a number.
+_Year = Annotated[
+    Literal["2014", "2018", "2023"],
+    pydantic.BeforeValidator(lambda year: str(year) if isinstance(year, int) else year),
+]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """Which interactions, and how they become sequences."""
+
+    dataset: Literal["synthetic", "amazon", "interactions"] = "synthetic"
+    raw_dir: str | None = None
+    release: _Year | None = None
+    categories: list[str] = []
+    path: str | None = None
+    columns: dict[str, str] = {}
+    base_url: str | None = None
+    data_dir: str | None = None
+    min_interactions: int = Field(1, ge=1)
+    synthetic: dict[str, int] = {}
+
+
+class ModelConfig(_Section):
+    """The network (paper 4.1-4.2)."""
+
+    window: int = Field(50, ge=2)  # T
+    dim: int = Field(64, ge=1)  # r
+    experts: int = Field(5, ge=2)  # K
+    cross_experts: int = Field(3, ge=1)  # j
+    blocks: int = Field(2, ge=1)
+    heads: int = Field(1, ge=1)
+    ff_dim: int | None = Field(None, ge=1)  # r when not given
+    dropout: float = Field(0.2, ge=0, lt=1)
+    style: Literal["pre_norm", "paper"] = "pre_norm"
+    gate: Literal[tuple(GATES)] = "causal"  # type: ignore[valid-type]
+    asymmetric: bool = True
+    similarity: Literal["cosine", "dot"] = "cosine"
+    temperature: float = Field(0.1, gt=0)
+    score: Literal["blend", "cross", "single"] = "blend"
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self):
+        if self.cross_experts >= self.experts:
+            raise ValueError(
+                f"cross_experts (j = {self.cross_experts}) must be below experts "
+                f"(K = {self.experts})"
+            )
+        if self.dim % self.heads:
+            raise ValueError(f"heads ({self.heads}) must divide dim ({self.dim})")
+        return self
+
+
+class LossConfig(_Section):
+    """What is minimised (paper 4.3-4.5)."""
+
+    name: Literal[tuple(LOSSES)] = "sampled_softmax"  # type: ignore[valid-type]
+    negatives: int = Field(256, ge=1)
+    shared_negatives: bool = True
+    eta: float = Field(0.9, ge=0, le=1)  # η, Eq. 18
+    mutual_information: bool = True
+    rho: Literal["sigmoid", "bilinear"] = "sigmoid"
+
+
+class NegativeTransferConfig(_Section):
+    """λ (paper 4.3.3)."""
+
+    enabled: bool = True
+    alpha: float = Field(1.0, gt=0)
+    beta: float = Field(1.0, gt=0)
+    delta: float = Field(1.0, gt=0)
+    trainable_rates: bool = False
+    gap: Literal["mean", "sum"] = "mean"
+
+
+class TrainConfig(_Section):
+    """How it is minimised."""
+
+    seed: int = Field(0, ge=0)
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    patience: int = Field(5, ge=1)
+
+
+class EvaluateConfig(_Section):
+    """Full ranking and the served answer."""
+
+    batch_size: int = Field(256, ge=1)
+    top_k: int = Field(10, ge=1)  # answers of the exported `serving_default`
+    max_k: int = Field(100, ge=1)  # the most that `with_options` may ask for
+
+
+class Config(_Section):
+    """A whole run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    negative_transfer: NegativeTransferConfig = NegativeTransferConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    def save(self, path: Path) -> None:
+        """Writes the resolved configuration as YAML."""
+        path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False))
+
+
+def load(path: Path, overrides: Iterable[tuple[str, Any, str]] = ()) -> Config:
+    """Reads a YAML file and applies overrides.
+
+    Args:
+        path: the configuration file.
+        overrides: `(key, value, source)`, e.g. `("model.dim", 32, "--set model.dim=32")`; the
+            source is what an error message names.
+
+    Raises:
+        InputError: the file cannot be read, or a key or value is not a valid setting.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        raise InputError(f"--config {path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path}: cannot be read ({error})") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2018-99-99, which looks like a date
+        raise InputError(f"--config {path}: not valid YAML: {_one_line(error)}") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"--config {path}: expected 'section: settings', received {settings!r}")
+    _validate(settings, f"--config {path}")
+
+    sources = {}
+    for key, value, source in overrides:
+        _put(settings, key, value, source)
+        sources[key] = source
+    return _validate(settings, f"--config {path}", sources)
+
+
+def shipped(name: str) -> Path:
+    """Path of a configuration that comes with the project, e.g. `"amazon"`."""
+    package = Path(__file__).parent
+    # Beside the package in a clone, inside it when installed.
+    folders = (package.parent / "configs", package / "configs")
+    return next((f for folder in folders if (f := folder / f"{name}.yaml").exists()), folders[0])
+
+
+def parse_set(assignment: str) -> tuple[str, Any, str]:
+    """`"model.dim=32"` -> an override for `load`; the value is read as YAML."""
+    key, separator, text = assignment.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set takes section.name=value, received {assignment!r}")
+    source = f"--set {_one_line(assignment)}"
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{source}: {_one_line(error)}") from None
+    return key, value, source
+
+
+def _put(settings, key, value, source):
+    """Sets a dotted key; the parent of a new key must be a section or a mapping."""
+    *parents, name = key.split(".")
+    node = settings
+    for parent in parents:
+        if node.get(parent) is None:
+            node[parent] = {}
+        node = node[parent]
+        if not isinstance(node, dict):
+            raise InputError(f"{source}: {parent!r} is a setting, not a section of settings")
+    node[name] = value
+
+
+def _validate(settings, origin, sources=None) -> Config:
+    try:
+        return Config.model_validate(settings)
+    except pydantic.ValidationError as errors:
+        error = errors.errors()[0]
+    key = ".".join(str(part) for part in error["loc"])
+    source = _culprit(key, error["msg"], sources or {}) or origin
+    if error["type"] == "extra_forbidden":
+        known = _keys(Config)
+        close = difflib.get_close_matches(key, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+        raise InputError(f"{source}: unknown setting {key!r}{hint}")
+    received = "" if error["type"] == "value_error" else f", received {error['input']!r}"
+    raise InputError(f"{source}: {key}: {error['msg'].removeprefix('Value error, ')}{received}")
+
+
+def _culprit(key, message, sources) -> str | None:
+    """The override to blame for an error at a key."""
+    # An override of data.columns.x is to blame for an error at data.columns, and the reverse.
+    related = {
+        name: source
+        for name, source in sources.items()
+        if f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.")
+    }
+    # An error of a section names the settings that do not agree; the last one given broke it.
+    named = [
+        source
+        for name, source in related.items()
+        if name == key or re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", message)
+    ]
+    return (named or list(related.values()) or [None])[-1]
+
+
+def _keys(section, prefix=""):
+    keys = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
+            keys += _keys(field.annotation, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def _one_line(error) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,30 @@
+"""Keras layers of SyNCRec; each can be used on its own."""
+
+from tf_syncrec.layers.acmoe import ACMoE
+from tf_syncrec.layers.domain_blocks import DomainBlocks, group_by_domain
+from tf_syncrec.layers.embedding import SharedEmbedding
+from tf_syncrec.layers.experts import TransformerExperts
+from tf_syncrec.layers.gates import GATES, CausalGate, SequenceGate
+from tf_syncrec.layers.mutual_information import SingleCrossMutualInformation
+from tf_syncrec.layers.negative_transfer import RelativeNegativeTransfer
+from tf_syncrec.layers.similarity import Similarity
+from tf_syncrec.layers.towers import Tower
+from tf_syncrec.layers.views import View, item_domains, split_views
+
+__all__ = [
+    "GATES",
+    "ACMoE",
+    "CausalGate",
+    "DomainBlocks",
+    "RelativeNegativeTransfer",
+    "SequenceGate",
+    "SharedEmbedding",
+    "Similarity",
+    "SingleCrossMutualInformation",
+    "Tower",
+    "TransformerExperts",
+    "View",
+    "group_by_domain",
+    "item_domains",
+    "split_views",
+]

@@ -1,0 +1,157 @@
+"""Asymmetric cooperative mixture of sequential experts, ACMoE (paper 4.2.1, Eq. 2-4)."""
+
+import keras
+import tensorflow as tf
+
+from tf_syncrec.layers.domain_blocks import DomainBlocks
+from tf_syncrec.layers.experts import TransformerExperts
+from tf_syncrec.layers.gates import GATES
+from tf_syncrec.layers.towers import Tower
+from tf_syncrec.layers.views import View
+
+
+class ACMoE(keras.layers.Layer):
+    """Two mixtures over the same K experts, one per task, each training its own experts only.
+
+    Experts 1..j (`cross_experts`) learn from the cross-domain task: the single view uses their
+    output through a stop-gradient. Experts j+1..K (`single_experts`) learn from the single-domain
+    task, stopped in the cross view. The two groups are separate batched layers, so that TensorFlow
+    builds no backward pass at all for the stopped half.
+
+    Args:
+        num_experts: K.
+        num_cross_experts: j, with 0 < j < K.
+        num_domains: |D|.
+        window: T.
+        dim: r.
+        num_blocks: attention blocks per expert.
+        num_heads: attention heads.
+        ff_dim: inner width of the experts' feed-forward networks.
+        dropout: rate inside experts and towers.
+        style: `"pre_norm"` or `"paper"`, of experts and towers.
+        gate: `"causal"` or `"sequence"` (as published).
+        asymmetric: False removes the stop-gradients (Table 5, "w/o ACMoE").
+
+    Reference: Pacer and Runner (SIGIR 2024), section 4.2.
+    """
+
+    def __init__(
+        self,
+        num_experts,
+        num_cross_experts,
+        num_domains,
+        window,
+        dim,
+        num_blocks=2,
+        num_heads=1,
+        ff_dim=None,
+        dropout=0.0,
+        style="pre_norm",
+        gate="causal",
+        asymmetric=True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not 0 < num_cross_experts < num_experts:
+            raise ValueError(
+                "num_cross_experts (j) must lie between 0 and num_experts (K). "
+                f"Received: {num_cross_experts=}, {num_experts=}"
+            )
+        if gate not in GATES:
+            raise ValueError(f"gate must be one of {sorted(GATES)}. Received: {gate!r}")
+        self._config = {
+            "num_experts": num_experts,
+            "num_cross_experts": num_cross_experts,
+            "num_domains": num_domains,
+            "window": window,
+            "dim": dim,
+            "num_blocks": num_blocks,
+            "num_heads": num_heads,
+            "ff_dim": ff_dim,
+            "dropout": dropout,
+            "style": style,
+            "gate": gate,
+            "asymmetric": asymmetric,
+        }
+        self.num_cross_experts = num_cross_experts
+        self.dim = dim
+        self.asymmetric = asymmetric
+        expert = {
+            "num_blocks": num_blocks,
+            "dim": dim,
+            "num_heads": num_heads,
+            "ff_dim": ff_dim,
+            "dropout": dropout,
+            "style": style,
+        }
+        self.cross_experts = TransformerExperts(num_cross_experts, **expert, name="cross_experts")
+        self.single_experts = TransformerExperts(
+            num_experts - num_cross_experts, **expert, name="single_experts"
+        )
+        gate_class = GATES[gate]
+        self.cross_gate = gate_class(num_experts, 1, window, dim, name="cross_gate")
+        self.single_gate = gate_class(num_experts, num_domains, window, dim, name="single_gate")
+        self.cross_tower = Tower(1, dim, dropout, style, name="cross_tower")
+        self.single_tower = Tower(num_domains, dim, dropout, style, name="single_tower")
+
+    def build(self, input_shape=None):
+        """Builds the parts; their shapes follow from the constructor's arguments alone."""
+        for part in (
+            self.cross_experts,
+            self.single_experts,
+            self.cross_gate,
+            self.single_gate,
+            self.cross_tower,
+            self.single_tower,
+        ):
+            part.build(None)
+        self.built = True
+
+    def cross(self, embedded, view: View, training=None):
+        """Y^cross, Eq. 4.
+
+        Args:
+            embedded: E, `[batch, slots, dim]`.
+            view: the cross view.
+
+        Returns:
+            `[batch, slots, dim]`.
+        """
+        gates = self.cross_gate(embedded, tf.zeros_like(view.tokens), view.positions, view.mask)
+        learning = self.cross_experts(embedded, view.mask, training=training)
+        stopped = self._stop(self.single_experts(embedded, view.mask, training=training))
+        mixed = self._mix(learning, stopped, gates)
+        rows = tf.reshape(mixed, [1, -1, self.dim])
+        return tf.reshape(self.cross_tower(rows, None, training=training), tf.shape(mixed))
+
+    def single(self, embedded, view: View, blocks: DomainBlocks, training=None):
+        """Y^single, Eq. 2, of all domains in their packed slots.
+
+        Args:
+            embedded: E^single, `[batch, slots, dim]`.
+            view: the packed single view.
+            blocks: the view's slots grouped by domain.
+
+        Returns:
+            `[blocks, block_size, dim]`, grouped as `blocks`.
+        """
+        gates = self.single_gate(embedded, view.domains, view.positions, view.mask)
+        stopped = self._stop(self.cross_experts(embedded, view.mask, training=training))
+        learning = self.single_experts(embedded, view.mask, training=training)
+        mixed = blocks.gather(self._mix(stopped, learning, gates))
+        return self.single_tower(mixed, blocks.domains, training=training)
+
+    def _stop(self, x):
+        return tf.stop_gradient(x) if self.asymmetric else x
+
+    def _mix(self, cross_experts, single_experts, gates):
+        """Sum over experts, weighted by the gates: `[experts, b, s, r]` -> `[b, s, r]`."""
+        gates = tf.transpose(gates, [2, 0, 1])[..., None]  # (experts, batch, slots, 1)
+        j = self.num_cross_experts
+        return tf.reduce_sum(cross_experts * gates[:j], 0) + tf.reduce_sum(
+            single_experts * gates[j:], 0
+        )
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | self._config

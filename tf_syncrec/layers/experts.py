@@ -1,0 +1,163 @@
+"""Transformer experts that run as one batched computation (paper 4.2.2, Eq. 5-7)."""
+
+import keras
+import tensorflow as tf
+
+
+def causal_softmax(logits, mask):
+    """Softmax over the last axis with masked places at exactly zero."""
+    return tf.nn.softmax(tf.where(mask, logits, logits.dtype.min), axis=-1)
+
+
+def layer_norm(x, scale, offset, epsilon=1e-6):
+    """Normalises the last axis; scale and offset broadcast, so experts may have their own."""
+    mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
+    return (x - mean) * tf.math.rsqrt(variance + epsilon) * scale + offset
+
+
+class TransformerExperts(keras.layers.Layer):
+    """K distinct causal Transformer encoders over the same input.
+
+    Every weight carries a leading expert axis and every product is one batched matrix product, so
+    that experts cost arithmetic but no extra operations.
+
+    With `style="paper"` a block is exactly `FFN(MSA(Z))` of Eq. 5-7, with neither residual
+    connections nor normalisation nor dropout inside; with `style="pre_norm"` it is the usual
+    pre-normalised residual block and the stack ends in a layer normalisation.
+
+    Args:
+        num_experts: number of experts in this layer.
+        num_blocks: attention blocks per expert.
+        dim: r, the width.
+        num_heads: p, attention heads; must divide `dim`.
+        ff_dim: inner width of the feed-forward network (the paper uses r).
+        dropout: rate on attention weights and on both residual branches (`pre_norm` only).
+        style: `"pre_norm"` or `"paper"`.
+
+    Reference: Pacer and Runner (SIGIR 2024), section 4.2.2.
+    """
+
+    def __init__(
+        self,
+        num_experts,
+        num_blocks,
+        dim,
+        num_heads=1,
+        ff_dim=None,
+        dropout=0.0,
+        style="pre_norm",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if dim % num_heads:
+            raise ValueError(f"num_heads must divide dim. Received: {num_heads=}, {dim=}")
+        if style not in ("pre_norm", "paper"):
+            raise ValueError(f"style must be 'pre_norm' or 'paper'. Received: {style!r}")
+        self.num_experts = num_experts
+        self.num_blocks = num_blocks
+        self.dim = dim
+        self.num_heads = num_heads
+        self.ff_dim = ff_dim or dim
+        self.dropout_rate = dropout if style == "pre_norm" else 0.0
+        self.style = style
+        self.dropout = keras.layers.Dropout(self.dropout_rate)
+
+    def build(self, input_shape=None):
+        """Creates the stacked weights of every block."""
+        # Fans are per expert: Keras would count the expert axis as a receptive field.
+        stacked = _PerExpertGlorot()
+        experts, dim = self.num_experts, self.dim
+        self.blocks = []
+        for i in range(self.num_blocks):
+            block = {
+                "qkv": self._weight((experts, dim, 3 * dim), stacked, f"block{i}_qkv"),
+                "out": self._weight((experts, dim, dim), stacked, f"block{i}_out"),
+                "w1": self._weight((experts, dim, self.ff_dim), stacked, f"block{i}_w1"),
+                "b1": self._weight((experts, 1, self.ff_dim), "zeros", f"block{i}_b1"),
+                "w2": self._weight((experts, self.ff_dim, dim), stacked, f"block{i}_w2"),
+                "b2": self._weight((experts, 1, dim), "zeros", f"block{i}_b2"),
+            }
+            if self.style == "pre_norm":
+                block |= self._norm(f"block{i}_attention_norm", "attention")
+                block |= self._norm(f"block{i}_ffn_norm", "ffn")
+            self.blocks.append(block)
+        self.final = self._norm("final_norm", "final") if self.style == "pre_norm" else {}
+        self.built = True
+
+    def _weight(self, shape, initializer, name):
+        return self.add_weight(shape=shape, initializer=initializer, name=name)
+
+    def _norm(self, name, key):
+        shape = (self.num_experts, 1, self.dim)
+        return {
+            f"{key}_scale": self._weight(shape, "ones", f"{name}_scale"),
+            f"{key}_offset": self._weight(shape, "zeros", f"{name}_offset"),
+        }
+
+    def call(self, inputs, mask, training=None):
+        """Runs every expert.
+
+        Args:
+            inputs: `[batch, slots, dim]`.
+            mask: `[batch, slots, slots]` bool, True where a slot (row) sees a slot (column).
+
+        Returns:
+            `[experts, batch, slots, dim]`.
+        """
+        batch, slots = tf.shape(inputs)[0], tf.shape(inputs)[1]
+        x = tf.reshape(inputs, [1, batch * slots, self.dim])  # broadcasts over experts
+        for block in self.blocks:
+            if self.style == "paper":
+                x = self._ffn(self._attention(x, block, mask, batch, slots, training), block)
+                continue
+            h = layer_norm(x, block["attention_scale"], block["attention_offset"])
+            h = self._attention(h, block, mask, batch, slots, training)
+            x += self.dropout(h, training=training)
+            h = layer_norm(x, block["ffn_scale"], block["ffn_offset"])
+            x += self.dropout(self._ffn(h, block), training=training)
+        if self.final:
+            x = layer_norm(x, self.final["final_scale"], self.final["final_offset"])
+        return tf.reshape(x, [self.num_experts, batch, slots, self.dim])
+
+    def _attention(self, x, block, mask, batch, slots, training):
+        """MSA, Eq. 5-6: `[1 or experts, batch * slots, dim]` -> `[experts, batch * slots, dim]`."""
+        experts, heads = self.num_experts, self.num_heads
+        head_dim = self.dim // heads
+        qkv = tf.matmul(x, block["qkv"])  # (experts, batch * slots, 3 * dim)
+        qkv = tf.reshape(qkv, [experts, batch, slots, 3, heads, head_dim])
+        qkv = tf.transpose(qkv, [3, 0, 1, 4, 2, 5])  # (3, experts, batch, heads, slots, head_dim)
+        query, key, value = tf.unstack(qkv, axis=0)
+        logits = tf.matmul(query, key, transpose_b=True) * head_dim**-0.5
+        weights = causal_softmax(logits, mask[None, :, None])
+        weights = self.dropout(weights, training=training)
+        heads_out = tf.transpose(tf.matmul(weights, value), [0, 1, 3, 2, 4])
+        return tf.matmul(tf.reshape(heads_out, [experts, batch * slots, self.dim]), block["out"])
+
+    def _ffn(self, x, block):
+        """Point-wise feed-forward network, Eq. 7."""
+        hidden = tf.nn.gelu(tf.matmul(x, block["w1"]) + block["b1"])
+        return tf.matmul(hidden, block["w2"]) + block["b2"]
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | {
+            "num_experts": self.num_experts,
+            "num_blocks": self.num_blocks,
+            "dim": self.dim,
+            "num_heads": self.num_heads,
+            "ff_dim": self.ff_dim,
+            "dropout": self.dropout_rate,
+            "style": self.style,
+        }
+
+
+@keras.saving.register_keras_serializable("tf_syncrec")
+class _PerExpertGlorot(keras.initializers.Initializer):
+    """Glorot uniform for `[experts, in, out]` weights, with the fans of one expert."""
+
+    def __init__(self, seed=None):
+        self.seed = seed if seed is not None else keras.random.SeedGenerator()
+
+    def __call__(self, shape, dtype=None):
+        limit = (6.0 / (shape[-2] + shape[-1])) ** 0.5
+        return keras.random.uniform(shape, -limit, limit, dtype=dtype, seed=self.seed)

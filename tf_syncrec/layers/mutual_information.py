@@ -1,0 +1,78 @@
+"""SC-MIM: InfoNCE between a user's single and cross representations (paper 4.4, Eq. 14-17)."""
+
+import keras
+import tensorflow as tf
+
+
+def pool_by_domain(y, domains, num_domains):
+    """Mean representation of each user in each domain.
+
+    Args:
+        y: `[batch, slots, dim]`.
+        domains: `[batch, slots]` int32, -1 at padding.
+
+    Returns:
+        `[batch, domains, dim]`, zero where the user has no slot of the domain.
+    """
+    member = tf.one_hot(domains, num_domains, axis=1, dtype=y.dtype)  # (batch, domains, slots)
+    counts = tf.reduce_sum(member, axis=2, keepdims=True)
+    return tf.math.divide_no_nan(tf.matmul(member, y), counts)
+
+
+class SingleCrossMutualInformation(keras.layers.Layer):
+    """Contrastive loss that ties the two views of a user together, domain by domain.
+
+    The cross representation of a user must pick the single representation of the same user among
+    those of all users of the batch that have the domain. `rho="sigmoid"` is the paper's
+    `σ(uᵀ W^H v)`, which limits the contrast between two users to a factor e; `rho="bilinear"`
+    leaves out the σ.
+
+    Args:
+        dim: r.
+        rho: `"sigmoid"` or `"bilinear"`.
+
+    Reference: Pacer and Runner (SIGIR 2024), section 4.4.
+    """
+
+    def __init__(self, dim, rho="sigmoid", **kwargs):
+        super().__init__(**kwargs)
+        if rho not in ("sigmoid", "bilinear"):
+            raise ValueError(f"rho must be 'sigmoid' or 'bilinear'. Received: {rho!r}")
+        self.dim = dim
+        self.rho = rho
+
+    def build(self, input_shape=None):
+        """Creates W^H `[dim, dim]`."""
+        self.kernel = self.add_weight(
+            shape=(self.dim, self.dim), initializer="glorot_uniform", name="w_h"
+        )
+        self.built = True
+
+    def call(self, single, cross, present):
+        """Loss of each domain.
+
+        Args:
+            single: pooled single representations, `[batch, domains, dim]`.
+            cross: pooled cross representations, `[batch, domains, dim]`.
+            present: `[batch, domains]` bool, whether the user has the domain.
+
+        Returns:
+            `(loss, count)`, both `[domains]`: the sum of the losses of the users that have the
+            domain, and how many they are.
+        """
+        u = tf.transpose(single, [1, 0, 2])  # (domains, batch, dim)
+        v = tf.transpose(cross, [1, 0, 2])
+        present = tf.transpose(present)
+        # rho[d, i, j]: cross view of user i beside the single view of user j.
+        rho = tf.matmul(v, tf.matmul(u, self.kernel), transpose_b=True)
+        if self.rho == "sigmoid":
+            rho = tf.sigmoid(rho)
+        rho = tf.cast(rho, tf.float32)
+        others = tf.where(present[:, None, :], rho, rho.dtype.min)
+        loss = tf.reduce_logsumexp(others, axis=2) - tf.linalg.diag_part(rho)
+        users = tf.cast(present, tf.float32)
+        return tf.reduce_sum(tf.where(present, loss, 0.0), axis=1), tf.reduce_sum(users, axis=1)
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | {"dim": self.dim, "rho": self.rho}

@@ -1,0 +1,109 @@
+"""Relative negative transfer λ of each domain (paper 4.3.3, Eq. 10-11)."""
+
+import keras
+import tensorflow as tf
+
+
+def _softplus_inverse(x):
+    return float(tf.math.log(tf.math.expm1(x)))
+
+
+class RelativeNegativeTransfer(keras.layers.Layer):
+    """Keeps λ and updates it from the negative transfer gaps φ of a batch.
+
+    φ(d) = L_single(d) - L_cross(d) is negative when the other domains hurt d, and a smaller φ gives
+    a smaller λ: `λ <- softmax((α λ + β φ) / δ)` once per training step. λ starts uniform, which the
+    update cannot tell from the paper's start at 0, since softmax ignores a common shift.
+
+    α and β are kept positive by a softplus: with a negative β the model would favour the very
+    domains that suffer. They are trained through the corrected loss, φ is a measurement.
+
+    Args:
+        num_domains: |D|.
+        alpha: initial weight of the previous λ.
+        beta: initial weight of the gap.
+        delta: δ, temperature of the softmax.
+        trainable_rates: whether α and β learn.
+
+    Reference: Pacer and Runner (SIGIR 2024), section 4.3.3.
+    """
+
+    def __init__(self, num_domains, alpha=1.0, beta=1.0, delta=1.0, trainable_rates=True, **kwargs):
+        super().__init__(**kwargs)
+        if min(alpha, beta, delta) <= 0:
+            raise ValueError(
+                f"alpha, beta and delta must be positive. Received: {alpha=}, {beta=}, {delta=}"
+            )
+        self.num_domains = num_domains
+        self.initial_alpha = alpha
+        self.initial_beta = beta
+        self.delta = delta
+        self.trainable_rates = trainable_rates
+
+    def build(self, input_shape=None):
+        """Creates λ and φ `[domains]` and the scalars behind α and β."""
+
+        def state(name, value):
+            # Every replica computes the same value; "mean" lets each of them assign it.
+            return self.add_weight(
+                shape=(self.num_domains,),
+                initializer=keras.initializers.Constant(value),
+                trainable=False,
+                aggregation="mean",
+                name=name,
+            )
+
+        def rate(name, value):
+            return self.add_weight(
+                shape=(),
+                initializer=keras.initializers.Constant(_softplus_inverse(value)),
+                trainable=self.trainable_rates,
+                name=name,
+            )
+
+        self.relative = state("lambda", 1.0 / self.num_domains)
+        self.gap = state("gap", 0.0)
+        self.raw_alpha = rate("alpha", self.initial_alpha)
+        self.raw_beta = rate("beta", self.initial_beta)
+        self.built = True
+
+    @property
+    def alpha(self):
+        """α > 0, scalar."""
+        return tf.nn.softplus(tf.convert_to_tensor(self.raw_alpha))
+
+    @property
+    def beta(self):
+        """β > 0, scalar."""
+        return tf.nn.softplus(tf.convert_to_tensor(self.raw_beta))
+
+    def call(self, gap, present):
+        """λ after this batch; `update` stores it.
+
+        Args:
+            gap: φ, `[domains]`; any value where `present` is False.
+            present: `[domains]` bool, whether the batch has targets of the domain.
+
+        Returns:
+            `[domains]`, summing to 1. Absent domains keep their λ; the present ones share theirs.
+        """
+        relative = tf.convert_to_tensor(self.relative)
+        logits = (self.alpha * relative + self.beta * tf.stop_gradient(gap)) / self.delta
+        shares = tf.nn.softmax(tf.where(present, logits, -1e9))
+        mass = tf.reduce_sum(tf.where(present, relative, 0.0))
+        return tf.where(present, mass * shares, relative)
+
+    def update(self, relative, gap, present):
+        """Stores λ and the gaps of the domains present."""
+        self.relative.assign(relative)
+        self.gap.assign(tf.where(present, gap, tf.convert_to_tensor(self.gap)))
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | {
+            "num_domains": self.num_domains,
+            "alpha": self.initial_alpha,
+            "beta": self.initial_beta,
+            "delta": self.delta,
+            "trainable_rates": self.trainable_rates,
+        }

@@ -1,0 +1,72 @@
+"""Ranking losses: one function each, from scores to the negative log-likelihood of a target.
+
+All take `positive` `[...]`, the score of the target, `negative` `[..., negatives]`, scores of items
+sampled uniformly from the target's domain, and `sampling_rate` `[...]`, the share of the domain's
+items that was drawn, and return `[...]`. A sampled item that happens to be the target arrives with
+a score of `EXCLUDED`, at which no loss feels it.
+"""
+
+import tensorflow as tf
+
+EXCLUDED = -1e9
+
+
+def bpr_sigmoid(positive, negative, sampling_rate):
+    """The paper's loss, `-log σ(P⁺ - P⁻)` with `P = σ(score)` (Eq. 8), averaged over negatives.
+
+    P lies in (0, 1), so the loss lies between 0.31 and 1.31 and its gradient vanishes when scores
+    are large.
+    """
+    return bpr(tf.sigmoid(positive), _where_real(negative, tf.sigmoid(negative)), sampling_rate)
+
+
+def bpr(positive, negative, sampling_rate):
+    """Bayesian personalised ranking on raw scores (Rendle et al., 2009)."""
+    return _mean_real(tf.nn.softplus(negative - positive[..., None]), negative)
+
+
+def bce(positive, negative, sampling_rate):
+    """Binary cross-entropy of one positive and the mean over negatives, as in SASRec."""
+    return tf.nn.softplus(-positive) + _mean_real(tf.nn.softplus(negative), negative)
+
+
+def gbce(positive, negative, sampling_rate, calibration=0.75):
+    """Generalised binary cross-entropy of gSASRec (Petrov and Macdonald, RecSys 2023).
+
+    The positive's likelihood is raised to β, which undoes the overconfidence that few negatives
+    cause; `calibration` is the paper's t.
+    """
+    rate = tf.clip_by_value(sampling_rate, 1e-9, 1.0)
+    beta = rate * (calibration * (1.0 - 1.0 / rate) + 1.0 / rate)
+    count = tf.reduce_sum(tf.cast(negative > EXCLUDED / 2, positive.dtype), axis=-1)
+    return beta * tf.nn.softplus(-positive) + count * _mean_real(tf.nn.softplus(negative), negative)
+
+
+def sampled_softmax(positive, negative, sampling_rate):
+    """Cross-entropy of the target among itself and the sampled items.
+
+    Sampling is uniform within the domain, so the log-probability correction is the same for every
+    negative and only shifts the normaliser; it is left out.
+    """
+    logits = tf.concat([positive[..., None], negative], axis=-1)
+    return tf.reduce_logsumexp(logits, axis=-1) - positive
+
+
+def _where_real(negative, value):
+    return tf.where(negative > EXCLUDED / 2, value, EXCLUDED)
+
+
+def _mean_real(values, negative):
+    real = tf.cast(negative > EXCLUDED / 2, values.dtype)
+    return tf.math.divide_no_nan(
+        tf.reduce_sum(tf.where(real > 0, values, 0.0), axis=-1), tf.reduce_sum(real, axis=-1)
+    )
+
+
+LOSSES = {
+    "bpr_sigmoid": bpr_sigmoid,
+    "bpr": bpr,
+    "bce": bce,
+    "gbce": gbce,
+    "sampled_softmax": sampled_softmax,
+}
