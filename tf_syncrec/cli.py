@@ -1,0 +1,106 @@
+"""What the command lines share: options that describe a run, and how errors are told."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import absl.logging
+
+from data_prep import InputError, PreparedDataset, prepare
+from tf_syncrec import config as config_module
+from tf_syncrec.config import Config, DataConfig
+
+_DATA_OPTIONS = ("dataset", "raw_dir", "release", "categories", "path", "data_dir")
+
+
+def say(message: str = "") -> None:
+    """Prints a line at once, also into a pipe."""
+    print(message, flush=True)
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Runs a command line; what the user got wrong is one line on stderr and exit code 2."""
+    # TFDS warns about deprecations inside itself, once a split.
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say which interactions to use and how to configure a run."""
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--dataset",
+        choices=DataConfig.model_fields["dataset"].annotation.__args__,  # type: ignore[union-attr]
+        help="synthetic: made here; amazon: public rating files; interactions: your own log "
+        "(default: what the --config says, else synthetic)",
+    )
+    data.add_argument(
+        "--raw_dir", metavar="DIR", help="amazon: folder of rating files, else downloaded"
+    )
+    data.add_argument(
+        "--release", help="amazon: 2014, 2018 or 2023; seen from the files by default"
+    )
+    data.add_argument(
+        "--categories", metavar="A,B", help="amazon: categories, i.e. domains, to use"
+    )
+    data.add_argument("--path", help="interactions: CSV, TSV or Parquet file, folder or glob")
+    data.add_argument("--data_dir", metavar="DIR", help="where prepared datasets are kept")
+    run = parser.add_argument_group("settings")
+    run.add_argument("--config", metavar="FILE", help="YAML settings (default: by dataset)")
+    run.add_argument(
+        "--set",
+        dest="settings",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change one setting, e.g. --set model.dim=32; may be repeated",
+    )
+    run.add_argument("--seed", metavar="N", help="of everything random")
+    run.add_argument("--epochs", metavar="N", help="the most epochs to train")
+
+
+def config_from(args: argparse.Namespace) -> Config:
+    """The run's configuration: file, then options, then `--set`."""
+    overrides = []
+    for option in _DATA_OPTIONS:
+        if (value := getattr(args, option)) is not None:
+            given = f"--{option} {value}"
+            overrides.append(
+                (f"data.{option}", value.split(",") if option == "categories" else value, given)
+            )
+    for option in ("seed", "epochs"):
+        if (value := getattr(args, option)) is not None:
+            overrides.append((f"train.{option}", value, f"--{option} {value}"))
+    overrides += [config_module.parse_set(assignment) for assignment in args.settings]
+    default = "synthetic" if args.dataset in (None, "synthetic") else "amazon"
+    path = Path(args.config) if args.config else config_module.shipped(default)
+    return config_module.load(path, overrides)
+
+
+def prepare_data(config: Config) -> PreparedDataset:
+    """Prepares, or finds prepared, the dataset that a configuration names."""
+    data = config.data
+    return prepare(
+        data.dataset,
+        data_dir=data.data_dir,
+        raw_dir=data.raw_dir,
+        release=data.release,
+        categories=data.categories,
+        path=data.path,
+        columns=data.columns or None,
+        base_url=data.base_url,
+        min_interactions=data.min_interactions,
+        synthetic=data.synthetic or None,
+        report=say,
+    )

@@ -1,0 +1,152 @@
+"""Trains SyNCRec: `python -m tf_syncrec.fit --dataset amazon --raw_dir DIR`.
+
+One story from top to bottom: settings, data, model, training, evaluation, export, report.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import resource
+import shlex
+import sys
+
+import keras
+import numpy as np
+
+from serving.export import export
+from tf_syncrec.callbacks import MONITOR, EpochReport
+from tf_syncrec.cli import add_data_options, config_from, prepare_data, run_command, say
+from tf_syncrec.data import evaluation_batches, train_batches
+from tf_syncrec.model import build_model
+from tf_syncrec.ranking import PROTOCOL, ModelScorer, PopularityScorer, rank_split
+from tf_syncrec.report import write_report
+from tf_syncrec.run import Run
+from tf_syncrec.tables import metrics_table
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command line."""
+    # -------------------------------------------------------------------------------- settings
+    parser = argparse.ArgumentParser(
+        prog="python -m tf_syncrec.fit",
+        description="Train SyNCRec on interactions of several domains, evaluate and export it.",
+        epilog="example: python -m tf_syncrec.fit --dataset interactions --path log.tsv.gz "
+        "--set data.columns.user_id=customer --output_dir runs/shop",
+        allow_abbrev=False,
+    )
+    add_data_options(parser)
+    parser.add_argument("--output_dir", metavar="DIR", help="default: runs/DATASET-DATE-TIME")
+    args = parser.parse_args(argv)
+    config = config_from(args)
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    run = Run(args.output_dir or f"runs/{config.data.dataset}-{now}")
+    run.check_free()
+
+    # ------------------------------------------------------------------------------------ data
+    prepared = prepare_data(config)
+    catalogue = prepared.catalogue
+    # Not before: making a dataset draws random numbers that finding it ready made does not.
+    keras.utils.set_random_seed(config.train.seed)
+    batches = train_batches(
+        prepared, config.model.window, config.train.batch_size, config.train.seed
+    )
+    validation = evaluation_batches(prepared, "validation", config.evaluate.batch_size)
+    test = evaluation_batches(prepared, "test", config.evaluate.batch_size)
+
+    # ----------------------------------------------------------------------------------- model
+    model = build_model(config, catalogue)
+    model.compile(keras.optimizers.Adam(config.train.learning_rate))
+    say(
+        f"SyNCRec: {model.count_params():,} parameters, {catalogue.num_items:,} items in "
+        f"{catalogue.num_domains} domains; seed {config.train.seed}"
+    )
+
+    # -------------------------------------------------------------------------------- training
+    run.create(config, catalogue)
+    report = EpochReport(validation, catalogue, run.log_dir)
+    model.fit(
+        batches,
+        epochs=config.train.epochs,
+        shuffle=False,  # the pipeline does it
+        verbose=1 if sys.stdout.isatty() else 2,
+        callbacks=[
+            report,
+            keras.callbacks.ModelCheckpoint(
+                run.checkpoint_file,
+                monitor=MONITOR,
+                mode="max",
+                save_best_only=True,
+                save_weights_only=True,
+            ),
+            keras.callbacks.EarlyStopping(MONITOR, mode="max", patience=config.train.patience),
+            keras.callbacks.TerminateOnNaN(),
+        ],
+    )
+    history = report.history
+    best = int(np.argmax([epoch["validation"]["ndcg@10"] for epoch in history]))
+    model.load_weights(run.checkpoint_file)
+
+    # ------------------------------------------------------------------------------ evaluation
+    say(f"Best epoch: {best + 1} of {len(history)}. Ranking the test targets ...")
+    names = catalogue.domains
+    scorer = ModelScorer(model)
+    validation_ranks = rank_split(scorer, validation, catalogue)
+    test_ranks = rank_split(scorer, test, catalogue)
+    popularity = rank_split(PopularityScorer(catalogue), test, catalogue).metrics(names)
+    metrics = {
+        "protocol": PROTOCOL
+        | {
+            "dataset": prepared.name,
+            "window": config.model.window,
+            "score": config.model.score,
+            "cold_target_share": {
+                "validation": float(validation_ranks.cold.mean()),
+                "test": float(test_ranks.cold.mean()),
+            },
+        },
+        "validation": validation_ranks.metrics(names),
+        "test": test_ranks.metrics(names),
+        "negative_transfer": {
+            name: {key: values[key] for key in ("lambda", "gap")}
+            for name, values in history[best]["domains"].items()
+        },
+        "baselines": {"popularity": {"test": popularity}},
+        "training": {
+            "epochs": len(history),
+            "best_epoch": best + 1,
+            "seconds_per_epoch": float(np.median([epoch["seconds"] for epoch in history])),
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "parameters": model.count_params(),
+            "command": shlex.join(["python", "-m", "tf_syncrec.fit", *(argv or sys.argv[1:])]),
+            "versions": {
+                name: importlib.metadata.version(name)
+                for name in ("tf_syncrec", "tensorflow", "keras", "numpy")
+            },
+        },
+    }
+    run.write_json(run.history_file, history)
+    run.write_ranks(test_ranks, catalogue)
+    run.write_json(run.metrics_file, metrics)
+
+    # ---------------------------------------------------------------------- export and report
+    version = export(model, catalogue, run.export_dir, config.evaluate)
+    page = write_report(run.directory)
+    say()
+    say(metrics_table(metrics["test"], popularity, metrics["negative_transfer"]))
+    say()
+    say(
+        f"Test users {test_ranks.ranks.size:,}; targets never seen in training: "
+        f"{test_ranks.cold.mean():.1%} (they count as misses)."
+    )
+    for label, path in {
+        "metrics": run.metrics_file,
+        "ranks": run.ranks_file,
+        "report": page,
+        "TensorBoard": run.log_dir,
+        "SavedModel": version,
+    }.items():
+        say(f"{label + ':':12} {path}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,198 @@
+"""Full ranking: where the target stands among all items of its domain."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep import Catalogue
+from tf_syncrec.metrics import CUT_OFFS, domain_metrics
+
+SCORES_AT_ONCE = 32 * 2**20
+"""Scores held at a time (128 MiB of float32), whatever the size of the catalogue."""
+
+PROTOCOL = {
+    "split": "leave-one-out on the merged sequence of users with at least 3 interactions: the last "
+    "is the test target, the second to last the validation target",
+    "candidates": "all items of the target's domain that occur in training, minus the items of the "
+    "user's history, plus the target",
+    "cold_targets": "a target that never occurs in training ranks behind all candidates",
+    "ties": "rank against the target",
+    "selection": "validation ndcg@10; test is scored once",
+}
+
+
+class Scorer(Protocol):
+    """Whatever can be ranked: the score of an item is `queries(batch) · candidates[item]`."""
+
+    def queries(self, batch) -> tf.Tensor:
+        """Query vectors `[batch, dim]` of a batch of `data.evaluation_batches`."""
+
+    def candidates(self) -> tf.Tensor:
+        """Candidate vectors `[items + 1, dim]`; row 0 is padding."""
+
+
+class ModelScorer:
+    """Ranks with a trained model; compiled once and kept, as tracing takes seconds."""
+
+    def __init__(self, model):
+        self._model = model
+        row = {
+            "items": tf.TensorSpec([None, None], tf.int32),
+            "domain": tf.TensorSpec([None], tf.int32),
+        }
+        self._queries = tf.function(lambda batch: model(batch), input_signature=[row])
+
+    def queries(self, batch):
+        """Query vectors of the target domains, `[batch, dim]`."""
+        return self._queries({"items": batch["items"], "domain": batch["domain"]})
+
+    def candidates(self):
+        """Candidate vectors `[items + 1, dim]`."""
+        return self._model.candidate_vectors()
+
+
+class PopularityScorer:
+    """Ranks by the number of training interactions: the least a recommender has to beat."""
+
+    def __init__(self, catalogue: Catalogue):
+        counts = np.concatenate([[0], catalogue.counts]).astype(np.float32)
+        self._counts = tf.constant(counts[:, None])
+
+    def queries(self, batch):
+        """The same for everybody, `[batch, 1]`."""
+        return tf.ones([tf.shape(batch["items"])[0], 1])
+
+    def candidates(self):
+        """Training counts `[items + 1, 1]`."""
+        return self._counts
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Ranks of a split, one entry a user.
+
+    Attributes:
+        user_ids: `[users]` bytes.
+        domains: `[users]` int32, domain of the target.
+        target_ids: `[users]` bytes, raw id of the target.
+        cold: `[users]` bool, the target never occurs in training.
+        ranks: `[users]` int64, 1 = best.
+        history_items: all histories end to end, int32 ids, oldest first.
+        history_lengths: `[users]` int64.
+    """
+
+    user_ids: np.ndarray
+    domains: np.ndarray
+    target_ids: np.ndarray
+    cold: np.ndarray
+    ranks: np.ndarray
+    history_items: np.ndarray
+    history_lengths: np.ndarray
+
+    def metrics(self, names):
+        """`{"overall": R, "domains": {domain: R}}`."""
+        return domain_metrics(self.ranks, self.domains, names)
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([], tf.int32),
+        tf.TensorSpec([], tf.int32),
+    ]
+)
+def target_ranks(queries, candidates, history, targets, offset, size):
+    """Ranks of targets of one domain among its items.
+
+    Args:
+        queries: `[batch, dim]`.
+        candidates: `[items + 1, dim]`.
+        history: `[batch, length]` int32, 0 pads; its items, but for the target, do not compete.
+        targets: `[batch]` int32, 0 for a target that training never saw.
+        offset: first item id of the domain.
+        size: trained items of the domain.
+
+    Returns:
+        `[batch]` int32: 1 + the number of competitors that score at least as much. For an unseen
+        target, 1 + the number of candidates, and a miss at every cut-off even where a domain has
+        fewer candidates than that.
+    """
+    items = candidates[offset : offset + size]
+    local = tf.where((history >= offset) & (history < offset + size), history - offset, -1)
+    local = tf.sort(local, axis=1)  # so that a repeated item can be told from its neighbour
+    first = tf.concat([tf.ones_like(local[:, :1], tf.bool), local[:, 1:] != local[:, :-1]], axis=1)
+    target = targets - offset
+    excluded = first & (local >= 0) & (local != target[:, None])
+
+    rows = tf.maximum(SCORES_AT_ONCE // tf.maximum(size, 1), 1)
+    batch = tf.shape(queries)[0]
+    known = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False)
+    for start in tf.range(0, batch, rows):
+        chunk = slice(start, start + rows)
+        scores = tf.matmul(queries[chunk], items, transpose_b=True)
+        scores = tf.debugging.check_numerics(scores, "scores")  # finite vectors may overflow
+        own = tf.gather(scores, tf.maximum(target[chunk], 0), batch_dims=1)[:, None]
+        others = tf.gather(scores, tf.maximum(local[chunk], 0), batch_dims=1)
+        # The target's own score is the one that makes this at least 1.
+        at_least = tf.math.count_nonzero(scores >= own, axis=1, dtype=tf.int32)
+        not_competing = tf.math.count_nonzero(
+            excluded[chunk] & (others >= own), axis=1, dtype=tf.int32
+        )
+        known = known.write(start // rows, at_least - not_competing)
+    num_candidates = size - tf.math.count_nonzero(excluded, axis=1, dtype=tf.int32)
+    unseen = tf.maximum(num_candidates, max(CUT_OFFS)) + 1
+    return tf.where(targets > 0, known.concat(), unseen)
+
+
+def rank_split(
+    scorer: Scorer,
+    batches: tf.data.Dataset,
+    catalogue: Catalogue,
+    progress: Callable[[int], None] | None = None,
+) -> Ranks:
+    """Ranks every target of a split against all candidates of its domain.
+
+    Args:
+        scorer: what scores.
+        batches: from `data.evaluation_batches`.
+        catalogue: items and domains.
+        progress: told the number of users ranked so far.
+
+    Raises:
+        tf.errors.InvalidArgumentError: a score is not a finite number.
+    """
+    candidates = tf.debugging.check_numerics(scorer.candidates(), "candidate vectors")
+    columns: list[tuple] = []
+    done = 0
+    for batch in batches:
+        domain = int(batch["domain"][0])
+        queries = tf.debugging.check_numerics(scorer.queries(batch), "query vectors")
+        offset, size = int(catalogue.offsets[domain]), int(catalogue.sizes[domain])
+        if size:
+            ranks = target_ranks(
+                queries, candidates, batch["items"], batch["target"], offset, size
+            ).numpy()
+        else:  # no item of the domain was ever trained: all are misses
+            ranks = np.full(len(queries), max(CUT_OFFS) + 1)
+        items = batch["items"].numpy()
+        columns.append(
+            (
+                batch["user_id"].numpy(),
+                batch["domain"].numpy(),
+                batch["target_item_id"].numpy(),
+                batch["target"].numpy() == 0,
+                ranks,
+                items[items > 0],
+                (items > 0).sum(axis=1),
+            )
+        )
+        done += len(ranks)
+        if progress:
+            progress(done)
+    return Ranks(*(np.concatenate(column) for column in zip(*columns, strict=True)))
