@@ -1,0 +1,1 @@
+"""Export of trained runs and their serving over REST."""

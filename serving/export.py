@@ -1,0 +1,77 @@
+"""Writes a trained run as a versioned SavedModel: `python -m serving.export --run runs/NAME`."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import tensorflow as tf
+
+from data_prep import Catalogue, InputError
+from serving.recommender import Recommender
+from tf_syncrec.cli import run_command, say
+from tf_syncrec.config import EvaluateConfig
+from tf_syncrec.model import SyNCRec
+from tf_syncrec.run import Run
+
+
+def export(
+    model: SyNCRec, catalogue: Catalogue, export_dir: Path, settings: EvaluateConfig
+) -> Path:
+    """Writes the next version of a SavedModel.
+
+    It is written aside and renamed, so that a server watching the directory never finds half a
+    model.
+
+    Args:
+        model: the trained model.
+        catalogue: its items.
+        export_dir: directory of the versions, what TF Serving calls the base path.
+        settings: `top_k` and `max_k`.
+
+    Returns:
+        The directory of the new version.
+    """
+    export_dir.mkdir(parents=True, exist_ok=True)
+    versions = [int(path.name) for path in export_dir.iterdir() if path.name.isdigit()]
+    version = export_dir / str(max(versions, default=0) + 1)
+    partial = export_dir / f".{version.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    recommender = Recommender(model, catalogue, settings.top_k, settings.max_k)
+    tf.saved_model.save(
+        recommender,
+        str(partial),
+        signatures={
+            "serving_default": recommender.serving_default,
+            "with_options": recommender.with_options,
+        },
+    )
+    partial.rename(version)
+    return version
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.export",
+        description="Export the best epoch of a run as a SavedModel for TF Serving.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--run", required=True, metavar="DIR", help="the run directory")
+    parser.add_argument(
+        "--export_dir", metavar="DIR", help="directory of the versions (default: in the run)"
+    )
+    args = parser.parse_args(argv)
+    run = Run(args.run)
+    config, catalogue, model = run.load()
+    export_dir = Path(args.export_dir) if args.export_dir else run.export_dir
+    try:
+        export_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--export_dir {export_dir}: cannot be written to ({error.strerror})"
+        ) from None
+    say(f"SavedModel: {export(model, catalogue, export_dir, config.evaluate)}")
+
+
+if __name__ == "__main__":
+    run_command(main)
