@@ -66,7 +66,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="change one setting, e.g. --set model.dim=32; may be repeated",
     )
-    run.add_argument("--seed", metavar="N", help="of everything random")
+    run.add_argument("--seed", metavar="N", help="of weights, dropout, negatives and order")
     run.add_argument("--epochs", metavar="N", help="the most epochs to train")
 
 

@@ -146,8 +146,6 @@ def load(path: Path, overrides: Iterable[tuple[str, Any, str]] = ()) -> Config:
         raise InputError(f"--config {path}: not valid YAML: {_one_line(error)}") from None
     if not isinstance(settings, dict):
         raise InputError(f"--config {path}: expected 'section: settings', received {settings!r}")
-    _validate(settings, f"--config {path}")
-
     sources = {}
     for key, value, source in overrides:
         _put(settings, key, value, source)

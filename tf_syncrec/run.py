@@ -1,6 +1,7 @@
 """The run directory: what a training leaves behind, and how to open it again."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,13 @@ class Run:
 
     def check_free(self) -> None:
         """Raises InputError if a new run cannot be written here."""
-        if self.directory.exists() and not self.directory.is_dir():
-            raise InputError(f"--output_dir {self.directory}: is a file, not a directory")
+        place = self.directory.absolute()
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir():
+            raise InputError(f"--output_dir {self.directory}: {place} is a file, not a directory")
+        if not os.access(place, os.W_OK):
+            raise InputError(f"--output_dir {self.directory}: {place} cannot be written to")
         if self.config_file.exists():
             raise InputError(
                 f"--output_dir {self.directory}: already holds a run; choose another directory or "

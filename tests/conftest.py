@@ -1,0 +1,165 @@
+"""Fixtures that several test files share."""
+
+import os
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture
+def make_model():
+    """`make_model(sizes, seed=0, window=6, ...)`: a tiny model whose every weight matters.
+
+    Keywords are settings of any section, e.g. `style="paper", negatives=3, enabled=False`.
+    Weights are redrawn, so that no bias is 0, no scale 1, λ not uniform, and experts never agree.
+    """
+    # Tests without a model need not wait for TensorFlow.
+    import keras
+
+    from tf_syncrec.config import Config
+    from tf_syncrec.model import SyNCRec
+
+    # Named here, so that no test depends on the default of a setting it is not about.
+    tiny = (
+        {"window": 6, "dim": 8, "experts": 3, "cross_experts": 2, "blocks": 1, "heads": 1}
+        | {"dropout": 0.0, "style": "pre_norm", "gate": "causal", "asymmetric": True}
+        | {"similarity": "cosine", "temperature": 0.5, "score": "blend"}
+        | {"name": "sampled_softmax", "negatives": 3, "shared_negatives": True}
+        | {"eta": 0.9, "mutual_information": True, "rho": "sigmoid"}
+        | {"enabled": True, "gap": "mean", "trainable_rates": True}
+    )
+
+    def make(sizes=(5, 4, 3), seed=0, redraw=True, **settings):
+        sections: dict[str, dict] = {}
+        for key, value in (tiny | settings).items():
+            owners = [
+                name
+                for name, field in Config.model_fields.items()
+                if key in type(field.default).model_fields
+            ]
+            assert owners, f"no section of the configuration has {key!r}"
+            sections.setdefault(owners[0], {})[key] = value
+        keras.utils.set_random_seed(seed)
+        model = SyNCRec(Config.model_validate(sections), sizes)
+        if redraw:
+            rng = np.random.default_rng(seed)
+            for weight in model.trainable_weights:
+                weight.assign(weight + rng.normal(0, 0.3, weight.shape).astype(np.float32))
+            shares = rng.uniform(0.5, 1.5, len(sizes)).astype(np.float32)
+            model.negative_transfer.relative.assign(shares / shares.sum())
+        return model
+
+    return make
+
+
+@pytest.fixture
+def make_items():
+    """`make_items(lengths, sizes, seed=0)`: left-padded random sequences `[users, max length]`.
+
+    `domains` restricts the domains of each user, e.g. `[[0, 1], [2]]`.
+    """
+
+    def make(lengths, sizes=(5, 4, 3), seed=0, domains=None):
+        rng = np.random.default_rng(seed)
+        first = 1 + np.cumsum(sizes) - np.asarray(sizes)
+        items = np.zeros((len(lengths), max(lengths)), np.int32)
+        for user, length in enumerate(lengths):
+            allowed = domains[user] if domains else [d for d, size in enumerate(sizes) if size]
+            for t in range(items.shape[1] - length, items.shape[1]):
+                d = rng.choice(allowed)
+                items[user, t] = first[d] + rng.integers(sizes[d])
+        return items
+
+    return make
+
+
+@pytest.fixture
+def representations():
+    """`representations(model, items)`: `(Y^cross, Y^single, domains)`, `[users, slots, ...]`."""
+    from tf_syncrec.layers import group_by_domain, split_views
+
+    def run(model, items):
+        cross, single = split_views(items, None, model.offsets, model.config.model.window)
+        blocks = group_by_domain(single.domains, model.num_domains, block_size=4)
+        y_cross = model.acmoe.cross(model.embedding(cross), cross)
+        y_single = model.acmoe.single(model.embedding(single), single, blocks)
+        return y_cross, blocks.scatter(y_single, single.domains.shape), single.domains
+
+    return run
+
+
+@pytest.fixture
+def same_negatives(monkeypatch):
+    """Replaces chance: the negatives of a domain are its first items, in turn."""
+    import tensorflow as tf
+
+    def first_items(domains, count, offsets, sizes, seed):
+        size = tf.maximum(tf.gather(sizes, domains), 1)[..., None]
+        return tf.gather(offsets, domains)[..., None] + tf.range(count) % size
+
+    monkeypatch.setattr("tf_syncrec.model.sample_in_domain", first_items)
+
+
+class FakePrepared:
+    """As much of a `PreparedDataset` as the pipelines use, made from a dict of row lists."""
+
+    def __init__(self, catalogue, splits: dict[str, list[dict]]):
+        self.catalogue = catalogue
+        self.splits = splits
+
+    def as_dataset(self, split):
+        import tensorflow as tf
+
+        rows = self.splits[split]
+        signature = {
+            "user_id": tf.TensorSpec([], tf.string),
+            "items": tf.TensorSpec([None], tf.int32),
+        }
+        if split != "train":
+            signature |= {
+                "target": tf.TensorSpec([], tf.int32),
+                "target_item_id": tf.TensorSpec([], tf.string),
+                "domain": tf.TensorSpec([], tf.int32),
+            }
+        return tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=signature)
+
+
+@pytest.fixture
+def make_prepared():
+    """`make_prepared(sizes, users, seed)`: random users, and a catalogue that counts their items.
+
+    Items repeat, domains mix, some histories are long, and some targets were never trained.
+    """
+    from data_prep import Catalogue
+
+    def make(sizes=(12, 3, 0, 20), users=80, seed=0, longest=25) -> FakePrepared:
+        rng = np.random.default_rng(seed)
+        names = tuple(f"domain {d}" for d in range(len(sizes)))
+        num_items = sum(sizes)
+        item_domains = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        ids = np.array([f"item {i}" for i in range(1, num_items + 1)], object)
+        counts = np.zeros(num_items, np.int64)
+        splits: dict[str, list[dict]] = {"train": [], "validation": [], "test": []}
+        for user in range(users):
+            user_id = f"user {user}".encode()
+            trained = rng.integers(1, num_items + 1, rng.integers(1, longest)).astype(np.int32)
+            counts += np.bincount(trained - 1, minlength=num_items)
+            splits["train"].append({"user_id": user_id, "items": trained})
+            history = trained
+            for split in ("validation", "test"):
+                if rng.random() < 0.1:
+                    target, raw, domain = 0, b"never seen", rng.integers(len(sizes))
+                else:
+                    target = rng.integers(1, num_items + 1)
+                    raw, domain = ids[target - 1].encode(), item_domains[target - 1]
+                splits[split].append(
+                    {"user_id": user_id, "items": history, "target": target, "domain": domain}
+                    | {"target_item_id": raw}
+                )
+                if target:
+                    history = np.append(history, np.int32(target))
+        return FakePrepared(Catalogue(names, ids, item_domains, counts), splits)
+
+    return make

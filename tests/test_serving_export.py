@@ -1,0 +1,492 @@
+"""The SavedModel answers like the model, needs nothing but TensorFlow, and never breaks."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_prep import Catalogue, InputError
+from serving import export as export_module
+from serving.export import export
+from serving.recommender import Recommender
+from tf_syncrec.config import Config
+from tf_syncrec.model import build_model
+from tf_syncrec.run import Run
+
+DOMAINS = ("audio", "books", "empty", "música")
+SIZES = (30, 3, 0, 45)
+WINDOW, TOP_K, MAX_K = 6, 10, 40
+SETTINGS = {
+    "model": {"dim": 8, "experts": 3, "cross_experts": 2, "blocks": 1, "window": WINDOW},
+    "evaluate": {"top_k": TOP_K, "max_k": MAX_K},
+}
+TOLERANCE = 1e-3  # of scores between -20 and 20
+
+OUTPUTS = {
+    "items": tf.string,
+    "scores": tf.float32,
+    "domains": tf.string,
+    "known_items": tf.int32,
+    "fallback": tf.int32,
+}
+INPUTS = {
+    "serving_default": {"items": tf.string, "domain": tf.string},
+    "with_options": {
+        "items": tf.string,
+        "domain": tf.string,
+        "k": tf.int32,
+        "exclude_seen": tf.bool,
+    },
+}
+
+
+def make_catalogue():
+    """Ids with spaces, quotes and letters of several scripts; popular first, with ties."""
+    rng = np.random.default_rng(0)
+    ids = [f"{DOMAINS[d]} 日本 'x' {i}" for d, size in enumerate(SIZES) for i in range(size)]
+    counts = np.concatenate([-np.sort(-rng.integers(1, 30, size)) for size in SIZES])
+    domains = np.repeat(np.arange(len(SIZES), dtype=np.int32), SIZES)
+    return Catalogue(DOMAINS, np.array(ids, object), domains, counts)
+
+
+def make_model(catalogue, seed=0):
+    """A model whose every weight matters: as initialised, many are 0 or 1."""
+    keras.utils.set_random_seed(seed)
+    model = build_model(Config.model_validate(SETTINGS), catalogue)
+    rng = np.random.default_rng(seed)
+    for weight in model.trainable_weights:
+        weight.assign(weight + rng.normal(0, 0.3, weight.shape).astype(np.float32))
+    return model
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A model and its export, loaded again."""
+    catalogue = make_catalogue()
+    model = make_model(catalogue)
+    base = tmp_path_factory.mktemp("export") / "not" / "there" / "syncrec"
+    version = export(model, catalogue, base, Config.model_validate(SETTINGS).evaluate)
+    return SimpleNamespace(
+        catalogue=catalogue,
+        model=model,
+        base=base,
+        version=version,
+        loaded=tf.saved_model.load(str(version)),
+        ids=[str(item) for item in catalogue.item_ids],
+    )
+
+
+def padded(histories, width=None):
+    width = max([len(history) for history in histories] + [width or 0])
+    return [[*history, *[""] * (width - len(history))] for history in histories]
+
+
+def ask(served, histories, domains, k=None, exclude_seen=None):
+    """The answer as numpy arrays, strings decoded; with options where there are any."""
+    rows = len(histories)
+    items = tf.constant(padded(histories), tf.string, shape=(rows, len(padded(histories)[0])))
+    request = {"items": items, "domain": tf.constant(domains)}
+    name = "serving_default"
+    if k is not None or exclude_seen is not None:
+        name = "with_options"
+        request["k"] = tf.constant(np.broadcast_to(TOP_K if k is None else k, rows), tf.int32)
+        exclude_seen = True if exclude_seen is None else exclude_seen
+        request["exclude_seen"] = tf.constant(np.broadcast_to(exclude_seen, rows))
+    answer = served.loaded.signatures[name](**request)
+    assert set(answer) == set(OUTPUTS)
+    result = {name: value.numpy() for name, value in answer.items()}
+    for name in ("items", "domains"):
+        result[name] = np.char.decode(result[name].astype("S"), "utf-8")
+    assert np.isfinite(result["scores"]).all()
+    return result
+
+
+def all_scores(served, histories):
+    """Scores of all items by the model itself, `[histories, items]`; of known items only."""
+    number = {item: i + 1 for i, item in enumerate(served.ids)}
+    known = [[number[item] for item in history if item in number] for history in histories]
+    width = max(map(len, known))
+    ids = np.array([[0] * (width - len(row)) + row for row in known], np.int32)
+    candidates = served.model.candidate_vectors().numpy()
+    columns = []
+    for d, (offset, size) in enumerate(
+        zip(served.catalogue.offsets, served.catalogue.sizes, strict=True)
+    ):
+        queries = served.model.query_vectors(ids, np.full((len(ids), 1), d, np.int32))[:, 0].numpy()
+        columns.append(queries @ candidates[offset : offset + size].T)
+    return np.concatenate(columns, axis=1)
+
+
+def assert_best(served, answer, row, scores, allowed, k):
+    """Row `row` of an answer is the best `k` of the allowed items, each once, in order."""
+    score_of = dict(zip(served.ids, scores, strict=True))
+    expected = sorted((score_of[item] for item in allowed), reverse=True)[:k]
+    n, width = len(expected), answer["items"].shape[1]
+    items, domains = answer["items"][row], answer["domains"][row]
+    np.testing.assert_allclose(answer["scores"][row, :n], expected, atol=TOLERANCE)
+    assert len(set(items[:n])) == n
+    domain_of = {
+        item: DOMAINS[d] for item, d in zip(served.ids, served.catalogue.item_domains, strict=True)
+    }
+    for item, domain, score in zip(items[:n], domains[:n], answer["scores"][row, :n], strict=True):
+        assert item in allowed
+        assert domain == domain_of[item]
+        assert score_of[item] == pytest.approx(score, abs=TOLERANCE)
+    assert items[n:].tolist() == domains[n:].tolist() == [""] * (width - n)
+    assert not answer["scores"][row, n:].any()
+
+
+def items_of(served, domain):
+    return [
+        item
+        for item, d in zip(served.ids, served.catalogue.item_domains, strict=True)
+        if domain in ("", DOMAINS[d])
+    ]
+
+
+def random_histories(served, count, seed, longest=3 * WINDOW):
+    """At least one known item each; some repeat, some are longer than the window."""
+    rng = np.random.default_rng(seed)
+    return [list(rng.choice(served.ids, rng.integers(1, longest))) for _ in range(count)]
+
+
+# ------------------------------------------------------------------------- what is asked and said
+
+
+def test_signatures_are_the_contract(served):
+    assert set(INPUTS) <= set(served.loaded.signatures)
+    for name, inputs in INPUTS.items():
+        signature = served.loaded.signatures[name]
+        _, given = signature.structured_input_signature
+        assert {key: spec.dtype for key, spec in given.items()} == inputs
+        assert {key: spec.dtype for key, spec in signature.structured_outputs.items()} == OUTPUTS
+        assert given["items"].shape.as_list() == [None, None]
+        assert all(given[key].shape.as_list() == [None] for key in inputs if key != "items")
+
+
+SERVER = """
+import json, sys
+import tensorflow as tf
+
+path, request = sys.argv[1], json.loads(sys.argv[2])
+with tf.compat.v1.Session(graph=tf.Graph()) as session:  # what the C++ server does
+    graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], path)
+    signature = graph.signature_def["serving_default"]
+    names = {name: tensor.name for name, tensor in signature.outputs.items()}
+    answers = [session.run(names, {signature.inputs[n].name: v for n, v in request.items()})]
+    try:
+        wrong = request | {"domain": ["wrong"] * len(request["domain"])}
+        session.run(names, {signature.inputs[n].name: v for n, v in wrong.items()})
+        error = ""
+    except tf.errors.InvalidArgumentError as e:
+        error = e.message
+loaded = tf.saved_model.load(path)
+answer = loaded.signatures["serving_default"](**{n: tf.constant(v) for n, v in request.items()})
+answers.append({name: value.numpy() for name, value in answer.items()})
+
+def plain(value):
+    return [plain(v) for v in value] if value.ndim else value.item()
+
+def text(value):
+    return [text(v) for v in value] if isinstance(value, list) else (
+        value.decode() if isinstance(value, bytes) else value)
+
+ours = {"tf_syncrec", "data_prep", "serving", "tensorflow_recommenders"} & set(sys.modules)
+answers = [{n: text(a[n].tolist()) for n in a} for a in answers]
+print(json.dumps({"answers": answers, "error": error, "imported": sorted(ours)}))
+"""
+
+
+def test_a_process_with_nothing_but_tensorflow_serves_it(served, tmp_path):
+    histories = [*random_histories(served, 4, seed=1), ["unknown"], []]
+    domains = ["audio", "books", "", "música", "música", ""]
+    request = {"items": padded(histories), "domain": domains}
+    environment = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME")}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", SERVER, str(served.version), json.dumps(request)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["imported"] == []
+    assert "unknown domain" in said["error"] and "música" in said["error"]
+    here = ask(served, histories, domains)
+    for there in said["answers"]:
+        for name in ("items", "domains", "known_items", "fallback"):
+            assert there[name] == here[name].tolist()
+        np.testing.assert_allclose(there["scores"], here["scores"], atol=TOLERANCE)
+
+
+# ------------------------------------------------------------------------------ the right answer
+
+
+@pytest.mark.parametrize("domain", [*DOMAINS, ""])
+def test_answers_are_the_models_ranking_without_the_history(served, domain):
+    histories = random_histories(served, 64, seed=2)
+    scores = all_scores(served, histories)
+    answer = ask(served, histories, [domain] * len(histories))
+    assert answer["items"].shape == (64, TOP_K)
+    assert not answer["fallback"].any()
+    np.testing.assert_array_equal(answer["known_items"], [len(h) for h in histories])
+    for row, history in enumerate(histories):
+        allowed = set(items_of(served, domain)) - set(history)
+        assert_best(served, answer, row, scores[row], allowed, TOP_K)
+
+
+def test_answers_depend_on_the_order_of_the_history(served):
+    """Else the comparison above could not see a history that is fed backwards."""
+    histories = [history for history in random_histories(served, 20, 3) if len(set(history)) > 2]
+    forward = ask(served, histories, ["audio"] * len(histories))
+    backward = ask(served, [history[::-1] for history in histories], ["audio"] * len(histories))
+    assert (np.abs(forward["scores"] - backward["scores"]).max(axis=1) > 0.01).all()
+
+
+def test_a_row_is_answered_alike_alone_and_in_company(served):
+    histories = [*random_histories(served, 61, seed=4), [], ["unknown"], ["unknown", served.ids[0]]]
+    domains = [[*DOMAINS, ""][i % 5] for i in range(len(histories))]
+    together = ask(served, histories, domains)
+    for row in [*range(0, 60, 6), 61, 62, 63]:
+        alone = ask(served, [histories[row]], [domains[row]])
+        np.testing.assert_allclose(alone["scores"][0], together["scores"][row], atol=TOLERANCE)
+        for name in ("items", "domains", "known_items", "fallback"):
+            np.testing.assert_array_equal(alone[name][0], together[name][row])
+
+
+def test_padding_and_unknown_items_change_nothing(served):
+    rng = np.random.default_rng(5)
+    histories = random_histories(served, 40, seed=5)
+    domains = [[*DOMAINS, ""][i % 5] for i in range(len(histories))]
+    noisy = []
+    for history in histories:
+        row = list(history)
+        for _ in range(rng.integers(1, 12)):
+            row.insert(rng.integers(len(row) + 1), rng.choice(["", "unknown", "日本", "\n"]))
+        noisy.append(row)
+    clean, dirty = ask(served, histories, domains), ask(served, noisy, domains)
+    np.testing.assert_allclose(clean["scores"], dirty["scores"], atol=TOLERANCE)
+    for name in ("items", "domains", "known_items", "fallback"):
+        np.testing.assert_array_equal(clean[name], dirty[name])
+
+
+def test_only_the_window_is_read_but_all_of_the_history_is_left_out(served):
+    latest = random_histories(served, 1, seed=6, longest=WINDOW + 1)[0]
+    latest = (latest * WINDOW)[:WINDOW]
+    older = [item for item in items_of(served, "audio") if item not in latest]
+    short = ask(served, [latest], ["audio"], k=MAX_K)
+    long = ask(served, [[*older[:20], *older[:20], *latest]], ["audio"], k=MAX_K)
+    kept = ~np.isin(short["items"][0], older[:20])
+    expected = [item for item in short["items"][0][kept] if item]
+    assert [item for item in long["items"][0] if item] == expected
+    n = len(expected)
+    np.testing.assert_allclose(long["scores"][0, :n], short["scores"][0][kept][:n], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("domain", ["audio", "books", ""])
+def test_the_history_never_comes_back(served, domain):
+    rng = np.random.default_rng(7)
+    mine = items_of(served, domain)
+    for left in (0, 1, 2, TOP_K + 1):
+        order = rng.permutation(mine)
+        seen = list(order[left:]) if left < len(mine) else [served.ids[-1]]
+        history = list(rng.permutation(seen * 2))
+        answer = ask(served, [history], [domain])
+        returned = [item for item in answer["items"][0] if item]
+        assert set(returned) <= set(mine) - set(history)
+        assert len(returned) == min(TOP_K, len(set(mine) - set(history)))
+        assert answer["known_items"][0] == len(history)
+
+
+# ------------------------------------------------------------------------------------- popularity
+
+
+@pytest.mark.parametrize("history", [[], ["", ""], ["unknown", "", "日本"]])
+@pytest.mark.parametrize("domain", [*DOMAINS, ""])
+def test_who_is_unknown_gets_what_is_popular(served, history, domain):
+    answer = ask(served, [history], [domain])
+    assert (answer["fallback"][0], answer["known_items"][0]) == (1, 0)
+    count = dict(zip(served.ids, served.catalogue.counts, strict=True))
+    mine = items_of(served, domain)
+    returned = [item for item in answer["items"][0] if item]
+    n = min(TOP_K, len(mine))
+    assert len(set(returned)) == n and set(returned) <= set(mine)
+    assert [count[item] for item in returned] == sorted(
+        [count[item] for item in mine], reverse=True
+    )[:n]
+    np.testing.assert_array_equal(answer["scores"][0, :n], [count[item] for item in returned])
+
+
+@pytest.mark.parametrize("domain", [*DOMAINS, ""])
+def test_a_batch_of_known_and_unknown_users(served, domain):
+    """Popularity for one row must not touch the next."""
+    known = random_histories(served, 1, seed=8)[0]
+    mixed = ask(served, [known, ["unknown"], known], [domain, domain, "audio"])
+    assert mixed["fallback"].tolist() == [0, 1, 0]
+    alone = ask(served, [known], [domain])
+    np.testing.assert_array_equal(mixed["items"][0], alone["items"][0])
+    unknown = ask(served, [["unknown"]], [domain])
+    np.testing.assert_array_equal(mixed["items"][1], unknown["items"][0])
+
+
+def test_request_without_a_column(served):
+    items = tf.zeros([2, 0], tf.string)
+    answer = served.loaded.signatures["serving_default"](
+        items=items, domain=tf.constant(["audio", ""])
+    )
+    assert answer["fallback"].numpy().tolist() == [1, 1]
+    assert (answer["items"].numpy() != b"").all()
+
+
+# ---------------------------------------------------------------------------------------- options
+
+
+def test_every_row_has_its_own_k(served):
+    histories = random_histories(served, 6, seed=9)
+    scores = all_scores(served, histories)
+    ks, domains = [1, 7, MAX_K, 3, 25, 10], ["audio", "", "música", "books", "", "empty"]
+    answer = ask(served, histories, domains, k=ks)
+    assert answer["items"].shape == (6, MAX_K)
+    for row, (history, domain, k) in enumerate(zip(histories, domains, ks, strict=True)):
+        allowed = set(items_of(served, domain)) - set(history)
+        assert_best(served, answer, row, scores[row], allowed, k)
+    assert ask(served, histories, domains, k=2)["items"].shape == (6, 2)
+
+
+def test_a_large_k_reaches_across_domains_and_fills_up(served):
+    known = random_histories(served, 1, seed=10)[0]
+    answer = ask(served, [known, []], ["audio", "books"], k=MAX_K)
+    assert (answer["items"][0] != "").sum() == len(set(items_of(served, "audio")) - set(known))
+    assert (answer["items"][1] != "").sum() == 3
+
+
+@pytest.mark.parametrize("k", [0, -1, MAX_K + 1])
+def test_k_has_limits(served, k):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"between 1 and {MAX_K}.*{k}"):
+        ask(served, [[], []], ["audio", ""], k=[5, k])
+
+
+def test_seen_items_come_back_where_they_are_wanted_and_best(served):
+    histories = [list(set(history)) for history in random_histories(served, 30, 11, longest=40)]
+    scores = all_scores(served, histories)
+    domains = [["audio", "", "música"][i % 3] for i in range(len(histories))]
+    wanted = [i % 2 == 1 for i in range(len(histories))]
+    answer = ask(served, histories, domains, exclude_seen=[not w for w in wanted])
+    came_back = 0
+    for row, (history, domain) in enumerate(zip(histories, domains, strict=True)):
+        allowed = set(items_of(served, domain)) - (set() if wanted[row] else set(history))
+        assert_best(served, answer, row, scores[row], allowed, TOP_K)
+        came_back += bool(set(answer["items"][row]) & set(history))
+    assert came_back > 5
+
+
+def test_with_the_defaults_options_change_nothing(served):
+    histories = random_histories(served, 8, seed=12)
+    plain = ask(served, histories, [""] * 8)
+    options = ask(served, histories, [""] * 8, k=TOP_K, exclude_seen=True)
+    for name in OUTPUTS:
+        np.testing.assert_array_equal(plain[name], options[name])
+
+
+@pytest.mark.parametrize("domain", ["film", "Audio", " ", "audio "])
+@pytest.mark.parametrize("k", [None, 3])
+def test_an_unknown_domain_is_refused_with_those_that_exist(served, domain, k):
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        ask(served, [[served.ids[0]], []], ["audio", domain], k=k)
+    for part in ("unknown domain", *DOMAINS, f"[{domain}]"):
+        assert part in error.value.message
+
+
+# --------------------------------------------------------------------------------------- versions
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def quick_save(monkeypatch):
+    """Writes a file in place of a model, which takes seconds; fails where the model says so."""
+
+    def save(recommender, path, signatures):
+        assert set(signatures) == set(INPUTS)
+        os.makedirs(path)
+        with open(os.path.join(path, "saved_model.pb"), "w") as file:
+            file.write("model")
+        if recommender == "broken":
+            raise OSError("disk full")
+
+    monkeypatch.setattr(export_module.tf.saved_model, "save", save)
+    monkeypatch.setattr(export_module, "Recommender", lambda model, *rest: FakeRecommender(model))
+
+
+class FakeRecommender(str):
+    """The name of a model, with what `export` asks of a recommender."""
+
+    serving_default = with_options = None
+
+
+def export_fake(name, base):
+    model: Any = name
+    catalogue: Any = None
+    return export(model, catalogue, base, Config().evaluate)
+
+
+def test_versions_count_up_and_leave_the_old_ones(served, quick_save):
+    before = contents(served.version)
+    assert served.version == served.base / "1"
+    assert before and [path.name for path in served.base.iterdir()] == ["1"]
+    second = export_fake("fine", served.base)
+    (served.base / "9").mkdir()
+    (served.base / "notes").mkdir()
+    tenth = export_fake("fine", served.base)
+    assert (second.name, tenth.name) == ("2", "10")
+    assert {path.name for path in served.base.iterdir()} == {"1", "2", "9", "10", "notes"}
+    assert contents(served.version) == before
+
+
+def test_a_failed_export_is_no_version_and_no_hindrance(tmp_path, quick_save):
+    with pytest.raises(OSError, match="disk full"):
+        export_fake("broken", tmp_path)
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    assert export_fake("fine", tmp_path) == tmp_path / "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_command_line_says_what_cannot_be_exported(tmp_path):
+    with pytest.raises(InputError, match=f"--run {tmp_path}: "):
+        export_module.main(["--run", str(tmp_path)])
+
+
+def test_command_line_refuses_a_file_to_export_into(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "load", lambda run: (Config(), None, None))
+    file = tmp_path / "file"
+    file.write_text("")
+    for place in (file, file / "below"):
+        with pytest.raises(InputError, match=f"--export_dir {place}: "):
+            export_module.main(["--run", str(tmp_path), "--export_dir", str(place)])
+
+
+def test_a_model_that_learned_nothing_finite_answers_nothing(served):
+    """An error, rather than an answer that means nothing."""
+    model = make_model(served.catalogue)
+    for weight in model.trainable_weights:
+        if weight.name == "positions":
+            weight.assign(weight * np.nan)
+    recommender = Recommender(model, served.catalogue)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="query vectors"):
+        recommender.serving_default(tf.constant([[served.ids[0]]]), tf.constant(["audio"]))
