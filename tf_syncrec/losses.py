@@ -39,7 +39,8 @@ def gbce(positive, negative, sampling_rate, calibration=0.75):
     rate = tf.clip_by_value(sampling_rate, 1e-9, 1.0)
     beta = rate * (calibration * (1.0 - 1.0 / rate) + 1.0 / rate)
     count = tf.reduce_sum(tf.cast(negative > EXCLUDED / 2, positive.dtype), axis=-1)
-    return beta * tf.nn.softplus(-positive) + count * _mean_real(tf.nn.softplus(negative), negative)
+    negatives = count * _mean_real(tf.nn.softplus(negative), negative)
+    return (beta * tf.nn.softplus(-positive) + negatives) / (count + 1.0)
 
 
 def sampled_softmax(positive, negative, sampling_rate):

@@ -34,6 +34,7 @@ class Losses(NamedTuple):
         domain_targets: number of targets of each domain, `[domains]`.
         relative: λ after this batch, `[domains]`.
         gap: φ, `[domains]`.
+        present: whether any replica has a target of the domain, `[domains]` bool.
     """
 
     total: tf.Tensor
@@ -45,6 +46,7 @@ class Losses(NamedTuple):
     domain_targets: tf.Tensor
     relative: tf.Tensor
     gap: tf.Tensor
+    present: tf.Tensor
 
 
 class SyNCRec(keras.Model):
@@ -94,9 +96,12 @@ class SyNCRec(keras.Model):
             transfer.delta,
             transfer.trainable_rates and transfer.enabled,
         )
-        self.mutual_information = SingleCrossMutualInformation(model.dim, config.loss.rho)
         self._seed = keras.random.SeedGenerator()
-        for part in (self.embedding, self.acmoe, self.negative_transfer, self.mutual_information):
+        parts = [self.embedding, self.acmoe, self.similarity, self.negative_transfer]
+        if config.loss.mutual_information:
+            self.mutual_information = SingleCrossMutualInformation(model.dim, config.loss.rho)
+            parts.append(self.mutual_information)
+        for part in parts:
             part.build(None)
         self.built = True
 
@@ -153,6 +158,9 @@ class SyNCRec(keras.Model):
     def batch_losses(self, items, training=True) -> Losses:
         """All losses of a batch (Eq. 8-18).
 
+        Means are over the targets of the global batch: Keras adds up the gradients of replicas, so
+        each of them brings its share.
+
         Args:
             items: `[batch, length]` int32 merged sequences, oldest first, padded with 0 on the
                 left; every item is the target of the slot before it.
@@ -181,21 +189,30 @@ class SyNCRec(keras.Model):
         )
         domain_targets = blocks.sum_by_domain(tf.ones_like(target_losses[0]), self.num_domains)
 
-        gap, relative = self._negative_transfer(domain_single, domain_cross, domain_targets)
+        gap, present, relative = self._negative_transfer(
+            domain_single, domain_cross, domain_targets
+        )
         # |D| λ is 1 for every domain while none suffers more than another.
         weights = self.num_domains * relative if config.negative_transfer.enabled else 1.0
-        count = tf.reduce_sum(domain_targets)
-        single = tf.reduce_sum(domain_single) / count
-        cross = tf.reduce_sum(domain_cross) / count
-        corrected = tf.reduce_sum(weights * domain_cross) / count
+        count = _over_replicas(tf.reduce_sum(domain_targets))
+        single = tf.math.divide_no_nan(tf.reduce_sum(domain_single), count)
+        cross = tf.math.divide_no_nan(tf.reduce_sum(domain_cross), count)
+        corrected = tf.math.divide_no_nan(tf.reduce_sum(weights * domain_cross), count)
+        mim = tf.zeros([])
         if config.loss.mutual_information:
             mim = self._mutual_information(y_single, y_cross, single_view.domains, blocks)
-            total = config.loss.eta * (single + corrected) + (1.0 - config.loss.eta) * mim
-        else:
-            mim = tf.zeros([])
-            total = config.loss.eta * (single + corrected)
+        total = config.loss.eta * (single + corrected) + (1.0 - config.loss.eta) * mim
         return Losses(
-            total, single, cross, mim, domain_single, domain_cross, domain_targets, relative, gap
+            total,
+            single,
+            cross,
+            mim,
+            domain_single,
+            domain_cross,
+            domain_targets,
+            relative,
+            gap,
+            present,
         )
 
     def _negatives(self, blocks):
@@ -228,14 +245,12 @@ class SyNCRec(keras.Model):
 
     def _negative_transfer(self, domain_single, domain_cross, domain_targets):
         """φ (Eq. 10) and λ (Eq. 11) of the global batch, on every replica the same."""
-        measured = tf.stack([domain_single - domain_cross, domain_targets])
-        replica = tf.distribute.get_replica_context()
-        if replica is not None and replica.num_replicas_in_sync > 1:
-            measured = replica.all_reduce(tf.distribute.ReduceOp.SUM, measured)
+        measured = _over_replicas(tf.stack([domain_single - domain_cross, domain_targets]))
         gap, targets = tf.unstack(tf.stop_gradient(measured))
         if self.config.negative_transfer.gap == "mean":
             gap = tf.math.divide_no_nan(gap, targets)
-        return gap, self.negative_transfer(gap, targets > 0)
+        present = targets > 0
+        return gap, present, self.negative_transfer(gap, present)
 
     def _mutual_information(self, y_single, y_cross, domains, blocks):
         y_single = blocks.scatter(y_single, tf.shape(domains))
@@ -245,7 +260,7 @@ class SyNCRec(keras.Model):
             domains[:, :, None] == tf.range(self.num_domains)[None, None, :], axis=1
         )
         losses, users = self.mutual_information(single, cross, present)
-        return tf.reduce_sum(losses) / tf.reduce_sum(users)
+        return tf.math.divide_no_nan(tf.reduce_sum(losses), _over_replicas(tf.reduce_sum(users)))
 
     def compile(self, optimizer, **kwargs):
         """Prepares training; the loss is the model's own."""
@@ -269,7 +284,7 @@ class SyNCRec(keras.Model):
             loss = self.optimizer.scale_loss(losses.total)
         weights = self.trainable_weights
         self.optimizer.apply(tape.gradient(loss, weights), weights)
-        self.negative_transfer.update(losses.relative, losses.gap, losses.domain_targets > 0)
+        self.negative_transfer.update(losses.relative, losses.gap, losses.present)
 
         self.domain_tracker.update_state(
             losses.domain_single, losses.domain_cross, losses.domain_targets
@@ -280,8 +295,10 @@ class SyNCRec(keras.Model):
             "loss_cross": losses.cross,
             "loss_mim": losses.mutual_information,
         }
+        # A replica holds its share of the mean over the global batch.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         for name, value in values.items():
-            self.trackers[name].update_state(value)
+            self.trackers[name].update_state(value * replicas)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
 
@@ -300,6 +317,14 @@ class DomainTracker(keras.metrics.Metric):
         """`[2, domains]`: mean single loss and mean cross loss; 0 for a domain never seen."""
         sums = tf.convert_to_tensor(self.sums)
         return tf.math.divide_no_nan(sums[:2], sums[2:])
+
+
+def _over_replicas(x):
+    """Sum over the replicas of a distribution strategy; `x` itself where there is one."""
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return x
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, x)
 
 
 def build_model(config: Config, catalogue: Catalogue) -> SyNCRec:

@@ -31,9 +31,10 @@ class DomainBlocks(NamedTuple):
     def scatter(self, x, batch_shape):
         """`[blocks, block_size, dim]` -> `[batch, slots, dim]`, zero at padding slots."""
         dim = x.shape[-1]
-        rows = tf.gather(tf.reshape(x, [-1, dim]), tf.maximum(self.cells, 0))
-        rows = tf.where((self.cells >= 0)[:, None], rows, 0)
-        return tf.reshape(rows, tf.concat([batch_shape, [dim]], 0))
+        # A row of zeros for padding slots to read.
+        rows = tf.pad(tf.reshape(x, [-1, dim]), [[0, 1], [0, 0]])
+        cells = tf.where(self.cells >= 0, self.cells, tf.shape(rows)[0] - 1)
+        return tf.reshape(tf.gather(rows, cells), tf.concat([batch_shape, [dim]], 0))
 
     def sum_by_domain(self, values, num_domains):
         """Sums `[blocks, block_size]` values over the slots of each domain: `[domains]`."""
@@ -53,11 +54,11 @@ def group_by_domain(domains, num_domains, block_size=64) -> DomainBlocks:
     keys = tf.where(flat < 0, num_domains, flat)
     order = tf.argsort(keys, stable=True)
     counts = tf.math.bincount(keys, minlength=num_domains + 1, maxlength=num_domains + 1)
+    num_valid = tf.reduce_sum(counts[:-1])
     blocks_per_domain = (counts[:-1] + block_size - 1) // block_size
     first_cell = tf.cumsum(blocks_per_domain, exclusive=True) * block_size
     first_row = tf.cumsum(counts, exclusive=True)[:-1]
 
-    num_valid = tf.reduce_sum(counts[:-1])
     slots = order[:num_valid]
     slot_domains = tf.gather(keys, slots)
     cells = tf.range(num_valid) + tf.gather(first_cell - first_row, slot_domains)
