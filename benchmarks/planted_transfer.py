@@ -3,7 +3,7 @@
     python benchmarks/planted_transfer.py --seeds 0,1,2,3,4 --output_dir runs/planted
 
 Trains SyNCRec with and without LC-NTG on the synthetic dataset, whose domain `contrary` is misled
-by the others, and prints λ of each domain and NDCG@10 in `contrary` by seed. What is measured is
+by the others, and prints λ of each domain and NDCG@10 in `contrary` by seed: the
 paper's central claim (section 5.5, Table 5 (A)). Finished runs are kept and not trained again.
 """
 

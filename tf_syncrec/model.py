@@ -97,7 +97,12 @@ class SyNCRec(keras.Model):
             transfer.trainable_rates and transfer.enabled,
         )
         self._seed = keras.random.SeedGenerator()
-        parts = [self.embedding, self.acmoe, self.similarity, self.negative_transfer]
+        parts: list[keras.layers.Layer] = [
+            self.embedding,
+            self.acmoe,
+            self.similarity,
+            self.negative_transfer,
+        ]
         if config.loss.mutual_information:
             self.mutual_information = SingleCrossMutualInformation(model.dim, config.loss.rho)
             parts.append(self.mutual_information)
