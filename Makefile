@@ -7,11 +7,11 @@ STAMP := $(VENV)/.stamp
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 PIP   := $(BIN)/python -m pip --disable-pip-version-check --no-input
-# Passed on to the program: make fit ARGS="--epochs 3", make test ARGS="-m 'not slow'"
+# Passed on to the program: make fit ARGS="--epochs 3", make test ARGS="-k serving"
 ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit test lint format clean
+.PHONY: help setup fit test slow lint format clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -39,7 +39,10 @@ fit: $(STAMP)  ## train on the embedded synthetic dataset
 	$(BIN)/python -m tf_syncrec.fit --dataset synthetic $(ARGS)
 
 test: lint  ## lint, types and tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+slow: $(STAMP)  ## the slower proofs, minutes each
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: $(STAMP)  ## ruff (lint and format) and mypy, changing nothing
 	$(BIN)/ruff check .

@@ -1,0 +1,26 @@
+"""The paper's central claim on data with planted negative transfer: λ must find the domain."""
+
+import json
+
+import pytest
+
+from tf_syncrec import fit
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_lambda_finds_the_planted_domain(seed, tmp_path):
+    """`contrary` gets the lowest λ, and its gap says that the other domains hurt it."""
+    fit.main(
+        [
+            *("--dataset", "synthetic", "--seed", str(seed), "--epochs", "8"),
+            *("--data_dir", str(tmp_path / "data"), "--output_dir", str(tmp_path / "run")),
+        ]
+    )
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    transfer = metrics["negative_transfer"]
+    relative = {domain: values["lambda"] for domain, values in transfer.items()}
+    assert min(relative, key=relative.__getitem__) == "contrary"
+    assert relative["contrary"] < 0.5 / len(relative)
+    assert transfer["contrary"]["gap"] < 0
+    assert transfer["contrary"]["gap"] == min(values["gap"] for values in transfer.values())
