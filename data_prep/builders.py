@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from typing import Any, ClassVar
 
@@ -91,6 +92,11 @@ class AmazonConfig(SequenceConfig):
         else:
             self.release = self.release or amazon.DEFAULT_RELEASE
             self.categories = self.categories or amazon.CATEGORIES
+            if len(self.categories) < 2:  # before gigabytes are fetched in vain
+                raise InputError(
+                    f"--categories {self.categories[0]}: that is one domain, and two or more are "
+                    "needed."
+                )
         super().__post_init__()
 
     def content(self) -> dict[str, Any]:
@@ -122,6 +128,8 @@ class Amazon(SequenceBuilder):
 
 def _download(settings: AmazonConfig, dl_manager: tfds.download.DownloadManager) -> list[Source]:
     release, sources = str(settings.release), []
+    # It warns of every retry; what comes of them is told below.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     for category, url in settings.urls().items():
         try:
             with progress_bars(True):

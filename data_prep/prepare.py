@@ -95,7 +95,7 @@ def prepare(
       columns: `interactions`: role to column name.
       base_url: `amazon`: folder address of a mirror.
       min_interactions: drop items and users with fewer, repeatedly; 1 keeps all.
-      synthetic: `synthetic`: sizes, see `SyntheticSizes`.
+      synthetic: `synthetic`: sizes, see `SyntheticSizes`, and `seed`.
       seed: `synthetic`: seed of the generator; the other datasets hold no chance.
       report: told one line a step; `None` for silence.
 
@@ -124,7 +124,7 @@ def prepare(
                 f"{_CALLED.get(name, '--' + name)}: belongs to --dataset {owner}, not to {dataset}."
             )
     if dataset == "synthetic":
-        settings = settings.get("synthetic", {}) | {"seed": seed}
+        settings = {"seed": seed} | settings.get("synthetic", {})
     with _quiet():
         try:
             builder = _BUILDERS[dataset](
@@ -134,9 +134,10 @@ def prepare(
                 **settings,
             )
             builder.download_and_prepare()
-        except (NotADirectoryError, FileExistsError, PermissionError) as error:
+        except OSError as error:
+            place = data_dir or "(TFDS's default)"
             raise InputError(
-                f"--data_dir {data_dir}: cannot be written to ({error.strerror or error})."
+                f"--data_dir {place}: cannot be written to ({error.strerror or error})."
             ) from error
     catalogue = Catalogue.load(builder.data_path / FILE_NAME)
     return PreparedDataset(builder, catalogue, dict(builder.info.metadata))

@@ -1,6 +1,5 @@
 """Writes a trained run as a versioned SavedModel: `python -m serving.export --run runs/NAME`."""
 
-import argparse
 import shutil
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue, InputError
 from serving.recommender import Recommender
-from tf_syncrec.cli import run_command, say
+from tf_syncrec.cli import Parser, run_command, say
 from tf_syncrec.config import EvaluateConfig
 from tf_syncrec.model import SyNCRec
 from tf_syncrec.run import Run
@@ -51,7 +50,7 @@ def export(
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m serving.export",
         description="Export the best epoch of a run as a SavedModel for TF Serving.",
         allow_abbrev=False,

@@ -1,8 +1,5 @@
 """The one place that imports TensorFlow Recommenders: an exact top-k index of a domain."""
 
-import tf_syncrec  # noqa: F401  (must come first: it chooses the Keras that TFRS finds)
-
-# isort: split
 import tensorflow as tf
 from tensorflow_recommenders.layers.factorized_top_k import BruteForce
 

@@ -130,12 +130,15 @@ def test_a_split_is_ranked_whole(make_prepared, split):
     assert sum(m["users"] for m in metrics["domains"].values()) == len(rows)
 
 
-def test_progress_counts_all_users(make_prepared):
+def test_rows_can_be_left_out_without_a_change_of_ranks(make_prepared):
     prepared = make_prepared()
-    told: list[int] = []
-    scorer = PopularityScorer(prepared.catalogue)
-    rank_split(scorer, evaluation_batches(prepared, "test", 16), prepared.catalogue, told.append)
-    assert told == sorted(told) and told[-1] == 80
+    scorer, batches = PopularityScorer(prepared.catalogue), evaluation_batches(prepared, "test", 16)
+    whole = rank_split(scorer, batches, prepared.catalogue)
+    bare = rank_split(scorer, batches, prepared.catalogue, with_rows=False)
+    assert len(whole.user_ids) == len(whole.history_lengths) == len(whole.ranks) == 80
+    assert bare.user_ids.size == bare.target_ids.size == bare.history_items.size == 0
+    for name in ("ranks", "domains", "cold"):
+        np.testing.assert_array_equal(getattr(bare, name), getattr(whole, name))
 
 
 @pytest.mark.parametrize("kind", ["constant", "domain"])

@@ -44,7 +44,9 @@ def test_a_new_or_empty_directory_is_free(run):
 
 def test_a_run_is_not_overwritten(run):
     run.create(Config(), CATALOGUE)
-    with pytest.raises(InputError, match=f"--output_dir {run.directory}: already holds a run"):
+    with pytest.raises(
+        InputError, match=f"--output_dir {run.directory}: already holds an unfinished run"
+    ):
         run.check_free()
 
 

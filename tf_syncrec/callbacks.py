@@ -55,13 +55,12 @@ class EpochReport(keras.callbacks.Callback):
                 "smaller --set train.learning_rate"
             )
         names = self._catalogue.domains
-        ranks = rank_split(self._scorer, self._batches, self._catalogue)
+        ranks = rank_split(self._scorer, self._batches, self._catalogue, with_rows=False)
         validation = ranks.metrics(names)
         logs |= {f"val_{name}": x for name, x in validation["overall"].items() if name != "users"}
 
         model = self.model
-        single, cross = model.domain_tracker.result().numpy()
-        relative = model.negative_transfer.relative.numpy()
+        single, cross, relative = model.domain_tracker.result().numpy()
         domains = {
             name: {
                 "loss_single": float(single[d]),

@@ -19,6 +19,14 @@ def say(message: str = "") -> None:
     print(message, flush=True)
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a wrong option as every other mistake is told: in one line."""
+
+    def error(self, message):
+        """Raises InputError in place of printing the usage."""
+        raise InputError(f"{message} (--help lists the options)")
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command line; what the user got wrong is one line on stderr and exit code 2."""
     # TFDS warns about deprecations inside itself, once a split.
@@ -26,7 +34,8 @@ def run_command(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # What the user gave is quoted and may have line ends of its own.
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
     except FloatingPointError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -83,7 +92,8 @@ def config_from(args: argparse.Namespace) -> Config:
         if (value := getattr(args, option)) is not None:
             overrides.append((f"train.{option}", value, f"--{option} {value}"))
     overrides += [config_module.parse_set(assignment) for assignment in args.settings]
-    default = "synthetic" if args.dataset in (None, "synthetic") else "amazon"
+    named = [value for key, value, _ in overrides if key == "data.dataset"]
+    default = "synthetic" if not named or named[-1] == "synthetic" else "amazon"
     path = Path(args.config) if args.config else config_module.shipped(default)
     return config_module.load(path, overrides)
 
@@ -101,6 +111,6 @@ def prepare_data(config: Config) -> PreparedDataset:
         columns=data.columns or None,
         base_url=data.base_url,
         min_interactions=data.min_interactions,
-        synthetic=data.synthetic or None,
+        synthetic=data.synthetic.model_dump() if data.dataset == "synthetic" else None,
         report=say,
     )

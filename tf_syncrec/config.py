@@ -1,6 +1,7 @@
 """Every setting of a run, its type and its limits, and how files and `--set` change them."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,19 +26,28 @@ class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+class SyntheticConfig(_Section):
+    """How much the synthetic dataset has, see `data_prep.synthetic`."""
+
+    users: int = Field(3000, ge=1)
+    items_per_domain: int = Field(250, ge=4)
+    interactions_per_user: int = Field(24, ge=3)
+    seed: int = Field(0, ge=0)  # of the data; train.seed is that of the training
+
+
 class DataConfig(_Section):
     """Which interactions, and how they become sequences."""
 
     dataset: Literal["synthetic", "amazon", "interactions"] = "synthetic"
-    raw_dir: str | None = None
+    raw_dir: str | None = Field(None, min_length=1)
     release: _Year | None = None
     categories: list[str] = []
-    path: str | None = None
+    path: str | None = Field(None, min_length=1)
     columns: dict[str, str] = {}
     base_url: str | None = None
-    data_dir: str | None = None
+    data_dir: str | None = Field(None, min_length=1)
     min_interactions: int = Field(1, ge=1)
-    synthetic: dict[str, int] = {}
+    synthetic: SyntheticConfig = SyntheticConfig()
 
 
 class ModelConfig(_Section):
@@ -121,8 +131,12 @@ class Config(_Section):
     evaluate: EvaluateConfig = EvaluateConfig()
 
     def save(self, path: Path) -> None:
-        """Writes the resolved configuration as YAML."""
-        path.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False))
+        """Writes the resolved configuration as YAML, with paths that hold in any directory."""
+        settings = self.model_dump()
+        for name in ("raw_dir", "path", "data_dir"):
+            if (value := settings["data"][name]) is not None:
+                settings["data"][name] = os.path.abspath(os.path.expanduser(value))
+        path.write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
 def load(path: Path, overrides: Iterable[tuple[str, Any, str]] = ()) -> Config:

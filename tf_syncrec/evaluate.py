@@ -1,10 +1,9 @@
 """Scores a trained run: `python -m tf_syncrec.evaluate --run runs/NAME --split test`."""
 
-import argparse
 import json
 
 from data_prep import InputError
-from tf_syncrec.cli import prepare_data, run_command, say
+from tf_syncrec.cli import Parser, prepare_data, run_command, say
 from tf_syncrec.data import evaluation_batches
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, rank_split
 from tf_syncrec.run import Run
@@ -13,7 +12,7 @@ from tf_syncrec.tables import metrics_table
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tf_syncrec.evaluate",
         description="Rank every target of a split with a trained run.",
         allow_abbrev=False,
@@ -32,9 +31,11 @@ def main(argv: list[str] | None = None) -> None:
             f"this is {prepared.name}"
         )
     batches = evaluation_batches(prepared, args.split, config.evaluate.batch_size)
-    ranks = rank_split(ModelScorer(model), batches, catalogue).metrics(catalogue.domains)
-    popularity = rank_split(PopularityScorer(catalogue), batches, catalogue)
-    say(metrics_table(ranks, popularity.metrics(catalogue.domains)))
+    model_metrics, popularity = (
+        rank_split(scorer, batches, catalogue, with_rows=False).metrics(catalogue.domains)
+        for scorer in (ModelScorer(model), PopularityScorer(catalogue))
+    )
+    say(metrics_table(model_metrics, popularity))
 
 
 if __name__ == "__main__":

@@ -3,19 +3,19 @@
 One story from top to bottom: settings, data, model, training, evaluation, export, report.
 """
 
-import argparse
 import datetime
-import importlib.metadata
 import resource
 import shlex
 import sys
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+import tf_syncrec
 from serving.export import export
 from tf_syncrec.callbacks import MONITOR, EpochReport
-from tf_syncrec.cli import add_data_options, config_from, prepare_data, run_command, say
+from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, run_command, say
 from tf_syncrec.data import evaluation_batches, train_batches
 from tf_syncrec.model import build_model
 from tf_syncrec.ranking import PROTOCOL, ModelScorer, PopularityScorer, rank_split
@@ -27,7 +27,7 @@ from tf_syncrec.tables import metrics_table
 def main(argv: list[str] | None = None) -> None:
     """Runs the command line."""
     # -------------------------------------------------------------------------------- settings
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tf_syncrec.fit",
         description="Train SyNCRec on interactions of several domains, evaluate and export it.",
         epilog="example: python -m tf_syncrec.fit --dataset interactions --path log.tsv.gz "
@@ -90,9 +90,10 @@ def main(argv: list[str] | None = None) -> None:
     say(f"Best epoch: {best + 1} of {len(history)}. Ranking the test targets ...")
     names = catalogue.domains
     scorer = ModelScorer(model)
-    validation_ranks = rank_split(scorer, validation, catalogue)
+    validation_ranks = rank_split(scorer, validation, catalogue, with_rows=False)
     test_ranks = rank_split(scorer, test, catalogue)
-    popularity = rank_split(PopularityScorer(catalogue), test, catalogue).metrics(names)
+    by_popularity = rank_split(PopularityScorer(catalogue), test, catalogue, with_rows=False)
+    popularity = by_popularity.metrics(names)
     metrics = {
         "protocol": PROTOCOL
         | {
@@ -117,10 +118,11 @@ def main(argv: list[str] | None = None) -> None:
             "seconds_per_epoch": float(np.median([epoch["seconds"] for epoch in history])),
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             "parameters": model.count_params(),
-            "command": shlex.join(["python", "-m", "tf_syncrec.fit", *(argv or sys.argv[1:])]),
+            "command": shlex.join(
+                ["python", "-m", "tf_syncrec.fit", *(sys.argv[1:] if argv is None else argv)]
+            ),
             "versions": {
-                name: importlib.metadata.version(name)
-                for name in ("tf_syncrec", "tensorflow", "keras", "numpy")
+                module.__name__: module.__version__ for module in (tf_syncrec, tf, keras, np)
             },
         },
     }

@@ -46,8 +46,9 @@ def gbce(positive, negative, sampling_rate, calibration=0.75):
 def sampled_softmax(positive, negative, sampling_rate):
     """Cross-entropy of the target among itself and the sampled items.
 
-    Sampling is uniform within the domain, so the log-probability correction is the same for every
-    negative and only shifts the normaliser; it is left out.
+    Sampling is uniform within the domain, so the correction by the log-probability is one constant
+    for all negatives. It is left out, which weighs the target as one among the sampled items and
+    not among all of the domain.
     """
     logits = tf.concat([positive[..., None], negative], axis=-1)
     return tf.reduce_logsumexp(logits, axis=-1) - positive

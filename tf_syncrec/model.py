@@ -292,7 +292,7 @@ class SyNCRec(keras.Model):
         self.negative_transfer.update(losses.relative, losses.gap, losses.present)
 
         self.domain_tracker.update_state(
-            losses.domain_single, losses.domain_cross, losses.domain_targets
+            losses.domain_single, losses.domain_cross, losses.domain_targets, losses.relative
         )
         values = {
             "loss": losses.total,
@@ -308,20 +308,25 @@ class SyNCRec(keras.Model):
 
 
 class DomainTracker(keras.metrics.Metric):
-    """Mean single and cross loss of each domain's targets over an epoch."""
+    """Means over an epoch: loss of each domain's targets in either view, and λ over steps.
+
+    λ of a single step follows the noise of one batch, so the mean is what is reported.
+    """
 
     def __init__(self, num_domains, name="domains", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.sums = self.add_variable((3, num_domains), initializer="zeros", name="sums")
+        self.sums = self.add_variable((5, num_domains), initializer="zeros", name="sums")
 
-    def update_state(self, single, cross, targets):
-        """Adds sums over targets, each `[domains]`."""
-        self.sums.assign_add(tf.stack([single, cross, targets]))
+    def update_state(self, single, cross, targets, relative):
+        """Adds a batch: sums over targets and λ, each `[domains]`."""
+        self.sums.assign_add(tf.stack([single, cross, targets, relative, tf.ones_like(relative)]))
 
     def result(self):
-        """`[2, domains]`: mean single loss and mean cross loss; 0 for a domain never seen."""
-        sums = tf.convert_to_tensor(self.sums)
-        return tf.math.divide_no_nan(sums[:2], sums[2:])
+        """`[3, domains]`: mean single loss, mean cross loss, mean λ; 0 for a domain never seen."""
+        single, cross, targets, relative, steps = tf.unstack(tf.convert_to_tensor(self.sums))
+        return tf.math.divide_no_nan(
+            tf.stack([single, cross, relative]), tf.stack([targets, targets, steps])
+        )
 
 
 def _over_replicas(x):

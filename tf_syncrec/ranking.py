@@ -1,6 +1,5 @@
 """Full ranking: where the target stands among all items of its domain."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +17,8 @@ PROTOCOL = {
     "is the test target, the second to last the validation target",
     "candidates": "all items of the target's domain that occur in training, minus the items of the "
     "user's history, plus the target",
-    "cold_targets": "a target that never occurs in training ranks behind all candidates",
+    "cold_targets": "a target that never occurs in training ranks behind all candidates, at least "
+    "11th",
     "ties": "rank against the target",
     "selection": "validation ndcg@10; test is scored once",
 }
@@ -75,7 +75,7 @@ class Ranks:
     """Ranks of a split, one entry a user.
 
     Attributes:
-        user_ids: `[users]` bytes.
+        user_ids: `[users]` bytes; this and the other raw ids and histories may be left out (empty).
         domains: `[users]` int32, domain of the target.
         target_ids: `[users]` bytes, raw id of the target.
         cold: `[users]` bool, the target never occurs in training.
@@ -154,7 +154,7 @@ def rank_split(
     scorer: Scorer,
     batches: tf.data.Dataset,
     catalogue: Catalogue,
-    progress: Callable[[int], None] | None = None,
+    with_rows: bool = True,
 ) -> Ranks:
     """Ranks every target of a split against all candidates of its domain.
 
@@ -162,14 +162,13 @@ def rank_split(
         scorer: what scores.
         batches: from `data.evaluation_batches`.
         catalogue: items and domains.
-        progress: told the number of users ranked so far.
+        with_rows: False leaves out what only `test_ranks.parquet` needs, raw ids and histories.
 
     Raises:
         tf.errors.InvalidArgumentError: a score is not a finite number.
     """
     candidates = tf.debugging.check_numerics(scorer.candidates(), "candidate vectors")
     columns: list[tuple] = []
-    done = 0
     for batch in batches:
         domain = int(batch["domain"][0])
         queries = tf.debugging.check_numerics(scorer.queries(batch), "query vectors")
@@ -180,19 +179,16 @@ def rank_split(
             ).numpy()
         else:  # no item of the domain was ever trained: all are misses
             ranks = np.full(len(queries), max(CUT_OFFS) + 1)
-        items = batch["items"].numpy()
+        items = batch["items"].numpy()[: None if with_rows else 0]
         columns.append(
             (
-                batch["user_id"].numpy(),
+                batch["user_id"].numpy()[: len(items)],
                 batch["domain"].numpy(),
-                batch["target_item_id"].numpy(),
+                batch["target_item_id"].numpy()[: len(items)],
                 batch["target"].numpy() == 0,
                 ranks,
                 items[items > 0],
                 (items > 0).sum(axis=1),
             )
         )
-        done += len(ranks)
-        if progress:
-            progress(done)
     return Ranks(*(np.concatenate(column) for column in zip(*columns, strict=True)))

@@ -45,11 +45,13 @@ class Run:
             raise InputError(f"--output_dir {self.directory}: {place} is a file, not a directory")
         if not os.access(place, os.W_OK):
             raise InputError(f"--output_dir {self.directory}: {place} cannot be written to")
-        if self.config_file.exists():
-            raise InputError(
-                f"--output_dir {self.directory}: already holds a run; choose another directory or "
-                "delete it first"
-            )
+        for file in (self.metrics_file, self.config_file, self.checkpoint_file.parent):
+            if file.exists():
+                kind = "a run" if self.metrics_file.exists() else "an unfinished run"
+                raise InputError(
+                    f"--output_dir {self.directory}: already holds {kind} ({file.name}); choose "
+                    "another directory or delete it first"
+                )
 
     def create(self, config: Config, catalogue: Catalogue) -> None:
         """Makes the directory with all that is needed to rebuild the model."""

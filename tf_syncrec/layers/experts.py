@@ -65,7 +65,7 @@ class TransformerExperts(keras.layers.Layer):
     def build(self, input_shape=None):
         """Creates the stacked weights of every block."""
         # Fans are per expert: Keras would count the expert axis as a receptive field.
-        stacked = _PerExpertGlorot()
+        stacked = StackedGlorotUniform()
         experts, dim = self.num_experts, self.dim
         self.blocks = []
         for i in range(self.num_blocks):
@@ -152,8 +152,8 @@ class TransformerExperts(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")
-class _PerExpertGlorot(keras.initializers.Initializer):
-    """Glorot uniform for `[experts, in, out]` weights, with the fans of one expert."""
+class StackedGlorotUniform(keras.initializers.Initializer):
+    """Glorot uniform for `[stack, in, out]` weights, with the fans of one of the stack."""
 
     def __init__(self, seed=None):
         self.seed = seed if seed is not None else keras.random.SeedGenerator()

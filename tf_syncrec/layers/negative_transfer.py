@@ -16,7 +16,7 @@ class RelativeNegativeTransfer(keras.layers.Layer):
     update cannot tell from the paper's start at 0, since softmax ignores a common shift.
 
     α and β are kept positive by a softplus: with a negative β the model would favour the very
-    domains that suffer. They are trained through the corrected loss, φ is a measurement.
+    domains that suffer. If they learn, then through the corrected loss; φ is a measurement.
 
     Args:
         num_domains: |D|.
@@ -28,7 +28,9 @@ class RelativeNegativeTransfer(keras.layers.Layer):
     Reference: Pacer and Runner (SIGIR 2024), section 4.3.3.
     """
 
-    def __init__(self, num_domains, alpha=1.0, beta=1.0, delta=1.0, trainable_rates=True, **kwargs):
+    def __init__(
+        self, num_domains, alpha=1.0, beta=1.0, delta=1.0, trainable_rates=False, **kwargs
+    ):
         super().__init__(**kwargs)
         if min(alpha, beta, delta) <= 0:
             raise ValueError(

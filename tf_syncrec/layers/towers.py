@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_syncrec.layers.experts import _PerExpertGlorot, layer_norm
+from tf_syncrec.layers.experts import StackedGlorotUniform, layer_norm
 
 
 class Tower(keras.layers.Layer):
@@ -29,9 +29,9 @@ class Tower(keras.layers.Layer):
     def build(self, input_shape=None):
         """Creates weights with a leading tower axis."""
         shape, bias = (self.num_towers, self.dim, self.dim), (self.num_towers, 1, self.dim)
-        self.w1 = self.add_weight(shape=shape, initializer=_PerExpertGlorot(), name="w1")
+        self.w1 = self.add_weight(shape=shape, initializer=StackedGlorotUniform(), name="w1")
         self.b1 = self.add_weight(shape=bias, initializer="zeros", name="b1")
-        self.w2 = self.add_weight(shape=shape, initializer=_PerExpertGlorot(), name="w2")
+        self.w2 = self.add_weight(shape=shape, initializer=StackedGlorotUniform(), name="w2")
         self.b2 = self.add_weight(shape=bias, initializer="zeros", name="b2")
         self.scale = self.add_weight(shape=bias, initializer="ones", name="scale")
         self.offset = self.add_weight(shape=bias, initializer="zeros", name="offset")
