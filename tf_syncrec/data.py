@@ -22,13 +22,12 @@ def train_batches(prepared: PreparedDataset, window: int, batch_size: int, seed:
         on the left.
     """
     dataset = prepared.as_dataset("train").map(
-        lambda user: user["items"][-(window + 1) :], num_parallel_calls=tf.data.AUTOTUNE
+        lambda user: user["items"][-(window + 1) :][::-1], num_parallel_calls=tf.data.AUTOTUNE
     )
     # Cached before anything random; what is cached has at most T + 1 numbers a user.
     dataset = dataset.cache().shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
     return (
-        dataset.map(_reversed)
-        .padded_batch(batch_size)
+        dataset.padded_batch(batch_size)
         .map(lambda items: {"items": _reversed_rows(items)}, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )
@@ -65,10 +64,6 @@ def evaluation_batches(prepared: PreparedDataset, split: str, batch_size: int):
         .map(left_pad, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )
-
-
-def _reversed(items):
-    return items[::-1]
 
 
 def _reversed_rows(items):

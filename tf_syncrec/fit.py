@@ -17,6 +17,7 @@ from serving.export import export
 from tf_syncrec.callbacks import MONITOR, EpochReport
 from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, run_command, say
 from tf_syncrec.data import evaluation_batches, train_batches
+from tf_syncrec.metrics import SELECTION_METRIC
 from tf_syncrec.model import build_model
 from tf_syncrec.ranking import PROTOCOL, ModelScorer, PopularityScorer, rank_split
 from tf_syncrec.report import write_report
@@ -83,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         ],
     )
     history = report.history
-    best = int(np.argmax([epoch["validation"]["ndcg@10"] for epoch in history]))
+    best = int(np.argmax([epoch["validation"][SELECTION_METRIC] for epoch in history]))
     model.load_weights(run.checkpoint_file)
 
     # ------------------------------------------------------------------------------ evaluation

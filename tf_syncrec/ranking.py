@@ -168,11 +168,12 @@ def rank_split(
         tf.errors.InvalidArgumentError: a score is not a finite number.
     """
     candidates = tf.debugging.check_numerics(scorer.candidates(), "candidate vectors")
+    offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
     columns: list[tuple] = []
     for batch in batches:
         domain = int(batch["domain"][0])
         queries = tf.debugging.check_numerics(scorer.queries(batch), "query vectors")
-        offset, size = int(catalogue.offsets[domain]), int(catalogue.sizes[domain])
+        offset, size = offsets[domain], sizes[domain]
         if size:
             ranks = target_ranks(
                 queries, candidates, batch["items"], batch["target"], offset, size

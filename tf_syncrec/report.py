@@ -16,8 +16,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-HEADLINE = "ndcg@10"
-METRICS = (HEADLINE, "ndcg@5", "hr@10", "hr@5", "mrr")
+from tf_syncrec.metrics import SELECTION_METRIC
+
+METRICS = (SELECTION_METRIC, "ndcg@5", "hr@10", "hr@5", "mrr")
 LOSSES = {"total": "loss", "single": "loss_single", "cross": "loss_cross", "SC-MIM": "loss_mim"}
 NEUTRAL_GAP = 0.01  # a loss gap nearer to zero than this is called neither help nor harm
 SERIES = 8  # lines told apart by colour; with more domains the others stay grey
@@ -130,8 +131,8 @@ def _row(name: str, result: Mapping[str, Any], popularity: Mapping[str, Any] | N
     """One row of the results table; numbers of a domain without test users are blank."""
     users = result.get("users", 0)
     row = {metric: result.get(metric) if users else None for metric in METRICS}
-    base = popularity.get(HEADLINE) if popularity and users else None
-    ratio = row[HEADLINE] / base if base and row[HEADLINE] is not None else None
+    base = popularity.get(SELECTION_METRIC) if popularity and users else None
+    ratio = row[SELECTION_METRIC] / base if base and row[SELECTION_METRIC] is not None else None
     return row | {"name": name, "users": users, "popularity": base, "ratio": ratio}
 
 
@@ -141,7 +142,7 @@ def _bars(rows: Sequence[Mapping[str, Any]], with_popularity: bool) -> Chart:
     legend = [Key("this run", "--s0")] + [Key("popularity", "--muted")] * with_popularity
     names = [n if len(n) <= 22 else f"{n[:13]}…{n[-8:]}" for n in (row["name"] for row in rows)]
     thick = 0.76 / len(legend)
-    for i, (field, colour) in enumerate([(HEADLINE, COLOURS[0]), ("popularity", MUTED)]):
+    for i, (field, colour) in enumerate([(SELECTION_METRIC, COLOURS[0]), ("popularity", MUTED)]):
         places = [y - 0.38 + thick * (i + 0.5) for y in range(len(rows))]
         if i < len(legend):
             axes.barh(places, [row[field] or 0.0 for row in rows], thick, color=colour)
@@ -156,7 +157,7 @@ def _bars(rows: Sequence[Mapping[str, Any]], with_popularity: bool) -> Chart:
 def _curves(history: Sequence[Mapping], domains: Sequence[str], best: int | None) -> list[Chart]:
     """The pictures over epochs; one without any value in the history is left out."""
     losses = {label: _series(history, key) for label, key in LOSSES.items()}
-    validation = {"validation": _series(history, "validation", HEADLINE)}
+    validation = {"validation": _series(history, "validation", SELECTION_METRIC)}
     weights = {domain: _series(history, "domains", domain, "lambda") for domain in domains}
     gaps = {domain: _series(history, "domains", domain, "gap") for domain in domains}
     last = [points[-1][1] for points in weights.values() if points]
