@@ -27,8 +27,9 @@ def make_model():
         | {"dropout": 0.0, "style": "pre_norm", "gate": "causal", "asymmetric": True}
         | {"similarity": "cosine", "temperature": 0.5, "score": "blend"}
         | {"name": "sampled_softmax", "negatives": 3, "shared_negatives": True}
-        | {"eta": 0.9, "mutual_information": True, "rho": "sigmoid"}
-        | {"enabled": True, "gap": "mean", "trainable_rates": True}
+        | {"eta": 0.9, "mutual_information": True, "rho": "sigmoid", "contrast": "all"}
+        | {"reduction": "mean"}
+        | {"enabled": True, "gap": "mean", "scaled": True, "trainable_rates": True}
     )
 
     def make(sizes=(5, 4, 3), seed=0, redraw=True, **settings):

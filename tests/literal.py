@@ -279,21 +279,24 @@ class Literal:
         enabled = self.model.config.negative_transfer.enabled
         corrected = tf.zeros([])
         for d in self.domains:  # Eq. 12
-            weight = len(self.domains) * relative[d] if enabled else 1.0
+            weight = relative[d] if enabled else 1.0
+            if enabled and self.model.config.negative_transfer.scaled:
+                weight *= len(self.domains)
             corrected += weight * cross[d]
-        total_targets = sum(counts)
-        loss_single = tf.add_n(single) / total_targets
-        loss_cross = tf.add_n(cross) / total_targets
-        loss = self.loss.eta * (loss_single + corrected / total_targets)  # Eq. 18
+        # The sums of the paper are those of one user, so a batch is a mean over users.
+        over = len(rows) if self.loss.reduction == "sum" else sum(counts)
+        loss_single = tf.add_n(single) / over
+        loss_cross = tf.add_n(cross) / over
+        loss = self.loss.eta * (loss_single + corrected / over)  # Eq. 18
         mim = tf.zeros([])
         if self.loss.mutual_information:
-            mim = self.mutual_information(pooled)
+            terms = self.mutual_information(pooled)
+            mim = tf.add_n(terms) / (len(rows) if self.loss.reduction == "sum" else len(terms))
             loss += (1 - self.loss.eta) * mim
         return {
             "total": loss,
             "single": loss_single,
             "cross": loss_cross,
-            "corrected": corrected / total_targets,
             "mutual_information": mim,
             "domain_single": tf.stack(single),
             "domain_cross": tf.stack(cross),
@@ -328,15 +331,20 @@ class Literal:
         ]
 
     def mutual_information(self, pooled):
-        """Eq. 14-17: the user's own pair against the single views of all users of the domain."""
-        total, terms = tf.zeros([]), 0
+        """Eq. 14-17: every pair against the single views of all, or the other, users of d."""
+        terms = []
         for d in self.domains:
             users = [views[d] for views in pooled if d in views]
-            for own_single, own_cross in users:
-                candidates = [tf.exp(self.rho(single, own_cross)) for single, _ in users]
-                total -= tf.math.log(tf.exp(self.rho(own_single, own_cross)) / tf.add_n(candidates))
-                terms += 1
-        return total / terms
+            for i, (own_single, own_cross) in enumerate(users):
+                candidates = [
+                    tf.exp(self.rho(single, own_cross))
+                    for j, (single, _) in enumerate(users)
+                    if self.loss.contrast == "all" or j != i
+                ]
+                if candidates:
+                    own = self.rho(own_single, own_cross)
+                    terms.append(tf.math.log(tf.add_n(candidates)) - own)
+        return terms
 
     def rho(self, u, v):
         """Eq. 17."""

@@ -24,6 +24,9 @@ from tf_syncrec.layers import (
 PAPER_LOSS = {"name": "bpr_sigmoid", "shared_negatives": False, "similarity": "dot"} | {
     "temperature": 1.0,
     "gap": "sum",
+    "scaled": False,
+    "reduction": "sum",
+    "contrast": "others",
 }
 MODERN_LOSS = {"name": "sampled_softmax", "shared_negatives": True, "rho": "bilinear"}
 VARIANTS = {

@@ -8,9 +8,9 @@ from tf_syncrec.layers import SingleCrossMutualInformation
 from tf_syncrec.layers.mutual_information import pool_by_domain
 
 
-@pytest.fixture(params=["sigmoid", "bilinear"])
+@pytest.fixture(params=[("sigmoid", "all"), ("sigmoid", "others"), ("bilinear", "all")])
 def layer(request):
-    layer = SingleCrossMutualInformation(4, request.param)
+    layer = SingleCrossMutualInformation(4, *request.param)
     layer.build()
     layer.kernel.assign(np.random.default_rng(0).normal(size=(4, 4)))
     return layer
@@ -34,8 +34,10 @@ def info_nce(layer, single, cross, present, d):
     losses = []
     for i in users:
         own = rho(single[i, d], cross[i, d])
-        everybody = sum(np.exp(rho(single[j, d], cross[i, d])) for j in users)
-        losses.append(-(own - np.log(everybody)))
+        everybody = [j for j in users if layer.contrast == "all" or j != i]
+        if everybody:
+            normaliser = sum(np.exp(rho(single[j, d], cross[i, d])) for j in everybody)
+            losses.append(-(own - np.log(normaliser)))
     return losses
 
 
@@ -79,12 +81,13 @@ def test_every_other_user_of_the_domain_contrasts():
 
 
 def test_known_values(layer):
-    """All pairs alike: nothing to tell n users apart by, log n. One user alone: 0. Nobody: 0."""
+    """All pairs alike: n users contrast by log n, or log (n - 1). One alone: 0. Nobody: 0."""
+    others = layer.contrast == "others"
     same = np.ones((4, 2, 4), np.float32)
     present = np.array([[True, True], [True, False], [True, False], [True, False]])
     loss, count = layer(same, same, tf.constant(present))
-    np.testing.assert_allclose(loss, [4 * np.log(4), 0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(count, [4, 1])
+    np.testing.assert_allclose(loss, [4 * np.log(4 - others), 0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(count, [4, 1 - others])
     loss, count = layer(same, same, tf.zeros([4, 2], tf.bool))
     np.testing.assert_array_equal([loss, count], np.zeros((2, 2)))
 

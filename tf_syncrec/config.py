@@ -89,6 +89,9 @@ class LossConfig(_Section):
     eta: float = Field(0.9, ge=0, le=1)  # η, Eq. 18
     mutual_information: bool = True
     rho: Literal["sigmoid", "bilinear"] = "sigmoid"
+    contrast: Literal["all", "others"] = "all"  # who is in the normaliser of Eq. 16
+    # mean: over targets, and over users and their domains; sum: over a user's (Eq. 8, 9, 18).
+    reduction: Literal["mean", "sum"] = "mean"
 
 
 class NegativeTransferConfig(_Section):
@@ -100,6 +103,7 @@ class NegativeTransferConfig(_Section):
     delta: float = Field(1.0, gt=0)
     trainable_rates: bool = False
     gap: Literal["mean", "sum"] = "mean"
+    scaled: bool = True  # weights of |D| λ, where Eq. 12 has λ
 
 
 class TrainConfig(_Section):

@@ -26,9 +26,9 @@ class Losses(NamedTuple):
 
     Attributes:
         total: the loss L of Eq. 18, scalar.
-        single: mean L_single over targets, scalar.
-        cross: mean uncorrected L_cross over targets, scalar.
-        mutual_information: mean SC-MIM loss over users and their domains, scalar.
+        single: L_single, mean over targets or over users (`loss.reduction`), scalar.
+        cross: uncorrected L_cross, likewise, scalar.
+        mutual_information: SC-MIM loss, mean over users and their domains or over users, scalar.
         domain_single: sum of the single-view losses of each domain's targets, `[domains]`.
         domain_cross: the same of the cross view, `[domains]`.
         domain_targets: number of targets of each domain, `[domains]`.
@@ -104,7 +104,9 @@ class SyNCRec(keras.Model):
             self.negative_transfer,
         ]
         if config.loss.mutual_information:
-            self.mutual_information = SingleCrossMutualInformation(model.dim, config.loss.rho)
+            self.mutual_information = SingleCrossMutualInformation(
+                model.dim, config.loss.rho, config.loss.contrast
+            )
             parts.append(self.mutual_information)
         for part in parts:
             part.build(None)
@@ -163,8 +165,8 @@ class SyNCRec(keras.Model):
     def batch_losses(self, items, training=True) -> Losses:
         """All losses of a batch (Eq. 8-18).
 
-        Means are over the targets of the global batch: Keras adds up the gradients of replicas, so
-        each of them brings its share.
+        Means are over the targets, or users, of the global batch: Keras adds up the gradients of
+        replicas, so each of them brings its share.
 
         Args:
             items: `[batch, length]` int32 merged sequences, oldest first, padded with 0 on the
@@ -197,15 +199,25 @@ class SyNCRec(keras.Model):
         gap, present, relative = self._negative_transfer(
             domain_single, domain_cross, domain_targets
         )
-        # |D| λ is 1 for every domain while none suffers more than another.
-        weights = self.num_domains * relative if config.negative_transfer.enabled else 1.0
-        count = _over_replicas(tf.reduce_sum(domain_targets))
+        weights = tf.ones_like(relative)
+        if config.negative_transfer.enabled:
+            # |D| λ is 1 for every domain while none suffers more than another.
+            scale = self.num_domains if config.negative_transfer.scaled else 1
+            weights = scale * relative
+        if config.loss.reduction == "sum":
+            users = tf.reduce_any(single_view.domains >= 0, axis=1)
+            count = _over_replicas(tf.reduce_sum(tf.cast(users, tf.float32)))
+        else:
+            count = _over_replicas(tf.reduce_sum(domain_targets))
         single = tf.math.divide_no_nan(tf.reduce_sum(domain_single), count)
         cross = tf.math.divide_no_nan(tf.reduce_sum(domain_cross), count)
         corrected = tf.math.divide_no_nan(tf.reduce_sum(weights * domain_cross), count)
         mim = tf.zeros([])
         if config.loss.mutual_information:
-            mim = self._mutual_information(y_single, y_cross, single_view.domains, blocks)
+            losses, terms = self._mutual_information(y_single, y_cross, single_view.domains, blocks)
+            if config.loss.reduction == "mean":
+                count = _over_replicas(tf.reduce_sum(terms))
+            mim = tf.math.divide_no_nan(tf.reduce_sum(losses), count)
         total = config.loss.eta * (single + corrected) + (1.0 - config.loss.eta) * mim
         return Losses(
             total,
@@ -258,14 +270,14 @@ class SyNCRec(keras.Model):
         return gap, present, self.negative_transfer(gap, present)
 
     def _mutual_information(self, y_single, y_cross, domains, blocks):
+        """Sum and number of SC-MIM terms (Eq. 16), each `[domains]`."""
         y_single = blocks.scatter(y_single, tf.shape(domains))
         single = pool_by_domain(y_single, domains, self.num_domains)
         cross = pool_by_domain(y_cross, domains, self.num_domains)
         present = tf.reduce_any(
             domains[:, :, None] == tf.range(self.num_domains)[None, None, :], axis=1
         )
-        losses, users = self.mutual_information(single, cross, present)
-        return tf.math.divide_no_nan(tf.reduce_sum(losses), _over_replicas(tf.reduce_sum(users)))
+        return self.mutual_information(single, cross, present)
 
     def compile(self, optimizer, **kwargs):
         """Prepares training; the loss is the model's own."""

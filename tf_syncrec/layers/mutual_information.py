@@ -27,19 +27,28 @@ class SingleCrossMutualInformation(keras.layers.Layer):
     `σ(uᵀ W^H v)`, which limits the contrast between two users to a factor e; `rho="bilinear"`
     leaves out the σ.
 
+    `contrast="all"` counts the user's own pair in the normaliser, as Eq. 14-15 do, which makes the
+    loss a cross-entropy; `contrast="others"` is Eq. 16 to the letter, with "the other users" alone.
+    It has no lower bound at 0, and a user who is alone with a domain contrasts with nobody: such a
+    user neither costs nor counts.
+
     Args:
         dim: r.
         rho: `"sigmoid"` or `"bilinear"`.
+        contrast: `"all"` or `"others"`.
 
     Reference: Pacer and Runner (SIGIR 2024), section 4.4.
     """
 
-    def __init__(self, dim, rho="sigmoid", **kwargs):
+    def __init__(self, dim, rho="sigmoid", contrast="all", **kwargs):
         super().__init__(**kwargs)
         if rho not in ("sigmoid", "bilinear"):
             raise ValueError(f"rho must be 'sigmoid' or 'bilinear'. Received: {rho!r}")
+        if contrast not in ("all", "others"):
+            raise ValueError(f"contrast must be 'all' or 'others'. Received: {contrast!r}")
         self.dim = dim
         self.rho = rho
+        self.contrast = contrast
 
     def build(self, input_shape=None):
         """Creates W^H `[dim, dim]`."""
@@ -58,7 +67,7 @@ class SingleCrossMutualInformation(keras.layers.Layer):
 
         Returns:
             `(loss, count)`, both `[domains]`: the sum of the losses of the users that have the
-            domain, and how many they are.
+            domain, and how many of them have a loss.
         """
         u = tf.transpose(single, [1, 0, 2])  # (domains, batch, dim)
         v = tf.transpose(cross, [1, 0, 2])
@@ -68,11 +77,19 @@ class SingleCrossMutualInformation(keras.layers.Layer):
         if self.rho == "sigmoid":
             rho = tf.sigmoid(rho)
         rho = tf.cast(rho, tf.float32)
-        others = tf.where(present[:, None, :], rho, rho.dtype.min)
-        loss = tf.reduce_logsumexp(others, axis=2) - tf.linalg.diag_part(rho)
+        contrasted = tf.tile(present[:, None, :], [1, tf.shape(rho)[1], 1])
+        if self.contrast == "others":
+            contrasted &= ~tf.eye(tf.shape(rho)[1], dtype=tf.bool)[None]
+            present &= tf.reduce_any(contrasted, axis=2)
+        loss = tf.reduce_logsumexp(tf.where(contrasted, rho, rho.dtype.min), axis=2)
+        loss -= tf.linalg.diag_part(rho)
         users = tf.cast(present, tf.float32)
         return tf.reduce_sum(tf.where(present, loss, 0.0), axis=1), tf.reduce_sum(users, axis=1)
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | {"dim": self.dim, "rho": self.rho}
+        return super().get_config() | {
+            "dim": self.dim,
+            "rho": self.rho,
+            "contrast": self.contrast,
+        }
