@@ -7,9 +7,15 @@ from data_prep import PreparedDataset
 SHUFFLE_BUFFER = 100_000
 """Users shuffled at a time: bounds memory, and is the whole of most datasets."""
 
+LENGTH_GROUPS = 5
+"""Into how many groups of similar length the training sequences of a window fall."""
+
 
 def train_batches(prepared: PreparedDataset, window: int, batch_size: int, seed: int):
     """Training sequences, reshuffled every epoch.
+
+    A batch holds sequences of similar length: most users have far fewer than T items, and what a
+    batch costs follows its longest sequence.
 
     Args:
         prepared: dataset with a `train` split.
@@ -26,8 +32,9 @@ def train_batches(prepared: PreparedDataset, window: int, batch_size: int, seed:
     )
     # Cached before anything random; what is cached has at most T + 1 numbers a user.
     dataset = dataset.cache().shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
+    boundaries = sorted({1 + window * group // LENGTH_GROUPS for group in range(1, LENGTH_GROUPS)})
     return (
-        dataset.padded_batch(batch_size)
+        dataset.bucket_by_sequence_length(tf.size, boundaries, [batch_size] * (len(boundaries) + 1))
         .map(lambda items: {"items": _reversed_rows(items)}, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )

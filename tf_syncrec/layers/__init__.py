@@ -2,6 +2,7 @@
 
 from tf_syncrec.layers.acmoe import ACMoE
 from tf_syncrec.layers.domain_blocks import DomainBlocks, group_by_domain
+from tf_syncrec.layers.dropout import Dropout
 from tf_syncrec.layers.embedding import SharedEmbedding
 from tf_syncrec.layers.experts import TransformerExperts
 from tf_syncrec.layers.gates import GATES, CausalGate, SequenceGate
@@ -16,6 +17,7 @@ __all__ = [
     "ACMoE",
     "CausalGate",
     "DomainBlocks",
+    "Dropout",
     "RelativeNegativeTransfer",
     "SequenceGate",
     "SharedEmbedding",

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from tf_syncrec.layers.dropout import Dropout
 from tf_syncrec.layers.views import PAD, View
 
 
@@ -29,7 +30,7 @@ class SharedEmbedding(keras.layers.Layer):
         self.window = window
         self.dim = dim
         self.dropout_rate = dropout
-        self.dropout = keras.layers.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def build(self, input_shape=None):
         """Creates M `[items + 1, dim]`, (SOS) `[1 + domains, dim]` and P `[window, dim]`."""

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from tf_syncrec.layers.dropout import Dropout
 from tf_syncrec.layers.experts import StackedGlorotUniform, layer_norm
 
 
@@ -24,7 +25,7 @@ class Tower(keras.layers.Layer):
         self.dim = dim
         self.dropout_rate = dropout if style == "pre_norm" else 0.0
         self.style = style
-        self.dropout = keras.layers.Dropout(self.dropout_rate)
+        self.dropout = Dropout(self.dropout_rate)
 
     def build(self, input_shape=None):
         """Creates weights with a leading tower axis."""

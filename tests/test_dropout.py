@@ -1,0 +1,69 @@
+"""Dropout keeps expectations, drops as often as it says, and treats gradients as values."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_syncrec.layers import Dropout
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.2, 0.5, 0.9, 0.999])
+def test_rate_and_expectation(rate):
+    keras.utils.set_random_seed(0)
+    rounded = min(round(256 * rate), 255) / 256
+    x = np.full([501, 401], 2.0, np.float32)
+    y = Dropout(rate)(x, training=True).numpy()
+    deviation = np.sqrt(rounded * (1 - rounded) / y.size)
+    assert abs(np.mean(y == 0) - rounded) < 5 * deviation
+    np.testing.assert_allclose(y[y > 0], 2 / (1 - rounded), rtol=1e-6)
+    assert abs(y.mean() - 2) < 10 * deviation / (1 - rounded)
+
+
+def test_elements_are_independent():
+    """No row, column, or neighbour in the same random word decides about another."""
+    keras.utils.set_random_seed(0)
+    kept = Dropout(0.5)(tf.ones([64, 4096]), training=True).numpy() > 0
+    assert abs(kept.mean(axis=0) - 0.5).max() < 6 * 0.5 / 64**0.5
+    assert abs(kept.mean(axis=1) - 0.5).max() < 6 * 0.5 / 4096**0.5
+    for distance in range(1, 9):
+        both = np.mean(kept[:, distance:] & kept[:, :-distance])
+        assert abs(both - 0.25) < 0.005
+
+
+def test_gradient_passes_where_the_value_did():
+    x = tf.random.normal([33, 7], seed=1)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = Dropout(0.3)(x, training=True)
+    np.testing.assert_allclose(tape.gradient(y, x), y / x, rtol=1e-5)
+
+
+def test_each_call_draws_anew_and_a_seed_repeats_them():
+    def draw():
+        keras.utils.set_random_seed(3)
+        layer = Dropout(0.5)
+        step = tf.function(lambda: layer(tf.ones([100]), training=True))
+        return step().numpy(), step().numpy()
+
+    first, second = draw()
+    assert np.any(first != second)
+    np.testing.assert_array_equal(draw(), [first, second])
+
+
+@pytest.mark.parametrize("shape", [[0], [1], [3, 5], [2, 0, 4], []])
+def test_any_shape(shape):
+    assert Dropout(0.5)(tf.ones(shape), training=True).shape == shape
+
+
+def test_off_unless_training():
+    x = tf.random.normal([10])
+    assert Dropout(0.5)(x) is x
+    assert Dropout(0.5)(x, training=False) is x
+    assert Dropout(0.0)(x, training=True) is x
+
+
+def test_impossible_rates_are_refused():
+    for rate in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="rate must be"):
+            Dropout(rate)
