@@ -157,6 +157,7 @@ def test_same_seed_same_run_other_seed_another(trained):
 
 def test_training_learns(tmp_path):
     """The log is a ring of items: a trained model knows what comes next, popularity does not."""
+    write_log(tmp_path / "log.csv", users=300)
     metrics = json.loads(
         (
             train(tmp_path, "--set", "train.learning_rate=0.01", epochs=25) / "metrics.json"

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tf_syncrec.model as module
+import tf_syncrec.multi_domain as multi_domain
 from tests.literal import Literal
 from tf_syncrec.layers import (
     ACMoE,
@@ -63,8 +64,8 @@ def drawn(monkeypatch):
         record["blocks"] = real_group(domains, num_domains, block_size=4)
         return record["blocks"]
 
-    real_sample, real_group = module.sample_in_domain, module.group_by_domain
-    monkeypatch.setattr(module, "sample_in_domain", sample)
+    real_sample, real_group = multi_domain.sample_in_domain, module.group_by_domain
+    monkeypatch.setattr(multi_domain, "sample_in_domain", sample)
     monkeypatch.setattr(module, "group_by_domain", group)
 
     def lookup(user, slot, domain):

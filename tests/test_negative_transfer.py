@@ -216,6 +216,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 import tf_syncrec.model as module
+import tf_syncrec.multi_domain as multi_domain
 from tf_syncrec.config import Config
 
 
@@ -224,7 +225,7 @@ def first_items(domains, count, offsets, sizes, seed):
     return tf.gather(offsets, domains)[..., None] + tf.range(count) % size
 
 
-module.sample_in_domain = first_items
+multi_domain.sample_in_domain = first_items
 config = Config.model_validate(
     {
         "model": {"window": 6, "dim": 8, "experts": 2, "cross_experts": 1, "blocks": 1}

@@ -8,24 +8,32 @@ import tensorflow as tf
 
 from tf_syncrec import ranking
 from tf_syncrec.data import evaluation_batches
-from tf_syncrec.ranking import ModelScorer, PopularityScorer, rank_split, target_ranks
+from tf_syncrec.ranking import (
+    ModelScorer,
+    PopularityScorer,
+    VectorScorer,
+    rank_split,
+    target_ranks,
+)
 
 OFFSET, SIZE, ITEMS = 8, 20, 35
 """The domain that is ranked, and items of other domains on both sides of it."""
 
 
-class FixedScorer:
+class FixedScorer(VectorScorer):
     """Scores from given vectors: one a domain as the query, one an item as the candidate."""
 
     def __init__(self, queries, candidates):
+        super().__init__(tf.constant(candidates, tf.float32))
         self._queries = tf.constant(queries, tf.float32)
-        self._candidates = tf.constant(candidates, tf.float32)
 
     def queries(self, batch):
         return tf.gather(self._queries, batch["domain"])
 
-    def candidates(self):
-        return self._candidates
+
+def ranks_of(queries, candidates, history, targets, offset=OFFSET, size=SIZE):
+    scores = FixedScorer([], candidates).scores(queries, offset, size)
+    return target_ranks(scores, history, targets, offset).numpy()
 
 
 def literal_rank(scores, history, target, offset, size):
@@ -72,31 +80,38 @@ def test_ranks_are_those_of_a_literal_ranking(seed):
     assert (history == targets[:, None]).any(axis=1).any(), "some target must be in its history"
     expected = literal_ranks(*batch)
     assert len(set(expected)) > 5
-    np.testing.assert_array_equal(target_ranks(*batch, OFFSET, SIZE), expected)
+    np.testing.assert_array_equal(ranks_of(*batch), expected)
 
 
-@pytest.mark.parametrize("at_once", [1, 3 * SIZE, 40 * SIZE])
-def test_ranks_do_not_depend_on_how_many_scores_are_held(monkeypatch, at_once):
+@pytest.mark.parametrize("at_once", [1, 3 * 20, 40 * 20])
+def test_ranks_do_not_depend_on_how_many_scores_are_held(monkeypatch, make_prepared, at_once):
+    rng = np.random.default_rng(7)
+    scorer = FixedScorer(rng.integers(-2, 3, (4, 3)), rng.integers(-2, 3, (36, 3)))
+    _, expected = evaluated(make_prepared, scorer)
+    held = []
     monkeypatch.setattr(ranking, "SCORES_AT_ONCE", at_once)
-    # Traced anew: the constant is part of the graph.
-    again = tf.function(target_ranks.python_function, input_signature=target_ranks.input_signature)
-    batch = random_batch(7)
-    np.testing.assert_array_equal(again(*batch, OFFSET, SIZE), literal_ranks(*batch))
+
+    def scores(self, queries, offset, size):
+        held.append(len(queries) * size)
+        return VectorScorer.scores(self, queries, offset, size)
+
+    monkeypatch.setattr(FixedScorer, "scores", scores)
+    _, ranks = evaluated(make_prepared, scorer)
+    np.testing.assert_array_equal(ranks.ranks, expected.ranks)
+    assert max(held) <= max(at_once, 20)
 
 
 def test_history_of_any_width():
     queries, candidates, _, targets = random_batch(8)
     history = np.zeros((len(targets), 0), np.int32)
     expected = literal_ranks(queries, candidates, history, targets)
-    np.testing.assert_array_equal(
-        target_ranks(queries, candidates, history, targets, OFFSET, SIZE), expected
-    )
+    np.testing.assert_array_equal(ranks_of(queries, candidates, history, targets), expected)
 
 
 def test_a_target_never_trained_is_a_miss_even_in_a_tiny_domain():
     queries, candidates = np.ones((2, 1), np.float32), np.ones((6, 1), np.float32)
     history, targets = np.array([[0, 0], [2, 2]], np.int32), np.zeros(2, np.int32)
-    assert (target_ranks(queries, candidates, history, targets, 2, 3).numpy() > 10).all()
+    assert (ranks_of(queries, candidates, history, targets, 2, 3) > 10).all()
 
 
 def evaluated(make_prepared, scorer, split="test", **settings):
@@ -135,9 +150,9 @@ def test_rows_can_be_left_out_without_a_change_of_ranks(make_prepared):
     scorer, batches = PopularityScorer(prepared.catalogue), evaluation_batches(prepared, "test", 16)
     whole = rank_split(scorer, batches, prepared.catalogue)
     bare = rank_split(scorer, batches, prepared.catalogue, with_rows=False)
-    assert len(whole.user_ids) == len(whole.history_lengths) == len(whole.ranks) == 80
-    assert bare.user_ids.size == bare.target_ids.size == bare.history_items.size == 0
-    for name in ("ranks", "domains", "cold"):
+    assert len(whole.target_ids) == len(whole.history_lengths) == len(whole.ranks) == 80
+    assert bare.target_ids.size == bare.history_items.size == 0
+    for name in ("user_ids", "ranks", "domains", "cold"):
         np.testing.assert_array_equal(getattr(bare, name), getattr(whole, name))
 
 
@@ -161,14 +176,14 @@ def test_a_scorer_that_knows_no_item_gets_the_worst_rank(make_prepared, kind):
 def test_random_scores_give_chance():
     users, items = 3000, 200
     rng = np.random.default_rng(0)
-    ranks = target_ranks(
+    ranks = ranks_of(
         rng.normal(size=(users, 16)).astype(np.float32),
         rng.normal(size=(items + 1, 16)).astype(np.float32),
         np.zeros((users, 1), np.int32),
         rng.integers(1, items + 1, users).astype(np.int32),
         1,
         items,
-    ).numpy()
+    )
     # Four standard errors.
     assert ranks.mean() / (items + 1) == pytest.approx(0.5, abs=4 * 0.289 / users**0.5)
     assert (ranks <= 10).mean() == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / users) ** 0.5)
@@ -179,7 +194,7 @@ def test_random_scores_give_chance():
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_raises(make_prepared, side, value):
     vectors = {"queries": np.ones((4, 2)), "candidates": np.ones((36, 2))}
-    vectors[side][-1, 1] = value
+    vectors[side][-1, 1] = value  # of the last domain and its last item
     with pytest.raises(tf.errors.InvalidArgumentError, match="vectors"):
         evaluated(make_prepared, FixedScorer(**vectors))
 
@@ -216,4 +231,7 @@ def test_model_scorer_scores_like_the_model(make_prepared, make_model):
     for batch in evaluation_batches(prepared, "test", 7).take(3):
         direct = model.query_vectors(batch["items"], batch["domain"][:, None])[:, 0]
         np.testing.assert_allclose(scorer.queries(batch), direct, rtol=1e-4, atol=1e-5)
-    assert scorer.candidates().shape == (prepared.catalogue.num_items + 1, 8)
+    scorer.refresh()
+    vectors = model.candidate_vectors()
+    received = scorer.scores(direct, 13, 3)
+    np.testing.assert_allclose(received, direct @ tf.transpose(vectors[13:16]), rtol=1e-5)

@@ -13,7 +13,7 @@ from data_prep import Catalogue, InputError
 from tf_syncrec import run as run_module
 from tf_syncrec.config import Config
 from tf_syncrec.metrics import domain_metrics
-from tf_syncrec.model import build_model
+from tf_syncrec.model import SyNCRec
 from tf_syncrec.ranking import Ranks
 from tf_syncrec.run import Run
 
@@ -61,7 +61,7 @@ def test_a_file_is_no_run_directory(tmp_path):
 def test_what_is_created_and_trained_loads_again(run):
     config = Config.model_validate(TINY)
     run.create(config, CATALOGUE)
-    model = build_model(config, CATALOGUE)
+    model = SyNCRec(config, CATALOGUE.sizes)
     model.save_weights(run.checkpoint_file)
     run.write_json(run.metrics_file, {})
     again, catalogue, loaded = run.load()

@@ -18,7 +18,7 @@ from serving import export as export_module
 from serving.export import export
 from serving.recommender import Recommender
 from tf_syncrec.config import Config
-from tf_syncrec.model import build_model
+from tf_syncrec.model import SyNCRec
 from tf_syncrec.run import Run
 
 DOMAINS = ("audio", "books", "empty", "música")
@@ -60,7 +60,7 @@ def make_catalogue():
 def make_model(catalogue, seed=0):
     """A model whose every weight matters: as initialised, many are 0 or 1."""
     keras.utils.set_random_seed(seed)
-    model = build_model(Config.model_validate(SETTINGS), catalogue)
+    model = SyNCRec(Config.model_validate(SETTINGS), catalogue.sizes)
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         weight.assign(weight + rng.normal(0, 0.3, weight.shape).astype(np.float32))

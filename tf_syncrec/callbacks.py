@@ -60,21 +60,12 @@ class EpochReport(keras.callbacks.Callback):
         logs |= {f"val_{name}": x for name, x in validation["overall"].items() if name != "users"}
 
         model = self.model
-        single, cross, relative = model.domain_tracker.result().numpy()
+        quantities = model.epoch_domains()
         domains = {
-            name: {
-                "loss_single": float(single[d]),
-                "loss_cross": float(cross[d]),
-                "gap": float(single[d] - cross[d]),
-                "lambda": float(relative[d]),
-            }
+            name: {quantity: float(values[d]) for quantity, values in quantities.items()}
             for d, name in enumerate(names)
         }
-        scalars = {name: float(logs[name]) for name in model.trackers}
-        scalars |= {
-            "alpha": float(model.negative_transfer.alpha),
-            "beta": float(model.negative_transfer.beta),
-        }
+        scalars = {name: float(logs[name]) for name in model.trackers} | model.epoch_scalars()
         self.history.append(
             {"epoch": epoch + 1, "seconds": seconds}
             | scalars

@@ -4,7 +4,6 @@ One story from top to bottom: settings, data, model, training, evaluation, expor
 """
 
 import datetime
-import resource
 import shlex
 import sys
 
@@ -14,15 +13,14 @@ import tensorflow as tf
 
 import tf_syncrec
 from serving.export import export
-from tf_syncrec.callbacks import MONITOR, EpochReport
 from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, run_command, say
 from tf_syncrec.data import evaluation_batches, train_batches
-from tf_syncrec.metrics import SELECTION_METRIC
-from tf_syncrec.model import build_model
+from tf_syncrec.model import SyNCRec
 from tf_syncrec.ranking import PROTOCOL, ModelScorer, PopularityScorer, rank_split
 from tf_syncrec.report import write_report
 from tf_syncrec.run import Run
 from tf_syncrec.tables import metrics_table
+from tf_syncrec.training import train
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -55,8 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     test = evaluation_batches(prepared, "test", config.evaluate.batch_size)
 
     # ----------------------------------------------------------------------------------- model
-    model = build_model(config, catalogue)
-    model.compile(keras.optimizers.Adam(config.train.learning_rate))
+    model = SyNCRec(config, catalogue.sizes)
     say(
         f"SyNCRec: {model.count_params():,} parameters, {catalogue.num_items:,} items in "
         f"{catalogue.num_domains} domains; seed {config.train.seed}"
@@ -64,28 +61,10 @@ def main(argv: list[str] | None = None) -> None:
 
     # -------------------------------------------------------------------------------- training
     run.create(config, catalogue)
-    report = EpochReport(validation, catalogue, run.log_dir)
-    model.fit(
-        batches,
-        epochs=config.train.epochs,
-        shuffle=False,  # the pipeline does it
-        verbose=1 if sys.stdout.isatty() else 2,
-        callbacks=[
-            report,
-            keras.callbacks.ModelCheckpoint(
-                run.checkpoint_file,
-                monitor=MONITOR,
-                mode="max",
-                save_best_only=True,
-                save_weights_only=True,
-            ),
-            keras.callbacks.EarlyStopping(MONITOR, mode="max", patience=config.train.patience),
-            keras.callbacks.TerminateOnNaN(),
-        ],
+    trained = train(
+        model, config.train, batches, validation, catalogue, run.checkpoint_file, run.log_dir
     )
-    history = report.history
-    best = int(np.argmax([epoch["validation"][SELECTION_METRIC] for epoch in history]))
-    model.load_weights(run.checkpoint_file)
+    history, best = trained
 
     # ------------------------------------------------------------------------------ evaluation
     say(f"Best epoch: {best + 1} of {len(history)}. Ranking the test targets ...")
@@ -113,12 +92,8 @@ def main(argv: list[str] | None = None) -> None:
             for name, values in history[best]["domains"].items()
         },
         "baselines": {"popularity": {"test": popularity}},
-        "training": {
-            "epochs": len(history),
-            "best_epoch": best + 1,
-            "seconds_per_epoch": float(np.median([epoch["seconds"] for epoch in history])),
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "parameters": model.count_params(),
+        "training": trained.cost(model)
+        | {
             "command": shlex.join(
                 ["python", "-m", "tf_syncrec.fit", *(sys.argv[1:] if argv is None else argv)]
             ),

@@ -1,24 +1,20 @@
 """SyNCRec: single- and cross-domain sequential recommendation in one network (paper 4)."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from data_prep import Catalogue
 from tf_syncrec.config import Config
 from tf_syncrec.layers import (
     ACMoE,
     RelativeNegativeTransfer,
-    SharedEmbedding,
-    Similarity,
     SingleCrossMutualInformation,
     group_by_domain,
     split_views,
 )
 from tf_syncrec.layers.mutual_information import pool_by_domain
-from tf_syncrec.losses import EXCLUDED, LOSSES
-from tf_syncrec.negatives import sample_in_domain
+from tf_syncrec.multi_domain import MultiDomainModel, over_replicas
 
 
 class Losses(NamedTuple):
@@ -49,7 +45,7 @@ class Losses(NamedTuple):
     present: tf.Tensor
 
 
-class SyNCRec(keras.Model):
+class SyNCRec(MultiDomainModel):
     """The whole model: two views, ACMoE, LC-NTG and SC-MIM.
 
     Args:
@@ -59,20 +55,16 @@ class SyNCRec(keras.Model):
     Reference: Pacer and Runner (SIGIR 2024), section 4.
     """
 
-    def __init__(self, config: Config, domain_sizes, **kwargs):
-        super().__init__(**kwargs)
-        self.config = config
-        self.domain_sizes = tuple(int(size) for size in domain_sizes)
-        self.num_domains = len(self.domain_sizes)
-        self.num_items = sum(self.domain_sizes)
-        # Python constants, not tensors: a tensor made here would belong to one graph.
-        self._offsets = [1 + sum(self.domain_sizes[:d]) for d in range(self.num_domains)]
-        self._loss_function = LOSSES[config.loss.name]
+    reported: ClassVar = {
+        "loss": "total",
+        "loss_single": "single",
+        "loss_cross": "cross",
+        "loss_mim": "mutual_information",
+    }
 
+    def __init__(self, config: Config, domain_sizes, **kwargs):
+        super().__init__(config, domain_sizes, **kwargs)
         model = config.model
-        self.embedding = SharedEmbedding(
-            self.num_items, self.num_domains, model.window, model.dim, model.dropout
-        )
         self.acmoe = ACMoE(
             model.experts,
             model.cross_experts,
@@ -87,7 +79,6 @@ class SyNCRec(keras.Model):
             gate=model.gate,
             asymmetric=model.asymmetric,
         )
-        self.similarity = Similarity(model.similarity, model.temperature)
         transfer = config.negative_transfer
         self.negative_transfer = RelativeNegativeTransfer(
             self.num_domains,
@@ -96,44 +87,18 @@ class SyNCRec(keras.Model):
             transfer.delta,
             transfer.trainable_rates and transfer.enabled,
         )
-        self._seed = keras.random.SeedGenerator()
-        parts: list[keras.layers.Layer] = [
-            self.embedding,
-            self.acmoe,
-            self.similarity,
-            self.negative_transfer,
-        ]
+        parts: list[keras.layers.Layer] = [self.acmoe, self.negative_transfer]
         if config.loss.mutual_information:
             self.mutual_information = SingleCrossMutualInformation(
                 model.dim, config.loss.rho, config.loss.contrast
             )
             parts.append(self.mutual_information)
-        for part in parts:
-            part.build(None)
-        self.built = True
-
-    @property
-    def offsets(self):
-        """First item id of each domain, `[domains]` int32."""
-        return tf.constant(self._offsets, tf.int32)
-
-    @property
-    def sizes(self):
-        """Trained items of each domain, `[domains]` int32."""
-        return tf.constant(self.domain_sizes, tf.int32)
+        self.build_parts(*parts)
 
     # ------------------------------------------------------------------------------ prediction
 
     def query_vectors(self, items, domains):
-        """What the model looks for next; its dot product with a candidate vector is the score.
-
-        Args:
-            items: `[batch, length]` int32, histories, oldest first, padded with 0 on the left.
-            domains: `[batch, queries]` int32, the domains to predict in, distinct within a row.
-
-        Returns:
-            `[batch, queries, dim]` float32.
-        """
+        """As in `MultiDomainModel`, by the views that `model.score` names (Eq. 19)."""
         cross_view, single_view = split_views(
             items, domains, self.offsets, self.config.model.window
         )
@@ -152,27 +117,10 @@ class SyNCRec(keras.Model):
         shape = [tf.shape(items)[0], tf.shape(domains)[1], self.config.model.dim]
         return tf.cast(tf.broadcast_to(query, shape), tf.float32)
 
-    def candidate_vectors(self):
-        """`[items + 1, dim]` float32: row i is the candidate vector of item i; row 0 pads."""
-        return tf.cast(self.similarity.candidate(self.embedding.items.value), tf.float32)
-
-    def call(self, inputs, training=None):
-        """Query vectors `[batch, dim]` of `{"items": [batch, length], "domain": [batch]}`."""
-        return self.query_vectors(inputs["items"], inputs["domain"][:, None])[:, 0]
-
     # -------------------------------------------------------------------------------- training
 
     def batch_losses(self, items, training=True) -> Losses:
-        """All losses of a batch (Eq. 8-18).
-
-        Means are over the targets, or users, of the global batch: Keras adds up the gradients of
-        replicas, so each of them brings its share.
-
-        Args:
-            items: `[batch, length]` int32 merged sequences, oldest first, padded with 0 on the
-                left; every item is the target of the slot before it.
-            training: whether dropout is on.
-        """
+        """All losses of a batch (Eq. 8-18), as `Losses`; arguments as in `MultiDomainModel`."""
         config = self.config
         cross_view, single_view = split_views(items, None, self.offsets, config.model.window)
         blocks = group_by_domain(single_view.domains, self.num_domains)
@@ -183,14 +131,8 @@ class SyNCRec(keras.Model):
             self.embedding(single_view, training=training), single_view, blocks, training=training
         )
 
-        # The same target against the same negatives in both views: the losses can be compared.
         targets = blocks.gather(items[:, -tf.shape(single_view.domains)[1] :])
-        negatives, negative_vectors = self._negatives(blocks)
-        positive_vectors = self.similarity.candidate(self.embedding.embed_items(targets))
-        target_losses = [
-            self._target_losses(y, targets, positive_vectors, negatives, negative_vectors, blocks)
-            for y in (y_single, blocks.gather(y_cross))
-        ]
+        target_losses = self.target_losses([y_single, blocks.gather(y_cross)], targets, blocks)
         domain_single, domain_cross = (
             blocks.sum_by_domain(loss, self.num_domains) for loss in target_losses
         )
@@ -206,9 +148,9 @@ class SyNCRec(keras.Model):
             weights = scale * relative
         if config.loss.reduction == "sum":
             users = tf.reduce_any(single_view.domains >= 0, axis=1)
-            count = _over_replicas(tf.reduce_sum(tf.cast(users, tf.float32)))
+            count = over_replicas(tf.reduce_sum(tf.cast(users, tf.float32)))
         else:
-            count = _over_replicas(tf.reduce_sum(domain_targets))
+            count = over_replicas(tf.reduce_sum(domain_targets))
         single = tf.math.divide_no_nan(tf.reduce_sum(domain_single), count)
         cross = tf.math.divide_no_nan(tf.reduce_sum(domain_cross), count)
         corrected = tf.math.divide_no_nan(tf.reduce_sum(weights * domain_cross), count)
@@ -216,7 +158,7 @@ class SyNCRec(keras.Model):
         if config.loss.mutual_information:
             losses, terms = self._mutual_information(y_single, y_cross, single_view.domains, blocks)
             if config.loss.reduction == "mean":
-                count = _over_replicas(tf.reduce_sum(terms))
+                count = over_replicas(tf.reduce_sum(terms))
             mim = tf.math.divide_no_nan(tf.reduce_sum(losses), count)
         total = config.loss.eta * (single + corrected) + (1.0 - config.loss.eta) * mim
         return Losses(
@@ -232,37 +174,9 @@ class SyNCRec(keras.Model):
             present,
         )
 
-    def _negatives(self, blocks):
-        """Ids and vectors of sampled items: one set a domain, or one set a target."""
-        config = self.config.loss
-        if config.shared_negatives:
-            domains = tf.range(self.num_domains)
-        else:
-            domains = tf.broadcast_to(blocks.domains[:, None], tf.shape(blocks.slots))
-        ids = sample_in_domain(domains, config.negatives, self.offsets, self.sizes, self._seed)
-        vectors = self.similarity.candidate(self.embedding.embed_items(ids))
-        if config.shared_negatives:
-            # (blocks, negatives): the same for all slots of a block
-            return tf.gather(ids, blocks.domains)[:, None], tf.gather(vectors, blocks.domains)
-        return ids, vectors  # (blocks, block_size, negatives)
-
-    def _target_losses(self, y, targets, positive_vectors, negatives, negative_vectors, blocks):
-        """Loss of each target, `[blocks, block_size]` float32."""
-        query = self.similarity.query(y)
-        positive = tf.reduce_sum(query * positive_vectors, axis=-1)
-        if self.config.loss.shared_negatives:
-            negative = tf.matmul(query, negative_vectors, transpose_b=True)
-        else:
-            negative = tf.einsum("bsr,bsnr->bsn", query, negative_vectors)
-        positive, negative = tf.cast(positive, tf.float32), tf.cast(negative, tf.float32)
-        negative = tf.where(negatives == targets[..., None], EXCLUDED, negative)
-        sizes = tf.cast(tf.gather(self.sizes, blocks.domains), tf.float32)
-        rate = self.config.loss.negatives / tf.maximum(sizes - 1.0, 1.0)
-        return self._loss_function(positive, negative, rate[:, None])
-
     def _negative_transfer(self, domain_single, domain_cross, domain_targets):
         """φ (Eq. 10) and λ (Eq. 11) of the global batch, on every replica the same."""
-        measured = _over_replicas(tf.stack([domain_single - domain_cross, domain_targets]))
+        measured = over_replicas(tf.stack([domain_single - domain_cross, domain_targets]))
         gap, targets = tf.unstack(tf.stop_gradient(measured))
         if self.config.negative_transfer.gap == "mean":
             gap = tf.math.divide_no_nan(gap, targets)
@@ -281,42 +195,37 @@ class SyNCRec(keras.Model):
 
     def compile(self, optimizer, **kwargs):
         """Prepares training; the loss is the model's own."""
-        super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
-        self.trackers = {
-            name: keras.metrics.Mean(name)
-            for name in ("loss", "loss_single", "loss_cross", "loss_mim")
-        }
+        super().compile(optimizer, **kwargs)
         self.domain_tracker = DomainTracker(self.num_domains)
 
     @property
     def metrics(self):
         """What `fit` resets at the start of an epoch."""
-        trackers = getattr(self, "trackers", None)
-        return [*trackers.values(), self.domain_tracker] if trackers else []
+        return super().metrics + ([self.domain_tracker] if hasattr(self, "domain_tracker") else [])
 
-    def train_step(self, batch):
-        """One step on `{"items": [batch, length]}`; λ is updated once."""
-        with tf.GradientTape() as tape:
-            losses = self.batch_losses(batch["items"])
-            loss = self.optimizer.scale_loss(losses.total)
-        weights = self.trainable_weights
-        self.optimizer.apply(tape.gradient(loss, weights), weights)
+    def after_step(self, losses):
+        """Updates λ, once a step."""
         self.negative_transfer.update(losses.relative, losses.gap, losses.present)
-
         self.domain_tracker.update_state(
             losses.domain_single, losses.domain_cross, losses.domain_targets, losses.relative
         )
-        values = {
-            "loss": losses.total,
-            "loss_single": losses.single,
-            "loss_cross": losses.cross,
-            "loss_mim": losses.mutual_information,
+
+    def epoch_scalars(self):
+        """α and β."""
+        return {
+            "alpha": float(self.negative_transfer.alpha),
+            "beta": float(self.negative_transfer.beta),
         }
-        # A replica holds its share of the mean over the global batch.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        for name, value in values.items():
-            self.trackers[name].update_state(value * replicas)
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+    def epoch_domains(self):
+        """Losses in both views and λ, means over the epoch, and φ."""
+        single, cross, relative = self.domain_tracker.result().numpy()
+        return {
+            "loss_single": single,
+            "loss_cross": cross,
+            "gap": single - cross,
+            "lambda": relative,
+        }
 
 
 class DomainTracker(keras.metrics.Metric):
@@ -339,16 +248,3 @@ class DomainTracker(keras.metrics.Metric):
         return tf.math.divide_no_nan(
             tf.stack([single, cross, relative]), tf.stack([targets, targets, steps])
         )
-
-
-def _over_replicas(x):
-    """Sum over the replicas of a distribution strategy; `x` itself where there is one."""
-    replica = tf.distribute.get_replica_context()
-    if replica is None or replica.num_replicas_in_sync == 1:
-        return x
-    return replica.all_reduce(tf.distribute.ReduceOp.SUM, x)
-
-
-def build_model(config: Config, catalogue: Catalogue) -> SyNCRec:
-    """The model for the items and domains of a prepared dataset."""
-    return SyNCRec(config, catalogue.sizes)

@@ -25,49 +25,90 @@ PROTOCOL = {
 
 
 class Scorer(Protocol):
-    """Whatever can be ranked: the score of an item is `queries(batch) · candidates[item]`."""
+    """Whatever can be ranked."""
 
-    def queries(self, batch) -> tf.Tensor:
-        """Query vectors `[batch, dim]` of a batch of `data.evaluation_batches`."""
+    def refresh(self) -> None:
+        """Called before a split is ranked: takes over what has been learned since."""
+        return None
 
-    def candidates(self) -> tf.Tensor:
-        """Candidate vectors `[items + 1, dim]`; row 0 is padding."""
+    def queries(self, batch):
+        """What `scores` needs to know of a batch of `data.evaluation_batches`, a row a user."""
+
+    def scores(self, queries, offset: int, size: int):
+        """Scores of the items of one domain, ids `offset` to `offset + size - 1`.
+
+        Args:
+            queries: rows of what `queries` returned.
+            offset: first item id of the domain.
+            size: trained items of the domain.
+
+        Returns:
+            `[rows, size]` float32.
+        """
 
 
-class ModelScorer:
-    """Ranks with a trained model; compiled once and kept, as tracing takes seconds."""
+class VectorScorer(Scorer):
+    """Scores are dot products of query vectors `[batch, dim]` and candidate vectors.
+
+    Args:
+        candidates: `[items + 1, dim]`; row 0 is padding.
+    """
+
+    def __init__(self, candidates=None):
+        self._candidates = candidates
+
+    def scores(self, queries, offset, size):
+        """Dot products; raises tf.errors.InvalidArgumentError if a vector is not finite."""
+        return _products(queries, self._candidates, offset, size)
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([], tf.int32),
+        tf.TensorSpec([], tf.int32),
+    ]
+)
+def _products(queries, candidates, offset, size):
+    queries = tf.debugging.check_numerics(queries, "query vectors")
+    items = tf.debugging.check_numerics(candidates[offset : offset + size], "candidate vectors")
+    return tf.matmul(queries, items, transpose_b=True)
+
+
+class ModelScorer(VectorScorer):
+    """Ranks with a trained model; compiled once and kept, as tracing takes seconds.
+
+    Args:
+        model: a `MultiDomainModel`.
+    """
 
     def __init__(self, model):
+        super().__init__()
         self._model = model
-        row = {
-            "items": tf.TensorSpec([None, None], tf.int32),
-            "domain": tf.TensorSpec([None], tf.int32),
-        }
-        self._queries = tf.function(lambda batch: model(batch), input_signature=[row])
+        self._queries = tf.function(
+            lambda batch: model(batch), input_signature=[model.evaluation_signature]
+        )
+
+    def refresh(self):
+        """Reads the candidate vectors of the model."""
+        self._candidates = self._model.candidate_vectors()
 
     def queries(self, batch):
         """Query vectors of the target domains, `[batch, dim]`."""
-        return self._queries({"items": batch["items"], "domain": batch["domain"]})
-
-    def candidates(self):
-        """Candidate vectors `[items + 1, dim]`."""
-        return self._model.candidate_vectors()
+        return self._queries({name: batch[name] for name in self._model.evaluation_signature})
 
 
-class PopularityScorer:
+class PopularityScorer(VectorScorer):
     """Ranks by the number of training interactions: the least a recommender has to beat."""
 
     def __init__(self, catalogue: Catalogue):
         counts = np.concatenate([[0], catalogue.counts]).astype(np.float32)
-        self._counts = tf.constant(counts[:, None])
+        super().__init__(tf.constant(counts[:, None]))
 
     def queries(self, batch):
         """The same for everybody, `[batch, 1]`."""
         return tf.ones([tf.shape(batch["items"])[0], 1])
-
-    def candidates(self):
-        """Training counts `[items + 1, 1]`."""
-        return self._counts
 
 
 @dataclass(frozen=True)
@@ -75,9 +116,9 @@ class Ranks:
     """Ranks of a split, one entry a user.
 
     Attributes:
-        user_ids: `[users]` bytes; this and the other raw ids and histories may be left out (empty).
+        user_ids: `[users]` bytes.
         domains: `[users]` int32, domain of the target.
-        target_ids: `[users]` bytes, raw id of the target.
+        target_ids: `[users]` bytes, raw id of the target; it and the histories may be left out.
         cold: `[users]` bool, the target never occurs in training.
         ranks: `[users]` int64, 1 = best.
         history_items: all histories end to end, int32 ids, oldest first.
@@ -100,54 +141,44 @@ class Ranks:
 @tf.function(
     input_signature=[
         tf.TensorSpec([None, None], tf.float32),
-        tf.TensorSpec([None, None], tf.float32),
         tf.TensorSpec([None, None], tf.int32),
         tf.TensorSpec([None], tf.int32),
         tf.TensorSpec([], tf.int32),
-        tf.TensorSpec([], tf.int32),
     ]
 )
-def target_ranks(queries, candidates, history, targets, offset, size):
+def target_ranks(scores, history, targets, offset):
     """Ranks of targets of one domain among its items.
 
     Args:
-        queries: `[batch, dim]`.
-        candidates: `[items + 1, dim]`.
+        scores: `[batch, size]` of the domain's items.
         history: `[batch, length]` int32, 0 pads; its items, but for the target, do not compete.
         targets: `[batch]` int32, 0 for a target that training never saw.
         offset: first item id of the domain.
-        size: trained items of the domain.
 
     Returns:
         `[batch]` int32: 1 + the number of competitors that score at least as much. For an unseen
         target, 1 + the number of candidates, and a miss at every cut-off even where a domain has
         fewer candidates than that.
+
+    Raises:
+        tf.errors.InvalidArgumentError: a score is not a finite number.
     """
-    items = candidates[offset : offset + size]
+    scores = tf.debugging.check_numerics(scores, "scores")  # finite vectors may overflow
+    size = tf.shape(scores)[1]
     local = tf.where((history >= offset) & (history < offset + size), history - offset, -1)
     local = tf.sort(local, axis=1)  # so that a repeated item can be told from its neighbour
     first = tf.concat([tf.ones_like(local[:, :1], tf.bool), local[:, 1:] != local[:, :-1]], axis=1)
     target = targets - offset
     excluded = first & (local >= 0) & (local != target[:, None])
 
-    rows = tf.maximum(SCORES_AT_ONCE // tf.maximum(size, 1), 1)
-    batch = tf.shape(queries)[0]
-    known = tf.TensorArray(tf.int32, size=0, dynamic_size=True, infer_shape=False)
-    for start in tf.range(0, batch, rows):
-        chunk = slice(start, start + rows)
-        scores = tf.matmul(queries[chunk], items, transpose_b=True)
-        scores = tf.debugging.check_numerics(scores, "scores")  # finite vectors may overflow
-        own = tf.gather(scores, tf.maximum(target[chunk], 0), batch_dims=1)[:, None]
-        others = tf.gather(scores, tf.maximum(local[chunk], 0), batch_dims=1)
-        # The target's own score is the one that makes this at least 1.
-        at_least = tf.math.count_nonzero(scores >= own, axis=1, dtype=tf.int32)
-        not_competing = tf.math.count_nonzero(
-            excluded[chunk] & (others >= own), axis=1, dtype=tf.int32
-        )
-        known = known.write(start // rows, at_least - not_competing)
+    own = tf.gather(scores, tf.maximum(target, 0), batch_dims=1)[:, None]
+    others = tf.gather(scores, tf.maximum(local, 0), batch_dims=1)
+    # The target's own score is the one that makes this at least 1.
+    at_least = tf.math.count_nonzero(scores >= own, axis=1, dtype=tf.int32)
+    not_competing = tf.math.count_nonzero(excluded & (others >= own), axis=1, dtype=tf.int32)
     num_candidates = size - tf.math.count_nonzero(excluded, axis=1, dtype=tf.int32)
     unseen = tf.maximum(num_candidates, max(CUT_OFFS)) + 1
-    return tf.where(targets > 0, known.concat(), unseen)
+    return tf.where(targets > 0, at_least - not_competing, unseen)
 
 
 def rank_split(
@@ -162,28 +193,39 @@ def rank_split(
         scorer: what scores.
         batches: from `data.evaluation_batches`.
         catalogue: items and domains.
-        with_rows: False leaves out what only `test_ranks.parquet` needs, raw ids and histories.
+        with_rows: False leaves out what only `test_ranks.parquet` needs: raw item ids, histories.
 
     Raises:
         tf.errors.InvalidArgumentError: a score is not a finite number.
     """
-    candidates = tf.debugging.check_numerics(scorer.candidates(), "candidate vectors")
+    scorer.refresh()
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
     columns: list[tuple] = []
     for batch in batches:
         domain = int(batch["domain"][0])
-        queries = tf.debugging.check_numerics(scorer.queries(batch), "query vectors")
         offset, size = offsets[domain], sizes[domain]
+        rows = len(batch["target"])
         if size:
-            ranks = target_ranks(
-                queries, candidates, batch["items"], batch["target"], offset, size
-            ).numpy()
+            queries = scorer.queries(batch)
+            step = max(SCORES_AT_ONCE // size, 1)
+            chunks = [slice(start, start + step) for start in range(0, rows, step)]
+            ranks = np.concatenate(
+                [
+                    target_ranks(
+                        scorer.scores(queries[chunk], offset, size),
+                        batch["items"][chunk],
+                        batch["target"][chunk],
+                        offset,
+                    )
+                    for chunk in chunks
+                ]
+            )
         else:  # no item of the domain was ever trained: all are misses
-            ranks = np.full(len(queries), max(CUT_OFFS) + 1)
+            ranks = np.full(rows, max(CUT_OFFS) + 1)
         items = batch["items"].numpy()[: None if with_rows else 0]
         columns.append(
             (
-                batch["user_id"].numpy()[: len(items)],
+                batch["user_id"].numpy(),
                 batch["domain"].numpy(),
                 batch["target_item_id"].numpy()[: len(items)],
                 batch["target"].numpy() == 0,

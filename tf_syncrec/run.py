@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from data_prep import Catalogue, InputError
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
-from tf_syncrec.model import SyNCRec, build_model
+from tf_syncrec.model import SyNCRec
 from tf_syncrec.ranking import Ranks
 
 ROWS_PER_WRITE = 100_000
@@ -78,7 +78,7 @@ class Run:
                 )
         config = config_module.load(self.config_file)
         catalogue = Catalogue.load(self.catalogue_file)
-        model = build_model(config, catalogue)
+        model = SyNCRec(config, catalogue.sizes)
         model.load_weights(self.checkpoint_file)
         return config, catalogue, model
 

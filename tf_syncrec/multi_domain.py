@@ -1,0 +1,189 @@
+"""What every trained model has in common: items by domain, sampled losses, one training step."""
+
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from tf_syncrec.config import Config
+from tf_syncrec.layers import DomainBlocks, SharedEmbedding, Similarity
+from tf_syncrec.losses import EXCLUDED, LOSSES
+from tf_syncrec.negatives import sample_in_domain
+
+
+class MultiDomainModel(keras.Model):
+    """A model that recommends the next item in any domain.
+
+    A subclass says what a batch costs (`batch_losses`) and what a user looks for
+    (`query_vectors`); items, losses, training step and evaluation are the same for all, so that
+    models differ in nothing else.
+
+    Args:
+        config: the run's configuration; `model` and `loss` are read here.
+        domain_sizes: trained items of each domain; item ids are contiguous by domain from 1.
+    """
+
+    reported: ClassVar[dict[str, str]] = {"loss": "total"}
+    """Scalars that the log shows, and what `batch_losses` calls them."""
+
+    evaluation_signature: ClassVar[dict[str, tf.TensorSpec]] = {
+        "items": tf.TensorSpec([None, None], tf.int32),
+        "domain": tf.TensorSpec([None], tf.int32),
+    }
+    """What `call` reads of a batch of `data.evaluation_batches`."""
+
+    def __init__(self, config: Config, domain_sizes, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.domain_sizes = tuple(int(size) for size in domain_sizes)
+        self.num_domains = len(self.domain_sizes)
+        self.num_items = sum(self.domain_sizes)
+        # Python constants, not tensors: a tensor made here would belong to one graph.
+        self._offsets = [1 + sum(self.domain_sizes[:d]) for d in range(self.num_domains)]
+        self._loss_function = LOSSES[config.loss.name]
+        self._seed = keras.random.SeedGenerator()
+        model = config.model
+        self.embedding = SharedEmbedding(
+            self.num_items, self.num_domains, model.window, model.dim, model.dropout
+        )
+        self.similarity = Similarity(model.similarity, model.temperature)
+
+    def build_parts(self, *parts: keras.layers.Layer) -> None:
+        """Creates all weights; shapes follow from the configuration alone."""
+        for part in (self.embedding, self.similarity, *parts):
+            part.build(None)
+        self.built = True
+
+    @property
+    def offsets(self):
+        """First item id of each domain, `[domains]` int32."""
+        return tf.constant(self._offsets, tf.int32)
+
+    @property
+    def sizes(self):
+        """Trained items of each domain, `[domains]` int32."""
+        return tf.constant(self.domain_sizes, tf.int32)
+
+    # ------------------------------------------------------------------------------ prediction
+
+    def query_vectors(self, items, domains):
+        """What the model looks for next; its dot product with a candidate vector is the score.
+
+        Args:
+            items: `[batch, length]` int32, histories, oldest first, padded with 0 on the left.
+            domains: `[batch, queries]` int32, the domains to predict in, distinct within a row.
+
+        Returns:
+            `[batch, queries, dim]` float32.
+        """
+        raise NotImplementedError
+
+    def candidate_vectors(self):
+        """`[items + 1, dim]` float32: row i is the candidate vector of item i; row 0 pads."""
+        return tf.cast(self.similarity.candidate(self.embedding.items.value), tf.float32)
+
+    def call(self, inputs, training=None):
+        """Query vectors `[batch, dim]` of `{"items": [batch, length], "domain": [batch]}`."""
+        return self.query_vectors(inputs["items"], inputs["domain"][:, None])[:, 0]
+
+    # -------------------------------------------------------------------------------- training
+
+    def batch_losses(self, items, training=True) -> Any:
+        """A NamedTuple with `total`, the scalar to minimise, and what else is known of a batch.
+
+        Means are over the targets, or users, of the global batch: Keras adds up the gradients of
+        replicas, so each of them brings its share.
+
+        Args:
+            items: `[batch, length]` int32 merged sequences, oldest first, padded with 0 on the
+                left; every item is the target of the slot before it.
+            training: whether dropout is on.
+        """
+        raise NotImplementedError
+
+    def target_losses(self, representations, targets, blocks: DomainBlocks):
+        """Loss of each target under each of several representations (Eq. 8-9).
+
+        The same target meets the same negatives under all of them, so the losses can be compared.
+
+        Args:
+            representations: list of `[blocks, block_size, dim]`.
+            targets: `[blocks, block_size]` int32.
+            blocks: slots grouped by the domain of their target.
+
+        Returns:
+            A list of `[blocks, block_size]` float32; cells without a slot hold anything.
+        """
+        negatives, negative_vectors = self._negatives(blocks)
+        positive_vectors = self.similarity.candidate(self.embedding.embed_items(targets))
+        sizes = tf.cast(tf.gather(self.sizes, blocks.domains), tf.float32)
+        rate = self.config.loss.negatives / tf.maximum(sizes - 1.0, 1.0)
+        losses = []
+        for y in representations:
+            query = self.similarity.query(y)
+            positive = tf.reduce_sum(query * positive_vectors, axis=-1)
+            if self.config.loss.shared_negatives:
+                negative = tf.matmul(query, negative_vectors, transpose_b=True)
+            else:
+                negative = tf.einsum("bsr,bsnr->bsn", query, negative_vectors)
+            positive, negative = tf.cast(positive, tf.float32), tf.cast(negative, tf.float32)
+            negative = tf.where(negatives == targets[..., None], EXCLUDED, negative)
+            losses.append(self._loss_function(positive, negative, rate[:, None]))
+        return losses
+
+    def _negatives(self, blocks):
+        """Ids and vectors of sampled items: one set a domain, or one set a target."""
+        config = self.config.loss
+        if config.shared_negatives:
+            domains = tf.range(self.num_domains)
+        else:
+            domains = tf.broadcast_to(blocks.domains[:, None], tf.shape(blocks.slots))
+        ids = sample_in_domain(domains, config.negatives, self.offsets, self.sizes, self._seed)
+        vectors = self.similarity.candidate(self.embedding.embed_items(ids))
+        if config.shared_negatives:
+            # (blocks, negatives): the same for all slots of a block
+            return tf.gather(ids, blocks.domains)[:, None], tf.gather(vectors, blocks.domains)
+        return ids, vectors  # (blocks, block_size, negatives)
+
+    def compile(self, optimizer, **kwargs):
+        """Prepares training; the loss is the model's own."""
+        super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+        self.trackers = {name: keras.metrics.Mean(name) for name in self.reported}
+
+    @property
+    def metrics(self):
+        """What `fit` resets at the start of an epoch."""
+        return list(getattr(self, "trackers", {}).values())
+
+    def train_step(self, batch):
+        """One step on a batch of `data.train_batches`."""
+        with tf.GradientTape() as tape:
+            losses = self.batch_losses(**batch)
+            loss = self.optimizer.scale_loss(losses.total)
+        weights = self.trainable_weights
+        self.optimizer.apply(tape.gradient(loss, weights), weights)
+        self.after_step(losses)
+        # A replica holds its share of the mean over the global batch.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        for name, tracker in self.trackers.items():
+            tracker.update_state(getattr(losses, self.reported[name]) * replicas)
+        return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+    def after_step(self, losses) -> None:
+        """What else changes in a training step, besides the weights that have a gradient."""
+
+    def epoch_scalars(self) -> dict[str, float]:
+        """What the log of an epoch says, besides the losses."""
+        return {}
+
+    def epoch_domains(self) -> dict[str, Any]:
+        """The same by domain: `{quantity: [domains]}`."""
+        return {}
+
+
+def over_replicas(x):
+    """Sum over the replicas of a distribution strategy; `x` itself where there is one."""
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return x
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, x)

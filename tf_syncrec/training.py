@@ -1,0 +1,86 @@
+"""The training script that every model shares: epochs, selection on validation, early stopping."""
+
+import resource
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data_prep import Catalogue
+from tf_syncrec.callbacks import MONITOR, EpochReport
+from tf_syncrec.config import TrainConfig
+from tf_syncrec.metrics import SELECTION_METRIC
+from tf_syncrec.multi_domain import MultiDomainModel
+
+
+class Trained(NamedTuple):
+    """What a training was.
+
+    Attributes:
+        history: one dict an epoch, as in `history.json`.
+        best: index of the epoch with the best validation metric.
+    """
+
+    history: list[dict[str, Any]]
+    best: int
+
+    def cost(self, model: MultiDomainModel) -> dict[str, Any]:
+        """Epochs, seconds, MiB and parameters, for the record."""
+        return {
+            "epochs": len(self.history),
+            "best_epoch": self.best + 1,
+            "seconds_per_epoch": float(np.median([epoch["seconds"] for epoch in self.history])),
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "parameters": model.count_params(),
+        }
+
+
+def train(
+    model: MultiDomainModel,
+    config: TrainConfig,
+    batches: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    catalogue: Catalogue,
+    checkpoint_file: Path,
+    log_dir: Path,
+) -> Trained:
+    """Trains until validation stops improving; leaves the model with its best weights.
+
+    Args:
+        model: not compiled.
+        config: epochs, learning rate, patience.
+        batches: from `data.train_batches`.
+        validation: from `data.evaluation_batches`.
+        catalogue: items and domains.
+        checkpoint_file: where the best weights are kept, in an existing directory.
+        log_dir: for TensorBoard.
+
+    Raises:
+        FloatingPointError: the loss is no longer a number.
+    """
+    model.compile(keras.optimizers.Adam(config.learning_rate))
+    report = EpochReport(validation, catalogue, log_dir)
+    model.fit(
+        batches,
+        epochs=config.epochs,
+        shuffle=False,  # the pipeline does it
+        verbose=1 if sys.stdout.isatty() else 2,
+        callbacks=[
+            report,
+            keras.callbacks.ModelCheckpoint(
+                checkpoint_file,
+                monitor=MONITOR,
+                mode="max",
+                save_best_only=True,
+                save_weights_only=True,
+            ),
+            keras.callbacks.EarlyStopping(MONITOR, mode="max", patience=config.patience),
+            keras.callbacks.TerminateOnNaN(),
+        ],
+    )
+    model.load_weights(checkpoint_file)
+    best = int(np.argmax([epoch["validation"][SELECTION_METRIC] for epoch in report.history]))
+    return Trained(report.history, best)
