@@ -52,6 +52,7 @@ setup(
         "duckdb>=2.0",
         "etils[epath]>=1.9",
         "requests>=2.31",
+        "scipy>=1.14",
     ],
     extras_require={
         "dev": [

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ir_measures import RR, Success, nDCG
 
-from tf_syncrec.metrics import domain_metrics, rank_metrics
+from tf_syncrec.metrics import METRICS, domain_metrics, rank_metrics, user_gains
 from tf_syncrec.tables import metrics_table
 
 REFERENCE = {
@@ -17,8 +17,8 @@ REFERENCE = {
 }
 
 
-def reference(ranks, candidates=40):
-    """The metrics by `ir_measures`: one relevant document a query, at its rank."""
+def reference_of(ranks, measures, candidates=40):
+    """Means by `ir_measures`: one relevant document a query, at its rank."""
     qrels, scored = [], []
     for query, rank in enumerate(ranks):
         qrels.append(ir_measures.Qrel(f"q{query}", f"d{rank}", 1))
@@ -26,7 +26,12 @@ def reference(ranks, candidates=40):
             ir_measures.ScoredDoc(f"q{query}", f"d{place}", float(candidates - place))
             for place in range(1, candidates + 1)
         ]
-    found = ir_measures.calc_aggregate(REFERENCE.values(), qrels, scored)
+    return ir_measures.calc_aggregate(measures, qrels, scored)
+
+
+def reference(ranks):
+    """The metrics that are reported, by `ir_measures`."""
+    found = reference_of(ranks, REFERENCE.values())
     return {name: found[measure] for name, measure in REFERENCE.items()}
 
 
@@ -36,6 +41,30 @@ def test_metrics_are_those_of_ir_measures(seed):
     ours = rank_metrics(ranks)
     assert ours.pop("users") == 150
     assert ours == pytest.approx(reference(ranks), abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", [*REFERENCE, "hr@1", "ndcg@3"])
+def test_every_gain_is_that_of_ir_measures(metric):
+    ranks = np.random.default_rng(4).integers(1, 21, 200)
+    measure = REFERENCE.get(metric) or {"hr@1": Success @ 1, "ndcg@3": nDCG @ 3}[metric]
+    gains = user_gains(ranks, metric)
+    assert gains.dtype == np.float64 and gains.shape == ranks.shape
+    expected = {rank: reference_of([rank], [measure])[measure] for rank in set(ranks.tolist())}
+    np.testing.assert_allclose(gains, [expected[r] for r in ranks.tolist()], rtol=0, atol=1e-6)
+
+
+def test_metrics_are_the_means_of_the_gains():
+    ranks = np.random.default_rng(5).integers(1, 30, 77)
+    metrics = rank_metrics(ranks)
+    assert tuple(metrics) == ("users", *METRICS) == ("users", *REFERENCE)
+    for metric in METRICS:
+        assert metrics[metric] == user_gains(ranks, metric).mean()
+
+
+@pytest.mark.parametrize("wrong", ["ndcg", "hr@0", "hr@-1", "map@5", "ndcg@5x", "MRR", ""])
+def test_what_is_no_metric_raises(wrong):
+    with pytest.raises(ValueError, match=f"Received: {wrong!r}"):
+        user_gains(np.array([1, 2]), wrong)
 
 
 def test_cut_offs_include_their_own_rank():

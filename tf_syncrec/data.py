@@ -11,7 +11,19 @@ LENGTH_GROUPS = 5
 """Into how many groups of similar length the training sequences of a window fall."""
 
 
-def train_batches(prepared: PreparedDataset, window: int, batch_size: int, seed: int):
+PARALLEL_CALLS = 4
+PREFETCHED = 4
+"""Rows mapped at a time and batches ready ahead: plenty, since a step takes far longer."""
+
+
+def train_batches(
+    prepared: PreparedDataset,
+    window: int,
+    batch_size: int,
+    seed: int,
+    domain: int | None = None,
+    with_users: bool = False,
+):
     """Training sequences, reshuffled every epoch.
 
     A batch holds sequences of similar length: most users have far fewer than T items, and what a
@@ -22,36 +34,57 @@ def train_batches(prepared: PreparedDataset, window: int, batch_size: int, seed:
         window: T; a user contributes the most recent T + 1 training items: T inputs, T targets.
         batch_size: users a batch.
         seed: of the shuffling.
+        domain: index of the only domain whose items are seen; None for all. Users without an item
+            of it are left out.
+        with_users: whether batches say who the users are.
 
     Returns:
         `tf.data.Dataset` of `{"items": [batch, length] int32}`, length at most T + 1, padded with 0
-        on the left.
+        on the left; and `"user_id": [batch] string` if asked for.
     """
-    dataset = prepared.as_dataset("train").map(
-        lambda user: user["items"][-(window + 1) :][::-1], num_parallel_calls=tf.data.AUTOTUNE
-    )
+    keep = _items_of(prepared, domain)
+
+    def pick(user):
+        row = {"items": keep(user["items"])[-(window + 1) :][::-1]}
+        return row | {"user_id": user["user_id"]} if with_users else row
+
+    dataset = prepared.as_dataset("train").map(pick, num_parallel_calls=PARALLEL_CALLS)
+    if domain is not None:
+        dataset = dataset.filter(lambda row: tf.size(row["items"]) > 0)
     # Cached before anything random; what is cached has at most T + 1 numbers a user.
     dataset = dataset.cache().shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
     boundaries = sorted({1 + window * group // LENGTH_GROUPS for group in range(1, LENGTH_GROUPS)})
     return (
-        dataset.bucket_by_sequence_length(tf.size, boundaries, [batch_size] * (len(boundaries) + 1))
-        .map(lambda items: {"items": _reversed_rows(items)}, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
+        dataset.bucket_by_sequence_length(
+            lambda row: tf.size(row["items"]), boundaries, [batch_size] * (len(boundaries) + 1)
+        )
+        .map(_left_padded, num_parallel_calls=PARALLEL_CALLS)
+        .prefetch(PREFETCHED)
+        .with_options(_options())
     )
 
 
-def evaluation_batches(prepared: PreparedDataset, split: str, batch_size: int):
+def evaluation_batches(
+    prepared: PreparedDataset, split: str, batch_size: int, domain: int | None = None
+):
     """Targets of a split with the histories before them, each batch of one domain.
+
+    Args:
+        prepared: dataset with the split.
+        split: `"validation"` or `"test"`.
+        batch_size: users a batch.
+        domain: index of the only domain whose targets, and items, are seen; None for all.
 
     Returns:
         `tf.data.Dataset` of `{"items": [batch, length] int32, "domain": [batch] int32, "target":
         [batch] int32 (0 when never seen in training), "user_id": [batch] string, "target_item_id":
         [batch] string}`; items are whole histories, oldest first, padded with 0 on the left.
     """
+    keep = _items_of(prepared, domain)
 
     def pick(row):
         return {
-            "items": row["items"][::-1],
+            "items": keep(row["items"])[::-1],
             "domain": row["domain"],
             "target": row["target"],
             "user_id": row["user_id"],
@@ -61,18 +94,34 @@ def evaluation_batches(prepared: PreparedDataset, split: str, batch_size: int):
     def batch(_, rows):
         return rows.padded_batch(batch_size)
 
-    def left_pad(rows):
-        return rows | {"items": _reversed_rows(rows["items"])}
-
+    dataset = prepared.as_dataset(split)
+    if domain is not None:
+        dataset = dataset.filter(lambda row: row["domain"] == domain)
     return (
-        prepared.as_dataset(split)
-        .map(pick, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset.map(pick, num_parallel_calls=PARALLEL_CALLS)
         .group_by_window(lambda row: tf.cast(row["domain"], tf.int64), batch, batch_size)
-        .map(left_pad, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
+        .map(_left_padded, num_parallel_calls=PARALLEL_CALLS)
+        .prefetch(PREFETCHED)
+        .with_options(_options())
     )
 
 
-def _reversed_rows(items):
+def _items_of(prepared, domain):
+    """What keeps the items of one domain, or all of them, in order."""
+    if domain is None:
+        return lambda items: items
+    first = int(prepared.catalogue.offsets[domain])
+    end = first + int(prepared.catalogue.sizes[domain])
+    return lambda items: tf.boolean_mask(items, (items >= first) & (items < end))
+
+
+def _left_padded(batch):
     """Right padding of reversed rows -> left padding of rows in order."""
-    return tf.reverse(items, axis=[1])
+    return batch | {"items": tf.reverse(batch["items"], axis=[1])}
+
+
+def _options():
+    """Fixed parallelism: an iterator that ends waits for the autotuner's next round, up to 60 s."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options

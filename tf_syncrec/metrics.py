@@ -1,19 +1,48 @@
 """Ranking metrics from the ranks of the targets."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 CUT_OFFS = (5, 10)
+METRICS = (*(f"hr@{k}" for k in CUT_OFFS), *(f"ndcg@{k}" for k in CUT_OFFS), "mrr")
+"""Names of what is reported, in the order of the tables."""
 SELECTION_METRIC = "ndcg@10"
 """What model selection looks at, on validation only."""
 
 
-def rank_metrics(ranks: np.ndarray) -> dict[str, Any]:
-    """HR@k, NDCG@k and MRR, each averaged over users.
+def user_gains(ranks: np.ndarray, metric: str) -> np.ndarray:
+    """What each user adds to a metric; its mean over users is the metric.
 
     With one relevant item a user, NDCG@k is `1 / log2(1 + rank)` up to rank k, else 0.
+
+    Args:
+        ranks: `[users]` ranks of the targets, 1 = best.
+        metric: `hr@k`, `ndcg@k` (k a whole number from 1) or `mrr`.
+
+    Returns:
+        `[users]` float64 from 0 to 1.
+
+    Raises:
+        ValueError: a rank is no number from 1, or the metric is none of these.
+    """
+    ranks = np.asarray(ranks, np.float64)
+    if not (ranks >= 1).all():
+        raise ValueError(f"ranks must be numbers from 1. Received: {ranks[~(ranks >= 1)][:5]}")
+    if metric == "mrr":
+        return 1.0 / ranks
+    found = re.fullmatch(r"(hr|ndcg)@([1-9]\d*)", metric)
+    if not found:
+        raise ValueError(f"a metric is hr@k, ndcg@k or mrr. Received: {metric!r}")
+    hits = ranks <= int(found[2])
+    gains = np.ones_like(ranks) if found[1] == "hr" else 1.0 / np.log2(1.0 + ranks)
+    return np.where(hits, gains, 0.0)
+
+
+def rank_metrics(ranks: np.ndarray) -> dict[str, Any]:
+    """HR@k, NDCG@k and MRR, each averaged over users.
 
     Args:
         ranks: `[users]` ranks of the targets, 1 = best.
@@ -21,16 +50,8 @@ def rank_metrics(ranks: np.ndarray) -> dict[str, Any]:
     Returns:
         `{"users", "hr@5", "hr@10", "ndcg@5", "ndcg@10", "mrr"}`; zeros without users.
     """
-    ranks = np.asarray(ranks, np.float64)
-    if not (ranks >= 1).all():
-        raise ValueError(f"ranks must be numbers from 1. Received: {ranks[~(ranks >= 1)][:5]}")
-    users = len(ranks)
-    gains: dict[str, np.ndarray] = {}
-    for k in CUT_OFFS:
-        gains[f"hr@{k}"] = ranks <= k
-    for k in CUT_OFFS:
-        gains[f"ndcg@{k}"] = np.where(ranks <= k, 1.0 / np.log2(1.0 + ranks), 0.0)
-    gains["mrr"] = 1.0 / ranks
+    gains = {name: user_gains(ranks, name) for name in METRICS}
+    users = len(gains["mrr"])
     return {"users": users} | {
         name: float(gain.mean()) if users else 0.0 for name, gain in gains.items()
     }

@@ -1,0 +1,1 @@
+"""Baselines to compare with: one file each, on our layers, losses, data and training script."""

@@ -1,0 +1,70 @@
+"""BPRMF: matrix factorisation with sampled negatives (Rendle et al., UAI 2009)."""
+
+from typing import ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_syncrec.baselines.sequential import Losses
+from tf_syncrec.layers import Dropout, group_by_domain, item_domains
+from tf_syncrec.multi_domain import MultiDomainModel, over_replicas
+
+
+class BPRMF(MultiDomainModel):
+    """One vector a user and one an item: who the user is, and not what came last.
+
+    The loss is that of the configuration, like everybody's: `loss.name: bpr` makes it the original.
+
+    Args:
+        config: the run's configuration.
+        domain_sizes: trained items of each domain.
+        user_ids: `[users]` bytes, the users of the training set.
+    """
+
+    evaluation_signature: ClassVar = MultiDomainModel.evaluation_signature | {
+        "user_id": tf.TensorSpec([None], tf.string)
+    }
+
+    def __init__(self, config, domain_sizes, user_ids, **kwargs):
+        super().__init__(config, domain_sizes, **kwargs)
+        # Somebody unknown gets the last row, which is never trained.
+        self._lookup = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                np.asarray(user_ids, object), np.arange(len(user_ids))
+            ),
+            len(user_ids),
+        )
+        dim = config.model.dim
+        self.users = keras.layers.Embedding(
+            len(user_ids) + 1, dim, keras.initializers.RandomNormal(stddev=dim**-0.5)
+        )
+        self.dropout = Dropout(config.model.dropout)
+        self.users.build()
+        self.build_parts()
+
+    def call(self, inputs, training=None):
+        """Query vectors `[batch, dim]` of `{"user_id": [batch]}`."""
+        rows = self._lookup.lookup(inputs["user_id"])
+        users = tf.gather(tf.convert_to_tensor(self.users.embeddings), rows)
+        return tf.cast(self.similarity.query(users), tf.float32)
+
+    def batch_losses(self, items, training=True, user_id=None) -> Losses:
+        """As in `MultiDomainModel`; every item is a target, in no order.
+
+        Args:
+            items: `[batch, length]` int32, padded with 0.
+            training: whether dropout is on.
+            user_id: `[batch]` string.
+        """
+        domains = item_domains(items, self.offsets)
+        blocks = group_by_domain(domains, self.num_domains)
+        users = tf.gather(self.users.embeddings.value, self._lookup.lookup(user_id))
+        slots = self.dropout(
+            tf.repeat(users[:, None], tf.shape(items)[1], axis=1), training=training
+        )
+        (losses,) = self.target_losses([blocks.gather(slots)], blocks.gather(items), blocks)
+        count = over_replicas(tf.reduce_sum(tf.cast(blocks.mask, tf.float32)))
+        return Losses(
+            tf.math.divide_no_nan(tf.reduce_sum(tf.where(blocks.mask, losses, 0.0)), count)
+        )

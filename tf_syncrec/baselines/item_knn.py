@@ -1,0 +1,262 @@
+"""Item-kNN: what the users of the history's items also had, without training."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+
+from data_prep import Catalogue, PreparedDataset
+from tf_syncrec.metrics import SELECTION_METRIC
+from tf_syncrec.ranking import Scorer, rank_split
+
+HISTORIES = ("merged", "domain")
+GRID: dict[str, tuple] = {
+    "history": HISTORIES,
+    "shrinkage": (0.0, 5.0, 10.0, 20.0, 50.0),
+    "decay": (1.0, 0.9, 0.8, 0.7, 0.6),
+}
+"""What `tune_item_knn` tries: every combination."""
+
+NEIGHBOURS = 500
+"""Similar items of each item and domain that tuning keeps: bounds memory, and loses nothing
+measurable on data whose domains have some thousands of items."""
+
+PAIRS_AT_ONCE = 2**22
+"""Pairs of items counted at a time while fitting: some 200 MB, whatever the catalogue."""
+
+SCORES_AT_ONCE = 2**23
+"""Scores that are sparse at a time: the sparse form of all takes several times the dense one's
+memory."""
+
+USERS_AT_ONCE = 8192
+"""Training rows read at a time."""
+
+
+class ItemKNN(Scorer):
+    """Scores a candidate by its similarity to the items of the history, the latest weighing most.
+
+    `score(c) = sum over items h of the history of decay^age(h) sim(h, c)`, where `age(h)` counts
+    the interactions after the latest one with h: 0 for the last. A user without history scores 0
+    everywhere.
+
+    Args:
+        similarities: one `[items + 1, size]` sparse matrix a domain, from `similarities`.
+        catalogue: items and domains.
+        decay: weight of an interaction relative to the one after it, in (0, 1].
+        history: `merged` uses all of it, `domain` the items of the target's domain alone (ages
+            count within it).
+
+    References:
+        - [Item-Based Top-N Recommendation Algorithms](https://doi.org/10.1145/963770.963776)
+    """
+
+    def __init__(
+        self,
+        similarities: list[sparse.csr_array],
+        catalogue: Catalogue,
+        decay: float,
+        history: str,
+    ):
+        if not 0 < decay <= 1:
+            raise ValueError(f"decay must be above 0 and at most 1. Received: {decay}")
+        if history not in HISTORIES:
+            raise ValueError(f"history must be one of {HISTORIES}. Received: {history!r}")
+        self.decay, self.history = decay, history
+        self._similarities = similarities
+        self._offsets = catalogue.offsets
+        self._ends = catalogue.offsets + catalogue.sizes
+        self._item_domains = np.concatenate([[-1], catalogue.item_domains])  # by id
+
+    def refresh(self) -> None:
+        """Nothing is learned after fitting."""
+
+    def queries(self, batch) -> np.ndarray:
+        """The interactions that count, by age.
+
+        Returns:
+            `[batch, length]` int32 item ids: the last column holds the latest interactions, 0 is
+            none, and no row names an item twice.
+        """
+        items = np.asarray(batch["items"])
+        counts = items > 0
+        if self.history == "domain":
+            counts &= self._item_domains[items] == np.asarray(batch["domain"])[:, None]
+            order = np.argsort(counts, axis=1, kind="stable")  # those that count, to the right
+            items = np.take_along_axis(np.where(counts, items, 0), order, axis=1)
+        # Stable, so that of equal items the latest comes last.
+        order = np.argsort(items, axis=1, kind="stable")
+        ordered = np.take_along_axis(items, order, axis=1)
+        latest = np.ones(items.shape, bool)
+        latest[:, :-1] = ordered[:, 1:] != ordered[:, :-1]
+        unique = np.zeros_like(items)
+        np.put_along_axis(unique, order, np.where(latest, ordered, 0), axis=1)
+        return unique
+
+    def scores(self, queries, offset: int, size: int) -> np.ndarray:
+        """Scores of a domain's items.
+
+        Args:
+            queries: rows of what `queries` returned.
+            offset: first item id.
+            size: number of items, all of one domain.
+
+        Returns:
+            `[rows, size]` float32.
+        """
+        block = self._slice(offset, size)
+        queries = np.asarray(queries)
+        rows, length = queries.shape
+        weights = (self.decay ** np.arange(length)[::-1]).astype(np.float32)
+        scores = np.empty((rows, size), np.float32)
+        step = max(SCORES_AT_ONCE // max(size, 1), 1)
+        for start in range(0, rows, step):
+            part = queries[start : start + step]
+            row, age = np.nonzero(part)
+            history = sparse.csr_array(
+                (weights[age], (row, part[row, age])), shape=(len(part), block.shape[0])
+            )
+            scores[start : start + step] = (history @ block).toarray()
+        return scores
+
+    def _slice(self, offset: int, size: int) -> sparse.csr_array:
+        domain = int(np.searchsorted(self._ends, offset, side="right"))
+        domain = min(domain, len(self._ends) - 1)
+        start = offset - int(self._offsets[domain])
+        if start < 0 or offset + size > self._ends[domain]:
+            raise ValueError(f"items must be of one domain. Received: offset={offset}, size={size}")
+        block = self._similarities[domain]
+        return block if size == block.shape[1] else block[:, start : start + size]
+
+
+def user_items(prepared: PreparedDataset) -> sparse.csr_array:
+    """Who had what in training, however often: `[users, items + 1]` of 0 and 1, by item id."""
+    lengths, items = [], []
+    for rows in prepared.as_dataset("train").ragged_batch(USERS_AT_ONCE):
+        lengths.append(rows["items"].row_lengths().numpy())
+        items.append(rows["items"].flat_values.numpy())
+    starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+    ids = np.concatenate(items)
+    shape = (len(starts) - 1, prepared.catalogue.num_items + 1)
+    matrix = sparse.csr_array((np.ones(len(ids), np.float32), ids, starts), shape=shape)
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
+
+
+def similarities(
+    interactions: sparse.csr_array,
+    catalogue: Catalogue,
+    shrinkage: float = 0.0,
+    neighbours: int | None = None,
+) -> list[sparse.csr_array]:
+    """Cosine similarity of items over their users, `co / (sqrt(n_i n_j) + shrinkage)`.
+
+    An item is no neighbour of itself. Counted in blocks of rows: memory is that of the result and
+    of `PAIRS_AT_ONCE` pairs, never items x items.
+
+    Args:
+        interactions: `[users, items + 1]` of 0 and 1, from `user_items`.
+        catalogue: items and domains.
+        shrinkage: from 0; takes from similarities that few users support.
+        neighbours: the most similar items kept for each item in each domain (of equals, those with
+            the lower ids); None keeps all.
+
+    Returns:
+        One `[items + 1, size]` float32 a domain: similarity of any item to the domain's items.
+    """
+    if not shrinkage >= 0:
+        raise ValueError(f"shrinkage must be 0 or more. Received: {shrinkage}")
+    if neighbours is not None and neighbours < 1:
+        raise ValueError(f"neighbours must be 1 or more, or None. Received: {neighbours}")
+    users = interactions.sum(axis=0, dtype=np.float64)
+    by_item = interactions.T.tocsr()
+    result = []
+    for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True):
+        of_domain = interactions[:, offset : offset + size]
+        # How many pairs of interactions each row of the product is summed from.
+        pairs = by_item @ of_domain.sum(axis=1, dtype=np.float64)
+        blocks = []
+        for start, stop in _row_blocks(pairs):
+            shared = (by_item[start:stop] @ of_domain).tocoo()
+            item, other = shared.row + start, shared.col + offset
+            value = shared.data / (np.sqrt(users[item] * users[other]) + shrinkage)
+            kept = item != other
+            if neighbours is not None:
+                kept[kept] = _nearest(shared.row[kept], shared.col[kept], value[kept], neighbours)
+            blocks.append(
+                sparse.csr_array(
+                    (value[kept].astype(np.float32), (shared.row[kept], shared.col[kept])),
+                    shape=shared.shape,
+                )
+            )
+        result.append(sparse.vstack(blocks, format="csr"))
+    return result
+
+
+def _row_blocks(pairs: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Cuts rows into runs of about `PAIRS_AT_ONCE` pairs, or of one row."""
+    block = (np.cumsum(pairs) // PAIRS_AT_ONCE).astype(np.int64)
+    starts = np.flatnonzero(np.diff(block, prepend=-1)).tolist()
+    yield from zip(starts, [*starts[1:], len(pairs)], strict=True)
+
+
+def _nearest(rows, columns, values, neighbours: int) -> np.ndarray:
+    """Which entries are among the largest of their row, as a mask."""
+    crowded = np.flatnonzero(np.bincount(rows)[rows] > neighbours)  # few: sorting is what costs
+    order = crowded[np.lexsort((columns[crowded], -values[crowded], rows[crowded]))]
+    ordered = rows[order]
+    mask = np.ones(len(rows), bool)
+    mask[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered) < neighbours
+    return mask
+
+
+def fit_item_knn(
+    prepared: PreparedDataset,
+    shrinkage: float = 0.0,
+    decay: float = 1.0,
+    neighbours: int | None = None,
+    history: str = "merged",
+) -> ItemKNN:
+    """Makes a scorer from the training rows; for the arguments see `ItemKNN`, `similarities`."""
+    matrices = similarities(user_items(prepared), prepared.catalogue, shrinkage, neighbours)
+    return ItemKNN(matrices, prepared.catalogue, decay, history)
+
+
+def tune_item_knn(
+    prepared: PreparedDataset,
+    validation_batches,
+    report: Callable[[str], None] = lambda line: None,
+) -> tuple[ItemKNN, list[dict[str, Any]]]:
+    """Tries all of `GRID` and keeps what is best on validation, by `SELECTION_METRIC`.
+
+    Args:
+        prepared: the dataset.
+        validation_batches: `data.evaluation_batches` of its validation split.
+        report: told one line a trial.
+
+    Returns:
+        The best scorer (of equals, the first tried), and one `{"history", "shrinkage", "decay",
+        "neighbours", "validation": R}` a trial, in the order tried.
+    """
+    interactions, catalogue = user_items(prepared), prepared.catalogue
+    best: ItemKNN | None = None
+    highest = -1.0
+    trials = []
+    for shrinkage in GRID["shrinkage"]:
+        matrices = similarities(interactions, catalogue, shrinkage, NEIGHBOURS)
+        for history, decay in itertools.product(GRID["history"], GRID["decay"]):
+            scorer = ItemKNN(matrices, catalogue, decay, history)
+            ranks = rank_split(scorer, validation_batches, catalogue, with_rows=False)
+            found = ranks.metrics(catalogue.domains)["overall"]
+            settings = {"history": history, "shrinkage": shrinkage, "decay": decay}
+            trials.append(settings | {"neighbours": NEIGHBOURS, "validation": found})
+            report(
+                f"item-kNN, history {history}, shrinkage {shrinkage:g}, decay {decay:g}: "
+                f"validation {SELECTION_METRIC} {found[SELECTION_METRIC]:.4f}"
+            )
+            if found[SELECTION_METRIC] > highest:
+                best, highest = scorer, found[SELECTION_METRIC]
+    assert best is not None, "GRID has no combination"
+    return best, trials

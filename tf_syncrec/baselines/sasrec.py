@@ -1,0 +1,25 @@
+"""SASRec: one causal Transformer over the sequence (Kang and McAuley, ICDM 2018)."""
+
+from tf_syncrec.baselines.sequential import SequentialModel
+from tf_syncrec.layers import TransformerExperts
+
+
+class SASRec(SequentialModel):
+    """A single expert of SyNCRec's own kind, and nothing else.
+
+    Trained on merged sequences it is `sasrec_cross`, one model a domain `sasrec_single`.
+    """
+
+    def __init__(self, config, domain_sizes, **kwargs):
+        super().__init__(config, domain_sizes, **kwargs)
+        model = config.model
+        self.encoder = TransformerExperts(
+            1, model.blocks, model.dim, model.heads, model.ff_dim, model.dropout, model.style
+        )
+        self.build_parts(self.encoder)
+
+    def encode(self, view, training=None):
+        """As in `SequentialModel`."""
+        return self.encoder(self.embedding(view, training=training), view.mask, training=training)[
+            0
+        ]
