@@ -11,7 +11,7 @@ PIP   := $(BIN)/python -m pip --disable-pip-version-check --no-input
 ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit test slow lint format clean
+.PHONY: help setup fit test slow recbole lint format clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -44,6 +44,15 @@ test: lint  ## lint, types and tests
 slow: $(STAMP)  ## the slower proofs, minutes each
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+recbole: .venv-recbole/.stamp  ## make .venv-recbole, for the baselines of RecBole
+
+.venv-recbole/.stamp: requirements-recbole.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "make recbole: needs Python 3.11: make recbole PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv-recbole
+	.venv-recbole/bin/python -m pip --disable-pip-version-check --no-input install --quiet -r requirements-recbole.txt
+	.venv-recbole/bin/python -m pip check
+	@touch $@
+
 lint: $(STAMP)  ## ruff (lint and format) and mypy, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,5 +63,5 @@ format: $(STAMP)  ## let ruff rewrite the files
 	$(BIN)/ruff format .
 
 clean:  ## remove .venv and every cache; runs/ and data stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-recbole build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -24,17 +25,25 @@ class EpochReport(keras.callbacks.Callback):
         batches: validation batches of `data.evaluation_batches`.
         catalogue: items and domains.
         log_dir: where TensorBoard scalars go.
+        report: told one line an epoch; None where Keras tells it.
 
     Attributes:
         history: one dict an epoch, as in `history.json`.
     """
 
-    def __init__(self, batches: tf.data.Dataset, catalogue: Catalogue, log_dir: Path):
+    def __init__(
+        self,
+        batches: tf.data.Dataset,
+        catalogue: Catalogue,
+        log_dir: Path,
+        report: Callable[[str], None] | None = None,
+    ):
         super().__init__()
         self.history: list[dict] = []
         self._batches = batches
         self._catalogue = catalogue
         self._log_dir = log_dir
+        self._report = report
         self._started = 0.0
 
     def on_train_begin(self, logs=None):
@@ -71,6 +80,12 @@ class EpochReport(keras.callbacks.Callback):
             | scalars
             | {"domains": domains, "validation": validation["overall"]}
         )
+        if self._report:
+            best = max(row["validation"][SELECTION_METRIC] for row in self.history)
+            self._report(
+                f"epoch {epoch + 1}: loss {scalars['loss']:.4f}, validation NDCG@10 "
+                f"{validation['overall'][SELECTION_METRIC]:.4f} (best {best:.4f}), {seconds:.0f} s"
+            )
         with self._writer.as_default(step=epoch + 1):
             for name, value in scalars.items():
                 tf.summary.scalar(f"training/{name}", value)

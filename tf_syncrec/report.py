@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tf_syncrec.metrics import SELECTION_METRIC
+from tf_syncrec.tables import flat
 
 METRICS = (SELECTION_METRIC, "ndcg@5", "hr@10", "hr@5", "mrr")
 LOSSES = {"total": "loss", "single": "loss_single", "cross": "loss_cross", "SC-MIM": "loss_mim"}
@@ -98,8 +99,8 @@ def write_report(run_dir: Path) -> Path:
         charts=charts,
         training=training,
         last=history[-1] if history else {},
-        protocol=_flat(metrics.get("protocol", {})),
-        versions=_flat(training.get("versions", {})),
+        protocol=flat(metrics.get("protocol", {})),
+        versions=flat(training.get("versions", {})),
         config=config.read_text(encoding="utf-8") if config.exists() else None,
     )
     path = run_dir / "report.html"
@@ -116,15 +117,6 @@ def _number(value: Any, digits: int = 4) -> str:
     if isinstance(value, float):
         return f"{value:.{digits}f}"
     return "–" if not isinstance(value, int) else f"{value:,}"
-
-
-def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields `("a.b", value)` for every leaf of nested dictionaries."""
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, tree
 
 
 def _row(name: str, result: Mapping[str, Any], popularity: Mapping[str, Any] | None) -> dict:

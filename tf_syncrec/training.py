@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +47,7 @@ def train(
     catalogue: Catalogue,
     checkpoint_file: Path,
     log_dir: Path,
+    report: Callable[[str], None] | None = None,
 ) -> Trained:
     """Trains until validation stops improving; leaves the model with its best weights.
 
@@ -57,19 +59,20 @@ def train(
         catalogue: items and domains.
         checkpoint_file: where the best weights are kept, in an existing directory.
         log_dir: for TensorBoard.
+        report: told one line an epoch in place of Keras's own progress.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
     """
     model.compile(keras.optimizers.Adam(config.learning_rate))
-    report = EpochReport(validation, catalogue, log_dir)
+    epochs = EpochReport(validation, catalogue, log_dir, report)
     model.fit(
         batches,
         epochs=config.epochs,
         shuffle=False,  # the pipeline does it
-        verbose=1 if sys.stdout.isatty() else 2,
+        verbose=0 if report else 1 if sys.stdout.isatty() else 2,
         callbacks=[
-            report,
+            epochs,
             keras.callbacks.ModelCheckpoint(
                 checkpoint_file,
                 monitor=MONITOR,
@@ -82,5 +85,5 @@ def train(
         ],
     )
     model.load_weights(checkpoint_file)
-    best = int(np.argmax([epoch["validation"][SELECTION_METRIC] for epoch in report.history]))
-    return Trained(report.history, best)
+    best = int(np.argmax([epoch["validation"][SELECTION_METRIC] for epoch in epochs.history]))
+    return Trained(epochs.history, best)

@@ -42,6 +42,8 @@ class BPRMF(MultiDomainModel):
         self.dropout = Dropout(config.model.dropout)
         self.users.build()
         self.build_parts()
+        for unread in (self.embedding.start_tokens, self.embedding.positions):
+            unread.trainable = False
 
     def call(self, inputs, training=None):
         """Query vectors `[batch, dim]` of `{"user_id": [batch]}`."""

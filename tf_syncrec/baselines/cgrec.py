@@ -109,20 +109,23 @@ class CGRec(MMoE):
     def train_step(self, batch):
         """A step, and every now and then a game on the batch it was made on."""
         logs = super().train_step(batch)
-        tf.cond(
+        domains = self.num_domains
+        shapley, present = tf.cond(
             self.optimizer.iterations % INTERVAL == 1,
             lambda: self._play(batch["items"][:PLAYERS]),
-            lambda: None,
+            lambda: (tf.zeros([domains]), tf.zeros([domains], tf.bool)),
         )
+        # Replicas cannot meet inside of a condition. Where no domain is present nothing changes.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        shapley = over_replicas(shapley) / replicas
+        present = over_replicas(tf.cast(present, tf.float32)) > 0
+        self.contribution.update(self.contribution(shapley, present), shapley, present)
         return logs
 
     def _play(self, items):
-        """Values all coalitions and updates the weights of the domains."""
+        """Shapley values of the domains, and which of them a batch has: both `[domains]`."""
         values, present = self.coalition_values(items)
-        shapley = over_replicas(tf.linalg.matvec(self._shapley, values))
-        shapley /= tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, tf.float32)
-        present = over_replicas(tf.cast(present, tf.float32)) > 0
-        self.contribution.update(self.contribution(shapley, present), shapley, present)
+        return tf.linalg.matvec(self._shapley, values), present
 
     def coalition_values(self, items):
         """Negative mean loss of a batch's targets as each coalition lets them be predicted.
@@ -137,7 +140,10 @@ class CGRec(MMoE):
         targets = items[:, -tf.shape(view.domains)[1] :]
         domains = item_domains(tf.maximum(view.tokens, 0), self.offsets)  # -1: (SOS) and padding
 
+        seed = tf.identity(self._seed.state.value)
+
         def value(members):
+            self._seed.state.assign(seed)  # all coalitions meet the same negatives
             visible = (domains < 0) | tf.gather(members, tf.maximum(domains, 0))
             tokens = tf.where(visible, view.tokens, 0)
             # A slot sees itself in any case, which is nothing where its item is not visible.

@@ -29,7 +29,10 @@ class GRU4Rec(SequentialModel):
     def encode(self, view, training=None):
         """As in `SequentialModel`; the position of an item plays no part."""
         tokens = view.tokens
-        x = self.embedding(view, training=training)
+        # One position for all slots adds a constant, as a bias would.
+        x = self.embedding(
+            view._replace(positions=tf.zeros_like(view.positions)), training=training
+        )
         # The state passes over padding unchanged, so that its width does not matter.
         for layer in self.recurrent:
             x = layer(x, mask=tf.not_equal(tokens, PAD), training=training)

@@ -1,0 +1,139 @@
+"""One cell of a comparison: a model, a seed and, for single-domain models, a domain.
+
+A cell is its own process and its own directory, so that peak memory is its own, a crash is nobody
+else's, and what is finished is never computed again:
+
+    cell.json      what is asked for: model, seed, domain, resolved configuration, dataset
+    log.txt        what was said on the way
+    ranks.parquet  a row a test user: user_id, domain, rank, cold
+    result.json    validation metrics and cost; the last file to appear, so its presence says done
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep import InputError, PreparedDataset
+from tf_syncrec.baselines.item_knn import tune_item_knn
+from tf_syncrec.baselines.recbole import train_recbole
+from tf_syncrec.cli import prepare_data, run_command, say
+from tf_syncrec.config import Config
+from tf_syncrec.data import evaluation_batches, train_batches
+from tf_syncrec.models import RECBOLE, ModelName, parse_name
+from tf_syncrec.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
+from tf_syncrec.training import train
+
+
+def run_cell(directory: Path) -> None:
+    """Does what `cell.json` in a directory asks for."""
+    request = json.loads((directory / "cell.json").read_text())
+    config = Config.model_validate(request["config"])
+    prepared = prepare_data(config)
+    if prepared.name != request["dataset"]:
+        raise InputError(
+            f"{directory}: the data has changed since the comparison was begun: that was "
+            f"{request['dataset']}, this is {prepared.name}"
+        )
+    name, domain = parse_name(request["model"]), request["domain"]
+    index = None if domain is None else prepared.catalogue.domains.index(domain)
+    batches = {
+        split: evaluation_batches(prepared, split, config.evaluate.batch_size, index)
+        for split in ("validation", "test")
+    }
+    start = time.perf_counter()
+    scorers, cost = _train(name, index, config, prepared, batches["validation"], directory)
+    ranks = {
+        split: rank_split(scorers[split], batches[split], prepared.catalogue, with_rows=False)
+        for split in batches
+    }
+    cost["seconds"] = time.perf_counter() - start
+    _write_ranks(directory / "ranks.parquet", ranks["test"], prepared.catalogue.domains)
+    validation = ranks["validation"].metrics(prepared.catalogue.domains)
+    partial = directory / "result.json.partial"
+    partial.write_text(json.dumps({"validation": validation, "cost": cost}, allow_nan=False))
+    partial.replace(directory / "result.json")
+
+
+def _train(
+    name: ModelName,
+    domain: int | None,
+    config: Config,
+    prepared: PreparedDataset,
+    validation,
+    directory: Path,
+) -> tuple[dict[str, Scorer], dict[str, Any]]:
+    """Scorers of the splits, and what they cost."""
+    if name.base.startswith(RECBOLE):
+        scorers, info = train_recbole(
+            name.base.removeprefix(RECBOLE),
+            prepared,
+            directory / "recbole",
+            settings={
+                "epochs": config.train.epochs,
+                "stopping_step": config.train.patience,
+                "MAX_ITEM_LIST_LENGTH": config.model.window,
+            },
+            seed=config.train.seed,
+            report=say,
+        )
+        return dict(scorers), info
+    keras.utils.set_random_seed(config.train.seed)
+    if name.network is None:
+        scorer: Scorer = PopularityScorer(prepared.catalogue)
+        cost: dict[str, Any] = {}
+        if name.base == "item_knn":
+            scorer, trials = tune_item_knn(prepared, validation, say)
+            cost["trials"] = trials
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {"validation": scorer, "test": scorer}, cost | {"peak_memory_mb": peak}
+    model = name.network.build(config, prepared)
+    batches = train_batches(
+        prepared,
+        config.model.window,
+        config.train.batch_size,
+        config.train.seed,
+        domain,
+        with_users="user_id" in model.evaluation_signature,
+    )
+    trained = train(
+        model,
+        config.train,
+        batches,
+        validation,
+        prepared.catalogue,
+        directory / "best.weights.h5",
+        directory / "logs",
+        report=say,
+    )
+    scorer = ModelScorer(model)
+    transfer = trained.history[trained.best]["domains"]
+    return (
+        {"validation": scorer, "test": scorer},
+        trained.cost(model) | ({"domains": transfer} if any(transfer.values()) else {}),
+    )
+
+
+def _write_ranks(file: Path, ranks: Ranks, names) -> None:
+    table = pa.table(
+        {
+            "user_id": pa.array(ranks.user_ids, pa.binary()).cast(pa.string()),
+            "domain": pa.array(np.array(names, object)[ranks.domains], pa.string()),
+            "rank": pa.array(ranks.ranks, pa.int64()),
+            "cold": pa.array(ranks.cold, pa.bool_()),
+        }
+    )
+    partial = file.with_suffix(".partial")
+    pq.write_table(table, partial)
+    partial.replace(file)
+
+
+if __name__ == "__main__":
+    run_command(lambda: run_cell(Path(sys.argv[1])))

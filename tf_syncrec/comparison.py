@@ -1,0 +1,222 @@
+"""What the finished cells of a comparison say: means, spreads, differences, negative transfer."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from data_prep import PreparedDataset
+from tf_syncrec.breakdown import breakdown, group_targets
+from tf_syncrec.metrics import METRICS, SELECTION_METRIC, user_gains
+from tf_syncrec.models import ABLATIONS, ModelName
+from tf_syncrec.ranking import PROTOCOL, Ranks
+from tf_syncrec.statistics import compare_to_reference
+
+if TYPE_CHECKING:
+    from tf_syncrec.compare import Cell
+
+SIGNIFICANCE = 0.05
+
+
+class ModelRanks:
+    """Test ranks of one model, users in one order.
+
+    Attributes:
+        user_ids: `[users]` bytes, sorted.
+        domains: `[users]` name of the target's domain.
+        ranks: `[seeds, users]`.
+        cold: `[users]` bool.
+    """
+
+    def __init__(self, root: Path, cells: Sequence["Cell"], seeds: Sequence[int]):
+        rows = []
+        for seed in seeds:
+            tables = [
+                pq.read_table(cell.directory(root) / "ranks.parquet")
+                for cell in cells
+                if cell.seed == seed
+            ]
+            columns = {
+                name: np.concatenate([table[name].to_numpy() for table in tables])
+                for name in ("user_id", "domain", "rank", "cold")
+            }
+            order = np.argsort(columns["user_id"])
+            rows.append({name: column[order] for name, column in columns.items()})
+        self.user_ids = np.array([user.encode() for user in rows[0]["user_id"]], object)
+        self.domains = rows[0]["domain"]
+        self.cold = rows[0]["cold"]
+        self.ranks = np.stack([row["rank"] for row in rows])
+
+    def gains(self, metric: str) -> np.ndarray:
+        """Values of a metric, `[seeds, users]`."""
+        return np.stack([user_gains(ranks, metric) for ranks in self.ranks])
+
+
+def assemble(
+    root: Path, cells: Sequence["Cell"], reference: str, prepared: PreparedDataset
+) -> dict[str, Any]:
+    """Reads the cells and compares the models.
+
+    Args:
+        root: directory of the comparison; all cells are finished.
+        cells: what was compared.
+        reference: name of the model that the others are measured against.
+        prepared: the dataset.
+
+    Returns:
+        What `comparison.json` holds, plain JSON values.
+
+    Raises:
+        ValueError: two models were ranked on different users.
+    """
+    names = list(prepared.catalogue.domains)
+    models = {cell.model.text: cell.model for cell in cells}
+    of_model = {text: [c for c in cells if c.model.text == text] for text in models}
+    seeds = {text: sorted({c.seed for c in own}) for text, own in of_model.items()}
+    ranks = {text: ModelRanks(root, own, seeds[text]) for text, own in of_model.items()}
+    first = ranks[reference]
+    for text, other in ranks.items():
+        if not np.array_equal(other.user_ids, first.user_ids):
+            raise ValueError(f"{text} and {reference} were ranked on different users")
+
+    index = np.array([names.index(name) for name in first.domains], int)
+    means = {
+        metric: {text: one.gains(metric).mean(axis=0) for text, one in ranks.items()}
+        for metric in (SELECTION_METRIC, "hr@10")
+    }
+    against = {
+        metric: compare_to_reference(values, reference, index, names)
+        for metric, values in means.items()
+    }
+    groups = group_targets(prepared, "test")
+    results = {}
+    for text, model in models.items():
+        results[text] = {
+            "about": model.about,
+            "settings": dict(model.network.settings) if model.network else {},
+            "seeds": seeds[text] if model.seeded else [],
+            "test": _spread(ranks[text], index, names),
+            "against_reference": {
+                metric: found[text] for metric, found in against.items() if text in found
+            },
+            "breakdown": _mean_of(
+                [
+                    breakdown(_as_ranks(ranks[text], seed, index), groups)
+                    for seed in range(len(seeds[text]))
+                ]
+            ),
+            "cost": _cost(root, of_model[text]),
+        }
+    return {
+        "protocol": PROTOCOL | {"dataset": prepared.name},
+        "domains": names,
+        "reference": reference,
+        "cold_target_share": float(first.cold.mean()),
+        "models": results,
+        "negative_transfer": _negative_transfer(models, means[SELECTION_METRIC], index, names),
+        "ablation": {label: text for label, text in ABLATIONS.items() if text in models},
+    }
+
+
+def _spread(ranks: ModelRanks, index: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """`{"overall": R, "domains": {name: R}}`, each metric of R with mean and spread over seeds."""
+
+    def row(users):
+        values = {metric: ranks.gains(metric)[:, users] for metric in METRICS}
+        return {"users": int(users.sum())} | {
+            metric: {
+                "mean": float(gains.mean()) if gains.size else 0.0,
+                "std": float(gains.mean(axis=1).std(ddof=1))
+                if len(gains) > 1 and gains.size
+                else None,
+                "values": gains.mean(axis=1).tolist() if gains.size else [],
+            }
+            for metric, gains in values.items()
+        }
+
+    return {
+        "overall": row(np.ones(len(index), bool)),
+        "domains": {name: row(index == d) for d, name in enumerate(names)},
+    }
+
+
+def _negative_transfer(
+    models: dict[str, ModelName],
+    values: dict[str, np.ndarray],
+    index: np.ndarray,
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """The paper's Table 4 of every network that was trained both ways.
+
+    The change is that of NDCG@10 from training on a domain alone to training on all of them; a
+    domain is `hurt` or `helped` where the difference is significant after Holm's correction.
+    """
+    found = {}
+    merged = {model.base: text for text, model in models.items() if not model.single}
+    for single, model in models.items():
+        if not model.single or model.base not in merged:
+            continue
+        both = {"all": values[merged[model.base]], "alone": values[single]}
+        differences = compare_to_reference(both, "alone", index, names)["all"]
+
+        def row(users, difference, both=both):
+            alone, together = (
+                float(both[name][users].mean()) if users.any() else 0.0 for name in ("alone", "all")
+            )
+            p = difference.get("p_holm", difference["p_value"])
+            verdict = "no clear difference"
+            if p < SIGNIFICANCE:
+                verdict = "helped" if difference["mean"] > 0 else "hurt"
+            return {
+                "users": int(users.sum()),
+                "alone": alone,
+                "all_domains": together,
+                "change": (together - alone) / alone if alone else None,
+                "difference": difference,
+                "verdict": verdict,
+            }
+
+        found[merged[model.base]] = {
+            "overall": row(np.ones(len(index), bool), differences["overall"]),
+            "domains": {
+                name: row(index == d, differences["domains"][name]) for d, name in enumerate(names)
+            },
+        }
+    return found
+
+
+def _cost(root: Path, cells: Sequence["Cell"]) -> dict[str, Any]:
+    """Means over seeds; of models by domain the sums, but for memory, which is the largest."""
+    costs = [
+        (cell, json.loads((cell.directory(root) / "result.json").read_text())["cost"])
+        for cell in cells
+    ]
+    seeds = len({cell.seed for cell in cells})
+
+    def total(key):
+        values = [cost[key] for _, cost in costs if key in cost]
+        return sum(values) / seeds if values else None
+
+    return {
+        "seconds": total("seconds"),
+        "seconds_per_epoch": total("seconds_per_epoch"),
+        "parameters": total("parameters"),
+        "peak_memory_mb": max(cost["peak_memory_mb"] for _, cost in costs),
+        "epochs": [cost["epochs"] for _, cost in costs if "epochs" in cost],
+    }
+
+
+def _as_ranks(ranks: ModelRanks, seed: int, index: np.ndarray) -> Ranks:
+    empty = np.empty(0, object)
+    return Ranks(ranks.user_ids, index, empty, ranks.cold, ranks.ranks[seed], empty, empty)
+
+
+def _mean_of(trees: Sequence[Any]) -> Any:
+    """Means of the numbers in trees of the same shape."""
+    if isinstance(trees[0], dict):
+        return {key: _mean_of([tree[key] for tree in trees]) for key in trees[0]}
+    mean = sum(trees) / len(trees)
+    return int(mean) if all(isinstance(tree, int) for tree in trees) else mean

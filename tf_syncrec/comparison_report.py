@@ -1,0 +1,272 @@
+"""A comparison as people read it: Markdown tables and pictures, from `comparison.json` alone."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+from tf_syncrec.metrics import METRICS, SELECTION_METRIC
+
+HEADINGS = {metric: metric.upper() for metric in METRICS}
+VERDICT_COLOURS = {"hurt": "#c0392b", "helped": "#2471a3", "no clear difference": "#909497"}
+GROUPS = {
+    "last_item": "last item of the history",
+    "same_day": "an in-domain item on the target's day",
+    "near_duplicate": "a near-duplicate in the history",
+    "in_domain_history": "in-domain history",
+    "cold": "target never seen in training",
+}
+
+
+def write_comparison(root: Path, comparison: Mapping[str, Any]) -> list[Path]:
+    """Writes `comparison.json`, `comparison.md` and the pictures; returns their paths."""
+    pictures = {"comparison.png": _bars(comparison)}
+    for model, table in comparison["negative_transfer"].items():
+        name = f"negative_transfer-{model.replace(':', '-')}.png"
+        pictures[name] = _transfer_picture(model, table)
+    files = [root / "comparison.json", root / "comparison.md", *(root / name for name in pictures)]
+    _write(files[0], json.dumps(comparison, indent=1, allow_nan=False) + "\n")
+    _write(files[1], markdown(comparison, list(pictures)))
+    for name, figure in pictures.items():
+        figure.savefig(root / name, dpi=150)
+    return files
+
+
+def _write(file: Path, text: str) -> None:
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+
+
+def markdown(comparison: Mapping[str, Any], pictures: list[str]) -> str:
+    """The whole comparison as one page of Markdown."""
+    reference = comparison["reference"]
+    sections = [
+        "# Comparison",
+        _protocol(comparison),
+        "## Overall",
+        "Mean ± standard deviation over seeds; best in bold.",
+        _metric_table(comparison),
+        f"## NDCG@10 against {reference}",
+        "Difference in test NDCG@10 with its 95 % interval over users (paired bootstrap of the "
+        "means over seeds). p of the domains is corrected by Holm; * marks p < 0.05.",
+        _difference_table(comparison),
+        "## NDCG@10 per domain",
+        _domain_table(comparison, SELECTION_METRIC),
+        "## HR@10 per domain",
+        _domain_table(comparison, "hr@10"),
+    ]
+    if comparison["negative_transfer"]:
+        sections += ["## Negative transfer: which domains are hurt?", _transfer_text()]
+    for model, table in comparison["negative_transfer"].items():
+        sections += [f"### {model}", _transfer_table(table)]
+    if comparison["ablation"]:
+        sections += ["## Ablation (Table 5 of the paper)", _ablation_table(comparison)]
+    sections += [
+        "## What the numbers are made of",
+        "NDCG@10 of kinds of targets, and in brackets the part of all hits at 10.",
+        _breakdown_table(comparison),
+        "## Cost",
+        _cost_table(comparison),
+        "## Each metric per domain",
+    ]
+    for domain in comparison["domains"]:
+        sections += [
+            f"### {domain}",
+            _metric_table(comparison, domain),
+        ]
+    sections += [f"![{name}]({name})" for name in pictures]
+    return "\n\n".join(sections) + "\n"
+
+
+def _protocol(comparison: Mapping[str, Any]) -> str:
+    lines = [f"- {key}: {value}" for key, value in comparison["protocol"].items()]
+    lines.append(f"- targets never seen in training: {comparison['cold_target_share']:.2%}")
+    lines += [f"- `{name}`: {model['about']}" for name, model in comparison["models"].items()]
+    return "\n".join(lines)
+
+
+def _table(rows: list[list[str]], headers: list[str]) -> str:
+    alignment = ["left"] + ["right"] * (len(headers) - 1)
+    return tabulate(rows, headers, "github", disable_numparse=True, colalign=alignment)
+
+
+def _mean(value: Mapping[str, Any]) -> str:
+    spread = f" ± {value['std']:.4f}" if value["std"] is not None else ""
+    return f"{value['mean']:.4f}{spread}"
+
+
+def _bold_best(rows: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, str]:
+    """A metric of every model as text, the best in bold."""
+    best = max((row[key]["mean"] for row in rows.values()), default=0.0)
+    return {
+        name: f"**{_mean(row[key])}**" if row[key]["mean"] == best > 0 else _mean(row[key])
+        for name, row in rows.items()
+    }
+
+
+def _metric_table(comparison: Mapping[str, Any], domain: str | None = None) -> str:
+    tests = {name: model["test"] for name, model in comparison["models"].items()}
+    rows = {
+        name: test["overall"] if domain is None else test["domains"][domain]
+        for name, test in tests.items()
+    }
+    columns = [_bold_best(rows, metric) for metric in METRICS]
+    seeds = {name: len(model["seeds"]) or "-" for name, model in comparison["models"].items()}
+    users = next(iter(rows.values()))["users"]
+    table = [[name, str(seeds[name]), *(column[name] for column in columns)] for name in rows]
+    return _table(table, [f"{users:,} users", "seeds", *(HEADINGS[m] for m in METRICS)])
+
+
+def _domain_table(comparison: Mapping[str, Any], metric: str) -> str:
+    columns = [
+        _bold_best(
+            {n: m["test"]["domains"][domain] for n, m in comparison["models"].items()}, metric
+        )
+        for domain in comparison["domains"]
+    ]
+    rows = [[name, *(column[name] for column in columns)] for name in comparison["models"]]
+    return _table(rows, ["", *comparison["domains"]])
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    p = row.get("p_holm", row["p_value"])
+    star = "*" if p < 0.05 else ""
+    return f"{row['mean']:+.4f}{star} [{row['low']:+.4f}, {row['high']:+.4f}] p {p:.3g}"
+
+
+def _difference_table(comparison: Mapping[str, Any]) -> str:
+    rows = []
+    for name, model in comparison["models"].items():
+        if found := model["against_reference"].get(SELECTION_METRIC):
+            cells = [found["overall"], *(found["domains"][d] for d in comparison["domains"])]
+            rows.append([name, *map(_difference, cells)])
+    return _table(rows, ["", "overall", *comparison["domains"]])
+
+
+def _transfer_text() -> str:
+    return (
+        "NDCG@10 of the same network trained on a domain alone and on all domains together; "
+        "`hurt` and `helped` where the difference is significant (p < 0.05 after Holm's "
+        "correction over the domains)."
+    )
+
+
+def _transfer_table(table: Mapping[str, Any]) -> str:
+    rows = []
+    for name, row in [*table["domains"].items(), ("overall", table["overall"])]:
+        change = "-" if row["change"] is None else f"{row['change']:+.1%}"
+        rows.append(
+            [
+                name,
+                f"{row['users']:,}",
+                f"{row['alone']:.4f}",
+                f"{row['all_domains']:.4f}",
+                change,
+                _difference(row["difference"]),
+                row["verdict"],
+            ]
+        )
+    return _table(
+        rows, ["", "users", "alone", "all domains", "change", "difference", "other domains"]
+    )
+
+
+def _ablation_table(comparison: Mapping[str, Any]) -> str:
+    full = {"full": "syncrec"} if "syncrec" in comparison["models"] else {}
+    rows = []
+    for label, name in (full | comparison["ablation"]).items():
+        model = comparison["models"][name]
+        cells = [model["test"]["overall"], *model["test"]["domains"].values()]
+        rows.append([label, *(_mean(cell[SELECTION_METRIC]) for cell in cells)])
+    return _table(rows, ["", "overall", *comparison["domains"]])
+
+
+def _breakdown_table(comparison: Mapping[str, Any]) -> str:
+    models = comparison["models"]
+    rows = []
+    for name, groups in next(iter(models.values()))["breakdown"].items():
+        for group, first in groups.items():
+            cells = [model["breakdown"][name][group] for model in models.values()]
+            texts = [f"{cell['ndcg@10']:.4f} ({cell['share_of_hits']:.0%})" for cell in cells]
+            rows.append([f"{GROUPS.get(name, name)}: {group}", f"{first['users']:,}", *texts])
+    return _table(rows, ["targets", "users", *models])
+
+
+def _cost_table(comparison: Mapping[str, Any]) -> str:
+    def number(value, digits=0):
+        return "-" if value is None else f"{value:,.{digits}f}"
+
+    rows = []
+    for name, model in comparison["models"].items():
+        cost = model["cost"]
+        epochs = f"{np.median(cost['epochs']):.0f}" if cost["epochs"] else "-"
+        rows.append(
+            [
+                name,
+                number(cost["seconds_per_epoch"], 1),
+                epochs,
+                number(cost["seconds"]),
+                number(cost["peak_memory_mb"]),
+                number(cost["parameters"]),
+            ]
+        )
+    headers = ["", "s / epoch", "epochs (median)", "s in all", "peak MiB", "parameters"]
+    return _table(rows, headers)
+
+
+def _bars(comparison: Mapping[str, Any]) -> Figure:
+    """NDCG@10 of every model, overall and in each domain, with the spread over seeds."""
+    models = comparison["models"]
+    places = ["overall", *comparison["domains"]]
+    thick = 0.8 / len(models)
+    figure = Figure(figsize=(9, 1.2 + len(places) * (0.3 + 0.14 * len(models))), layout="tight")
+    axes = figure.add_subplot()
+    for i, (name, model) in enumerate(models.items()):
+        test = model["test"]
+        values = [test["overall"], *(test["domains"][d] for d in comparison["domains"])]
+        axes.barh(
+            [y - 0.4 + thick * (i + 0.5) for y in range(len(places))],
+            [value[SELECTION_METRIC]["mean"] for value in values],
+            thick,
+            xerr=[value[SELECTION_METRIC]["std"] or 0.0 for value in values],
+            error_kw={"elinewidth": 0.8},
+            label=_plain(name),
+            color=f"C{i % 10}",
+            hatch="//" if i >= 10 else None,
+        )
+    axes.set_yticks(range(len(places)), [_plain(place) for place in places])
+    axes.invert_yaxis()
+    axes.set_xlabel("test NDCG@10")
+    axes.grid(axis="x", lw=0.4)
+    axes.set_axisbelow(True)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
+
+
+def _transfer_picture(model: str, table: Mapping[str, Any]) -> Figure:
+    """What training on all domains changes in each, with 95 % intervals: left of zero hurts."""
+    rows = sorted(table["domains"].items(), key=lambda item: item[1]["difference"]["mean"])
+    figure = Figure(figsize=(7, 1.4 + 0.34 * len(rows)), layout="tight")
+    axes = figure.add_subplot()
+    for y, (_, row) in enumerate(rows):
+        difference = row["difference"]
+        colour = VERDICT_COLOURS[row["verdict"]]
+        axes.plot([difference["low"], difference["high"]], [y, y], color=colour, lw=2)
+        axes.plot([difference["mean"]], [y], "o", color=colour)
+    axes.axvline(0, color="black", lw=0.8)
+    axes.set_yticks(range(len(rows)), [_plain(name) for name, _ in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel("NDCG@10 trained on all domains minus trained on the domain alone")
+    axes.set_title(f"{_plain(model)}: red is hurt by the other domains, blue is helped", size=10)
+    axes.grid(axis="x", lw=0.4)
+    return figure
+
+
+def _plain(text: str) -> str:
+    """A name as it is: a domain may be called "$"."""
+    return text.replace("$", r"\$")

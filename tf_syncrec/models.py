@@ -1,0 +1,135 @@
+"""The models that can be compared, by name."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_prep import InputError, PreparedDataset
+from tf_syncrec.baselines.bprmf import BPRMF
+from tf_syncrec.baselines.cgrec import CGRec
+from tf_syncrec.baselines.gru4rec import GRU4Rec
+from tf_syncrec.baselines.mmoe import MMoE
+from tf_syncrec.baselines.recbole import MODELS as RECBOLE_MODELS
+from tf_syncrec.baselines.sasrec import SASRec
+from tf_syncrec.config import Config
+from tf_syncrec.model import SyNCRec
+from tf_syncrec.multi_domain import MultiDomainModel
+
+RECBOLE = "recbole:"
+
+
+class Trained(NamedTuple):
+    """A network that our training script trains.
+
+    Attributes:
+        about: one line for tables and `--help`.
+        build: makes it.
+        settings: what it changes in the configuration, `{"section.name": value}`.
+    """
+
+    about: str
+    build: Callable[[Config, PreparedDataset], MultiDomainModel]
+    settings: dict[str, Any]
+
+
+def _network(kind, about, **settings) -> Trained:
+    changes = {name.replace("__", "."): value for name, value in settings.items()}
+    return Trained(about, lambda config, prepared: kind(config, prepared.catalogue.sizes), changes)
+
+
+def _bprmf(config: Config, prepared: PreparedDataset) -> BPRMF:
+    users = [
+        ids
+        for batch in prepared.as_dataset("train").map(lambda row: row["user_id"]).batch(65536)
+        for ids in batch.numpy()
+    ]
+    return BPRMF(config, prepared.catalogue.sizes, np.array(users, object))
+
+
+NETWORKS = {
+    "syncrec": _network(SyNCRec, "SyNCRec"),
+    "syncrec_without_lc_ntg": _network(
+        SyNCRec, "SyNCRec without loss correction: λ = 1/|D|", negative_transfer__enabled=False
+    ),
+    "syncrec_without_sc_mim": _network(
+        SyNCRec, "SyNCRec without the mutual-information loss", loss__mutual_information=False
+    ),
+    "syncrec_without_acmoe": _network(
+        SyNCRec, "SyNCRec without the asymmetric stop-gradient", model__asymmetric=False
+    ),
+    "sasrec": _network(SASRec, "SASRec, one Transformer"),
+    "gru4rec": _network(GRU4Rec, "GRU4Rec, a recurrent network"),
+    "mmoe": _network(MMoE, "MMoE of Transformers: no asymmetry, no λ, no second view"),
+    "cgrec": _network(CGRec, "MMoE with loss weights from Shapley values of the domains"),
+    "bprmf": Trained("BPRMF, matrix factorisation", _bprmf, {}),
+}
+SCORERS = {
+    "popularity": "number of training interactions",
+    "item_knn": "item-kNN, cosine, tuned on validation",
+}
+ABLATIONS = {
+    "(A) w/o LC-NTG": "syncrec_without_lc_ntg",
+    "(B) w/o SC-MIM": "syncrec_without_sc_mim",
+    "(C) w/o ACMoE": "syncrec_without_acmoe",
+}
+"""The variants of the paper's Table 5."""
+
+
+class ModelName(NamedTuple):
+    """A model as the command line names it.
+
+    `NAME` and `NAME_cross` are trained on the merged sequences, `NAME_single` is one model a
+    domain, trained on that domain alone.
+
+    Attributes:
+        text: as it was given.
+        base: without the suffix.
+        single: whether it is one model a domain.
+    """
+
+    text: str
+    base: str
+    single: bool
+
+    @property
+    def network(self) -> Trained | None:
+        """How it is trained; None for what our training script does not train."""
+        return NETWORKS.get(self.base)
+
+    @property
+    def seeded(self) -> bool:
+        """Whether chance has a part in it."""
+        return self.base not in SCORERS
+
+    @property
+    def about(self) -> str:
+        """One line about it."""
+        if self.base.startswith(RECBOLE):
+            return f"{self.base.removeprefix(RECBOLE)} of RecBole, merged sequences"
+        text = self.network.about if self.network else SCORERS[self.base]
+        if self.network:
+            text += ", a model a domain" if self.single else ", merged sequences"
+        return text
+
+
+def parse_name(text: str) -> ModelName:
+    """A name of the command line.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    if text in SCORERS:
+        return ModelName(text, text, single=False)
+    if text.startswith(RECBOLE):
+        if text.removeprefix(RECBOLE) in RECBOLE_MODELS:
+            return ModelName(text, text, single=False)
+        known = ", ".join(RECBOLE + name for name in RECBOLE_MODELS)
+        raise InputError(f"--models: unknown model {text!r}; of RecBole there are {known}")
+    base = text.removesuffix("_single").removesuffix("_cross")
+    if base not in NETWORKS:
+        raise InputError(
+            f"--models: unknown model {text!r}; known: {', '.join([*SCORERS, *NETWORKS])}, the "
+            f"latter also with _single (a model a domain), and {RECBOLE}NAME"
+        )
+    return ModelName(text, base, single=text.endswith("_single"))
