@@ -38,19 +38,6 @@ def test_training_holds_the_latest_items_of_every_user_once_an_epoch(make_prepar
     assert all(rows <= 16 and width <= WINDOW + 1 for rows, width in shapes)
 
 
-def test_a_batch_holds_sequences_of_similar_length(make_prepared):
-    """Padding is what a length group spans at most, whoever the batch is made of."""
-    prepared = make_prepared(users=400, longest=70)
-    full = padding = 0
-    for batch in train_batches(prepared, 50, 16, seed=0):
-        lengths = np.count_nonzero(batch["items"].numpy(), axis=1)
-        assert lengths.max() - lengths.min() < 11
-        full += len(lengths) == 16
-        padding += batch["items"].shape[1] - lengths.max()
-    assert full >= 400 // 16 - 5, "at most one short batch a group"
-    assert padding == 0
-
-
 def test_epochs_differ_and_seeds_repeat(make_prepared):
     prepared = make_prepared()
 

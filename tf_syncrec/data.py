@@ -7,10 +7,6 @@ from data_prep import PreparedDataset
 SHUFFLE_BUFFER = 100_000
 """Users shuffled at a time: bounds memory, and is the whole of most datasets."""
 
-LENGTH_GROUPS = 5
-"""Into how many groups of similar length the training sequences of a window fall."""
-
-
 PARALLEL_CALLS = 4
 PREFETCHED = 4
 """Rows mapped at a time and batches ready ahead: plenty, since a step takes far longer."""
@@ -25,9 +21,6 @@ def train_batches(
     with_users: bool = False,
 ):
     """Training sequences, reshuffled every epoch.
-
-    A batch holds sequences of similar length: most users have far fewer than T items, and what a
-    batch costs follows its longest sequence.
 
     Args:
         prepared: dataset with a `train` split.
@@ -53,11 +46,8 @@ def train_batches(
         dataset = dataset.filter(lambda row: tf.size(row["items"]) > 0)
     # Cached before anything random; what is cached has at most T + 1 numbers a user.
     dataset = dataset.cache().shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
-    boundaries = sorted({1 + window * group // LENGTH_GROUPS for group in range(1, LENGTH_GROUPS)})
     return (
-        dataset.bucket_by_sequence_length(
-            lambda row: tf.size(row["items"]), boundaries, [batch_size] * (len(boundaries) + 1)
-        )
+        dataset.padded_batch(batch_size)
         .map(_left_padded, num_parallel_calls=PARALLEL_CALLS)
         .prefetch(PREFETCHED)
         .with_options(_options())
