@@ -67,3 +67,9 @@ def test_impossible_rates_are_refused():
     for rate in (-0.1, 1.0):
         with pytest.raises(ValueError, match="rate must be"):
             Dropout(rate)
+
+
+def test_configuration_round_trip():
+    twin = Dropout.from_config(Dropout(0.3).get_config())
+    assert twin.get_config() == {**Dropout(0.3).get_config(), "name": twin.name}
+    assert twin.rate == 0.3

@@ -318,7 +318,7 @@ LAYERS = [
     (Tower(3, 8, 0.2), lambda layer, c, s, b, x: layer(b.gather(x), b.domains)),
     (Tower(1, 8, style="paper"), lambda layer, c, s, b, x: layer(x, None)),
     (
-        SingleCrossMutualInformation(8, "bilinear"),
+        SingleCrossMutualInformation(8, "bilinear", "others"),
         lambda layer, c, s, b, x: layer(x, x[::-1], tf.ones(x.shape[:2], tf.bool))[0],
     ),
     (

@@ -1,5 +1,6 @@
 """tf.data pipelines: prepared sequences in, batches of left-padded ids out."""
 
+import numpy as np
 import tensorflow as tf
 
 from data_prep import PreparedDataset
@@ -44,6 +45,10 @@ def train_batches(
     dataset = prepared.as_dataset("train").map(pick, num_parallel_calls=PARALLEL_CALLS)
     if domain is not None:
         dataset = dataset.filter(lambda row: tf.size(row["items"]) > 0)
+    if dataset.cardinality() < 0:
+        # Keras begins one more step, on no data, where it does not know how many there are.
+        users = dataset.reduce(np.int64(0), lambda count, _: count + 1)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(users))
     # Cached before anything random; what is cached has at most T + 1 numbers a user.
     dataset = dataset.cache().shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
     return (

@@ -2,7 +2,6 @@
 
 import resource
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,27 +66,24 @@ def train(
     """
     model.compile(keras.optimizers.Adam(config.learning_rate))
     epochs = EpochReport(validation, catalogue, log_dir, report)
-    with warnings.catch_warnings():
-        # How many batches an epoch has is known when it ends: that is no accident.
-        warnings.filterwarnings("ignore", "Your input ran out of data")
-        model.fit(
-            batches,
-            epochs=config.epochs,
-            shuffle=False,  # the pipeline does it
-            verbose=0 if report else 1 if sys.stdout.isatty() else 2,
-            callbacks=[
-                epochs,
-                keras.callbacks.ModelCheckpoint(
-                    checkpoint_file,
-                    monitor=MONITOR,
-                    mode="max",
-                    save_best_only=True,
-                    save_weights_only=True,
-                ),
-                keras.callbacks.EarlyStopping(MONITOR, mode="max", patience=config.patience),
-                keras.callbacks.TerminateOnNaN(),
-            ],
-        )
+    model.fit(
+        batches,
+        epochs=config.epochs,
+        shuffle=False,  # the pipeline does it
+        verbose=0 if report else 1 if sys.stdout.isatty() else 2,
+        callbacks=[
+            epochs,
+            keras.callbacks.ModelCheckpoint(
+                checkpoint_file,
+                monitor=MONITOR,
+                mode="max",
+                save_best_only=True,
+                save_weights_only=True,
+            ),
+            keras.callbacks.EarlyStopping(MONITOR, mode="max", patience=config.patience),
+            keras.callbacks.TerminateOnNaN(),
+        ],
+    )
     model.load_weights(checkpoint_file)
     best = int(np.argmax([epoch["validation"][SELECTION_METRIC] for epoch in epochs.history]))
     return Trained(epochs.history, best)
