@@ -38,7 +38,7 @@ def make_model():
             owners = [
                 name
                 for name, field in Config.model_fields.items()
-                if key in type(field.default).model_fields
+                if key in getattr(type(field.default), "model_fields", ())
             ]
             assert owners, f"no section of the configuration has {key!r}"
             sections.setdefault(owners[0], {})[key] = value

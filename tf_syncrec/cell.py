@@ -10,6 +10,7 @@ else's, and what is finished is never computed again:
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 
 from data_prep import InputError, PreparedDataset
 from tf_syncrec.baselines.item_knn import tune_item_knn
-from tf_syncrec.baselines.recbole import train_recbole
+from tf_syncrec.baselines.recbole import DEFAULT_PYTHON, train_recbole
 from tf_syncrec.cli import prepare_data, run_command, say
 from tf_syncrec.config import Config
 from tf_syncrec.data import evaluation_batches, train_batches
@@ -48,6 +49,9 @@ def run_cell(directory: Path) -> None:
         split: evaluation_batches(prepared, split, config.evaluate.batch_size, index)
         for split in ("validation", "test")
     }
+    if index is not None and not _can_be_learnt(index, prepared, batches):
+        say(f"{domain}: no trained items, or no validation or test targets: popularity stands in")
+        name = parse_name("popularity")
     start = time.perf_counter()
     scorers, cost = _train(name, index, config, prepared, batches["validation"], directory)
     ranks = {
@@ -60,6 +64,12 @@ def run_cell(directory: Path) -> None:
     partial = directory / "result.json.partial"
     partial.write_text(json.dumps({"validation": validation, "cost": cost}, allow_nan=False))
     partial.replace(directory / "result.json")
+
+
+def _can_be_learnt(domain: int, prepared: PreparedDataset, batches) -> bool:
+    """Whether a model of this domain alone has anything to learn, and is asked anything."""
+    asked = all(next(iter(split), None) is not None for split in batches.values())
+    return asked and bool(prepared.catalogue.sizes[domain])
 
 
 def _train(
@@ -76,11 +86,13 @@ def _train(
             name.base.removeprefix(RECBOLE),
             prepared,
             directory / "recbole",
+            python=os.environ.get("RECBOLE_PYTHON", DEFAULT_PYTHON),
             settings={
                 "epochs": config.train.epochs,
                 "stopping_step": config.train.patience,
                 "MAX_ITEM_LIST_LENGTH": config.model.window,
-            },
+            }
+            | config.recbole,
             seed=config.train.seed,
             report=say,
         )

@@ -7,6 +7,7 @@ goes on where it was stopped.
 
 import datetime
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep import InputError
+from tf_syncrec.baselines.recbole import DEFAULT_PYTHON, check_interpreter
 from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, run_command, say
 from tf_syncrec.comparison import assemble
 from tf_syncrec.comparison_report import write_comparison
 from tf_syncrec.config import Config
-from tf_syncrec.models import ABLATIONS, NETWORKS, SCORERS, ModelName, parse_name
+from tf_syncrec.models import ABLATIONS, NETWORKS, RECBOLE, SCORERS, ModelName, parse_name
 from tf_syncrec.tables import flat
 
 PRESETS = {
@@ -118,12 +120,19 @@ def main(argv: list[str] | None = None) -> None:
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     root = Path(args.output_dir or f"runs/compare-{config.data.dataset}-{now}")
 
+    if any(model.base.startswith(RECBOLE) for model in models):
+        check_interpreter(os.environ.get("RECBOLE_PYTHON", DEFAULT_PYTHON))
+
     # --------------------------------------------------------------------------------- cells
     prepared = prepare_data(config)
     cells = cells_of(models, seeds, prepared.catalogue.domains)
     requests = [cell.request(config, prepared.name) for cell in cells]
     for cell, request in zip(cells, requests, strict=True):
         _check_same(cell.directory(root), request)  # all of them, before hours of work
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output_dir {root}: cannot be created ({error.strerror})") from None
     for number, (cell, request) in enumerate(zip(cells, requests, strict=True), start=1):
         _run(cell, request, root, f"[{number}/{len(cells)}] {cell.title}")
 
@@ -136,11 +145,12 @@ def main(argv: list[str] | None = None) -> None:
 def _models(args) -> tuple[list[ModelName], str]:
     if (args.models is None) == (args.preset is None):
         raise InputError("give either --models or --preset")
-    names, reference = (args.models, None) if args.models else PRESETS[args.preset]
+    names, reference = PRESETS[args.preset] if args.preset else (args.models, None)
     texts = [text for text in names.split(",") if text]
-    if not texts or len(set(texts)) < len(texts):
-        raise InputError(f"--models takes names, each once, received {names!r}")
     models = [parse_name(text) for text in texts]
+    # NAME and NAME_cross are the same.
+    if not models or len({(model.base, model.single) for model in models}) < len(models):
+        raise InputError(f"--models takes names, each model once, received {names!r}")
     reference = args.reference or reference or texts[0]
     if reference not in texts:
         raise InputError(f"--reference {reference}: not among the models {', '.join(texts)}")
@@ -201,8 +211,11 @@ def _run(cell: Cell, request: dict[str, Any], root: Path, title: str) -> None:
             process.kill()
             raise
     if process.returncode:
+        reason = last or f"exit code {process.returncode}"
+        if process.returncode < 0:  # what it said last has nothing to do with it
+            reason = f"ended by signal {-process.returncode} (9: killed, perhaps for its memory)"
         log_file = directory / "log.txt"
-        sys.exit(f"error: {title} failed, the others were not begun; see {log_file}: {last}")
+        sys.exit(f"error: {title} failed, the others were not begun; see {log_file}: {reason}")
     say(f"{title}: done in {time.perf_counter() - start:.0f} s")
 
 

@@ -92,7 +92,13 @@ def _protocol(comparison: Mapping[str, Any]) -> str:
 
 def _table(rows: list[list[str]], headers: list[str]) -> str:
     alignment = ["left"] + ["right"] * (len(headers) - 1)
+    rows, headers = [[_cell(text) for text in row] for row in rows], [*map(_cell, headers)]
     return tabulate(rows, headers, "github", disable_numparse=True, colalign=alignment)
+
+
+def _cell(text: str) -> str:
+    """Text that does not end its cell: a domain may be called "|"."""
+    return " ".join(text.split()).replace("|", r"\|")
 
 
 def _mean(value: Mapping[str, Any]) -> str:

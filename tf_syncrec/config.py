@@ -133,6 +133,7 @@ class Config(_Section):
     negative_transfer: NegativeTransferConfig = NegativeTransferConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    recbole: dict[str, Any] = {}  # settings of RecBole's models in `compare`, by RecBole's names
 
     def save(self, path: Path) -> None:
         """Writes the resolved configuration as YAML, with paths that hold in any directory."""

@@ -126,10 +126,11 @@ def parse_name(text: str) -> ModelName:
             return ModelName(text, text, single=False)
         known = ", ".join(RECBOLE + name for name in RECBOLE_MODELS)
         raise InputError(f"--models: unknown model {text!r}; of RecBole there are {known}")
-    base = text.removesuffix("_single").removesuffix("_cross")
+    single = text.endswith("_single")
+    base = text.removesuffix("_single" if single else "_cross")
     if base not in NETWORKS:
         raise InputError(
             f"--models: unknown model {text!r}; known: {', '.join([*SCORERS, *NETWORKS])}, the "
             f"latter also with _single (a model a domain), and {RECBOLE}NAME"
         )
-    return ModelName(text, base, single=text.endswith("_single"))
+    return ModelName(text, base, single)

@@ -199,8 +199,10 @@ def rank_split(
         tf.errors.InvalidArgumentError: a score is not a finite number.
     """
     scorer.refresh()
+    kinds = (object, np.int32, object, bool, np.int64, np.int32, np.int64)
+    nobody = tuple(np.empty(0, kind) for kind in kinds)
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
-    columns: list[tuple] = []
+    columns: list[tuple] = [nobody]  # a split, or a domain of it, may have no targets
     for batch in batches:
         domain = int(batch["domain"][0])
         offset, size = offsets[domain], sizes[domain]
