@@ -279,8 +279,8 @@ class Literal:
         enabled = self.model.config.negative_transfer.enabled
         corrected = tf.zeros([])
         for d in self.domains:  # Eq. 12
-            weight = relative[d] if enabled else 1.0
-            if enabled and self.model.config.negative_transfer.scaled:
+            weight = relative[d] if enabled else 1.0 / len(self.domains)
+            if self.model.config.negative_transfer.scaled:
                 weight *= len(self.domains)
             corrected += weight * cross[d]
         # The sums of the paper are those of one user, so a batch is a mean over users.

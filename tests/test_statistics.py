@@ -227,3 +227,10 @@ def test_models_are_compared_overall_and_by_domain():
 def test_an_unknown_reference_raises():
     with pytest.raises(KeyError):
         compare_to_reference({"a": np.ones(2)}, "b", np.zeros(2), ["x"])
+
+
+@pytest.mark.parametrize("users", [1, 2, 4])
+def test_a_handful_of_users_is_never_significant(users):
+    """All of them the same way is what a coin does, too: p is at least that of a sign test."""
+    found = paired_bootstrap(np.ones(users), np.zeros(users))
+    assert found.p_value == 2.0 ** (1 - users)

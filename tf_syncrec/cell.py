@@ -11,7 +11,7 @@ else's, and what is finished is never computed again:
 
 import json
 import os
-import resource
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -30,7 +30,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.data import evaluation_batches, train_batches
 from tf_syncrec.models import RECBOLE, ModelName, parse_name
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
-from tf_syncrec.training import train
+from tf_syncrec.training import peak_memory_mb, train
 
 
 def run_cell(directory: Path) -> None:
@@ -49,7 +49,8 @@ def run_cell(directory: Path) -> None:
         split: evaluation_batches(prepared, split, config.evaluate.batch_size, index)
         for split in ("validation", "test")
     }
-    if index is not None and not _can_be_learnt(index, prepared, batches):
+    stand_in = index is not None and not _can_be_learnt(index, prepared, batches)
+    if stand_in:
         say(f"{domain}: no trained items, or no validation or test targets: popularity stands in")
         name = parse_name("popularity")
     start = time.perf_counter()
@@ -60,9 +61,12 @@ def run_cell(directory: Path) -> None:
     }
     cost["seconds"] = time.perf_counter() - start
     _write_ranks(directory / "ranks.parquet", ranks["test"], prepared.catalogue.domains)
+    shutil.rmtree(directory / "recbole" / "scores", ignore_errors=True)  # users x items x 4 bytes
     validation = ranks["validation"].metrics(prepared.catalogue.domains)
     partial = directory / "result.json.partial"
-    partial.write_text(json.dumps({"validation": validation, "cost": cost}, allow_nan=False))
+    partial.write_text(
+        json.dumps({"stand_in": stand_in, "validation": validation, "cost": cost}, allow_nan=False)
+    )
     partial.replace(directory / "result.json")
 
 
@@ -104,8 +108,7 @@ def _train(
         if name.base == "item_knn":
             scorer, trials = tune_item_knn(prepared, validation, say)
             cost["trials"] = trials
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {"validation": scorer, "test": scorer}, cost | {"peak_memory_mb": peak}
+        return {"validation": scorer, "test": scorer}, cost | {"peak_memory_mb": peak_memory_mb()}
     model = name.network.build(config, prepared)
     batches = train_batches(
         prepared,

@@ -5,7 +5,7 @@ writes `comparison.json`, `comparison.md` and pictures. What is finished is kept
 goes on where it was stopped.
 """
 
-import datetime
+import hashlib
 import json
 import os
 import subprocess
@@ -57,7 +57,7 @@ class Cell(NamedTuple):
         """Where it lives. Domains may have names that no file can have."""
         parts = [self.model.text.replace(":", "-"), f"seed{self.seed}"]
         if self.domain is not None:
-            parts.append("domain-" + self.domain.encode().hex())
+            parts.append("domain-" + hashlib.sha256(self.domain.encode()).hexdigest()[:16])
         return root.joinpath("cells", *parts)
 
     def request(self, config: Config, dataset: str) -> dict[str, Any]:
@@ -65,6 +65,8 @@ class Cell(NamedTuple):
         changes = self.model.network.settings if self.model.network else {}
         settings = config.model_dump()
         settings["train"]["seed"] = self.seed
+        if not self.model.base.startswith(RECBOLE):
+            settings["recbole"] = {}  # nothing to this model
         for key, value in changes.items():
             section, name = key.split(".")
             settings[section][name] = value
@@ -110,15 +112,14 @@ def main(argv: list[str] | None = None) -> None:
     )
     what.add_argument("--seeds", default="0,1,2", metavar="A,B", help="default: 0,1,2")
     what.add_argument("--reference", metavar="MODEL", help="what the others are measured against")
-    what.add_argument("--output_dir", metavar="DIR", help="default: runs/compare-DATASET-DATE-TIME")
+    what.add_argument("--output_dir", metavar="DIR", help="default: runs/compare-DATASET")
     args = parser.parse_args(argv)
     if args.seed is not None:
         raise InputError(f"--seed {args.seed}: a comparison takes --seeds")
     models, reference = _models(args)
     seeds = _seeds(args.seeds)
     config = config_from(args)
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    root = Path(args.output_dir or f"runs/compare-{config.data.dataset}-{now}")
+    root = Path(args.output_dir or f"runs/compare-{config.data.dataset}")
 
     if any(model.base.startswith(RECBOLE) for model in models):
         check_interpreter(os.environ.get("RECBOLE_PYTHON", DEFAULT_PYTHON))
@@ -137,7 +138,7 @@ def main(argv: list[str] | None = None) -> None:
         _run(cell, request, root, f"[{number}/{len(cells)}] {cell.title}")
 
     # ----------------------------------------------------------------------------- conclusions
-    comparison = assemble(root, cells, reference, prepared)
+    comparison = assemble(root, cells, reference, prepared, config)
     for file in write_comparison(root, comparison):
         say(str(file))
 
@@ -172,13 +173,14 @@ def _check_same(directory: Path, request: dict[str, Any]) -> None:
     file = directory / "cell.json"
     if not file.exists():
         return
-    known = dict(flat(json.loads(file.read_text())))
-    for key, value in flat(request):
+    known, wanted = dict(flat(json.loads(file.read_text()))), dict(flat(request))
+    for key in known | wanted:
         # Where the data lies may change; what it is, `dataset` says.
-        if (other := known.get(key)) != value and not key.startswith("config.data."):
+        if known.get(key) != wanted.get(key) and not key.startswith("config.data."):
             raise InputError(
                 f"--output_dir: {directory} was made with {key.removeprefix('config.')} = "
-                f"{other!r}, now it is {value!r}; choose another directory or delete it first"
+                f"{known.get(key)!r}, now it is {wanted.get(key)!r}; choose another directory or "
+                "delete it first"
             )
 
 

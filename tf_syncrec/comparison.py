@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import pyarrow.parquet as pq
+import tensorflow as tf
 
+import tf_syncrec
 from data_prep import PreparedDataset
 from tf_syncrec.breakdown import breakdown, group_targets
+from tf_syncrec.config import Config
 from tf_syncrec.metrics import METRICS, SELECTION_METRIC, user_gains
 from tf_syncrec.models import ABLATIONS, ModelName
 from tf_syncrec.ranking import PROTOCOL, Ranks
@@ -56,7 +60,11 @@ class ModelRanks:
 
 
 def assemble(
-    root: Path, cells: Sequence["Cell"], reference: str, prepared: PreparedDataset
+    root: Path,
+    cells: Sequence["Cell"],
+    reference: str,
+    prepared: PreparedDataset,
+    config: Config,
 ) -> dict[str, Any]:
     """Reads the cells and compares the models.
 
@@ -65,6 +73,7 @@ def assemble(
         cells: what was compared.
         reference: name of the model that the others are measured against.
         prepared: the dataset.
+        config: what all models share.
 
     Returns:
         What `comparison.json` holds, plain JSON values.
@@ -92,6 +101,9 @@ def assemble(
         for metric, values in means.items()
     }
     groups = group_targets(prepared, "test")
+    stand_ins = {
+        (cell.model.text, cell.domain) for cell in cells if _result(root, cell)["stand_in"]
+    }
     results = {}
     for text, model in models.items():
         results[text] = {
@@ -113,10 +125,12 @@ def assemble(
     return {
         "protocol": PROTOCOL | {"dataset": prepared.name},
         "domains": names,
+        "config": config.model_dump(),
+        "versions": {module.__name__: module.__version__ for module in (tf_syncrec, tf, keras)},
         "reference": reference,
         "cold_target_share": float(first.cold.mean()),
         "models": results,
-        "negative_transfer": _negative_transfer(models, means[SELECTION_METRIC], index, names),
+        "negative_transfer": _negative_transfer(models, ranks, index, names, stand_ins),
         "ablation": {label: text for label, text in ABLATIONS.items() if text in models},
     }
 
@@ -145,36 +159,46 @@ def _spread(ranks: ModelRanks, index: np.ndarray, names: Sequence[str]) -> dict[
 
 def _negative_transfer(
     models: dict[str, ModelName],
-    values: dict[str, np.ndarray],
+    ranks: dict[str, ModelRanks],
     index: np.ndarray,
     names: Sequence[str],
+    stand_ins: set[tuple[str, str | None]],
 ) -> dict[str, Any]:
     """The paper's Table 4 of every network that was trained both ways.
 
     The change is that of NDCG@10 from training on a domain alone to training on all of them; a
-    domain is `hurt` or `helped` where the difference is significant after Holm's correction.
+    domain is `hurt` or `helped` where the difference is significant after Holm's correction and of
+    the same sign with every seed.
     """
     found = {}
     merged = {model.base: text for text, model in models.items() if not model.single}
     for single, model in models.items():
         if not model.single or model.base not in merged:
             continue
-        both = {"all": values[merged[model.base]], "alone": values[single]}
+        gains = {
+            "all": ranks[merged[model.base]].gains(SELECTION_METRIC),
+            "alone": ranks[single].gains(SELECTION_METRIC),
+        }
+        both = {name: values.mean(axis=0) for name, values in gains.items()}
         differences = compare_to_reference(both, "alone", index, names)["all"]
 
-        def row(users, difference, both=both):
+        def row(users, difference, stand_in=False, both=both, gains=gains):
             alone, together = (
                 float(both[name][users].mean()) if users.any() else 0.0 for name in ("alone", "all")
             )
             p = difference.get("p_holm", difference["p_value"])
+            by_seed = (gains["all"] - gains["alone"])[:, users].mean(axis=1) if users.any() else []
             verdict = "no clear difference"
-            if p < SIGNIFICANCE:
+            if stand_in:  # by popularity, since there was nothing to learn from
+                verdict = "not trained alone"
+            elif p < SIGNIFICANCE and abs(np.sign(by_seed).sum()) == len(by_seed):
                 verdict = "helped" if difference["mean"] > 0 else "hurt"
             return {
                 "users": int(users.sum()),
                 "alone": alone,
                 "all_domains": together,
                 "change": (together - alone) / alone if alone else None,
+                "by_seed": list(map(float, by_seed)),
                 "difference": difference,
                 "verdict": verdict,
             }
@@ -182,18 +206,20 @@ def _negative_transfer(
         found[merged[model.base]] = {
             "overall": row(np.ones(len(index), bool), differences["overall"]),
             "domains": {
-                name: row(index == d, differences["domains"][name]) for d, name in enumerate(names)
+                name: row(index == d, differences["domains"][name], (single, name) in stand_ins)
+                for d, name in enumerate(names)
             },
         }
     return found
 
 
+def _result(root: Path, cell: "Cell") -> dict[str, Any]:
+    return json.loads((cell.directory(root) / "result.json").read_text())
+
+
 def _cost(root: Path, cells: Sequence["Cell"]) -> dict[str, Any]:
     """Means over seeds; of models by domain the sums, but for memory, which is the largest."""
-    costs = [
-        (cell, json.loads((cell.directory(root) / "result.json").read_text())["cost"])
-        for cell in cells
-    ]
+    costs = [(cell, _result(root, cell)["cost"]) for cell in cells]
     seeds = len({cell.seed for cell in cells})
 
     def total(key):

@@ -12,7 +12,12 @@ from tabulate import tabulate
 from tf_syncrec.metrics import METRICS, SELECTION_METRIC
 
 HEADINGS = {metric: metric.upper() for metric in METRICS}
-VERDICT_COLOURS = {"hurt": "#c0392b", "helped": "#2471a3", "no clear difference": "#909497"}
+VERDICT_COLOURS = {
+    "hurt": "#c0392b",
+    "helped": "#2471a3",
+    "no clear difference": "#909497",
+    "not trained alone": "#d5d8dc",
+}
 GROUPS = {
     "last_item": "last item of the history",
     "same_day": "an in-domain item on the target's day",
@@ -158,7 +163,9 @@ def _transfer_text() -> str:
     return (
         "NDCG@10 of the same network trained on a domain alone and on all domains together; "
         "`hurt` and `helped` where the difference is significant (p < 0.05 after Holm's "
-        "correction over the domains)."
+        "correction over the domains) and of the same sign with every seed; one seed cannot tell "
+        "what another training would say. `not trained alone`: nothing to learn from, popularity "
+        "stands in."
     )
 
 

@@ -141,11 +141,12 @@ class SyNCRec(MultiDomainModel):
         gap, present, relative = self._negative_transfer(
             domain_single, domain_cross, domain_targets
         )
-        weights = tf.ones_like(relative)
-        if config.negative_transfer.enabled:
+        weights = relative
+        if not config.negative_transfer.enabled:  # measured, but as if no domain suffered
+            weights = tf.fill([self.num_domains], 1.0 / self.num_domains)
+        if config.negative_transfer.scaled:
             # |D| λ is 1 for every domain while none suffers more than another.
-            scale = self.num_domains if config.negative_transfer.scaled else 1
-            weights = scale * relative
+            weights *= self.num_domains
         if config.loss.reduction == "sum":
             users = tf.reduce_any(single_view.domains >= 0, axis=1)
             count = over_replicas(tf.reduce_sum(tf.cast(users, tf.float32)))

@@ -103,7 +103,11 @@ def paired_bootstrap(
         mean=total / users,
         low=float(low if sign > 0 else -high),
         high=float(high if sign > 0 else -low),
-        p_value=min(1.0, 2 * (int(extreme) + 1) / (resamples + 1)),
+        # However large a difference, so few users may all have it by chance: the least p-value of
+        # a sign test. Resampling them cannot show it.
+        p_value=min(
+            1.0, max(2 * (int(extreme) + 1) / (resamples + 1), 2.0 ** (1 - len(differing)))
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """The training script that every model shares: epochs, selection on validation, early stopping."""
 
+import re
 import resource
 import sys
 from collections.abc import Callable
@@ -34,9 +35,19 @@ class Trained(NamedTuple):
             "epochs": len(self.history),
             "best_epoch": self.best + 1,
             "seconds_per_epoch": float(np.median([epoch["seconds"] for epoch in self.history])),
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "peak_memory_mb": peak_memory_mb(),
             "parameters": model.count_params(),
         }
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process has held, MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss includes what the parent held when it started this process
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if found:
+            return int(found[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def train(

@@ -14,7 +14,8 @@ from tf_syncrec.multi_domain import MultiDomainModel, over_replicas
 class BPRMF(MultiDomainModel):
     """One vector a user and one an item: who the user is, and not what came last.
 
-    The loss is that of the configuration, like everybody's: `loss.name: bpr` makes it the original.
+    Loss and similarity are those of the configuration, like everybody's; the original has
+    `loss.name: bpr`, `loss.negatives: 1`, `loss.shared_negatives: false`, `model.similarity: dot`.
 
     Args:
         config: the run's configuration.
