@@ -155,6 +155,7 @@ def test_same_seed_same_run_other_seed_another(trained):
     assert history(other) != history(trained)
 
 
+@pytest.mark.slow
 def test_training_learns(tmp_path):
     """The log is a ring of items: a trained model knows what comes next, popularity does not."""
     write_log(tmp_path / "log.csv", users=300)
