@@ -10,7 +10,6 @@ else's, and what is finished is never computed again:
 """
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -24,10 +23,11 @@ import pyarrow.parquet as pq
 
 from data_prep import InputError, PreparedDataset
 from tf_syncrec.baselines.item_knn import tune_item_knn
-from tf_syncrec.baselines.recbole import DEFAULT_PYTHON, train_recbole
+from tf_syncrec.baselines.recbole import interpreter, train_recbole
 from tf_syncrec.cli import prepare_data, run_command, say
 from tf_syncrec.config import Config
 from tf_syncrec.data import evaluation_batches, train_batches
+from tf_syncrec.files import write_whole
 from tf_syncrec.models import RECBOLE, ModelName, parse_name
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
 from tf_syncrec.training import peak_memory_mb, train
@@ -63,11 +63,8 @@ def run_cell(directory: Path) -> None:
     _write_ranks(directory / "ranks.parquet", ranks["test"], prepared.catalogue.domains)
     shutil.rmtree(directory / "recbole" / "scores", ignore_errors=True)  # users x items x 4 bytes
     validation = ranks["validation"].metrics(prepared.catalogue.domains)
-    partial = directory / "result.json.partial"
-    partial.write_text(
-        json.dumps({"stand_in": stand_in, "validation": validation, "cost": cost}, allow_nan=False)
-    )
-    partial.replace(directory / "result.json")
+    result = {"stand_in": stand_in, "validation": validation, "cost": cost}
+    write_whole(directory / "result.json", json.dumps(result, allow_nan=False))
 
 
 def _can_be_learnt(domain: int, prepared: PreparedDataset, batches) -> bool:
@@ -90,7 +87,7 @@ def _train(
             name.base.removeprefix(RECBOLE),
             prepared,
             directory / "recbole",
-            python=os.environ.get("RECBOLE_PYTHON", DEFAULT_PYTHON),
+            python=interpreter(),
             settings={
                 "epochs": config.train.epochs,
                 "stopping_step": config.train.patience,
@@ -129,11 +126,7 @@ def _train(
         report=say,
     )
     scorer = ModelScorer(model)
-    transfer = trained.history[trained.best]["domains"]
-    return (
-        {"validation": scorer, "test": scorer},
-        trained.cost(model) | ({"domains": transfer} if any(transfer.values()) else {}),
-    )
+    return {"validation": scorer, "test": scorer}, trained.cost(model)
 
 
 def _write_ranks(file: Path, ranks: Ranks, names) -> None:

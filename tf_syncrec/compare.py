@@ -7,7 +7,6 @@ goes on where it was stopped.
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -16,11 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep import InputError
-from tf_syncrec.baselines.recbole import DEFAULT_PYTHON, check_interpreter
+from tf_syncrec.baselines.recbole import check_interpreter, interpreter
 from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, run_command, say
 from tf_syncrec.comparison import assemble
 from tf_syncrec.comparison_report import write_comparison
 from tf_syncrec.config import Config
+from tf_syncrec.files import write_whole
 from tf_syncrec.models import ABLATIONS, NETWORKS, RECBOLE, SCORERS, ModelName, parse_name
 from tf_syncrec.tables import flat
 
@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     root = Path(args.output_dir or f"runs/compare-{config.data.dataset}")
 
     if any(model.base.startswith(RECBOLE) for model in models):
-        check_interpreter(os.environ.get("RECBOLE_PYTHON", DEFAULT_PYTHON))
+        check_interpreter(interpreter())
 
     # --------------------------------------------------------------------------------- cells
     prepared = prepare_data(config)
@@ -191,9 +191,7 @@ def _run(cell: Cell, request: dict[str, Any], root: Path, title: str) -> None:
         say(f"{title}: finished before")
         return
     directory.mkdir(parents=True, exist_ok=True)
-    partial = directory / "cell.json.partial"
-    partial.write_text(json.dumps(request, indent=1))
-    partial.replace(directory / "cell.json")
+    write_whole(directory / "cell.json", json.dumps(request, indent=1))
     start, last = time.perf_counter(), ""
     command = [sys.executable, "-m", "tf_syncrec.cell", str(directory)]
     with (

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
+from tf_syncrec.files import write_whole
 from tf_syncrec.metrics import METRICS, SELECTION_METRIC
 
 HEADINGS = {metric: metric.upper() for metric in METRICS}
@@ -34,17 +35,11 @@ def write_comparison(root: Path, comparison: Mapping[str, Any]) -> list[Path]:
         name = f"negative_transfer-{model.replace(':', '-')}.png"
         pictures[name] = _transfer_picture(model, table)
     files = [root / "comparison.json", root / "comparison.md", *(root / name for name in pictures)]
-    _write(files[0], json.dumps(comparison, indent=1, allow_nan=False) + "\n")
-    _write(files[1], markdown(comparison, list(pictures)))
+    write_whole(files[0], json.dumps(comparison, indent=1, allow_nan=False) + "\n")
+    write_whole(files[1], markdown(comparison, list(pictures)))
     for name, figure in pictures.items():
         figure.savefig(root / name, dpi=150)
     return files
-
-
-def _write(file: Path, text: str) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
 
 
 def markdown(comparison: Mapping[str, Any], pictures: list[str]) -> str:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from data_prep import Catalogue, InputError
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
+from tf_syncrec.files import write_whole
 from tf_syncrec.model import SyNCRec
 from tf_syncrec.ranking import Ranks
 
@@ -84,10 +85,7 @@ class Run:
 
     def write_json(self, file: Path, value: Any) -> None:
         """Writes plain JSON whole or not at all; a NaN is an error, not a value."""
-        text = json.dumps(value, indent=2, allow_nan=False)
-        partial = file.with_suffix(".partial")
-        partial.write_text(text + "\n")
-        partial.replace(file)
+        write_whole(file, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
     def write_ranks(self, ranks: Ranks, catalogue: Catalogue) -> None:
         """Writes `test_ranks.parquet`, one row a user, so that every number can be recomputed."""

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_syncrec.baselines.sequential import Losses
+from tf_syncrec.baselines.sequential import Losses, mean_over_targets
 from tf_syncrec.layers import Dropout, group_by_domain, item_domains
-from tf_syncrec.multi_domain import MultiDomainModel, over_replicas
+from tf_syncrec.multi_domain import MultiDomainModel
 
 
 class BPRMF(MultiDomainModel):
@@ -67,7 +67,4 @@ class BPRMF(MultiDomainModel):
             tf.repeat(users[:, None], tf.shape(items)[1], axis=1), training=training
         )
         (losses,) = self.target_losses([blocks.gather(slots)], blocks.gather(items), blocks)
-        count = over_replicas(tf.reduce_sum(tf.cast(blocks.mask, tf.float32)))
-        return Losses(
-            tf.math.divide_no_nan(tf.reduce_sum(tf.where(blocks.mask, losses, 0.0)), count)
-        )
+        return mean_over_targets(losses, blocks)

@@ -39,6 +39,7 @@ MODELS = (
 """The models that are supported and tried, as RecBole calls them."""
 
 DEFAULT_PYTHON = Path(".venv-recbole/bin/python")
+PYTHON_VARIABLE = "RECBOLE_PYTHON"
 SPLITS = ("validation", "test")
 _WORKER = Path(__file__).with_name("recbole_worker.py")
 _UNUSABLE = 2  # the worker's exit status when result.json has the reason
@@ -86,6 +87,11 @@ class RecBoleScorer:
         first = offset - self._offsets[domain]
         stored = np.load(self._path / f"{self._split}_{domain}.npy", mmap_mode="r")
         return np.asarray(stored[np.asarray(queries), first : first + size])
+
+
+def interpreter() -> str | os.PathLike[str]:
+    """The interpreter with RecBole: what the variable `RECBOLE_PYTHON` names, or the default."""
+    return os.environ.get(PYTHON_VARIABLE, DEFAULT_PYTHON)
 
 
 def train_recbole(

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_syncrec.layers import View, group_by_domain, split_views
+from tf_syncrec.layers import DomainBlocks, View, group_by_domain, split_views
 from tf_syncrec.multi_domain import MultiDomainModel, over_replicas
 
 
@@ -12,6 +12,13 @@ class Losses(NamedTuple):
     """What one batch costs: the mean loss of its targets, scalar."""
 
     total: tf.Tensor
+
+
+def mean_over_targets(losses, blocks: DomainBlocks) -> Losses:
+    """This replica's share of the mean of `[blocks, block_size]` over the global batch."""
+    total = tf.reduce_sum(tf.where(blocks.mask, losses, 0.0))
+    count = over_replicas(tf.reduce_sum(tf.cast(blocks.mask, tf.float32)))
+    return Losses(tf.math.divide_no_nan(total, count))
 
 
 class SequentialModel(MultiDomainModel):
@@ -67,7 +74,4 @@ class SequentialModel(MultiDomainModel):
         y = self.specialise(encoded, blocks.domains, training=training)
         targets = blocks.gather(items[:, -tf.shape(view.domains)[1] :])
         (losses,) = self.target_losses([y], targets, blocks)
-        count = over_replicas(tf.reduce_sum(tf.cast(blocks.mask, tf.float32)))
-        return Losses(
-            tf.math.divide_no_nan(tf.reduce_sum(tf.where(blocks.mask, losses, 0.0)), count)
-        )
+        return mean_over_targets(losses, blocks)
