@@ -163,3 +163,16 @@ def test_experts_are_distinct_and_stay_so(make_model, make_items):
     assert expert_distances(model) > 0.05
     moved = [np.abs(a - b).max() for a, b in zip(start, model.acmoe.get_weights(), strict=True)]
     assert min(moved) > 1e-4
+
+
+@pytest.mark.parametrize("style", ["pre_norm", "paper"])
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("last", [1, 3])
+def test_the_last_slots_alone_are_what_they_are_among_all(style, heads, last):
+    layer = TransformerExperts(3, 2, 8, num_heads=heads, style=style)
+    layer.build(None)
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(2, 5, 8)).astype(np.float32)
+    mask = np.tril(rng.random((2, 5, 5)) < 0.7) | np.eye(5, dtype=bool)
+    expected = layer(inputs, mask)[:, :, -last:]
+    np.testing.assert_allclose(layer(inputs, mask, last=last), expected, rtol=1e-5, atol=1e-6)

@@ -110,12 +110,14 @@ def test_sigmoid_limits_the_contrast_to_e():
 def test_pooling_averages_a_users_slots_of_a_domain():
     y = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
     domains = np.array([[-1, 0, 2, 0, 2], [1, 1, 1, 1, 0]], np.int32)
-    pooled = pool_by_domain(y, domains, 3)
-    for user in range(2):
+    segments = np.array([[-1, 0, 0, 2, 2], [1, 1, 1, 1, 1]], np.int32)
+    pooled, present = pool_by_domain(y, segments, domains, 3)
+    for sequence in range(3):
         for d in range(3):
-            slots = np.flatnonzero(domains[user] == d)
-            expected = y[user, slots].mean(axis=0) if slots.size else np.zeros(4)
-            np.testing.assert_allclose(pooled[user, d], expected, rtol=1e-5, atol=1e-6)
+            slots = (segments == sequence) & (domains == d)
+            expected = y[slots].mean(axis=0) if slots.any() else np.zeros(4)
+            np.testing.assert_allclose(pooled[sequence, d], expected, rtol=1e-5, atol=1e-6)
+            assert present[sequence, d] == slots.any()
 
 
 def test_both_tasks_experts_learn_from_it(make_model, make_items):

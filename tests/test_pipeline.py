@@ -1,41 +1,59 @@
-"""Batches: everybody once, in order, padded on the left, and repeatable."""
+"""Batches: everybody once, in order, and repeatable."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from data_prep import prepare
+from tests.batches import sequences_of, windows_of
 from tf_syncrec.data import evaluation_batches, train_batches
 
 WINDOW = 6
 
 
 def rows_of(batches):
-    """The rows of training batches without their padding, in order."""
-    rows = []
-    for batch in batches:
-        assert set(batch) == {"items"} and batch["items"].dtype == tf.int32
-        for row in batch["items"].numpy():
-            items = row[row > 0]
-            assert len(items) and (row[len(row) - len(items) :] == items).all(), "not left-padded"
-            rows.append(tuple(items.tolist()))
-    return rows
+    """The sequences of training batches, in order."""
+    return [row for batch in batches for row in sequences_of(batch, WINDOW)]
 
 
-def latest(prepared):
-    return Counter(tuple(row["items"][-WINDOW - 1 :].tolist()) for row in prepared.splits["train"])
+def expected(prepared, overlap=True, own=None):
+    """All windows of all users, of the items in `own`."""
+    return Counter(
+        window
+        for row in prepared.splits["train"]
+        for window in windows_of(
+            [x for x in row["items"].tolist() if own is None or x in own], WINDOW, overlap
+        )
+    )
 
 
-def test_training_holds_the_latest_items_of_every_user_once_an_epoch(make_prepared):
+@pytest.mark.parametrize("layout", ["packed", "padded", "users"])
+def test_every_window_of_every_user_comes_once_an_epoch(make_prepared, layout):
     prepared = make_prepared()
-    batches = train_batches(prepared, WINDOW, 16, seed=0)
+    windows = expected(prepared, overlap=layout != "users")
+    assert sum(windows.values()) > len(prepared.splits["train"]), "nobody has a second window"
+    batches = train_batches(prepared, WINDOW, 16, seed=0, layout=layout)
     for _ in range(2):
-        assert Counter(rows_of(batches)) == latest(prepared)
-    shapes = [batch["items"].shape for batch in batches]
-    assert sum(rows for rows, _ in shapes) == 80
-    assert all(rows <= 16 and width <= WINDOW + 1 for rows, width in shapes)
+        assert Counter(rows_of(batches)) == windows
+    sizes = [len(sequences_of(batch, WINDOW)) for batch in batches]
+    assert sum(sizes) == sum(windows.values()) and set(sizes[:-1]) == {16} and sizes[-1] <= 16
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded", "users"])
+def test_every_item_is_a_target_once_an_epoch(make_prepared, layout):
+    """The first item of a window that is full to the brim is one of the window before."""
+    prepared = make_prepared()
+    targets: Counter = Counter()
+    for sequence in rows_of(train_batches(prepared, WINDOW, 16, seed=0, layout=layout)):
+        targets.update(sequence[-WINDOW:])
+    assert targets == Counter(x for row in prepared.splits["train"] for x in row["items"].tolist())
+
+
+def test_packed_rows_are_full(make_prepared):
+    batches = train_batches(make_prepared(), WINDOW, 16, seed=0)
+    cells = np.concatenate([batch["items"].numpy()[:, 1:].ravel() for batch in batches])
+    assert np.mean(cells > 0) > 0.85
 
 
 def test_epochs_differ_and_seeds_repeat(make_prepared):
@@ -47,7 +65,7 @@ def test_epochs_differ_and_seeds_repeat(make_prepared):
 
     first, second = two_epochs(0)
     assert first != second
-    assert first != [tuple(row["items"][-WINDOW - 1 :]) for row in prepared.splits["train"]]
+    assert first != list(expected(prepared).elements())
     assert two_epochs(0) == (first, second)
     assert two_epochs(1)[0] != first
 
@@ -85,14 +103,15 @@ def test_a_prepared_dataset_flows_through(tmp_path):
     sizes = {"users": 60, "items_per_domain": 12, "interactions_per_user": 8}
     prepared = prepare("synthetic", synthetic=sizes, data_dir=tmp_path, report=None)
     rows = rows_of(train_batches(prepared, WINDOW, 16, seed=0))
-    assert len(rows) == 60
-    assert max(map(len, rows)) == WINDOW + 1
     assert {item for row in rows for item in row} <= set(range(1, prepared.catalogue.num_items + 1))
     trained = {
         row["user_id"]: row["items"].tolist()
         for row in prepared.as_dataset("train").as_numpy_iterator()
     }
-    assert Counter(rows) == Counter(tuple(items[-WINDOW - 1 :]) for items in trained.values())
+    assert len(trained) == 60
+    assert Counter(rows) == Counter(
+        window for items in trained.values() for window in windows_of(items, WINDOW)
+    )
     for split in ("validation", "test"):
         users = []
         for batch in evaluation_batches(prepared, split, 16):
@@ -109,14 +128,10 @@ def test_a_single_domain_keeps_its_items_and_leaves_out_who_has_none(make_prepar
     prepared = make_prepared()
     first = int(prepared.catalogue.offsets[domain])
     own = range(first, first + int(prepared.catalogue.sizes[domain]))
-    expected = [
-        tuple(x for x in row["items"].tolist() if x in own)[-WINDOW - 1 :]
-        for row in prepared.splits["train"]
-    ]
     batches = train_batches(prepared, WINDOW, 16, seed=0, domain=domain)
     for _ in range(2):
-        assert Counter(rows_of(batches)) == Counter(items for items in expected if items)
-    assert () in expected
+        assert Counter(rows_of(batches)) == expected(prepared, own=own)
+    assert any(not set(row["items"].tolist()) & set(own) for row in prepared.splits["train"])
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -150,16 +165,18 @@ def test_a_single_domain_is_asked_for_its_own_targets(make_prepared, split, doma
 def test_users_stay_beside_their_rows(make_prepared, domain):
     prepared = make_prepared()
     first, end = (1, 36) if domain is None else (13, 16)
-    expected = {
-        row["user_id"]: items[-WINDOW - 1 :]
+    windows = {
+        (row["user_id"], window)
         for row in prepared.splits["train"]
-        if (items := [x for x in row["items"].tolist() if first <= x < end])
+        for window in windows_of(
+            [x for x in row["items"].tolist() if first <= x < end], WINDOW, overlap=False
+        )
     }
-    batches = train_batches(prepared, WINDOW, 16, seed=0, domain=domain, with_users=True)
+    batches = train_batches(prepared, WINDOW, 16, seed=0, domain=domain, layout="users")
     for _ in range(2):
-        met: dict = {}
-        for batch in batches:
-            assert set(batch) == {"items", "user_id"} and batch["user_id"].dtype == tf.string
-            rows = zip(batch["user_id"].numpy(), batch["items"].numpy(), strict=True)
-            met |= {user: row[row > 0].tolist() for user, row in rows}
-        assert met == expected
+        met = [
+            pair
+            for batch in batches
+            for pair in zip(batch["user_id"].numpy(), sequences_of(batch, WINDOW), strict=True)
+        ]
+        assert set(met) == windows and len(met) == len(windows)

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from data_prep import prepare
+from tests.batches import sequences_of, windows_of
 from tf_syncrec import cell
 from tf_syncrec.compare import Cell
 from tf_syncrec.config import Config
@@ -100,19 +101,25 @@ def private(tmp_path_factory):
     )
 
 
-def names_of(prepared, batches, column="items"):
-    """Rows of batches as tuples of raw item ids, without padding."""
+def names_of(prepared, sequences):
+    """Sequences of item numbers as tuples of raw item ids."""
     ids = np.concatenate([[""], prepared.catalogue.item_ids])
-    return [tuple(ids[row[row > 0]]) for batch in batches for row in np.asarray(batch[column])]
+    return [tuple(ids[list(sequence)]) for sequence in sequences]
 
 
-def expected_rows(private, domain):
+def trained_on(prepared, batches):
+    """What an epoch trains on, in raw item ids."""
+    sequences = [s for batch in batches for s in sequences_of(batch, WINDOW)]
+    return Counter(names_of(prepared, sequences))
+
+
+def expected_rows(private, domain, overlap=True):
     """What may be trained on: a literal leave-one-out of the log."""
     kept = (
         [item for item in items[:-2] if domain in (None, item[0])]
         for items in private.sequences.values()
     )
-    return Counter(tuple(items[-(WINDOW + 1) :]) for items in kept if items)
+    return Counter(window for items in kept for window in windows_of(items, WINDOW, overlap))
 
 
 @pytest.mark.parametrize("domain", [None, "a", "b"])
@@ -124,7 +131,7 @@ def test_no_target_is_in_a_training_batch_of_any_epoch(private, domain):
     index = None if domain is None else prepared.catalogue.domains.index(domain)
     batches = train_batches(prepared, WINDOW, 16, 0, index)
     for _ in range(EPOCHS):
-        assert Counter(names_of(prepared, batches)) == expected_rows(private, domain)
+        assert trained_on(prepared, batches) == expected_rows(private, domain)
 
     # The same look finds a target where there is one.
     targets = {
@@ -142,7 +149,7 @@ def test_no_target_is_in_a_training_batch_of_any_epoch(private, domain):
             return row | {"items": tf.concat([row["items"], [table.lookup(row["user_id"])]], 0)}
 
         leaky: Any = Planted(prepared, {"train"}, append)
-        rows: Counter = Counter(names_of(prepared, train_batches(leaky, WINDOW, 16, 0, index)))
+        rows = trained_on(prepared, train_batches(leaky, WINDOW, 16, 0, index))
         assert sum((rows - expected_rows(private, domain)).values()) > 20
 
 
@@ -166,7 +173,8 @@ def test_no_target_reaches_a_model_in_training(private, tmp_path, monkeypatch, m
     (tmp_path / "data").symlink_to(private.directory / "data")
     (tmp_path / "log.csv").symlink_to(private.directory / "log.csv")
     run_cell(tmp_path, private.prepared, model, domain)
-    rows, expected = Counter(names_of(private.prepared, met)), expected_rows(private, domain)
+    rows = trained_on(private.prepared, met)
+    expected = expected_rows(private, domain, overlap=False)
     assert set(rows) == set(expected)
     # Keras may look at a batch before it trains on it.
     assert all(rows[row] >= EPOCHS * times for row, times in expected.items())
@@ -178,7 +186,9 @@ def test_histories_end_before_the_target(private, split):
     batches = list(evaluation_batches(private.prepared, split, 16))
     users = [user.decode() for batch in batches for user in batch["user_id"].numpy()]
     targets = [item.decode() for batch in batches for item in batch["target_item_id"].numpy()]
-    histories = names_of(private.prepared, batches)
+    histories = names_of(
+        private.prepared, (row[row > 0] for batch in batches for row in batch["items"].numpy())
+    )
     assert sorted(users) == sorted(private.sequences)
     for user, target, history in zip(users, targets, histories, strict=True):
         assert target == private.sequences[user][before]

@@ -46,6 +46,7 @@ def separate_passes(items, sizes, window):
     view = View(
         tf.constant(tokens, tf.int32),
         tf.constant(np.array(domains), tf.int32),
+        tf.constant([[row] * window for row in range(len(tokens))]),
         tf.tile(tf.range(window)[None], [len(tokens), 1]),
         tf.constant(np.array(masks)),
     )

@@ -113,7 +113,7 @@ def _train(
         config.train.batch_size,
         config.train.seed,
         domain,
-        with_users="user_id" in model.evaluation_signature,
+        model.batch_layout,
     )
     trained = train(
         model,

@@ -1,16 +1,27 @@
 """tf.data pipelines: prepared sequences in, batches of left-padded ids out."""
 
+from typing import Literal
+
 import numpy as np
 import tensorflow as tf
 
 from data_prep import PreparedDataset
+from tf_syncrec.packing import pack
+
+Layout = Literal["packed", "padded", "users"]
 
 SHUFFLE_BUFFER = 100_000
-"""Users shuffled at a time: bounds memory, and is the whole of most datasets."""
+"""Windows shuffled at a time: bounds memory, and is the whole of most datasets."""
 
 PARALLEL_CALLS = 4
 PREFETCHED = 4
 """Rows mapped at a time and batches ready ahead: plenty, since a step takes far longer."""
+
+USERS_AT_ONCE = 1024
+"""Users whose sequences are cut into windows together."""
+
+LENGTHS = [8, 16, 32, 64]
+"""Histories between two of these are ranked together: a batch costs what its longest row does."""
 
 
 def train_batches(
@@ -19,41 +30,58 @@ def train_batches(
     batch_size: int,
     seed: int,
     domain: int | None = None,
-    with_users: bool = False,
+    layout: Layout = "packed",
 ):
     """Training sequences, reshuffled every epoch.
 
+    The sequence of a user is cut into windows of T targets, the most recent ones together, so that
+    every item is a target once an epoch. A window begins with the last item of the one before it.
+
     Args:
         prepared: dataset with a `train` split.
-        window: T; a user contributes the most recent T + 1 training items: T inputs, T targets.
-        batch_size: users a batch.
+        window: T.
+        batch_size: windows a batch.
         seed: of the shuffling.
         domain: index of the only domain whose items are seen; None for all. Users without an item
             of it are left out.
-        with_users: whether batches say who the users are.
+        layout: `"packed"`: `{"items", "segments"}` of `packing.pack`; `"padded"`: `{"items"}`, a
+            window a row, padded with 0 on the left; `"users"`: the same, where windows do not
+            overlap, and whose they are, `{"items", "user_id"}`.
 
     Returns:
-        `tf.data.Dataset` of `{"items": [batch, length] int32}`, length at most T + 1, padded with 0
-        on the left; and `"user_id": [batch] string` if asked for.
+        `tf.data.Dataset` of `{"items": [rows, length] int32, "segments": [rows, length] int32,
+        "user_id": [rows] string}`, length at most T + 1.
     """
-    keep = _items_of(prepared, domain)
+    within = _within(prepared, domain)
+    users = (
+        prepared.as_dataset("train")
+        .map(lambda user: {"items": user["items"], "user_id": user["user_id"]})
+        .ragged_batch(USERS_AT_ONCE)
+        .map(lambda users: _windows(users, window, within, overlap=layout != "users"))
+    )
+    # Counted, since Keras begins one more step, on no data, where it does not know how many.
+    count = users.reduce(np.int64(0), lambda n, some: n + tf.size(some["user_id"], np.int64))
 
-    def pick(user):
-        row = {"items": keep(user["items"])[-(window + 1) :][::-1]}
-        return row | {"user_id": user["user_id"]} if with_users else row
+    def pick(row):
+        items = tf.boolean_mask(row["items"], row["items"] > 0)[::-1]
+        return {"items": items} | ({"user_id": row["user_id"]} if layout == "users" else {})
 
-    dataset = prepared.as_dataset("train").map(pick, num_parallel_calls=PARALLEL_CALLS)
-    if domain is not None:
-        dataset = dataset.filter(lambda row: tf.size(row["items"]) > 0)
-    if dataset.cardinality() < 0:
-        # Keras begins one more step, on no data, where it does not know how many there are.
-        users = dataset.reduce(np.int64(0), lambda count, _: count + 1)
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(users))
-    # Cached before anything random; what is cached has at most T + 1 numbers a user.
-    dataset = dataset.cache().shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
+    def lay_out(rows):
+        rows = _left_padded(rows)
+        if layout != "packed":
+            return rows
+        items, segments = pack(rows["items"], window)
+        return {"items": items, "segments": segments}
+
+    # Cached before anything random; what is cached has at most T + 1 numbers a window.
     return (
-        dataset.padded_batch(batch_size)
-        .map(_left_padded, num_parallel_calls=PARALLEL_CALLS)
+        users.unbatch()
+        .apply(tf.data.experimental.assert_cardinality(count))
+        .map(pick, num_parallel_calls=PARALLEL_CALLS)
+        .cache()
+        .shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
+        .padded_batch(batch_size)
+        .map(lay_out, num_parallel_calls=PARALLEL_CALLS)
         .prefetch(PREFETCHED)
         .with_options(_options())
     )
@@ -75,16 +103,20 @@ def evaluation_batches(
         [batch] int32 (0 when never seen in training), "user_id": [batch] string, "target_item_id":
         [batch] string}`; items are whole histories, oldest first, padded with 0 on the left.
     """
-    keep = _items_of(prepared, domain)
+    within = _within(prepared, domain)
 
     def pick(row):
         return {
-            "items": keep(row["items"])[::-1],
+            "items": tf.boolean_mask(row["items"], within(row["items"]))[::-1],
             "domain": row["domain"],
             "target": row["target"],
             "user_id": row["user_id"],
             "target_item_id": row["target_item_id"],
         }
+
+    def kind(row):
+        length = tf.searchsorted(LENGTHS, tf.size(row["items"])[None])[0]
+        return tf.cast(row["domain"] * (len(LENGTHS) + 1) + length, tf.int64)
 
     def batch(_, rows):
         return rows.padded_batch(batch_size)
@@ -94,20 +126,36 @@ def evaluation_batches(
         dataset = dataset.filter(lambda row: row["domain"] == domain)
     return (
         dataset.map(pick, num_parallel_calls=PARALLEL_CALLS)
-        .group_by_window(lambda row: tf.cast(row["domain"], tf.int64), batch, batch_size)
+        .group_by_window(kind, batch, batch_size)
         .map(_left_padded, num_parallel_calls=PARALLEL_CALLS)
         .prefetch(PREFETCHED)
         .with_options(_options())
     )
 
 
-def _items_of(prepared, domain):
-    """What keeps the items of one domain, or all of them, in order."""
+def _windows(users, window, within, overlap):
+    """Cuts a ragged batch of users into windows, padded with 0 on the left: `[windows, T + 1]`."""
+    items = tf.ragged.boolean_mask(users["items"], within(users["items"]))
+    lengths = tf.cast(items.row_lengths(), tf.int32)
+    counts = (lengths + window - 1) // window
+    owner = tf.repeat(tf.range(tf.size(counts)), counts)
+    # Windows of a user still to come: the last one ends where the sequence does.
+    later = tf.gather(tf.cumsum(counts), owner) - 1 - tf.range(tf.size(owner))
+    ends = tf.gather(lengths, owner) - later * window
+    columns = ends[:, None] - tf.range(window + 1, 0, -1)
+    known = (columns >= 0) & (overlap | (tf.range(window + 1) > 0))
+    flat = tf.gather(tf.cast(items.row_starts(), tf.int32), owner)[:, None] + columns
+    cut = tf.where(known, tf.gather(items.flat_values, tf.where(known, flat, 0)), 0)
+    return {"items": cut, "user_id": tf.gather(users["user_id"], owner)}
+
+
+def _within(prepared, domain):
+    """Says of items whether they belong to a domain; of all that they do, where it is None."""
     if domain is None:
-        return lambda items: items
+        return lambda items: tf.ones_like(items, tf.bool)
     first = int(prepared.catalogue.offsets[domain])
     end = first + int(prepared.catalogue.sizes[domain])
-    return lambda items: tf.boolean_mask(items, (items >= first) & (items < end))
+    return lambda items: (items >= first) & (items < end)
 
 
 def _left_padded(batch):

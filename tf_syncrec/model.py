@@ -105,24 +105,25 @@ class SyNCRec(MultiDomainModel):
         score = self.config.model.score
         query = tf.zeros([], self.compute_dtype)
         if score != "single":
-            y_cross = self.acmoe.cross(self.embedding(cross_view), cross_view)[:, -1:]
+            y_cross = self.acmoe.cross(self.embedding(cross_view), cross_view, last=1)
             query += self.similarity.query(y_cross)
         if score != "cross":
-            slots, queries = tf.shape(single_view.domains)[1], tf.shape(domains)[1]
-            asked = tf.range(slots) >= slots - queries
-            blocks = group_by_domain(tf.where(asked, single_view.domains, -1), self.num_domains)
-            y_single = self.acmoe.single(self.embedding(single_view), single_view, blocks)
-            y_single = blocks.scatter(y_single, tf.shape(single_view.domains))[:, -queries:]
-            query += self.similarity.query(y_single)
+            blocks = group_by_domain(domains, self.num_domains)
+            y_single = self.acmoe.single(
+                self.embedding(single_view), single_view, blocks, last=tf.shape(domains)[1]
+            )
+            query += self.similarity.query(blocks.scatter(y_single, tf.shape(domains)))
         shape = [tf.shape(items)[0], tf.shape(domains)[1], self.config.model.dim]
         return tf.cast(tf.broadcast_to(query, shape), tf.float32)
 
     # -------------------------------------------------------------------------------- training
 
-    def batch_losses(self, items, training=True) -> Losses:
+    def batch_losses(self, items, segments=None, training=True) -> Losses:
         """All losses of a batch (Eq. 8-18), as `Losses`; arguments as in `MultiDomainModel`."""
         config = self.config
-        cross_view, single_view = split_views(items, None, self.offsets, config.model.window)
+        cross_view, single_view = split_views(
+            items, None, self.offsets, config.model.window, segments
+        )
         blocks = group_by_domain(single_view.domains, self.num_domains)
         y_cross = self.acmoe.cross(
             self.embedding(cross_view, training=training), cross_view, training=training
@@ -148,8 +149,8 @@ class SyNCRec(MultiDomainModel):
             # |D| λ is 1 for every domain while none suffers more than another.
             weights *= self.num_domains
         if config.loss.reduction == "sum":
-            users = tf.reduce_any(single_view.domains >= 0, axis=1)
-            count = over_replicas(tf.reduce_sum(tf.cast(users, tf.float32)))
+            sequences = tf.unique(tf.reshape(single_view.segments, [-1])).y
+            count = over_replicas(tf.reduce_sum(tf.cast(sequences >= 0, tf.float32)))
         else:
             count = over_replicas(tf.reduce_sum(domain_targets))
         single = tf.math.divide_no_nan(tf.reduce_sum(domain_single), count)
@@ -157,7 +158,7 @@ class SyNCRec(MultiDomainModel):
         corrected = tf.math.divide_no_nan(tf.reduce_sum(weights * domain_cross), count)
         mim = tf.zeros([])
         if config.loss.mutual_information:
-            losses, terms = self._mutual_information(y_single, y_cross, single_view.domains, blocks)
+            losses, terms = self._mutual_information(y_single, y_cross, single_view, blocks)
             if config.loss.reduction == "mean":
                 count = over_replicas(tf.reduce_sum(terms))
             mim = tf.math.divide_no_nan(tf.reduce_sum(losses), count)
@@ -184,14 +185,11 @@ class SyNCRec(MultiDomainModel):
         present = targets > 0
         return gap, present, self.negative_transfer(gap, present)
 
-    def _mutual_information(self, y_single, y_cross, domains, blocks):
+    def _mutual_information(self, y_single, y_cross, view, blocks):
         """Sum and number of SC-MIM terms (Eq. 16), each `[domains]`."""
-        y_single = blocks.scatter(y_single, tf.shape(domains))
-        single = pool_by_domain(y_single, domains, self.num_domains)
-        cross = pool_by_domain(y_cross, domains, self.num_domains)
-        present = tf.reduce_any(
-            domains[:, :, None] == tf.range(self.num_domains)[None, None, :], axis=1
-        )
+        y_single = blocks.scatter(y_single, tf.shape(view.domains))
+        single, present = pool_by_domain(y_single, view.segments, view.domains, self.num_domains)
+        cross, _ = pool_by_domain(y_cross, view.segments, view.domains, self.num_domains)
         return self.mutual_information(single, cross, present)
 
     def compile(self, optimizer, **kwargs):

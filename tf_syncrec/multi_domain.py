@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_syncrec.config import Config
+from tf_syncrec.data import Layout
 from tf_syncrec.layers import DomainBlocks, SharedEmbedding, Similarity
 from tf_syncrec.losses import EXCLUDED, LOSSES
 from tf_syncrec.negatives import sample_in_domain
@@ -31,6 +32,9 @@ class MultiDomainModel(keras.Model):
         "domain": tf.TensorSpec([None], tf.int32),
     }
     """What `call` reads of a batch of `data.evaluation_batches`."""
+
+    batch_layout: ClassVar[Layout] = "packed"
+    """How `data.train_batches` lays out what `batch_losses` reads."""
 
     def __init__(self, config: Config, domain_sizes, **kwargs):
         super().__init__(**kwargs)
@@ -88,7 +92,7 @@ class MultiDomainModel(keras.Model):
 
     # -------------------------------------------------------------------------------- training
 
-    def batch_losses(self, items, training=True) -> Any:
+    def batch_losses(self, items, segments=None, training=True) -> Any:
         """A NamedTuple with `total`, the scalar to minimise, and what else is known of a batch.
 
         Means are over the targets, or users, of the global batch: Keras adds up the gradients of
@@ -97,6 +101,8 @@ class MultiDomainModel(keras.Model):
         Args:
             items: `[batch, length]` int32 merged sequences, oldest first, padded with 0 on the
                 left; every item is the target of the slot before it.
+            segments: `[batch, length]` int32, which sequence each item belongs to, counted over
+                the batch, -1 at padding, where rows hold several; None where a row is a sequence.
             training: whether dropout is on.
         """
         raise NotImplementedError

@@ -27,6 +27,8 @@ class BPRMF(MultiDomainModel):
         "user_id": tf.TensorSpec([None], tf.string)
     }
 
+    batch_layout = "users"
+
     def __init__(self, config, domain_sizes, user_ids, **kwargs):
         super().__init__(config, domain_sizes, **kwargs)
         # Somebody unknown gets the last row, which is never trained.
@@ -52,11 +54,12 @@ class BPRMF(MultiDomainModel):
         users = tf.gather(tf.convert_to_tensor(self.users.embeddings), rows)
         return tf.cast(self.similarity.query(users), tf.float32)
 
-    def batch_losses(self, items, training=True, user_id=None) -> Losses:
+    def batch_losses(self, items, segments=None, training=True, user_id=None) -> Losses:
         """As in `MultiDomainModel`; every item is a target, in no order.
 
         Args:
             items: `[batch, length]` int32, padded with 0.
+            segments: not read: a row is of one user.
             training: whether dropout is on.
             user_id: `[batch]` string.
         """

@@ -15,7 +15,6 @@ from tf_syncrec.baselines.mmoe import MMoE
 from tf_syncrec.baselines.sequential import Losses
 from tf_syncrec.layers import (
     RelativeNegativeTransfer,
-    View,
     group_by_domain,
     item_domains,
     split_views,
@@ -28,11 +27,11 @@ EXACT_UP_TO = 6
 PERMUTATIONS = 8
 """Orders of arrival that are sampled where there are more domains."""
 
-PLAYERS = 16
-"""Users of a batch on whom a coalition is valued."""
+PLAYERS = 8
+"""Rows of a batch on whom a coalition is valued; a row holds one long sequence or several."""
 
 INTERVAL = 20
-"""Training steps from one game to the next: 64 coalitions of 16 users cost what 8 batches do."""
+"""Training steps from one game to the next, whose cost is that of a few steps."""
 
 
 def coalitions(num_domains: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -86,9 +85,9 @@ class CGRec(MMoE):
         self.contribution.build()
         self._members, self._shapley = coalitions(self.num_domains, config.train.seed)
 
-    def batch_losses(self, items, training=True) -> Losses:
+    def batch_losses(self, items, segments=None, training=True) -> Losses:
         """As in `SequentialModel`, each domain weighed by |D| times its share of the value."""
-        view, _ = split_views(items, None, self.offsets, self.config.model.window)
+        view, _ = split_views(items, None, self.offsets, self.config.model.window, segments)
         targets = items[:, -tf.shape(view.domains)[1] :]
         sums, counts = self._domain_losses(view, targets, training)
         weights = self.num_domains * tf.convert_to_tensor(self.contribution.relative)
@@ -112,7 +111,7 @@ class CGRec(MMoE):
         domains = self.num_domains
         shapley, present = tf.cond(
             self.optimizer.iterations % INTERVAL == 1,
-            lambda: self._play(batch["items"][:PLAYERS]),
+            lambda: self._play(**{name: _some(rows) for name, rows in batch.items()}),
             lambda: (tf.zeros([domains]), tf.zeros([domains], tf.bool)),
         )
         # Replicas cannot meet inside of a condition. Where no domain is present nothing changes.
@@ -122,21 +121,22 @@ class CGRec(MMoE):
         self.contribution.update(self.contribution(shapley, present), shapley, present)
         return logs
 
-    def _play(self, items):
+    def _play(self, items, segments=None):
         """Shapley values of the domains, and which of them a batch has: both `[domains]`."""
-        values, present = self.coalition_values(items)
+        values, present = self.coalition_values(items, segments)
         return tf.linalg.matvec(self._shapley, values), present
 
-    def coalition_values(self, items):
+    def coalition_values(self, items, segments=None):
         """Negative mean loss of a batch's targets as each coalition lets them be predicted.
 
         Args:
             items: `[batch, length]` int32.
+            segments: `[batch, length]` int32, as in `batch_losses`.
 
         Returns:
             `(values, present)`: `[coalitions]`, and `[domains]` bool, who has a target.
         """
-        view, _ = split_views(items, None, self.offsets, self.config.model.window)
+        view, _ = split_views(items, None, self.offsets, self.config.model.window, segments)
         targets = items[:, -tf.shape(view.domains)[1] :]
         domains = item_domains(tf.maximum(view.tokens, 0), self.offsets)  # -1: (SOS) and padding
 
@@ -148,7 +148,7 @@ class CGRec(MMoE):
             tokens = tf.where(visible, view.tokens, 0)
             # A slot sees itself in any case, which is nothing where its item is not visible.
             mask = (view.mask & visible[:, None, :]) | tf.eye(tf.shape(tokens)[1], dtype=tf.bool)
-            limited = View(tokens, view.domains, view.positions, mask)
+            limited = view._replace(tokens=tokens, mask=mask)
             sums, counts = self._domain_losses(limited, targets, training=False)
             return -tf.math.divide_no_nan(tf.reduce_sum(sums), tf.reduce_sum(counts))
 
@@ -159,3 +159,8 @@ class CGRec(MMoE):
     def epoch_domains(self):
         """Weights of the domains as they stand."""
         return {"lambda": tf.convert_to_tensor(self.contribution.relative).numpy()}
+
+
+def _some(rows):
+    """`PLAYERS` rows from all over a batch: packing puts long sequences first."""
+    return rows[:: tf.maximum(tf.shape(rows)[0] // PLAYERS, 1)][:PLAYERS]

@@ -10,6 +10,8 @@ from tf_syncrec.layers.views import PAD
 class GRU4Rec(SequentialModel):
     """`model.blocks` GRUs of width r, with dropout between them."""
 
+    batch_layout = "padded"  # its state would run from one sequence of a row into the next
+
     def __init__(self, config, domain_sizes, **kwargs):
         super().__init__(config, domain_sizes, **kwargs)
         model = config.model
@@ -26,7 +28,7 @@ class GRU4Rec(SequentialModel):
             layer.build((None, None, model.dim))
         self.build_parts()
 
-    def encode(self, view, training=None):
+    def encode(self, view, last=None, training=None):
         """As in `SequentialModel`; the position of an item plays no part."""
         tokens = view.tokens
         # One position for all slots adds a constant, as a bias would.
@@ -36,4 +38,4 @@ class GRU4Rec(SequentialModel):
         # The state passes over padding unchanged, so that its width does not matter.
         for layer in self.recurrent:
             x = layer(x, mask=tf.not_equal(tokens, PAD), training=training)
-        return x
+        return x if last is None else x[:, -last:]

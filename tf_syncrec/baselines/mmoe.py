@@ -36,13 +36,15 @@ class MMoE(SequentialModel):
         self.tower = Tower(self.num_domains, model.dim, model.dropout, model.style)
         self.build_parts(self.experts, self.tower)
 
-    def encode(self, view, training=None):
+    def encode(self, view, last=None, training=None):
         """Outputs of all experts and the gates' logits side by side, which `specialise` reads."""
         embedded = self.embedding(view, training=training)
-        outputs = self.experts(embedded, view.mask, training=training)
+        outputs = self.experts(embedded, view.mask, last=last, training=training)
         seen = tf.cast(view.mask, embedded.dtype)
+        if last is not None:
+            seen = seen[:, -last:]
         prefix = tf.matmul(seen, embedded) / tf.reduce_sum(seen, axis=2, keepdims=True)
-        shape = tf.shape(embedded)
+        shape = tf.shape(prefix)
         outputs = tf.reshape(tf.transpose(outputs, [1, 2, 0, 3]), [shape[0], shape[1], self._width])
         logits = tf.reshape(self.gates(prefix), [shape[0], shape[1], self._logits])
         return tf.concat([outputs, logits], axis=2)

@@ -18,8 +18,7 @@ class SASRec(SequentialModel):
         )
         self.build_parts(self.encoder)
 
-    def encode(self, view, training=None):
+    def encode(self, view, last=None, training=None):
         """As in `SequentialModel`."""
-        return self.encoder(self.embedding(view, training=training), view.mask, training=training)[
-            0
-        ]
+        embedded = self.embedding(view, training=training)
+        return self.encoder(embedded, view.mask, last=last, training=training)[0]

@@ -28,15 +28,16 @@ class SequentialModel(MultiDomainModel):
     for (`specialise`).
     """
 
-    def encode(self, view: View, training=None):
+    def encode(self, view: View, last=None, training=None):
         """Representation of what is seen at each slot.
 
         Args:
             view: the cross view, `[batch, slots]`.
+            last: number of slots at the end that are wanted; None for all.
             training: whether dropout is on.
 
         Returns:
-            `[batch, slots, dim]`.
+            `[batch, slots or last, dim]`.
         """
         raise NotImplementedError
 
@@ -56,7 +57,7 @@ class SequentialModel(MultiDomainModel):
     def query_vectors(self, items, domains):
         """As in `MultiDomainModel`."""
         view, _ = split_views(items, domains, self.offsets, self.config.model.window)
-        encoded = self.encode(view)[:, -1:]
+        encoded = self.encode(view, last=1)
         batch, queries = tf.shape(domains)[0], tf.shape(domains)[1]
         rows = tf.reshape(
             tf.broadcast_to(encoded, [batch, queries, tf.shape(encoded)[2]]),
@@ -66,9 +67,9 @@ class SequentialModel(MultiDomainModel):
         query = tf.reshape(self.similarity.query(y), [batch, queries, self.config.model.dim])
         return tf.cast(query, tf.float32)
 
-    def batch_losses(self, items, training=True) -> Losses:
+    def batch_losses(self, items, segments=None, training=True) -> Losses:
         """As in `MultiDomainModel`; the mean over the targets."""
-        view, _ = split_views(items, None, self.offsets, self.config.model.window)
+        view, _ = split_views(items, None, self.offsets, self.config.model.window, segments)
         blocks = group_by_domain(view.domains, self.num_domains)
         encoded = blocks.gather(self.encode(view, training=training))
         y = self.specialise(encoded, blocks.domains, training=training)

@@ -107,37 +107,41 @@ class ACMoE(keras.layers.Layer):
             part.build(None)
         self.built = True
 
-    def cross(self, embedded, view: View, training=None):
+    def cross(self, embedded, view: View, last=None, training=None):
         """Y^cross, Eq. 4.
 
         Args:
             embedded: E, `[batch, slots, dim]`.
             view: the cross view.
+            last: number of slots at the end that are wanted; None for all.
 
         Returns:
-            `[batch, slots, dim]`.
+            `[batch, slots or last, dim]`.
         """
         gates = self.cross_gate(embedded, tf.zeros_like(view.tokens), view.positions, view.mask)
-        learning = self.cross_experts(embedded, view.mask, training=training)
-        stopped = self._stop(self.single_experts(embedded, view.mask, training=training))
+        gates = _latest(gates, last)
+        learning = self.cross_experts(embedded, view.mask, last=last, training=training)
+        stopped = self._stop(self.single_experts(embedded, view.mask, last=last, training=training))
         mixed = self._mix(learning, stopped, gates)
         rows = tf.reshape(mixed, [1, -1, self.dim])
         return tf.reshape(self.cross_tower(rows, None, training=training), tf.shape(mixed))
 
-    def single(self, embedded, view: View, blocks: DomainBlocks, training=None):
+    def single(self, embedded, view: View, blocks: DomainBlocks, last=None, training=None):
         """Y^single, Eq. 2, of all domains in their packed slots.
 
         Args:
             embedded: E^single, `[batch, slots, dim]`.
             view: the packed single view.
-            blocks: the view's slots grouped by domain.
+            blocks: the wanted slots grouped by domain.
+            last: number of slots at the end that are wanted; None for all.
 
         Returns:
             `[blocks, block_size, dim]`, grouped as `blocks`.
         """
         gates = self.single_gate(embedded, view.domains, view.positions, view.mask)
-        stopped = self._stop(self.cross_experts(embedded, view.mask, training=training))
-        learning = self.single_experts(embedded, view.mask, training=training)
+        gates = _latest(gates, last)
+        stopped = self._stop(self.cross_experts(embedded, view.mask, last=last, training=training))
+        learning = self.single_experts(embedded, view.mask, last=last, training=training)
         mixed = blocks.gather(self._mix(stopped, learning, gates))
         return self.single_tower(mixed, blocks.domains, training=training)
 
@@ -155,3 +159,8 @@ class ACMoE(keras.layers.Layer):
     def get_config(self):
         """Constructor arguments."""
         return super().get_config() | self._config
+
+
+def _latest(x, last):
+    """The last slots of `[batch, slots, ...]`; all where `last` is None."""
+    return x if last is None else x[:, tf.shape(x)[1] - last :]

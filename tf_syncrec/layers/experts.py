@@ -100,44 +100,69 @@ class TransformerExperts(keras.layers.Layer):
             f"{key}_offset": self._weight(shape, "zeros", f"{name}_offset"),
         }
 
-    def call(self, inputs, mask, training=None):
+    def call(self, inputs, mask, last=None, training=None):
         """Runs every expert.
 
         Args:
             inputs: `[batch, slots, dim]`.
             mask: `[batch, slots, slots]` bool, True where a slot (row) sees a slot (column).
+            last: number of slots at the end whose outputs are wanted; None for all. Nothing else
+                is computed of the last block, which is most of a prediction's last half.
 
         Returns:
-            `[experts, batch, slots, dim]`.
+            `[experts, batch, slots or last, dim]`.
         """
         batch, slots = tf.shape(inputs)[0], tf.shape(inputs)[1]
         x = tf.reshape(inputs, [1, batch * slots, self.dim])  # broadcasts over experts
         bias = attention_bias(mask, x.dtype)[None, :, None]
         for block in self.blocks:
+            wanted = slots if last is None or block is not self.blocks[-1] else last
+            h = x
+            if self.style == "pre_norm":
+                h = layer_norm(x, block["attention_scale"], block["attention_offset"])
+            h = self._attention(h, block, bias, batch, slots, wanted, training)
             if self.style == "paper":
-                x = self._ffn(self._attention(x, block, bias, batch, slots, training), block)
+                x = self._ffn(h, block)
                 continue
-            h = layer_norm(x, block["attention_scale"], block["attention_offset"])
-            h = self._attention(h, block, bias, batch, slots, training)
-            x += self.dropout(h, training=training)
+            x = self._latest(x, batch, slots, wanted) + self.dropout(h, training=training)
             h = layer_norm(x, block["ffn_scale"], block["ffn_offset"])
             x += self.dropout(self._ffn(h, block), training=training)
         if self.final:
             x = layer_norm(x, self.final["final_scale"], self.final["final_offset"])
-        return tf.reshape(x, [self.num_experts, batch, slots, self.dim])
+        return tf.reshape(x, [self.num_experts, batch, -1, self.dim])
 
-    def _attention(self, x, block, bias, batch, slots, training):
-        """MSA, Eq. 5-6: `[1 or experts, batch * slots, dim]` -> `[experts, batch * slots, dim]`."""
-        experts, heads = self.num_experts, self.num_heads
-        head_dim = self.dim // heads
-        qkv = tf.matmul(x, block["qkv"])  # (experts, batch * slots, 3 * dim)
-        qkv = tf.reshape(qkv, [experts, batch, slots, 3, heads, head_dim])
-        qkv = tf.transpose(qkv, [3, 0, 1, 4, 2, 5])  # (3, experts, batch, heads, slots, head_dim)
-        query, key, value = tf.unstack(qkv, axis=0)
-        logits = tf.matmul(query * head_dim**-0.5, key, transpose_b=True)
+    def _latest(self, x, batch, slots, wanted):
+        """The last `wanted` slots: `[n, batch * slots, dim]` -> `[n, batch * wanted, dim]`."""
+        if wanted is slots:
+            return x
+        x = tf.reshape(x, [-1, batch, slots, self.dim])[:, :, slots - wanted :]
+        return tf.reshape(x, [-1, batch * wanted, self.dim])
+
+    def _attention(self, x, block, bias, batch, slots, wanted, training):
+        """MSA, Eq. 5-6: `[1 or experts, batch * slots, dim]` -> `[experts, batch * wanted, dim]`.
+
+        Every slot is looked at, the last `wanted` ones look.
+        """
+        if wanted is slots:
+            query, key, value = tf.unstack(self._heads(x, block["qkv"], batch, slots))
+        else:
+            asking, asked = block["qkv"][..., : self.dim], block["qkv"][..., self.dim :]
+            latest = self._latest(x, batch, slots, wanted)
+            (query,) = tf.unstack(self._heads(latest, asking, batch, wanted))
+            key, value = tf.unstack(self._heads(x, asked, batch, slots))
+            bias = bias[..., slots - wanted :, :]
+        query *= (self.dim // self.num_heads) ** -0.5
+        logits = tf.matmul(query, key, transpose_b=True)
         weights = self.dropout(tf.nn.softmax(logits + bias), training=training)
         heads_out = tf.transpose(tf.matmul(weights, value), [0, 1, 3, 2, 4])
-        return tf.matmul(tf.reshape(heads_out, [experts, batch * slots, self.dim]), block["out"])
+        heads_out = tf.reshape(heads_out, [self.num_experts, batch * wanted, self.dim])
+        return tf.matmul(heads_out, block["out"])
+
+    def _heads(self, x, kernel, batch, slots):
+        """`x @ kernel` as `[n, experts, batch, heads, slots, head_dim]` of n projections."""
+        count = kernel.shape[-1] // self.dim
+        shape = [self.num_experts, batch, slots, count, self.num_heads, self.dim // self.num_heads]
+        return tf.transpose(tf.reshape(tf.matmul(x, kernel), shape), [3, 0, 1, 4, 2, 5])
 
     def _ffn(self, x, block):
         """Point-wise feed-forward network, Eq. 7."""

@@ -4,19 +4,28 @@ import keras
 import tensorflow as tf
 
 
-def pool_by_domain(y, domains, num_domains):
-    """Mean representation of each user in each domain.
+def pool_by_domain(y, segments, domains, num_domains):
+    """Mean representation of each sequence in each domain.
 
     Args:
         y: `[batch, slots, dim]`.
-        domains: `[batch, slots]` int32, -1 at padding.
+        segments: `[batch, slots]` int32, the sequence of each slot; -1 at padding.
+        domains: `[batch, slots]` int32.
 
     Returns:
-        `[batch, domains, dim]`, zero where the user has no slot of the domain.
+        `(means, present)`: `[sequences, domains, dim]`, zero where the sequence has no slot of the
+        domain, and `[sequences, domains]` bool, whether it has one.
     """
-    member = tf.one_hot(domains, num_domains, axis=1, dtype=y.dtype)  # (batch, domains, slots)
-    counts = tf.reduce_sum(member, axis=2, keepdims=True)
-    return tf.math.divide_no_nan(tf.matmul(member, y), counts)
+    # One at least: the gradient of a sum over no cells reads the first.
+    num_sequences = tf.maximum(tf.reduce_max(segments), 0) + 1
+    # Negative keys, of padding, are dropped.
+    keys = tf.reshape(tf.where(segments < 0, -1, segments * num_domains + domains), [-1])
+    cells = num_sequences * num_domains
+    sums = tf.math.unsorted_segment_sum(tf.reshape(y, [-1, y.shape[-1]]), keys, cells)
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(keys), keys, cells)
+    means = tf.math.divide_no_nan(sums, tf.cast(counts, y.dtype)[:, None])
+    shape = [num_sequences, num_domains]
+    return tf.reshape(means, [*shape, y.shape[-1]]), tf.reshape(counts > 0, shape)
 
 
 class SingleCrossMutualInformation(keras.layers.Layer):

@@ -15,12 +15,15 @@ class View(NamedTuple):
     Attributes:
         tokens: `[batch, slots]` int32: an item id (> 0), `PAD`, or a start token (< 0).
         domains: `[batch, slots]` int32: domain of the item to be predicted at the slot; -1 pads.
+        segments: `[batch, slots]` int32: the sequence that the slot belongs to, counted over the
+            batch; -1 pads.
         positions: `[batch, slots]` int32 in `[0, window)`, row of the position embedding P.
         mask: `[batch, slots, slots]` bool: slot (row) may attend to slot (column).
     """
 
     tokens: tf.Tensor
     domains: tf.Tensor
+    segments: tf.Tensor
     positions: tf.Tensor
     mask: tf.Tensor
 
@@ -39,7 +42,11 @@ def item_domains(items: tf.Tensor, offsets: tf.Tensor) -> tf.Tensor:
 
 
 def split_views(
-    items: tf.Tensor, queries: tf.Tensor | None, offsets: tf.Tensor, window: int
+    items: tf.Tensor,
+    queries: tf.Tensor | None,
+    offsets: tf.Tensor,
+    window: int,
+    segments: tf.Tensor | None = None,
 ) -> tuple[View, View]:
     """Cuts merged sequences into the cross view and the packed single view (paper 4.1, Fig. 2).
 
@@ -48,62 +55,75 @@ def split_views(
     earlier slots of that domain only: |D| left-padded single-domain passes in one, without a slot
     to spare for any number of domains.
 
+    Several short sequences may share a row (`packing.pack`): a slot then sees its own sequence
+    only, and its position is the one it would have alone in a left-padded row.
+
     Args:
         items: `[batch, length]` int32, oldest first, padded with 0 on the left.
         queries: `[batch, num_queries]` int32 domains to predict the *next* item in, no domain twice
             in a row; or None in training, when each item is the target of the slot before it.
         offsets: `[domains]` int32, first item id of each domain.
         window: T, the number of positions; the most recent T inputs are kept.
+        segments: `[batch, length]` int32, the sequence of each item, counted over the batch, -1 at
+            padding; None where each row is one sequence. In training alone.
 
     Returns:
         `(cross, single)`. In training both have min(length, T) slots. With queries the cross view
         has min(length + 1, T) slots, the last of which answers every query, and the single view
         one slot per query at its end.
     """
+    if segments is None:
+        rows = tf.range(tf.shape(items)[0])[:, None]
+        segments = tf.where(items > 0, rows, -1)
     if queries is None:
-        tokens = items[:, -(window + 1) :]
+        items, segments = items[:, -(window + 1) :], segments[:, -(window + 1) :]
         # A column for (SOS) where no row is longer than the window.
-        tokens = tf.cond(
-            tf.shape(tokens)[1] <= window, lambda: tf.pad(tokens, [[0, 0], [1, 0]]), lambda: tokens
-        )
-        inputs, targets = tokens[:, :-1], tokens[:, 1:]
-        slot_domains = item_domains(targets, offsets)
-        cross_valid = slot_domains >= 0
+        missing = tf.cast(tf.shape(items)[1] <= window, tf.int32)
+        items = tf.pad(items, [[0, 0], [missing, 0]])
+        segments = tf.pad(segments, [[0, 0], [missing, 0]], constant_values=-1)
+        # What stands before the first item of a sequence is not its own.
+        own = segments[:, :-1] == segments[:, 1:]
+        inputs, segments = tf.where(own, items[:, :-1], PAD), segments[:, 1:]
+        slot_domains = item_domains(items[:, 1:], offsets)
+        single_segments = segments
+        cross_domains = slot_domains
     else:
         inputs = tf.pad(items, [[0, 0], [1, 0]])[:, -window:]
+        rows = tf.range(tf.shape(items)[0])[:, None]
+        segments = tf.where(inputs[:, 1:] > 0, rows, -1)
+        single_segments = tf.concat([segments, tf.zeros_like(queries) + rows], axis=1)
+        segments = single_segments[:, : tf.shape(inputs)[1]]
         slot_domains = tf.concat([item_domains(inputs[:, 1:], offsets), queries], axis=1)
-        cross_valid = tf.pad(inputs[:, 1:] > 0, [[0, 0], [0, 1]], constant_values=True)
+        cross_domains = tf.where(segments >= 0, 0, -1)  # it answers for every domain
 
-    slots = tf.shape(inputs)[1]
-    single_slots = tf.shape(slot_domains)[1]
-    single_valid = slot_domains >= 0
-
-    cross_tokens = tf.where(cross_valid & (inputs == PAD), CROSS_SOS, inputs)
-    causal = tf.linalg.band_part(tf.ones([slots, slots], tf.bool), -1, 0)
-    # A padding slot sees itself, so that no softmax is over nothing; nobody sees a padding slot.
-    cross_mask = (causal & cross_valid[:, None, :]) | tf.eye(slots, dtype=tf.bool)
-    cross_positions = tf.broadcast_to(tf.range(window - slots, window), tf.shape(inputs))
-    cross = View(
-        cross_tokens,
-        slot_domains if queries is None else tf.where(cross_valid, 0, -1),
-        cross_positions,
-        cross_mask,
-    )
+    cross_tokens = tf.where((segments >= 0) & (inputs == PAD), CROSS_SOS, inputs)
+    cross = _view(cross_tokens, cross_domains, segments, _equal(segments), window)
 
     # Predecessor of slot t in its own domain: the last input at or before t of the same domain.
-    input_domains = item_domains(inputs, offsets)
-    last_input = tf.minimum(tf.range(single_slots), slots - 1)
-    reachable = tf.range(slots)[None, :] <= last_input[:, None]
-    found = reachable & (slot_domains[:, :, None] == input_domains[:, None, :])
+    slots, single_slots = tf.shape(inputs)[1], tf.shape(slot_domains)[1]
+    same_segment = single_segments[:, :, None] == segments[:, None, :]
+    same_domain = slot_domains[:, :, None] == item_domains(inputs, offsets)[:, None, :]
+    reachable = tf.linalg.band_part(tf.ones([single_slots, slots], tf.bool), -1, 0)
+    found = reachable & same_segment & same_domain
     latest = tf.reduce_max(tf.where(found, tf.range(slots), -1), axis=2)
     predecessors = tf.gather(inputs, tf.maximum(latest, 0), batch_dims=1)
     single_tokens = tf.where(latest >= 0, predecessors, -2 - slot_domains)
-    single_tokens = tf.where(single_valid, single_tokens, PAD)
+    single_tokens = tf.where(single_segments >= 0, single_tokens, PAD)
+    together = _equal(single_segments) & (slot_domains[:, :, None] == slot_domains[:, None, :])
+    return cross, _view(single_tokens, slot_domains, single_segments, together, window)
 
-    same_domain = (slot_domains[:, :, None] == slot_domains[:, None, :]) & single_valid[:, None, :]
-    causal = tf.linalg.band_part(tf.ones([single_slots, single_slots], tf.bool), -1, 0)
-    single_mask = (causal & same_domain) | tf.eye(single_slots, dtype=tf.bool)
-    # Left padding puts a domain's last token at T - 1: count the slots of the domain still to come.
-    later = tf.reduce_sum(tf.cast(same_domain & ~causal, tf.int32), axis=2)
-    single_positions = tf.maximum(window - 1 - later, 0)
-    return cross, View(single_tokens, slot_domains, single_positions, single_mask)
+
+def _equal(segments):
+    """`[batch, slots, slots]` bool: both slots belong to the same sequence."""
+    return (segments[:, :, None] == segments[:, None, :]) & (segments >= 0)[:, None, :]
+
+
+def _view(tokens, domains, segments, together, window) -> View:
+    """A view in which a slot sees the earlier ones of those it stands `together` with."""
+    slots = tf.shape(tokens)[1]
+    causal = tf.linalg.band_part(tf.ones([slots, slots], tf.bool), -1, 0)
+    # A padding slot sees itself, so that no softmax is over nothing; nobody sees a padding slot.
+    mask = (causal & together) | tf.eye(slots, dtype=tf.bool)
+    # Left padding puts the last token at T - 1: count the slots still to come.
+    later = tf.reduce_sum(tf.cast(together & ~causal, tf.int32), axis=2)
+    return View(tokens, domains, segments, tf.maximum(window - 1 - later, 0), mask)
