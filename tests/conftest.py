@@ -106,6 +106,8 @@ def same_negatives(monkeypatch):
 class FakePrepared:
     """As much of a `PreparedDataset` as the pipelines use, made from a dict of row lists."""
 
+    name = "fake/0123abcd/1.0.0"
+
     def __init__(self, catalogue, splits: dict[str, list[dict]]):
         self.catalogue = catalogue
         self.splits = splits

@@ -7,6 +7,9 @@ from tf_syncrec.cli import Parser, prepare_data, run_command, say
 from tf_syncrec.data import evaluation_batches
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, rank_split
 from tf_syncrec.run import Run
+from tf_syncrec.sampled_negatives import NEGATIVES, SAMPLED
+from tf_syncrec.sampled_ranking import DRAWN_FROM, rank_sampled, sampled_protocol
+from tf_syncrec.stored_negatives import stored_negatives
 from tf_syncrec.tables import metrics_table
 
 
@@ -19,6 +22,13 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--run", required=True, metavar="DIR", help="the run directory")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument(
+        "--protocol",
+        choices=("full", *SAMPLED),
+        default="full",
+        help=f"full: against all items of the target's domain; the others: against {NEGATIVES} "
+        "drawn from them or from all domains, to stand beside published tables only",
+    )
     args = parser.parse_args(argv)
 
     run = Run(args.run)
@@ -31,11 +41,44 @@ def main(argv: list[str] | None = None) -> None:
             f"this is {prepared.name}"
         )
     batches = evaluation_batches(prepared, args.split, config.evaluate.batch_size)
-    model_metrics, popularity = (
-        rank_split(scorer, batches, catalogue, with_rows=False).metrics(catalogue.domains)
-        for scorer in (ModelScorer(model), PopularityScorer(catalogue))
+    scorers = ModelScorer(model), PopularityScorer(catalogue)
+    if args.protocol == "full":
+        ranks = [rank_split(scorer, batches, catalogue, with_rows=False) for scorer in scorers]
+        say(metrics_table(*(each.metrics(catalogue.domains) for each in ranks)))
+        return
+    negatives_file = run.directory / f"negatives_{args.protocol}_{args.split}.parquet"
+    negatives = stored_negatives(negatives_file, prepared, args.split, args.protocol)
+    ranks = [
+        rank_sampled(scorer, batches, catalogue, negatives, with_rows=False) for scorer in scorers
+    ]
+    metrics, popularity = (each.metrics(catalogue.domains) for each in ranks)
+    users, fewer, cold = len(ranks[0].ranks), negatives.users_with_fewer, ranks[0].cold
+    say(
+        f"{args.protocol}, {args.split}: against {NEGATIVES} sampled from "
+        f"{DRAWN_FROM[args.protocol]}.\nTo stand beside published tables; not comparable with full "
+        "ranking (docs/evaluation.md)."
     )
-    say(metrics_table(model_metrics, popularity))
+    say(metrics_table(metrics, popularity))
+    if fewer:
+        say(
+            f"{fewer:,} of {users:,} users have fewer than {NEGATIVES} negatives: all items that "
+            "are left to them."
+        )
+    # In a file of its own: what metrics.json holds is full ranking and nothing else.
+    metrics_file = run.directory / f"metrics_{args.protocol}_{args.split}.json"
+    protocol = sampled_protocol(args.protocol) | {
+        "dataset": prepared.name,
+        "window": config.model.window,
+        "score": config.model.score,
+        "negatives": negatives_file.name,
+        "users_with_fewer_negatives": fewer,
+        "cold_target_share": {args.split: float(cold.mean()) if users else 0.0},
+    }
+    baselines = {"popularity": {args.split: popularity}}
+    run.write_json(
+        metrics_file, {"protocol": protocol, args.split: metrics, "baselines": baselines}
+    )
+    say(f"metrics:   {metrics_file}\nnegatives: {negatives_file}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Full ranking: where the target stands among all items of its domain."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -193,37 +194,57 @@ def rank_split(
         scorer: what scores.
         batches: from `data.evaluation_batches`.
         catalogue: items and domains.
-        with_rows: False leaves out what only `test_ranks.parquet` needs: raw item ids, histories.
+        with_rows: as in `collect_ranks`.
 
     Raises:
         tf.errors.InvalidArgumentError: a score is not a finite number.
     """
     scorer.refresh()
-    kinds = (object, np.int32, object, bool, np.int64, np.int32, np.int64)
-    nobody = tuple(np.empty(0, kind) for kind in kinds)
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
-    columns: list[tuple] = [nobody]  # a split, or a domain of it, may have no targets
-    for batch in batches:
+
+    def rank(batch):
         domain = int(batch["domain"][0])
         offset, size = offsets[domain], sizes[domain]
         rows = len(batch["target"])
-        if size:
-            queries = scorer.queries(batch)
-            step = max(SCORES_AT_ONCE // size, 1)
-            chunks = [slice(start, start + step) for start in range(0, rows, step)]
-            ranks = np.concatenate(
-                [
-                    target_ranks(
-                        scorer.scores(queries[chunk], offset, size),
-                        batch["items"][chunk],
-                        batch["target"][chunk],
-                        offset,
-                    )
-                    for chunk in chunks
-                ]
-            )
-        else:  # no item of the domain was ever trained: all are misses
-            ranks = np.full(rows, max(CUT_OFFS) + 1)
+        if not size:  # no item of the domain was ever trained: all are misses
+            return np.full(rows, max(CUT_OFFS) + 1)
+        queries = scorer.queries(batch)
+        return np.concatenate(
+            [
+                target_ranks(
+                    scorer.scores(queries[chunk], offset, size),
+                    batch["items"][chunk],
+                    batch["target"][chunk],
+                    offset,
+                )
+                for chunk in row_chunks(rows, size)
+            ]
+        )
+
+    return collect_ranks(rank, batches, with_rows)
+
+
+def row_chunks(rows: int, size: int) -> Iterator[slice]:
+    """Cuts the rows of a batch so that `SCORES_AT_ONCE` scores, `size` a row, are held at most."""
+    step = max(SCORES_AT_ONCE // size, 1)
+    for start in range(0, rows, step):
+        yield slice(start, start + step)
+
+
+def collect_ranks(
+    rank: Callable[[Any], np.ndarray], batches: tf.data.Dataset, with_rows: bool = True
+) -> Ranks:
+    """Ranks batch by batch and puts the results together.
+
+    Args:
+        rank: ranks of the targets of a batch, `[rows]`.
+        batches: from `data.evaluation_batches`.
+        with_rows: False leaves out what only `test_ranks.parquet` needs: raw item ids, histories.
+    """
+    kinds = (object, np.int32, object, bool, np.int64, np.int32, np.int64)
+    nobody = tuple(np.empty(0, kind) for kind in kinds)
+    columns: list[tuple] = [nobody]  # a split, or a domain of it, may have no targets
+    for batch in batches:
         items = batch["items"].numpy()[: None if with_rows else 0]
         columns.append(
             (
@@ -231,7 +252,7 @@ def rank_split(
                 batch["domain"].numpy(),
                 batch["target_item_id"].numpy()[: len(items)],
                 batch["target"].numpy() == 0,
-                ranks,
+                rank(batch),
                 items[items > 0],
                 (items > 0).sum(axis=1),
             )

@@ -1,0 +1,128 @@
+"""The protocols of the command line: what is printed, what is written, and what is left alone."""
+
+import json
+import shutil
+
+import keras
+import pyarrow.parquet as pq
+import pytest
+
+from tf_syncrec import evaluate
+from tf_syncrec.cli import prepare_data, run_command
+from tf_syncrec.config import Config
+from tf_syncrec.data import evaluation_batches
+from tf_syncrec.model import SyNCRec
+from tf_syncrec.ranking import ModelScorer, PopularityScorer, rank_split
+from tf_syncrec.run import Run
+from tf_syncrec.sampled_negatives import SAMPLED
+from tf_syncrec.sampled_ranking import rank_sampled
+from tf_syncrec.stored_negatives import stored_negatives
+
+SETTINGS = {
+    "model": {"dim": 4, "experts": 2, "cross_experts": 1, "blocks": 1, "window": 4},
+    "evaluate": {"batch_size": 32},
+}
+SIZES = {"users": 60, "items_per_domain": 90, "interactions_per_user": 8}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """A run as far as `evaluate` needs one, with a model that was never trained, and its data."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    data = {"dataset": "synthetic", "data_dir": str(folder / "data"), "synthetic": SIZES}
+    config = Config.model_validate(SETTINGS | {"data": data})
+    prepared = prepare_data(config)
+    run = Run(folder / "run")
+    run.create(config, prepared.catalogue)
+    keras.utils.set_random_seed(0)
+    model = SyNCRec(config, prepared.catalogue.sizes)
+    model.save_weights(run.checkpoint_file)
+    run.write_json(run.metrics_file, {"protocol": {"dataset": prepared.name}})
+    return run, prepared, model
+
+
+def files(run):
+    return {path: path.stat().st_mtime_ns for path in run.directory.rglob("*") if path.is_file()}
+
+
+def test_full_is_the_default_and_writes_nothing(parts, capsys):
+    run, prepared, model = parts
+    before = files(run)
+    evaluate.main(["--run", str(run.directory)])
+    printed = capsys.readouterr().out.splitlines()
+    assert not any("sampled" in line for line in printed)
+    assert files(run) == before
+    batches = evaluation_batches(prepared, "test", 5)
+    overall = rank_split(ModelScorer(model), batches, prepared.catalogue).metrics(
+        prepared.catalogue.domains
+    )["overall"]
+    assert printed[-1].split()[5] == f"{overall['ndcg@10']:.4f}"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "split"), [*zip(SAMPLED, ["validation", "test"], strict=True)]
+)
+def test_a_sampled_protocol_is_labelled_and_kept_apart(parts, capsys, protocol, split):
+    run, prepared, model = parts
+    names = prepared.catalogue.domains
+    before = files(run)
+    command = ["--run", str(run.directory), "--split", split, "--protocol", protocol]
+    evaluate.main(command)
+    label = f"{protocol}_{split}"
+    new = {path.name for path in files(run).keys() - before.keys()}
+    assert new == {f"metrics_{label}.json", f"negatives_{label}.parquet"}
+    assert {path: files(run)[path] for path in before} == before
+
+    found = json.loads((run.directory / f"metrics_{label}.json").read_text())
+    negatives_file = run.directory / f"negatives_{label}.parquet"
+    negatives = stored_negatives(negatives_file, prepared, split, protocol)
+    batches = evaluation_batches(prepared, split, 7)
+    for scorer, received in (
+        (ModelScorer(model), found[split]),
+        (PopularityScorer(prepared.catalogue), found["baselines"]["popularity"][split]),
+    ):
+        ranks = rank_sampled(scorer, batches, prepared.catalogue, negatives)
+        expected = ranks.metrics(names)
+        assert received["domains"] == expected["domains"]
+        # The order of the domains is that of the batches, and rounds sums otherwise.
+        assert received["overall"] == pytest.approx(expected["overall"], rel=1e-12)
+    described = found["protocol"]
+    assert described["name"] == protocol and described["dataset"] == prepared.name
+    assert described["negatives"] == negatives_file.name
+    fewer = sum(len(row) < 100 for row in pq.read_table(negatives_file)["negatives"].to_pylist())
+    # 90 items a domain, less than 100.
+    assert fewer == described["users_with_fewer_negatives"] == 60 * (protocol == "sampled_domain")
+
+    # Again, with what is stored.
+    stored_at = files(run)[negatives_file]
+    capsys.readouterr()
+    evaluate.main(command)
+    again = capsys.readouterr().out
+    assert f"{protocol}, {split}: " in again and "not comparable with full ranking" in again
+    assert ("60 of 60 users have fewer than 100 negatives" in again) == bool(fewer)
+    overall = next(line for line in again.splitlines() if line.startswith("overall"))
+    assert overall.split()[5] == f"{found[split]['overall']['ndcg@10']:.4f}"
+    assert json.loads((run.directory / f"metrics_{label}.json").read_text()) == found
+    assert files(run)[negatives_file] == stored_at
+
+
+@pytest.mark.parametrize("wrong", [("--protocol", "sampled"), ("--split", "train")])
+def test_what_is_no_protocol_is_refused(parts, capsys, wrong):
+    with pytest.raises(SystemExit) as stop:
+        run_command(lambda: evaluate.main(["--run", str(parts[0].directory), *wrong]))
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: argument {wrong[0]}") and wrong[1] in error
+
+
+def test_negatives_of_another_split_are_refused(parts, capsys, tmp_path):
+    run, prepared, _ = parts
+    shutil.copytree(run.directory, tmp_path / "run")
+    file = tmp_path / "run" / "negatives_sampled_all_test.parquet"
+    file.unlink(missing_ok=True)
+    stored_negatives(file, prepared, "validation", "sampled_all")
+    command = ["--run", str(tmp_path / "run"), "--protocol", "sampled_all"]
+    with pytest.raises(SystemExit) as stop:
+        run_command(lambda: evaluate.main(command))
+    assert stop.value.code == 2
+    assert f"error: --protocol sampled_all: {file} does not belong" in capsys.readouterr().err
