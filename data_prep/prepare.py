@@ -16,6 +16,7 @@ from data_prep.catalogue import FILE_NAME, Catalogue
 from data_prep.errors import InputError
 from data_prep.progress import progress_bars
 from data_prep.sequence_builder import SequenceBuilder
+from data_prep.splits import DEFAULT_SHARE, LeaveOneOut
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -50,6 +51,12 @@ class PreparedDataset:
         """Builder, fingerprint of content and settings, and version: `amazon/0123abcd/1.0.0`."""
         return self.builder.info.full_name
 
+    @property
+    def split_protocol(self) -> str:
+        """Which interactions train and which are targets, in words."""
+        settings: Any = self.builder.builder_config
+        return settings.rule.protocol
+
     def as_dataset(self, split: str) -> tf.data.Dataset:
         """Reads a split in its fixed order.
 
@@ -79,6 +86,9 @@ def prepare(
     columns: Mapping[str, str] | None = None,
     base_url: str | None = None,
     min_interactions: int = 1,
+    split: str = LeaveOneOut.name,
+    validation_share: float = DEFAULT_SHARE,
+    test_share: float = DEFAULT_SHARE,
     synthetic: Mapping[str, int] | None = None,
     seed: int = 0,
     report: Callable[[str], None] | None = print,
@@ -95,6 +105,10 @@ def prepare(
       columns: `interactions`: role to column name.
       base_url: `amazon`: folder address of a mirror.
       min_interactions: drop items and users with fewer, repeatedly; 1 keeps all.
+      split: `leave_one_out`, or `global_time`, see `splits`.
+      validation_share: `global_time`: part of the interactions before the test period that are
+        the validation period.
+      test_share: `global_time`: part of the interactions, the latest, that are the test period.
       synthetic: `synthetic`: sizes, see `SyntheticSizes`, and `seed`.
       seed: `synthetic`: seed of the generator; the other datasets hold no chance.
       report: told one line a step; `None` for silence.
@@ -130,6 +144,9 @@ def prepare(
             builder = _BUILDERS[dataset](
                 data_dir=None if data_dir is None else os.path.expanduser(data_dir),
                 min_interactions=min_interactions,
+                split=split,
+                validation_share=validation_share,
+                test_share=test_share,
                 report=report or (lambda line: None),
                 **settings,
             )

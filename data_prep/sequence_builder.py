@@ -23,7 +23,8 @@ from data_prep import catalogue
 from data_prep.engine import connect
 from data_prep.errors import InputError
 from data_prep.fingerprint import fingerprint
-from data_prep.sequences import TEST, TRAIN, VALIDATION, Sequences, build_sequences
+from data_prep.sequences import Sequences, build_sequences
+from data_prep.splits import DEFAULT_SHARE, TEST, TRAIN, VALIDATION, LeaveOneOut, Split, split_of
 
 _CITATION = """
 @inproceedings{park2024pacer,
@@ -39,8 +40,7 @@ _CITATION = """
 """
 _DESCRIPTION = """
 {source} One row a user: what the user did in several domains (services, shop categories), merged
-into one sequence, oldest first. The last interaction of a user with three or more is the target of
-split `test`, the one before it of `validation`; the rest is split `train`. Items have ids 1..N,
+into one sequence, oldest first. {split} Items have ids 1..N,
 contiguous by domain, made from training rows alone; 0 stands for unknown. `items.parquet` beside
 the records lists them; `info.metadata` has the domains, the settings and counts.
 """
@@ -53,10 +53,18 @@ class SequenceConfig(tfds.core.BuilderConfig):
     Attributes:
       name: the fingerprint, unless given.
       min_interactions: drop items and users with fewer interactions, repeatedly; 1 keeps all.
+      split: one of `splits.SPLITS`.
+      validation_share: of the interactions, for the split `global_time`.
+      test_share: of the interactions, for the split `global_time`.
+      rule: the split itself.
     """
 
     name: str = ""
     min_interactions: int = 1
+    split: str = LeaveOneOut.name
+    validation_share: float = DEFAULT_SHARE
+    test_share: float = DEFAULT_SHARE
+    rule: Split = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         least = self.min_interactions
@@ -64,12 +72,13 @@ class SequenceConfig(tfds.core.BuilderConfig):
             raise InputError(
                 f"data.min_interactions={least}: expected a whole number of 1 or more."
             )
+        self.rule = split_of(self.split, self.validation_share, self.test_share)
         if not self.name:
             self.name = fingerprint(self.content())
 
     def content(self) -> dict[str, Any]:
         """Returns the settings as JSON values, with digests in place of files."""
-        return {"min_interactions": self.min_interactions}
+        return {"min_interactions": self.min_interactions} | self.rule.content()
 
 
 class SequenceBuilder(  # type: ignore[call-arg]
@@ -132,7 +141,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description=_DESCRIPTION.format(source=self.SOURCE),
+            description=_DESCRIPTION.format(source=self.SOURCE, split=self._settings().rule.about),
             features=tfds.features.FeaturesDict(
                 {
                     "user_id": tfds.features.Text(doc="The user, as the source names it."),
@@ -185,7 +194,9 @@ class SequenceBuilder(  # type: ignore[call-arg]
         total = int(connection.execute(rows.count()))
         self._say(f"Read {total:,} rows ({time.perf_counter() - start:.1f} s).")
         settings = self._settings()
-        sequences = build_sequences(connection, rows, settings.min_interactions, self._say)
+        sequences = build_sequences(
+            connection, rows, settings.min_interactions, self._say, settings.rule
+        )
         known = sequences.catalogue
         known.save(os.path.join(self.data_dir, catalogue.FILE_NAME))
         self.info.metadata.update(

@@ -4,8 +4,8 @@
 2. Rows with the same user, item and timestamp are one event.
 3. Optionally, items and users with fewer than k events are dropped until none is left.
 4. A user's events are ordered by timestamp; inside a tie, which no log can order, by a hash.
-5. Leave-one-out: of a user with three events or more the last is the test target, the one before
-   it the validation target; the rest, and all events of other users, train.
+5. A split says which events train and which are targets of validation and test: leave-one-out on
+   each user's sequence, or periods of one time for everybody; see `splits`.
 6. Items of training events get ids 1..N, contiguous by domain; 0 is padding or unknown.
 
 Every step is a set operation with a total order, so neither the order of the input's rows nor the
@@ -22,14 +22,15 @@ import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from ibis.backends.sql import SQLBackend
 
 from data_prep.catalogue import Catalogue
 from data_prep.engine import hold, release, stream
 from data_prep.errors import InputError
+from data_prep.splits import TEST, TRAIN, VALIDATION, LeaveOneOut, Split
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
-MIN_EVALUATED = 3  # Events a user needs to have one to learn from and two targets.
+LEAVE_ONE_OUT = LeaveOneOut()
 _SEPARATOR = "\x1f"  # Keeps ("ab", "c") and ("a", "bc") apart in the hash.
 
 
@@ -45,8 +46,8 @@ class Sequences:
     Attributes:
       connection: the engine that holds `events`.
       events: one row an event: `user_id, user_key, position, role, item_id, id, domain_index,
-        timestamp`, with `role` one of `TRAIN`, `VALIDATION`, `TEST` and `id` 0 for an item
-        without training rows.
+        timestamp`, with `role` as `splits` has them and `id` 0 for an item without training
+        rows.
       catalogue: the known items.
       statistics: counts worth telling, by name.
     """
@@ -61,26 +62,27 @@ class Sequences:
 
         Args:
           role: `TRAIN` for the training events alone; `VALIDATION` or `TEST` for the known events
-            before the target of that kind, and the target as the last row.
+            before the target of that kind, and the target as the last row. Without such a target
+            a user is left out.
           batch_rows: rows taken from the engine at a time.
 
         Yields:
           The user's id and a table of `id, timestamp, item_id, domain_index`, oldest first.
         """
         events = self.events
-        kept = (events.role == role) | ((events.role < role) & (events.id > 0))
-        if role != TRAIN:
-            kept = kept & (events.size >= MIN_EVALUATED)
-        columns = ["user_id", "position", "id", "timestamp", "item_id", "domain_index"]
-        rows = events.filter(kept).order_by("user_key", "user_id", "position").select(columns)
-        # A training event's item is known by definition, so position 0 is kept for every user
-        # and marks where one user ends and the next begins.
+        rows = events.filter((events.role == role) | ((events.role < role) & (events.id > 0)))
+        if role in (VALIDATION, TEST):
+            targets = events.filter(events.role == role)
+            rows = rows.semi_join(targets.select("user_id"), "user_id")
+        rows = rows.order_by("user_key", "user_id", "position")
+        rows = rows.select("user_id", "id", "timestamp", "item_id", "domain_index")
         pending: pa.Table | None = None
         for batch in stream(self.connection, rows, batch_rows):
             table = pa.Table.from_batches([batch])
             if pending is not None:
                 table = pa.concat_tables([pending, table]).combine_chunks()
-            starts = np.flatnonzero(table["position"].to_numpy() == 0)
+            users = table["user_id"]
+            starts = np.append(0, 1 + np.flatnonzero(pc.not_equal(users[1:], users[:-1])))
             pending = table.slice(int(starts[-1]))
             yield from _users(table, starts)
         if pending is not None:
@@ -99,6 +101,7 @@ def build_sequences(
     interactions: ir.Table,
     min_interactions: int = 1,
     report: Callable[[str], None] = lambda line: None,
+    split: Split = LEAVE_ONE_OUT,
 ) -> Sequences:
     """Runs the pipeline.
 
@@ -107,27 +110,30 @@ def build_sequences(
       interactions: `user_id, item_id, domain, timestamp` without nulls.
       min_interactions: k of step 3; 1 keeps everything.
       report: told one line a step.
+      split: the rule of step 5.
 
     Returns:
       The sequences and what is known about them.
 
     Raises:
-      InputError: fewer than two domains, or no user with three events, are left.
+      InputError: fewer than two domains are left, or no target.
     """
     owners = hold(connection, item_domains(interactions))
     distinct = interactions.select("user_id", "item_id", "timestamp").distinct()
     merged = hold(connection, distinct.join(owners.select("item_id", "domain"), "item_id"))
     if min_interactions > 1:
         merged = k_core(connection, merged, min_interactions)
-    events = hold(connection, split(order(merged)))
-    totals = _totals(connection, interactions, owners, events)
+    after = f" after min_interactions={min_interactions}" if min_interactions > 1 else ""
+    domains = sorted(connection.to_pyarrow(merged.select("domain").distinct())[0].to_pylist())
+    _require_domains(domains, after)
+    starts = split.starts(connection, merged)
+    events = hold(connection, split.assign(order(merged), starts))
+    totals = starts | _totals(connection, interactions, owners, events, split)
     release(connection, owners, merged)
     report(
-        f"Kept {totals['events']:,} events of {totals['users']:,} users; "
-        f"{totals['evaluated_users']:,} users have {MIN_EVALUATED} or more."
+        f"Kept {totals['events']:,} events of {totals['users']:,} users; {split.outcome(totals)}"
     )
-    domains = sorted(connection.to_pyarrow(events.select("domain").distinct())[0].to_pylist())
-    _require(domains, totals, min_interactions)
+    split.require(totals, after)
     vocabulary = hold(connection, vocabulary_of(events))
     catalogue = _catalogue(connection, vocabulary, domains)
     coded = hold(connection, _with_ids(events, vocabulary, domains))
@@ -187,18 +193,6 @@ def order(events: ir.Table) -> ir.Table:
     ).drop("tie")
 
 
-def split(events: ir.Table) -> ir.Table:
-    """Step 5: adds `role`."""
-    left = events.size - events.position
-    role = ibis.cases(
-        (events.size < MIN_EVALUATED, TRAIN),
-        (left == 1, TEST),
-        (left == 2, VALIDATION),
-        else_=TRAIN,
-    )
-    return events.mutate(role=role)
-
-
 def vocabulary_of(events: ir.Table) -> ir.Table:
     """Step 6: `item_id, domain, count, id` of the items in training events."""
     train = events.filter(events.role == TRAIN)
@@ -213,7 +207,7 @@ def _with_ids(events: ir.Table, vocabulary: ir.Table, domains: list[str]) -> ir.
     joined = events.left_join(vocabulary.select("item_id", "id"), "item_id")
     joined = joined.drop("item_id_right").join(names, "domain")
     return joined.select(
-        "user_id", "position", "size", "role", "item_id", "domain_index", "timestamp",
+        "user_id", "position", "role", "item_id", "domain_index", "timestamp",
         user_key=md5(joined.user_id),
         id=joined.id.fill_null(0).cast("int32"),
     )  # fmt: skip
@@ -233,17 +227,17 @@ def _catalogue(connection: SQLBackend, vocabulary: ir.Table, domains: list[str])
 
 
 def _totals(
-    connection: SQLBackend, rows: ir.Table, owners: ir.Table, events: ir.Table
+    connection: SQLBackend, rows: ir.Table, owners: ir.Table, events: ir.Table, split: Split
 ) -> dict[str, Any]:
-    last = events.position == events.size - 1  # One such event a user.
     tables = (
         rows.aggregate(rows=rows.count()),
         owners.aggregate(items_in_several_domains=(owners.listings > 1).sum()),
         events.aggregate(
             events=events.count(),
-            users=last.sum(),
-            evaluated_users=(last & (events.size >= MIN_EVALUATED)).sum(),
+            users=(events.position == 0).sum(),
+            evaluated_users=(events.role == TEST).sum(),
             items=events.item_id.nunique(),
+            **split.counts(events),
         ),
     )
     totals: dict[str, Any] = {}
@@ -253,18 +247,11 @@ def _totals(
     return totals
 
 
-def _require(domains: list[str], totals: dict[str, Any], min_interactions: int) -> None:
-    after = f" after min_interactions={min_interactions}" if min_interactions > 1 else ""
+def _require_domains(domains: list[str], after: str) -> None:
     if not domains:
         raise InputError(f"No interaction is left{after}; lower data.min_interactions.")
     if len(domains) == 1:
         raise InputError(
             f"There is one domain only{after} ('{domains[0]}'), and two or more are needed; give "
             "more categories, or name the right column with --set data.columns.domain=NAME."
-        )
-    if not totals["evaluated_users"]:
-        raise InputError(
-            f"None of the {totals['users']:,} users has {MIN_EVALUATED} interactions or more"
-            f"{after}, so nothing can be evaluated; check the user column "
-            "(--set data.columns.user_id=NAME) or give a longer log."
         )

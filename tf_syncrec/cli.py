@@ -111,6 +111,9 @@ def prepare_data(config: Config) -> PreparedDataset:
         columns=data.columns or None,
         base_url=data.base_url,
         min_interactions=data.min_interactions,
+        split=data.split,
+        validation_share=data.validation_share,
+        test_share=data.test_share,
         synthetic=data.synthetic.model_dump() if data.dataset == "synthetic" else None,
         report=say,
     )

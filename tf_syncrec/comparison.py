@@ -16,7 +16,7 @@ from tf_syncrec.breakdown import breakdown, group_targets
 from tf_syncrec.config import Config
 from tf_syncrec.metrics import METRICS, SELECTION_METRIC, user_gains
 from tf_syncrec.models import ABLATIONS, ModelName
-from tf_syncrec.ranking import PROTOCOL, Ranks
+from tf_syncrec.ranking import Ranks, protocol
 from tf_syncrec.statistics import compare_to_reference
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def assemble(
             "cost": _cost(root, of_model[text]),
         }
     return {
-        "protocol": PROTOCOL | {"dataset": prepared.name},
+        "protocol": protocol(prepared),
         "domains": names,
         "config": config.model_dump(),
         "versions": {module.__name__: module.__version__ for module in (tf_syncrec, tf, keras)},

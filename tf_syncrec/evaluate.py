@@ -66,8 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     # In a file of its own: what metrics.json holds is full ranking and nothing else.
     metrics_file = run.directory / f"metrics_{args.protocol}_{args.split}.json"
-    protocol = sampled_protocol(args.protocol) | {
-        "dataset": prepared.name,
+    protocol = sampled_protocol(args.protocol, prepared) | {
         "window": config.model.window,
         "score": config.model.score,
         "negatives": negatives_file.name,

@@ -16,7 +16,7 @@ from serving.export import export
 from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, run_command, say
 from tf_syncrec.data import evaluation_batches, train_batches
 from tf_syncrec.model import SyNCRec
-from tf_syncrec.ranking import PROTOCOL, ModelScorer, PopularityScorer, rank_split
+from tf_syncrec.ranking import ModelScorer, PopularityScorer, protocol, rank_split
 from tf_syncrec.report import write_report
 from tf_syncrec.run import Run
 from tf_syncrec.tables import metrics_table
@@ -75,9 +75,8 @@ def main(argv: list[str] | None = None) -> None:
     by_popularity = rank_split(PopularityScorer(catalogue), test, catalogue, with_rows=False)
     popularity = by_popularity.metrics(names)
     metrics = {
-        "protocol": PROTOCOL
+        "protocol": protocol(prepared)
         | {
-            "dataset": prepared.name,
             "window": config.model.window,
             "score": config.model.score,
             "cold_target_share": {

@@ -7,15 +7,13 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from data_prep import Catalogue
+from data_prep import Catalogue, PreparedDataset
 from tf_syncrec.metrics import CUT_OFFS, domain_metrics
 
 SCORES_AT_ONCE = 32 * 2**20
 """Scores held at a time (128 MiB of float32), whatever the size of the catalogue."""
 
 PROTOCOL = {
-    "split": "leave-one-out on the merged sequence of users with at least 3 interactions: the last "
-    "is the test target, the second to last the validation target",
     "candidates": "all items of the target's domain that occur in training, minus the items of the "
     "user's history, plus the target",
     "cold_targets": "a target that never occurs in training ranks behind all candidates, at least "
@@ -23,6 +21,12 @@ PROTOCOL = {
     "ties": "rank against the target",
     "selection": "validation ndcg@10; test is scored once",
 }
+"""How targets are ranked, whichever they are."""
+
+
+def protocol(prepared: PreparedDataset) -> dict[str, Any]:
+    """What a reader of the numbers has to know: the split, the ranking, the data."""
+    return {"split": prepared.split_protocol} | PROTOCOL | {"dataset": prepared.name}
 
 
 class Scorer(Protocol):

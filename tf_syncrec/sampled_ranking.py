@@ -1,11 +1,13 @@
 """Sampled ranking: where the target stands among its stored negatives."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
-from data_prep import Catalogue
+from data_prep import Catalogue, PreparedDataset
 from tf_syncrec.metrics import CUT_OFFS
-from tf_syncrec.ranking import PROTOCOL, Ranks, Scorer, collect_ranks, row_chunks
+from tf_syncrec.ranking import Ranks, Scorer, collect_ranks, protocol, row_chunks
 from tf_syncrec.sampled_negatives import NEGATIVES, SEED
 from tf_syncrec.stored_negatives import StoredNegatives
 
@@ -15,13 +17,13 @@ DRAWN_FROM = {
 }
 
 
-def sampled_protocol(protocol: str) -> dict[str, str]:
-    """What a sampled protocol does, in the words of `ranking.PROTOCOL`."""
+def sampled_protocol(name: str, prepared: PreparedDataset) -> dict[str, Any]:
+    """What a sampled protocol does, as `ranking.protocol` says it of the full one."""
     return {
-        "name": protocol,
-        **PROTOCOL,
+        "name": name,
+        **protocol(prepared),
         "candidates": f"{NEGATIVES} negatives drawn uniformly without replacement (seed {SEED}) "
-        f"from {DRAWN_FROM[protocol]}, minus the items of the user's history, plus the target; "
+        f"from {DRAWN_FROM[name]}, minus the items of the user's history, plus the target; "
         "all of them where fewer are left",
         "scores": "items of every domain by the query for the target's domain",
         "selection": "validation ndcg@10 by full ranking",

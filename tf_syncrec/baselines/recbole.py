@@ -193,9 +193,8 @@ def write_exchange(
     for split in SPLITS:
         columns: dict[str, Any] = _columns(prepared, split)
         names = pa.array(columns.pop("user_id").tolist(), pa.binary())
-        index = pc.index_in(names, value_set=users)
-        if index.null_count:
-            raise ValueError(f"{index.null_count} users of {split} have no training rows")
+        # A user without training rows becomes 0, which is nobody to RecBole.
+        index = pc.index_in(names, value_set=users).fill_null(-1)
         if split == "test":
             del columns["target"]
         domains = columns["domain"]
