@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from data_prep import prepare
 from tf_syncrec import cell
-from tf_syncrec.compare import Cell
+from tf_syncrec.cells import Cell
 from tf_syncrec.config import Config
 from tf_syncrec.data import evaluation_batches, train_batches
 from tf_syncrec.metrics import user_gains
