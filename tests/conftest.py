@@ -1,6 +1,9 @@
 """Fixtures that several test files share."""
 
+import contextlib
+import io
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -166,3 +169,22 @@ def make_prepared():
         return FakePrepared(Catalogue(names, ids, item_domains, counts), splits)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory):
+    """One comparison that most tests look at: `(directory, comparison, cells, what was said)`."""
+    # Tests without a comparison need not wait for TensorFlow.
+    from tests.comparing import MODELS, cells_here, read_cells, run, strict_json
+
+    directory = tmp_path_factory.mktemp("compare")
+    said = io.StringIO()
+    with cells_here(), contextlib.redirect_stdout(said):
+        root = run(directory, models=MODELS, seeds="3,1")
+    return SimpleNamespace(
+        directory=directory,
+        root=root,
+        comparison=strict_json(root / "comparison.json"),
+        cells=read_cells(root),
+        said=said.getvalue().splitlines(),
+    )

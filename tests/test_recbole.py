@@ -218,6 +218,21 @@ def test_an_interpreter_without_recbole_says_what_is_missing(tmp_path):
         recbole.check_interpreter(bare)
 
 
+def test_a_setting_that_a_model_does_not_have_is_found_without_training(tmp_path):
+    asked = tmp_path / "asked.json"
+    asking = tmp_path / "python"
+    asking.write_text(
+        f"#!/bin/sh\nprintf '%s' \"$4\" > {asked}\necho \"setting 'x' of STAMP: unknown\"; exit 2\n"
+    )
+    asking.chmod(0o755)
+    with pytest.raises(InputError, match=r"^RecBole: setting 'x' of STAMP: unknown\.$"):
+        recbole.check_interpreter(asking, ["SASRec", "STAMP"], {"x": 1, "epochs": 3})
+    assert json.loads(asked.read_text()) == {
+        "models": ["SASRec", "STAMP"],
+        "settings": ["x", "epochs"],
+    }
+
+
 # ------------------------------------------------------------------------------ the real RecBole
 
 PYTHON = os.environ.get("RECBOLE_PYTHON", "")
@@ -324,6 +339,14 @@ def test_the_real_loader_trains_on_our_rows_alone(tmp_path, synthetic, name):
         else:  # every prefix, cut to its latest items, predicts the next
             expected += [[number, items[t], items[max(t - 5, 0) : t]] for t in range(1, len(items))]
     assert sorted(map(str, probe["samples"])) == sorted(map(str, expected))
+
+
+@real
+def test_the_real_recbole_checks_settings_of_every_model_before_any_training():
+    recbole.check_interpreter(PYTHON, MODELS, ["learning_rate", "MAX_ITEM_LIST_LENGTH"])
+    recbole.check_interpreter(PYTHON, ["SASRec"], ["n_layers"])
+    with pytest.raises(InputError, match="setting 'n_layers' of STAMP: expected one of"):
+        recbole.check_interpreter(PYTHON, ["SASRec", "STAMP"], ["n_layers"])
 
 
 @real

@@ -16,7 +16,7 @@ import tensorflow as tf
 from data_prep import prepare
 from tests.batches import sequences_of, windows_of
 from tf_syncrec import cell
-from tf_syncrec.compare import Cell
+from tf_syncrec.cells import Cell
 from tf_syncrec.config import Config
 from tf_syncrec.data import evaluation_batches, train_batches
 from tf_syncrec.metrics import user_gains

@@ -3,10 +3,13 @@
 A cell is its own process and its own directory, so that peak memory is its own, a crash is nobody
 else's, and what is finished is never computed again:
 
-    cell.json      what is asked for: model, seed, domain, resolved configuration, dataset
-    log.txt        what was said on the way
-    ranks.parquet  a row a test user: user_id, domain, rank, cold
-    result.json    validation metrics and cost; the last file to appear, so its presence says done
+    cell.json        what is asked for: model, seed, domain, resolved configuration, dataset
+    log.txt          what was said on the way
+    validation.json  of a trial: validation metrics and cost; its presence says that it is done
+    ranks.parquet    a row a test user: user_id, domain, rank, cold
+    result.json      validation metrics and cost; the last file to appear, its presence says done
+
+`--trial` stops before the test targets are ranked. Without it, a finished trial goes on from there.
 """
 
 import json
@@ -24,6 +27,7 @@ import pyarrow.parquet as pq
 from data_prep import InputError, PreparedDataset
 from tf_syncrec.baselines.item_knn import tune_item_knn
 from tf_syncrec.baselines.recbole import interpreter, train_recbole
+from tf_syncrec.cells import RESULT, VALIDATION
 from tf_syncrec.cli import prepare_data, run_command, say
 from tf_syncrec.config import Config
 from tf_syncrec.data import evaluation_batches, train_batches
@@ -33,8 +37,13 @@ from tf_syncrec.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, ran
 from tf_syncrec.training import peak_memory_mb, train
 
 
-def run_cell(directory: Path) -> None:
-    """Does what `cell.json` in a directory asks for."""
+def run_cell(directory: Path, trial: bool = False) -> None:
+    """Does what `cell.json` in a directory asks for.
+
+    Args:
+        directory: of the cell.
+        trial: whether to stop after validation; a later call without it trains no more.
+    """
     request = json.loads((directory / "cell.json").read_text())
     config = Config.model_validate(request["config"])
     prepared = prepare_data(config)
@@ -53,18 +62,29 @@ def run_cell(directory: Path) -> None:
     if stand_in:
         say(f"{domain}: no trained items, or no validation or test targets: popularity stands in")
         name = parse_name("popularity")
-    start = time.perf_counter()
-    scorers, cost = _train(name, index, config, prepared, batches["validation"], directory)
-    ranks = {
-        split: rank_split(scorers[split], batches[split], prepared.catalogue, with_rows=False)
-        for split in batches
-    }
-    cost["seconds"] = time.perf_counter() - start
-    _write_ranks(directory / "ranks.parquet", ranks["test"], prepared.catalogue.domains)
+
+    def rank(split):
+        return rank_split(scorers[split], batches[split], prepared.catalogue, with_rows=False)
+
+    def write(file):
+        before = found["cost"].get("seconds", 0.0)
+        found["cost"]["seconds"] = before + time.perf_counter() - start
+        write_whole(file, json.dumps(found, allow_nan=False))
+
+    start, tried = time.perf_counter(), directory / VALIDATION
+    if tried.exists():
+        found = json.loads(tried.read_text())
+        scorers = _trained_before(name, config, prepared, directory)
+    else:
+        scorers, cost = _train(name, index, config, prepared, batches["validation"], directory)
+        validation = rank("validation").metrics(prepared.catalogue.domains)
+        found = {"stand_in": stand_in, "validation": validation, "cost": cost}
+    if trial:
+        write(tried)
+        return
+    _write_ranks(directory / "ranks.parquet", rank("test"), prepared.catalogue.domains)
     shutil.rmtree(directory / "recbole" / "scores", ignore_errors=True)  # users x items x 4 bytes
-    validation = ranks["validation"].metrics(prepared.catalogue.domains)
-    result = {"stand_in": stand_in, "validation": validation, "cost": cost}
-    write_whole(directory / "result.json", json.dumps(result, allow_nan=False))
+    write(directory / RESULT)
 
 
 def _can_be_learnt(domain: int, prepared: PreparedDataset, batches) -> bool:
@@ -129,6 +149,17 @@ def _train(
     return {"validation": scorer, "test": scorer}, trained.cost(model)
 
 
+def _trained_before(
+    name: ModelName, config: Config, prepared: PreparedDataset, directory: Path
+) -> dict[str, Scorer]:
+    """What a finished trial in the directory had trained."""
+    if name.network is None:  # popularity stood in
+        return {"test": PopularityScorer(prepared.catalogue)}
+    model = name.network.build(config, prepared)
+    model.load_weights(directory / "best.weights.h5")
+    return {"test": ModelScorer(model)}
+
+
 def _write_ranks(file: Path, ranks: Ranks, names) -> None:
     table = pa.table(
         {
@@ -144,4 +175,4 @@ def _write_ranks(file: Path, ranks: Ranks, names) -> None:
 
 
 if __name__ == "__main__":
-    run_command(lambda: run_cell(Path(sys.argv[1])))
+    run_command(lambda: run_cell(Path(sys.argv[1]), trial="--trial" in sys.argv[2:]))

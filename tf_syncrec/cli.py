@@ -2,8 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import absl.logging
 
@@ -79,8 +80,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--epochs", metavar="N", help="the most epochs to train")
 
 
-def config_from(args: argparse.Namespace) -> Config:
-    """The run's configuration: file, then options, then `--set`."""
+def config_from(args: argparse.Namespace, more: Iterable[tuple[str, Any, str]] = ()) -> Config:
+    """The run's configuration: file, then options, then `--set`, then `more` overrides."""
     overrides = []
     for option in _DATA_OPTIONS:
         if (value := getattr(args, option)) is not None:
@@ -91,7 +92,7 @@ def config_from(args: argparse.Namespace) -> Config:
     for option in ("seed", "epochs"):
         if (value := getattr(args, option)) is not None:
             overrides.append((f"train.{option}", value, f"--{option} {value}"))
-    overrides += [config_module.parse_set(assignment) for assignment in args.settings]
+    overrides += [*map(config_module.parse_set, args.settings), *more]
     named = [value for key, value, _ in overrides if key == "data.dataset"]
     default = "synthetic" if not named or named[-1] == "synthetic" else "amazon"
     path = Path(args.config) if args.config else config_module.shipped(default)

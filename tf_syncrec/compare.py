@@ -1,28 +1,29 @@
 """Compares models: `python -m tf_syncrec.compare --dataset amazon --models syncrec,item_knn`.
 
 Trains every model with every seed on one dataset with one protocol, one cell after the other, and
-writes `comparison.json`, `comparison.md` and pictures. What is finished is kept: the same command
-goes on where it was stopped.
+writes `comparison.json`, `comparison.md` and pictures. With `--grid`, settings are chosen for every
+network first. What is finished is kept: the same command goes on where it was stopped.
 """
 
-import hashlib
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from data_prep import InputError
 from tf_syncrec.baselines.recbole import check_interpreter, interpreter
+from tf_syncrec.cells import RESULT, VALIDATION, Cell, cells_of
 from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, run_command, say
 from tf_syncrec.comparison import assemble
 from tf_syncrec.comparison_report import write_comparison
-from tf_syncrec.config import Config
 from tf_syncrec.files import write_whole
+from tf_syncrec.grid import read_grid
 from tf_syncrec.models import ABLATIONS, NETWORKS, RECBOLE, SCORERS, ModelName, parse_name
 from tf_syncrec.tables import flat
+from tf_syncrec.tuning import choose, trials_of, tuning_report, validation_metric
 
 PRESETS = {
     "negative_transfer": ("syncrec,syncrec_single,sasrec_cross,sasrec_single", "sasrec_single"),
@@ -33,61 +34,6 @@ PRESETS = {
     ),
 }
 """Sets of models by the question they answer, and what the others are measured against."""
-
-
-class Cell(NamedTuple):
-    """A model, a seed and, for single-domain models, a domain."""
-
-    model: ModelName
-    seed: int
-    domain: str | None
-
-    @property
-    def title(self) -> str:
-        """For progress lines."""
-        return ", ".join(
-            [
-                self.model.text,
-                *([f"seed {self.seed}"] if self.model.seeded else []),
-                *([self.domain] if self.domain else []),
-            ]
-        )
-
-    def directory(self, root: Path) -> Path:
-        """Where it lives. Domains may have names that no file can have."""
-        parts = [self.model.text.replace(":", "-"), f"seed{self.seed}"]
-        if self.domain is not None:
-            parts.append("domain-" + hashlib.sha256(self.domain.encode()).hexdigest()[:16])
-        return root.joinpath("cells", *parts)
-
-    def request(self, config: Config, dataset: str) -> dict[str, Any]:
-        """What `cell.json` says: all that the result depends on."""
-        changes = self.model.network.settings if self.model.network else {}
-        settings = config.model_dump()
-        settings["train"]["seed"] = self.seed
-        if not self.model.base.startswith(RECBOLE):
-            settings["recbole"] = {}  # nothing to this model
-        for key, value in changes.items():
-            section, name = key.split(".")
-            settings[section][name] = value
-        return {
-            "model": self.model.text,
-            "seed": self.seed,
-            "domain": self.domain,
-            "dataset": dataset,
-            "config": settings,
-        }
-
-
-def cells_of(models: Sequence[ModelName], seeds: Sequence[int], domains: Sequence[str]):
-    """All cells, seed by seed, so that a comparison that is stopped has whole seeds."""
-    return [
-        Cell(model, seed, domain)
-        for seed in seeds
-        for model in models
-        if model.seeded or seed == seeds[0]
-        for domain in (domains if model.single else [None])
-    ]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -103,7 +49,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     add_data_options(parser)
     what = parser.add_argument_group("comparison")
-    what.add_argument("--models", metavar="A,B", help="names of models")
+    what.add_argument(
+        "--models",
+        metavar="A,B",
+        help="names of models; NAME@0 or NAME@0+1 has seeds of its own in place of --seeds",
+    )
     what.add_argument(
         "--preset",
         choices=PRESETS,
@@ -111,60 +61,107 @@ def main(argv: list[str] | None = None) -> None:
         "(the paper's Table 5), main (all baselines)",
     )
     what.add_argument("--seeds", default="0,1,2", metavar="A,B", help="default: 0,1,2")
+    what.add_argument(
+        "--grid",
+        metavar="KEY=V1,V2",
+        action="append",
+        default=[],
+        help="values to try, e.g. --grid model.dim=32,64; may be repeated, the product is tried. "
+        "For every network (of a _single: every domain) the best on validation with its first seed "
+        "is chosen",
+    )
     what.add_argument("--reference", metavar="MODEL", help="what the others are measured against")
     what.add_argument("--output_dir", metavar="DIR", help="default: runs/compare-DATASET")
     args = parser.parse_args(argv)
     if args.seed is not None:
         raise InputError(f"--seed {args.seed}: a comparison takes --seeds")
-    models, reference = _models(args)
-    seeds = _seeds(args.seeds)
+    plan, reference = _plan(args)
     config = config_from(args)
+    names, points = read_grid(args.grid, lambda more: config_from(args, more))
+    if points and not any(model.network for model in plan):
+        texts = ", ".join(model.text for model in plan)
+        raise InputError(f"--grid {args.grid[0]}: tunes networks, of which {texts} are none")
     root = Path(args.output_dir or f"runs/compare-{config.data.dataset}")
 
-    if any(model.base.startswith(RECBOLE) for model in models):
-        check_interpreter(interpreter())
+    of_recbole = [m.base.removeprefix(RECBOLE) for m in plan if m.base.startswith(RECBOLE)]
+    if of_recbole:
+        check_interpreter(interpreter(), of_recbole, config.recbole)
 
-    # --------------------------------------------------------------------------------- cells
+    # ------------------------------------------------------------------------ data and directory
     prepared = prepare_data(config)
-    cells = cells_of(models, seeds, prepared.catalogue.domains)
-    requests = [cell.request(config, prepared.name) for cell in cells]
-    for cell, request in zip(cells, requests, strict=True):
-        _check_same(cell.directory(root), request)  # all of them, before hours of work
+    domains = prepared.catalogue.domains
+    trials = trials_of(plan, domains, points)
+    # Whatever will be chosen: all of them are looked at before hours of work.
+    possible = [
+        trial._replace(seed=seed) for trial in chain(*trials.values()) for seed in plan[trial.model]
+    ]
+    untuned = [cell for cell in cells_of(plan, domains) if (cell.model, cell.domain) not in trials]
+    for cell in [*possible, *untuned]:
+        _check_same(cell.directory(root), cell.request(config, prepared.name))
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output_dir {root}: cannot be created ({error.strerror})") from None
-    for number, (cell, request) in enumerate(zip(cells, requests, strict=True), start=1):
+
+    # --------------------------------------------------------------------------------- tuning
+    total = sum(map(len, trials.values()))
+    for number, trial in enumerate(chain(*trials.values()), start=1):
+        request = trial.request(config, prepared.name)
+        _run(trial, request, root, f"[trial {number}/{total}] {trial.title}", trial=True)
+    chosen = choose(root, trials)
+    for best in chosen.values():
+        say(f"chosen: {best.title}: validation NDCG@10 {validation_metric(root, best):.4f}")
+
+    # --------------------------------------------------------------------------------- cells
+    cells = cells_of(plan, domains, {place: best.settings for place, best in chosen.items()})
+    for number, cell in enumerate(cells, start=1):
+        request = cell.request(config, prepared.name)
         _run(cell, request, root, f"[{number}/{len(cells)}] {cell.title}")
 
     # ----------------------------------------------------------------------------- conclusions
-    comparison = assemble(root, cells, reference, prepared, config)
+    tuning = tuning_report(root, trials, cells, names, config)
+    comparison = assemble(root, cells, reference, prepared, config) | {"tuning": tuning}
     for file in write_comparison(root, comparison):
         say(str(file))
 
 
-def _models(args) -> tuple[list[ModelName], str]:
+def _plan(args) -> tuple[dict[ModelName, tuple[int, ...]], str]:
+    """The seeds of each model, and what the others are measured against."""
     if (args.models is None) == (args.preset is None):
         raise InputError("give either --models or --preset")
     names, reference = PRESETS[args.preset] if args.preset else (args.models, None)
-    texts = [text for text in names.split(",") if text]
-    models = [parse_name(text) for text in texts]
-    # NAME and NAME_cross are the same.
-    if not models or len({(model.base, model.single) for model in models}) < len(models):
-        raise InputError(f"--models takes names, each model once, received {names!r}")
+    shared = _seeds(args.seeds, ",", f"--seeds {args.seeds}")
+    plan: dict[ModelName, tuple[int, ...]] = {}
+    for text in filter(None, names.split(",")):
+        name, at, own = text.partition("@")
+        model = parse_name(name)
+        if at and not model.seeded:
+            raise InputError(f"--models {text}: {name} takes no seeds, chance has no part in it")
+        seeds = _seeds(own, "+", f"--models {text}") if at else shared
+        # NAME and NAME_cross are the same.
+        if (model.base, model.single) in {(known.base, known.single) for known in plan}:
+            raise InputError(f"--models takes each model once, received {names!r}")
+        plan[model] = seeds if model.seeded else seeds[:1]
+    if not plan:
+        raise InputError(f"--models takes names, received {names!r}")
+    texts = [model.text for model in plan]
     reference = args.reference or reference or texts[0]
     if reference not in texts:
         raise InputError(f"--reference {reference}: not among the models {', '.join(texts)}")
-    return models, reference
+    return plan, reference
 
 
-def _seeds(text: str) -> list[int]:
+def _seeds(text: str, separator: str, source: str) -> tuple[int, ...]:
+    """Seeds of the command line; an error names the source."""
     try:
-        seeds = [int(seed) for seed in text.split(",")]
+        seeds = tuple(int(seed) for seed in text.split(separator))
     except ValueError:
-        seeds = []
+        seeds = ()
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise InputError(f"--seeds takes whole numbers from 0, each once, received {text!r}")
+        raise InputError(
+            f"{source}: seeds are whole numbers from 0, each once, joined by {separator!r}, "
+            f"received {text!r}"
+        )
     return seeds
 
 
@@ -184,18 +181,29 @@ def _check_same(directory: Path, request: dict[str, Any]) -> None:
             )
 
 
-def _run(cell: Cell, request: dict[str, Any], root: Path, title: str) -> None:
-    """Computes a cell in a process of its own, unless it is finished."""
+def _run(cell: Cell, request: dict[str, Any], root: Path, title: str, trial: bool = False) -> None:
+    """Computes a cell in a process of its own, unless it is finished.
+
+    Args:
+        cell: what is computed.
+        request: what its `cell.json` says.
+        root: directory of the comparison.
+        title: for progress lines.
+        trial: whether validation is all that is wanted.
+    """
     directory = cell.directory(root)
-    if (directory / "result.json").exists():
+    tried = (directory / VALIDATION).exists()
+    if (directory / RESULT).exists() or (trial and tried):
         say(f"{title}: finished before")
         return
     directory.mkdir(parents=True, exist_ok=True)
     write_whole(directory / "cell.json", json.dumps(request, indent=1))
     start, last = time.perf_counter(), ""
     command = [sys.executable, "-m", "tf_syncrec.cell", str(directory)]
+    if trial:
+        command.append("--trial")
     with (
-        (directory / "log.txt").open("w") as log,
+        (directory / "log.txt").open("a" if tried else "w") as log,
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process,

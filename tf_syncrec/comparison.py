@@ -1,9 +1,8 @@
 """What the finished cells of a comparison say: means, spreads, differences, negative transfer."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,16 +12,13 @@ import tensorflow as tf
 import tf_syncrec
 from data_prep import PreparedDataset
 from tf_syncrec.breakdown import breakdown, group_targets
+from tf_syncrec.cells import Cell
 from tf_syncrec.config import Config
 from tf_syncrec.metrics import METRICS, SELECTION_METRIC, user_gains
-from tf_syncrec.models import ABLATIONS, ModelName
+from tf_syncrec.models import ABLATIONS
 from tf_syncrec.ranking import Ranks, protocol
 from tf_syncrec.statistics import compare_to_reference
-
-if TYPE_CHECKING:
-    from tf_syncrec.compare import Cell
-
-SIGNIFICANCE = 0.05
+from tf_syncrec.verdicts import negative_transfer
 
 
 class ModelRanks:
@@ -35,7 +31,7 @@ class ModelRanks:
         cold: `[users]` bool.
     """
 
-    def __init__(self, root: Path, cells: Sequence["Cell"], seeds: Sequence[int]):
+    def __init__(self, root: Path, cells: Sequence[Cell], seeds: Sequence[int]):
         rows = []
         for seed in seeds:
             tables = [
@@ -61,12 +57,12 @@ class ModelRanks:
 
 def assemble(
     root: Path,
-    cells: Sequence["Cell"],
+    cells: Sequence[Cell],
     reference: str,
     prepared: PreparedDataset,
     config: Config,
 ) -> dict[str, Any]:
-    """Reads the cells and compares the models.
+    """Reads the cells and compares the models: means over the seeds of each, however many it has.
 
     Args:
         root: directory of the comparison; all cells are finished.
@@ -101,9 +97,8 @@ def assemble(
         for metric, values in means.items()
     }
     groups = group_targets(prepared, "test")
-    stand_ins = {
-        (cell.model.text, cell.domain) for cell in cells if _result(root, cell)["stand_in"]
-    }
+    gains = {text: one.gains(SELECTION_METRIC) for text, one in ranks.items()}
+    stand_ins = {(cell.model.text, cell.domain) for cell in cells if cell.result(root)["stand_in"]}
     results = {}
     for text, model in models.items():
         results[text] = {
@@ -130,7 +125,7 @@ def assemble(
         "reference": reference,
         "cold_target_share": float(first.cold.mean()),
         "models": results,
-        "negative_transfer": _negative_transfer(models, ranks, index, names, stand_ins),
+        "negative_transfer": negative_transfer(models, gains, index, names, stand_ins),
         "ablation": {label: text for label, text in ABLATIONS.items() if text in models},
     }
 
@@ -157,69 +152,9 @@ def _spread(ranks: ModelRanks, index: np.ndarray, names: Sequence[str]) -> dict[
     }
 
 
-def _negative_transfer(
-    models: dict[str, ModelName],
-    ranks: dict[str, ModelRanks],
-    index: np.ndarray,
-    names: Sequence[str],
-    stand_ins: set[tuple[str, str | None]],
-) -> dict[str, Any]:
-    """The paper's Table 4 of every network that was trained both ways.
-
-    The change is that of NDCG@10 from training on a domain alone to training on all of them; a
-    domain is `hurt` or `helped` where the difference is significant after Holm's correction and of
-    the same sign with every seed.
-    """
-    found = {}
-    merged = {model.base: text for text, model in models.items() if not model.single}
-    for single, model in models.items():
-        if not model.single or model.base not in merged:
-            continue
-        gains = {
-            "all": ranks[merged[model.base]].gains(SELECTION_METRIC),
-            "alone": ranks[single].gains(SELECTION_METRIC),
-        }
-        both = {name: values.mean(axis=0) for name, values in gains.items()}
-        differences = compare_to_reference(both, "alone", index, names)["all"]
-
-        def row(users, difference, stand_in=False, both=both, gains=gains):
-            alone, together = (
-                float(both[name][users].mean()) if users.any() else 0.0 for name in ("alone", "all")
-            )
-            p = difference.get("p_holm", difference["p_value"])
-            by_seed = (gains["all"] - gains["alone"])[:, users].mean(axis=1) if users.any() else []
-            verdict = "no clear difference"
-            if stand_in:  # by popularity, since there was nothing to learn from
-                verdict = "not trained alone"
-            elif p < SIGNIFICANCE and abs(np.sign(by_seed).sum()) == len(by_seed):
-                verdict = "helped" if difference["mean"] > 0 else "hurt"
-            return {
-                "users": int(users.sum()),
-                "alone": alone,
-                "all_domains": together,
-                "change": (together - alone) / alone if alone else None,
-                "by_seed": list(map(float, by_seed)),
-                "difference": difference,
-                "verdict": verdict,
-            }
-
-        found[merged[model.base]] = {
-            "overall": row(np.ones(len(index), bool), differences["overall"]),
-            "domains": {
-                name: row(index == d, differences["domains"][name], (single, name) in stand_ins)
-                for d, name in enumerate(names)
-            },
-        }
-    return found
-
-
-def _result(root: Path, cell: "Cell") -> dict[str, Any]:
-    return json.loads((cell.directory(root) / "result.json").read_text())
-
-
-def _cost(root: Path, cells: Sequence["Cell"]) -> dict[str, Any]:
+def _cost(root: Path, cells: Sequence[Cell]) -> dict[str, Any]:
     """Means over seeds; of models by domain the sums, but for memory, which is the largest."""
-    costs = [(cell, _result(root, cell)["cost"]) for cell in cells]
+    costs = [(cell, cell.result(root)["cost"]) for cell in cells]
     seeds = len({cell.seed for cell in cells})
 
     def total(key):

@@ -1,4 +1,4 @@
-"""A comparison as people read it: Markdown tables and pictures, from `comparison.json` alone."""
+"""A comparison as people read it: a page of Markdown tables, from `comparison.json` alone."""
 
 import json
 from collections.abc import Mapping
@@ -6,19 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from tabulate import tabulate
 
+from tf_syncrec.comparison_pictures import model_bars, transfer_bars
 from tf_syncrec.files import write_whole
 from tf_syncrec.metrics import METRICS, SELECTION_METRIC
 
 HEADINGS = {metric: metric.upper() for metric in METRICS}
-VERDICT_COLOURS = {
-    "hurt": "#c0392b",
-    "helped": "#2471a3",
-    "no clear difference": "#909497",
-    "not trained alone": "#d5d8dc",
-}
 GROUPS = {
     "last_item": "last item of the history",
     "same_day": "an in-domain item on the target's day",
@@ -30,10 +24,10 @@ GROUPS = {
 
 def write_comparison(root: Path, comparison: Mapping[str, Any]) -> list[Path]:
     """Writes `comparison.json`, `comparison.md` and the pictures; returns their paths."""
-    pictures = {"comparison.png": _bars(comparison)}
+    pictures = {"comparison.png": model_bars(comparison)}
     for model, table in comparison["negative_transfer"].items():
         name = f"negative_transfer-{model.replace(':', '-')}.png"
-        pictures[name] = _transfer_picture(model, table)
+        pictures[name] = transfer_bars(model, table)
     files = [root / "comparison.json", root / "comparison.md", *(root / name for name in pictures)]
     write_whole(files[0], json.dumps(comparison, indent=1, allow_nan=False) + "\n")
     write_whole(files[1], markdown(comparison, list(pictures)))
@@ -49,7 +43,7 @@ def markdown(comparison: Mapping[str, Any], pictures: list[str]) -> str:
         "# Comparison",
         _protocol(comparison),
         "## Overall",
-        "Mean ± standard deviation over seeds; best in bold.",
+        "Mean ± standard deviation over seeds, of one seed without; best in bold.",
         _metric_table(comparison),
         f"## NDCG@10 against {reference}",
         "Difference in test NDCG@10 with its 95 % interval over users (paired bootstrap of the "
@@ -66,6 +60,10 @@ def markdown(comparison: Mapping[str, Any], pictures: list[str]) -> str:
         sections += [f"### {model}", _transfer_table(table)]
     if comparison["ablation"]:
         sections += ["## Ablation (Table 5 of the paper)", _ablation_table(comparison)]
+    if comparison["tuning"]:
+        sections += ["## Tuning: what was tried", _tuning_text(comparison)]
+    for model, tuning in comparison["tuning"].items():
+        sections += [f"### Trials of {model}", _tuning_table(tuning)]
     sections += [
         "## What the numbers are made of",
         "NDCG@10 of kinds of targets, and in brackets the part of all hits at 10.",
@@ -158,9 +156,9 @@ def _transfer_text() -> str:
     return (
         "NDCG@10 of the same network trained on a domain alone and on all domains together; "
         "`hurt` and `helped` where the difference is significant (p < 0.05 after Holm's "
-        "correction over the domains) and of the same sign with every seed; one seed cannot tell "
-        "what another training would say. `not trained alone`: nothing to learn from, popularity "
-        "stands in."
+        "correction over the domains) and every seed of one is above every seed of the other; one "
+        "seed cannot tell what another training would say. `not trained alone`: nothing to learn "
+        "from, popularity stands in."
     )
 
 
@@ -182,6 +180,30 @@ def _transfer_table(table: Mapping[str, Any]) -> str:
     return _table(
         rows, ["", "users", "alone", "all domains", "change", "difference", "other domains"]
     )
+
+
+def _tuning_text(comparison: Mapping[str, Any]) -> str:
+    seconds = sum(tuning["seconds"] for tuning in comparison["tuning"].values())
+    return (
+        "Validation NDCG@10 of every trial, each with the first seed of its model; the chosen one "
+        "in bold, of a single-domain model for each domain (-: nothing to learn from, popularity "
+        "stands in). Test ranks of the others are not looked at. All trials took "
+        f"{seconds:,.0f} s; the table of costs counts the chosen ones alone."
+    )
+
+
+def _tuning_table(tuning: Mapping[str, Any]) -> str:
+    """A row a point of the grid, a column a setting and one a domain."""
+    points: dict[str, Any] = {}
+    for trial in tuning["trials"]:
+        row = points.setdefault(json.dumps(trial["settings"]), (trial["settings"], {}))[1]
+        text = "-" if trial["stand_in"] else f"{trial['validation']:.4f}"
+        chosen = trial["chosen"] and not trial["stand_in"]
+        column = "validation NDCG@10" if trial["domain"] is None else trial["domain"]
+        row[column] = f"**{text}**" if chosen else text
+    rows = [[*map(str, settings.values()), *cells.values()] for settings, cells in points.values()]
+    settings, cells = next(iter(points.values()))
+    return _table(rows, [*settings, *cells])
 
 
 def _ablation_table(comparison: Mapping[str, Any]) -> str:
@@ -225,56 +247,3 @@ def _cost_table(comparison: Mapping[str, Any]) -> str:
         )
     headers = ["", "s / epoch", "epochs (median)", "s in all", "peak MiB", "parameters"]
     return _table(rows, headers)
-
-
-def _bars(comparison: Mapping[str, Any]) -> Figure:
-    """NDCG@10 of every model, overall and in each domain, with the spread over seeds."""
-    models = comparison["models"]
-    places = ["overall", *comparison["domains"]]
-    thick = 0.8 / len(models)
-    figure = Figure(figsize=(9, 1.2 + len(places) * (0.3 + 0.14 * len(models))), layout="tight")
-    axes = figure.add_subplot()
-    for i, (name, model) in enumerate(models.items()):
-        test = model["test"]
-        values = [test["overall"], *(test["domains"][d] for d in comparison["domains"])]
-        axes.barh(
-            [y - 0.4 + thick * (i + 0.5) for y in range(len(places))],
-            [value[SELECTION_METRIC]["mean"] for value in values],
-            thick,
-            xerr=[value[SELECTION_METRIC]["std"] or 0.0 for value in values],
-            error_kw={"elinewidth": 0.8},
-            label=_plain(name),
-            color=f"C{i % 10}",
-            hatch="//" if i >= 10 else None,
-        )
-    axes.set_yticks(range(len(places)), [_plain(place) for place in places])
-    axes.invert_yaxis()
-    axes.set_xlabel("test NDCG@10")
-    axes.grid(axis="x", lw=0.4)
-    axes.set_axisbelow(True)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    return figure
-
-
-def _transfer_picture(model: str, table: Mapping[str, Any]) -> Figure:
-    """What training on all domains changes in each, with 95 % intervals: left of zero hurts."""
-    rows = sorted(table["domains"].items(), key=lambda item: item[1]["difference"]["mean"])
-    figure = Figure(figsize=(7, 1.4 + 0.34 * len(rows)), layout="tight")
-    axes = figure.add_subplot()
-    for y, (_, row) in enumerate(rows):
-        difference = row["difference"]
-        colour = VERDICT_COLOURS[row["verdict"]]
-        axes.plot([difference["low"], difference["high"]], [y, y], color=colour, lw=2)
-        axes.plot([difference["mean"]], [y], "o", color=colour)
-    axes.axvline(0, color="black", lw=0.8)
-    axes.set_yticks(range(len(rows)), [_plain(name) for name, _ in rows])
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlabel("NDCG@10 trained on all domains minus trained on the domain alone")
-    axes.set_title(f"{_plain(model)}: red is hurt by the other domains, blue is helped", size=10)
-    axes.grid(axis="x", lw=0.4)
-    return figure
-
-
-def _plain(text: str) -> str:
-    """A name as it is: a domain may be called "$"."""
-    return text.replace("$", r"\$")

@@ -189,11 +189,15 @@ def parse_set(assignment: str) -> tuple[str, Any, str]:
     if not separator or not key:
         raise InputError(f"--set takes section.name=value, received {assignment!r}")
     source = f"--set {_one_line(assignment)}"
+    return key, parse_value(text, source), source
+
+
+def parse_value(text: str, source: str) -> Any:
+    """A value of the command line, read as YAML; an error names the source."""
     try:
-        value = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{source}: {_one_line(error)}") from None
-    return key, value, source
 
 
 def _put(settings, key, value, source):

@@ -19,7 +19,7 @@ from tf_syncrec.multi_domain import MultiDomainModel
 RECBOLE = "recbole:"
 
 
-class Trained(NamedTuple):
+class Network(NamedTuple):
     """A network that our training script trains.
 
     Attributes:
@@ -33,9 +33,9 @@ class Trained(NamedTuple):
     settings: dict[str, Any]
 
 
-def _network(kind, about, **settings) -> Trained:
+def _network(kind, about, **settings) -> Network:
     changes = {name.replace("__", "."): value for name, value in settings.items()}
-    return Trained(about, lambda config, prepared: kind(config, prepared.catalogue.sizes), changes)
+    return Network(about, lambda config, prepared: kind(config, prepared.catalogue.sizes), changes)
 
 
 def _bprmf(config: Config, prepared: PreparedDataset) -> BPRMF:
@@ -62,7 +62,7 @@ NETWORKS = {
     "gru4rec": _network(GRU4Rec, "GRU4Rec, a recurrent network"),
     "mmoe": _network(MMoE, "MMoE of Transformers: no asymmetry, no λ, no second view"),
     "cgrec": _network(CGRec, "MMoE with loss weights from Shapley values of the domains"),
-    "bprmf": Trained("BPRMF, matrix factorisation", _bprmf, {}),
+    "bprmf": Network("BPRMF, matrix factorisation", _bprmf, {}),
 }
 SCORERS = {
     "popularity": "number of training interactions",
@@ -93,7 +93,7 @@ class ModelName(NamedTuple):
     single: bool
 
     @property
-    def network(self) -> Trained | None:
+    def network(self) -> Network | None:
         """How it is trained; None for what our training script does not train."""
         return NETWORKS.get(self.base)
 

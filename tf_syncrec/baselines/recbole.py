@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,20 +136,28 @@ def train_recbole(
     return scorers, info
 
 
-def check_interpreter(python: str | os.PathLike[str]) -> None:
-    """Says early and clearly when RecBole cannot run.
+def check_interpreter(
+    python: str | os.PathLike[str], models: Sequence[str] = (), settings: Iterable[str] = ()
+) -> None:
+    """Says early and clearly when RecBole cannot run, or does not know a setting.
 
     Args:
         python: path of the interpreter, or a name on the PATH.
+        models: RecBole's names of models.
+        settings: names of settings that all of them shall get.
 
     Raises:
-        InputError: it is missing, does not start, or has no RecBole.
+        InputError: the interpreter is missing, does not start, or has no RecBole; or one of the
+            models has no such setting.
     """
-    command = [os.fspath(python), "-I", "-c", "import numpy, torch, recbole"]
+    asked = json.dumps({"models": list(models), "settings": list(settings)})
+    command = [os.fspath(python), "-I", os.fspath(_WORKER), "--check", asked]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         raise _no_recbole(python, error.strerror or str(error)) from error
+    if done.returncode == _UNUSABLE and done.stdout:
+        raise InputError(f"RecBole: {done.stdout.strip()}.")
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise _no_recbole(python, lines[-1] if lines else f"exit status {done.returncode}")

@@ -17,6 +17,9 @@ and reads what this script leaves there:
     result.json                     epochs, best_epoch, seconds_per_epoch, parameters, ...; with
                                     exit status 2 only {"error": why it cannot be done}
 
+`python -I recbole_worker.py --check JSON` trains nothing: it says with exit status 2, and why on
+stdout, if a model of {"models": [names], "settings": [names]} has no such setting.
+
 Users and items are numbered as on our side (users from 1 in the order of `train`, items by
 catalogue); RecBole numbers them anew, and `Ids` translates. Test targets are not in the folder.
 
@@ -95,22 +98,30 @@ class Ids:
         return table
 
 
-def configure(folder, request):
-    """RecBole's configuration: its defaults, the given settings, and our data as it is."""
+def check_settings(name, settings):
+    """Raises Unusable if a model has no such setting.
+
+    RecBole takes any name in silence, so that a misspelt one would leave the default.
+    """
     import recbole
     import yaml
-    from recbole.config import Config
-    from recbole.utils import get_model
     from recbole.utils.argument_list import training_arguments
 
-    settings, name = request["settings"], request["model"]
     defaults = Path(recbole.__file__).parent / "properties" / "model" / f"{name}.yaml"
     own = yaml.safe_load(defaults.read_text(encoding="utf-8")) or {}
     known = sorted({*training_arguments, *own, *EXTRA_SETTINGS})
-    # RecBole takes any name in silence, so that a misspelt one would leave the default.
     for setting in settings:
         if setting not in known:
             raise Unusable(f"setting {setting!r} of {name}: expected one of {', '.join(known)}")
+
+
+def configure(folder, request):
+    """RecBole's configuration: its defaults, the given settings, and our data as it is."""
+    from recbole.config import Config
+    from recbole.utils import get_model
+
+    settings, name = request["settings"], request["model"]
+    check_settings(name, settings)
     fixed = {
         "data_path": str(folder),
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
@@ -377,10 +388,27 @@ def peak_memory_mb():
     return int(found[1]) / 1024 if found else 0.0
 
 
+def check(asked):
+    """Does what `--check` asks for; an error ends this process with its reason."""
+    import recbole.data
+    import recbole.trainer  # noqa: F401
+
+    try:
+        for name in asked["models"]:
+            check_settings(name, asked["settings"])
+    except Unusable as error:
+        say(error)
+        sys.exit(2)
+
+
 def main():
     """Runs for the folder of the command line."""
-    folder = Path(sys.argv.pop())  # RecBole reads the command line too
+    argument = sys.argv.pop()  # RecBole reads the command line too
     warnings.simplefilter("ignore")  # of RecBole and torch about each other
+    if "--check" in sys.argv:
+        check(json.loads(argument))
+        return
+    folder = Path(argument)
     try:
         result, status = run(folder), 0
     except Unusable as error:

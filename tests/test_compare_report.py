@@ -1,0 +1,68 @@
+"""The report of a comparison: the best is bold, odd names break nothing, progress is told."""
+
+import re
+
+import matplotlib.image
+import numpy as np
+
+from tests.comparing import METRICS, ODD, tables_of
+
+
+def test_best_is_bold_and_odd_names_break_no_table(compared):
+    markdown = (compared.root / "comparison.md").read_text()
+    tables = tables_of(markdown)
+    for table in tables:
+        assert {len(row) for row in table} == {len(table[0])}, table
+    assert any(table[0] == ["", *compared.comparison["domains"]] for table in tables)
+    models = compared.comparison["models"]
+    checked = 0
+    for table in tables:
+        if not table[0][0].endswith("users") or table[0][1] != "seeds":
+            continue
+        # The first of them is overall, the others are the domains in order.
+        domain = [None, *compared.comparison["domains"]][checked]
+        tests = {
+            name: model["test"]["overall"] if domain is None else model["test"]["domains"][domain]
+            for name, model in models.items()
+        }
+        for column, metric in enumerate(METRICS, start=2):
+            assert table[0][column] == metric.upper()
+            best = max(test[metric]["mean"] for test in tests.values())
+            for name, seeds, *texts in table[2:]:
+                value, text = tests[name][metric], texts[column - 2]
+                assert seeds == ("-" if value["std"] is None and name in SCORERS else "2")
+                shown = f"{value['mean']:.4f}"
+                shown += f" ± {value['std']:.4f}" if value["std"] is not None else ""
+                is_best = value["mean"] == best > 0
+                assert text == (f"**{shown}**" if is_best else shown)
+        checked += 1
+    assert checked == 1 + len(compared.comparison["domains"])
+
+
+SCORERS = ("popularity", "item_knn")
+
+
+def test_pictures_are_written_and_named_in_the_report(compared):
+    markdown = (compared.root / "comparison.md").read_text()
+    for name in ("comparison.png", "negative_transfer-bprmf_cross.png"):
+        assert f"({name})" in markdown
+        picture = matplotlib.image.imread(compared.root / name)
+        assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 10
+    assert not list(compared.root.rglob("*partial*"))
+
+
+def test_progress_says_which_cell_of_how_many(compared):
+    starts = [re.match(r"\[(\d+)/(\d+)\] (.*): done in \d+ s", line) for line in compared.said]
+    done = [match.groups() for match in starts if match]
+    assert [(int(i), int(n)) for i, n, _ in done] == [(i, 10) for i in range(1, 11)]
+    titles = [title for _, _, title in done]
+    assert titles[:3] == ["popularity", "item_knn", "bprmf_cross, seed 3"]
+    assert f"bprmf_single, seed 1, {ODD}" in titles
+    assert any("bprmf_cross, seed 1: epoch 1: loss" in line for line in compared.said)
+    assert compared.said[-4:] == [
+        str(compared.root / name)
+        for name in (
+            *("comparison.json", "comparison.md", "comparison.png"),
+            "negative_transfer-bprmf_cross.png",
+        )
+    ]
