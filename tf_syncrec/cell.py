@@ -30,6 +30,7 @@ from tf_syncrec.baselines.recbole import interpreter, train_recbole
 from tf_syncrec.cells import RESULT, VALIDATION
 from tf_syncrec.cli import prepare_data, run_command, say
 from tf_syncrec.config import Config
+from tf_syncrec.cooccurrence import initialise_items
 from tf_syncrec.data import evaluation_batches, train_batches
 from tf_syncrec.files import write_whole
 from tf_syncrec.models import RECBOLE, ModelName, parse_name
@@ -127,6 +128,7 @@ def _train(
             cost["trials"] = trials
         return {"validation": scorer, "test": scorer}, cost | {"peak_memory_mb": peak_memory_mb()}
     model = name.network.build(config, prepared)
+    initialise_items(model, config, prepared, domain)
     batches = train_batches(
         prepared,
         config.model.window,

@@ -67,6 +67,8 @@ class ModelConfig(_Section):
     style: Literal["pre_norm", "paper"] = "pre_norm"
     gate: Literal[tuple(GATES)] = "causal"  # type: ignore[valid-type]
     asymmetric: bool = True
+    # How item vectors begin; cooccurrence: from what stands close together in training sequences.
+    item_init: Literal["random", "cooccurrence"] = "random"
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: float = Field(0.1, gt=0)
     score: Literal["blend", "cross", "single"] = "blend"
@@ -116,6 +118,8 @@ class TrainConfig(_Section):
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
+    # cosine: rises over the first epoch, falls to nothing over the others.
+    schedule: Literal["constant", "cosine"] = "constant"
     patience: int = Field(5, ge=1)
 
 

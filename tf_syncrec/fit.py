@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_syncrec
 from serving.export import export
 from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, run_command, say
+from tf_syncrec.cooccurrence import initialise_items
 from tf_syncrec.data import evaluation_batches, train_batches
 from tf_syncrec.model import SyNCRec
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, protocol, rank_split
@@ -54,6 +55,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # ----------------------------------------------------------------------------------- model
     model = SyNCRec(config, catalogue.sizes)
+    initialise_items(model, config, prepared)
     say(
         f"SyNCRec: {model.count_params():,} parameters, {catalogue.num_items:,} items in "
         f"{catalogue.num_domains} domains; seed {config.train.seed}"

@@ -50,6 +50,24 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def learning_rate(config: TrainConfig, steps_per_epoch: int):
+    """What Adam takes: a number, or the rate by step.
+
+    Args:
+        config: `schedule`, `learning_rate` (the highest) and `epochs`.
+        steps_per_epoch: batches an epoch.
+    """
+    if config.schedule == "constant":
+        return config.learning_rate
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=config.learning_rate,
+        warmup_steps=steps_per_epoch,
+        decay_steps=max(config.epochs - 1, 1) * steps_per_epoch,
+        alpha=0.01,  # the last steps are not for nothing
+    )
+
+
 def train(
     model: MultiDomainModel,
     config: TrainConfig,
@@ -75,7 +93,7 @@ def train(
     Raises:
         FloatingPointError: the loss is no longer a number.
     """
-    model.compile(keras.optimizers.Adam(config.learning_rate))
+    model.compile(keras.optimizers.Adam(learning_rate(config, int(batches.cardinality()))))
     epochs = EpochReport(validation, catalogue, log_dir, report)
     model.fit(
         batches,
