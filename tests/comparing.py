@@ -247,7 +247,9 @@ def scripted_cells(users, validation=lambda request: 0.5, rank=lambda request, u
         request = strict_json(place / "cell.json")
         if len(done) == done.stop:
             raise KeyboardInterrupt
-        kind = "trial" if more else "ranked" if (place / VALIDATION).exists() else "whole"
+        kind = (
+            "trial" if "--trial" in more else "ranked" if (place / VALIDATION).exists() else "whole"
+        )
         done.append((kind, request))
         result = {
             "stand_in": False,

@@ -112,6 +112,25 @@ def test_killed_in_the_middle_of_a_cell_and_run_again(tmp_path, grid):
         assert pq.read_table(file).equals(pq.read_table(root / file.relative_to(whole)))
 
 
+@pytest.mark.slow
+def test_a_cell_ends_with_its_comparison_even_when_it_has_nothing_to_say():
+    code = (
+        "import time; from tf_syncrec import cell; cell._end_with_parent(); print(); time.sleep(99)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdin is not None and process.stdout is not None
+            assert process.stdout.readline() == b"\n"
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)
+            process.stdin.close()  # what the end of its parent does, whatever the reason
+            assert process.wait(10) == 1
+        finally:
+            process.kill()
+
+
 def run_until(word, command):
     """Kills a command -9 when it says a word; returns what it said when its cell has ended too."""
     said = []

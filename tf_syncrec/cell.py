@@ -10,11 +10,14 @@ else's, and what is finished is never computed again:
     result.json      validation metrics and cost; the last file to appear, its presence says done
 
 `--trial` stops before the test targets are ranked. Without it, a finished trial goes on from there.
+`--with_parent` ends the process when its standard input is closed.
 """
 
 import json
+import os
 import shutil
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -176,5 +179,18 @@ def _write_ranks(file: Path, ranks: Ranks, names) -> None:
     partial.replace(file)
 
 
+def _end_with_parent() -> None:
+    """Ends this process with its parent, so that two never write into one directory."""
+
+    def wait():
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 if __name__ == "__main__":
+    if "--with_parent" in sys.argv:
+        _end_with_parent()
     run_command(lambda: run_cell(Path(sys.argv[1]), trial="--trial" in sys.argv[2:]))

@@ -199,13 +199,18 @@ def _run(cell: Cell, request: dict[str, Any], root: Path, title: str, trial: boo
     directory.mkdir(parents=True, exist_ok=True)
     write_whole(directory / "cell.json", json.dumps(request, indent=1))
     start, last = time.perf_counter(), ""
-    command = [sys.executable, "-m", "tf_syncrec.cell", str(directory)]
+    # It ends when its standard input does, so with this process, however that ends.
+    command = [sys.executable, "-m", "tf_syncrec.cell", str(directory), "--with_parent"]
     if trial:
         command.append("--trial")
     with (
         (directory / "log.txt").open("a" if tried else "w") as log,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         ) as process,
     ):
         try:
