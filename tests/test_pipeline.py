@@ -8,6 +8,7 @@ import pytest
 from data_prep import prepare
 from tests.batches import sequences_of, windows_of
 from tf_syncrec.data import evaluation_batches, train_batches
+from tf_syncrec.single_domain import SingleDomain
 
 WINDOW = 6
 
@@ -73,7 +74,10 @@ def test_epochs_differ_and_seeds_repeat(make_prepared):
 @pytest.mark.parametrize("domain", [None, 0])
 def test_how_many_batches_there_are_is_known(make_prepared, domain):
     """Keras would begin one more step than there are batches, and count it."""
-    batches = train_batches(make_prepared(), WINDOW, 16, seed=0, domain=domain)
+    prepared = make_prepared()
+    if domain is not None:
+        prepared = SingleDomain(prepared, domain)
+    batches = train_batches(prepared, WINDOW, 16, seed=0)
     assert batches.cardinality() == sum(1 for _ in batches)
 
 
@@ -128,9 +132,10 @@ def test_a_single_domain_keeps_its_items_and_leaves_out_who_has_none(make_prepar
     prepared = make_prepared()
     first = int(prepared.catalogue.offsets[domain])
     own = range(first, first + int(prepared.catalogue.sizes[domain]))
-    batches = train_batches(prepared, WINDOW, 16, seed=0, domain=domain)
+    batches = train_batches(SingleDomain(prepared, domain), WINDOW, 16, seed=0)
     for _ in range(2):
-        assert Counter(rows_of(batches)) == expected(prepared, own=own)
+        rows = [tuple(x + first - 1 for x in row) for row in rows_of(batches)]
+        assert Counter(rows) == expected(prepared, own=own)
     assert any(not set(row["items"].tolist()) & set(own) for row in prepared.splits["train"])
 
 
@@ -144,8 +149,8 @@ def test_a_single_domain_is_asked_for_its_own_targets(make_prepared, split, doma
     rows = {row["user_id"]: row for row in prepared.splits[split] if row["domain"] == domain}
     assert any(row["target"] == 0 for row in rows.values())
     met = []
-    for batch in evaluation_batches(prepared, split, 7, domain=domain):
-        assert set(batch["domain"].numpy()) == {domain}
+    for batch in evaluation_batches(SingleDomain(prepared, domain), split, 7):
+        assert set(batch["domain"].numpy()) == {0}
         for items, user, target, raw in zip(
             batch["items"].numpy(),
             batch["user_id"].numpy(),
@@ -153,10 +158,11 @@ def test_a_single_domain_is_asked_for_its_own_targets(make_prepared, split, doma
             batch["target_item_id"].numpy(),
             strict=True,
         ):
-            history = [x for x in rows[user]["items"].tolist() if x in own]
+            history = [x - first + 1 for x in rows[user]["items"].tolist() if x in own]
             np.testing.assert_array_equal(items[len(items) - len(history) :], history)
             assert not items[: len(items) - len(history)].any()
-            assert (target, raw) == (rows[user]["target"], rows[user]["target_item_id"])
+            assert target == (rows[user]["target"] and rows[user]["target"] - first + 1)
+            assert raw == rows[user]["target_item_id"]
             met.append(user)
     assert Counter(met) == Counter(rows.keys())
 
@@ -169,10 +175,11 @@ def test_users_stay_beside_their_rows(make_prepared, domain):
         (row["user_id"], window)
         for row in prepared.splits["train"]
         for window in windows_of(
-            [x for x in row["items"].tolist() if first <= x < end], WINDOW, overlap=False
+            [x - first + 1 for x in row["items"].tolist() if first <= x < end], WINDOW, False
         )
     }
-    batches = train_batches(prepared, WINDOW, 16, seed=0, domain=domain, layout="users")
+    some = prepared if domain is None else SingleDomain(prepared, domain)
+    batches = train_batches(some, WINDOW, 16, seed=0, layout="users")
     for _ in range(2):
         met = [
             pair

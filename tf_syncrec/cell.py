@@ -27,17 +27,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep import InputError, PreparedDataset
+from data_prep import InputError
 from tf_syncrec.baselines.item_knn import tune_item_knn
 from tf_syncrec.baselines.recbole import interpreter, train_recbole
 from tf_syncrec.cells import RESULT, VALIDATION
 from tf_syncrec.cli import prepare_data, run_command, say
 from tf_syncrec.config import Config
 from tf_syncrec.cooccurrence import initialise_items
-from tf_syncrec.data import evaluation_batches, train_batches
+from tf_syncrec.data import Sequences, evaluation_batches, train_batches
 from tf_syncrec.files import write_whole
 from tf_syncrec.models import RECBOLE, ModelName, parse_name
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
+from tf_syncrec.single_domain import SingleDomain
 from tf_syncrec.training import peak_memory_mb, train
 
 
@@ -50,19 +51,21 @@ def run_cell(directory: Path, trial: bool = False) -> None:
     """
     request = json.loads((directory / "cell.json").read_text())
     config = Config.model_validate(request["config"])
-    prepared = prepare_data(config)
-    if prepared.name != request["dataset"]:
+    whole = prepare_data(config)
+    if whole.name != request["dataset"]:
         raise InputError(
             f"{directory}: the data has changed since the comparison was begun: that was "
-            f"{request['dataset']}, this is {prepared.name}"
+            f"{request['dataset']}, this is {whole.name}"
         )
     name, domain = parse_name(request["model"]), request["domain"]
-    index = None if domain is None else prepared.catalogue.domains.index(domain)
+    prepared: Sequences = whole
+    if domain is not None:
+        prepared = SingleDomain(whole, whole.catalogue.domains.index(domain))
     batches = {
-        split: evaluation_batches(prepared, split, config.evaluate.batch_size, index)
+        split: evaluation_batches(prepared, split, config.evaluate.batch_size)
         for split in ("validation", "test")
     }
-    stand_in = index is not None and not _can_be_learnt(index, prepared, batches)
+    stand_in = domain is not None and not _can_be_learnt(prepared, batches)
     if stand_in:
         say(f"{domain}: no trained items, or no validation or test targets: popularity stands in")
         name = parse_name("popularity")
@@ -80,7 +83,7 @@ def run_cell(directory: Path, trial: bool = False) -> None:
         found = json.loads(tried.read_text())
         scorers = _trained_before(name, config, prepared, directory)
     else:
-        scorers, cost = _train(name, index, config, prepared, batches["validation"], directory)
+        scorers, cost = _train(name, config, prepared, batches["validation"], directory)
         validation = rank("validation").metrics(prepared.catalogue.domains)
         found = {"stand_in": stand_in, "validation": validation, "cost": cost}
     if trial:
@@ -91,17 +94,16 @@ def run_cell(directory: Path, trial: bool = False) -> None:
     write(directory / RESULT)
 
 
-def _can_be_learnt(domain: int, prepared: PreparedDataset, batches) -> bool:
+def _can_be_learnt(prepared: Sequences, batches) -> bool:
     """Whether a model of this domain alone has anything to learn, and is asked anything."""
     asked = all(next(iter(split), None) is not None for split in batches.values())
-    return asked and bool(prepared.catalogue.sizes[domain])
+    return asked and bool(prepared.catalogue.num_items)
 
 
 def _train(
     name: ModelName,
-    domain: int | None,
     config: Config,
-    prepared: PreparedDataset,
+    prepared: Sequences,
     validation,
     directory: Path,
 ) -> tuple[dict[str, Scorer], dict[str, Any]]:
@@ -131,13 +133,12 @@ def _train(
             cost["trials"] = trials
         return {"validation": scorer, "test": scorer}, cost | {"peak_memory_mb": peak_memory_mb()}
     model = name.network.build(config, prepared)
-    initialise_items(model, config, prepared, domain)
+    initialise_items(model, config, prepared)
     batches = train_batches(
         prepared,
         config.model.window,
         config.train.batch_size,
         config.train.seed,
-        domain,
         model.batch_layout,
     )
     trained = train(
@@ -155,7 +156,7 @@ def _train(
 
 
 def _trained_before(
-    name: ModelName, config: Config, prepared: PreparedDataset, directory: Path
+    name: ModelName, config: Config, prepared: Sequences, directory: Path
 ) -> dict[str, Scorer]:
     """What a finished trial in the directory had trained."""
     if name.network is None:  # popularity stood in

@@ -4,8 +4,8 @@ import numpy as np
 import scipy.sparse as sparse
 from scipy.sparse.linalg import svds
 
-from data_prep import PreparedDataset
 from tf_syncrec.config import Config
+from tf_syncrec.data import Sequences
 from tf_syncrec.multi_domain import MultiDomainModel
 
 NEIGHBOURHOOD = 10
@@ -18,9 +18,7 @@ USERS_AT_ONCE = 8192
 """Training rows read at a time."""
 
 
-def item_vectors(
-    prepared: PreparedDataset, dim: int, seed: int, domain: int | None = None
-) -> np.ndarray:
+def item_vectors(prepared: Sequences, dim: int, seed: int) -> np.ndarray:
     """Unit vectors whose dot products say how often two items stand close together.
 
     A truncated singular value decomposition of the positive pointwise mutual information of items
@@ -31,14 +29,13 @@ def item_vectors(
         prepared: dataset with a `train` split.
         dim: r.
         seed: of the random directions, and of where the decomposition starts.
-        domain: index of the only domain whose sequences are read; None for the merged ones.
 
     Returns:
         `[items + 1, dim]` float32; row 0, of padding, too is a random direction.
     """
     size = prepared.catalogue.num_items + 1
     rng = np.random.default_rng(seed)
-    information = _information(_context_counts(prepared, size, domain))
+    information = _information(_context_counts(prepared, size))
     vectors = np.zeros((size, dim))
     rank = min(dim, information.shape[0] - 1)
     if information.nnz:
@@ -51,30 +48,24 @@ def item_vectors(
     return np.where(known, vectors / np.where(known, lengths, 1), random).astype(np.float32)
 
 
-def initialise_items(
-    model: MultiDomainModel, config: Config, prepared: PreparedDataset, domain: int | None = None
-) -> None:
+def initialise_items(model: MultiDomainModel, config: Config, prepared: Sequences) -> None:
     """Gives a new model its first item vectors, as `model.item_init` says.
 
     Args:
         model: not trained.
         config: the run's.
         prepared: what it will be trained on.
-        domain: index of the only domain that it will be trained on; None for all.
     """
     if config.model.item_init == "cooccurrence":
-        vectors = item_vectors(prepared, config.model.dim, config.train.seed, domain)
+        vectors = item_vectors(prepared, config.model.dim, config.train.seed)
         model.embedding.items.assign(vectors)
 
 
-def _context_counts(prepared, size, domain) -> sparse.csr_array:
+def _context_counts(prepared, size) -> sparse.csr_array:
     """How often item i stood at most `NEIGHBOURHOOD` interactions from item j."""
     counts = sparse.csr_array((size, size), dtype=np.float64)
     for rows in prepared.as_dataset("train").ragged_batch(USERS_AT_ONCE):
         items, users = rows["items"].flat_values.numpy(), rows["items"].value_rowids().numpy()
-        if domain is not None:
-            own = prepared.catalogue.item_domains[items - 1] == domain
-            items, users = items[own], users[own]
         for gap in range(1, NEIGHBOURHOOD + 1):
             near = users[gap:] == users[:-gap]
             pair = items[:-gap][near], items[gap:][near]

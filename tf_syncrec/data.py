@@ -1,12 +1,24 @@
 """tf.data pipelines: prepared sequences in, batches of left-padded ids out."""
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from data_prep import PreparedDataset
+from data_prep import Catalogue
 from tf_syncrec.packing import pack
+
+
+class Sequences(Protocol):
+    """What a `PreparedDataset` is to training and ranking: rows of users, and their items."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The known items."""
+
+    def as_dataset(self, split: str) -> tf.data.Dataset:
+        """Rows of `user_id, items`; of `validation` and `test` also the target."""
+
 
 Layout = Literal["packed", "padded", "users"]
 
@@ -25,11 +37,10 @@ LENGTHS = [8, 16, 32, 64]
 
 
 def train_batches(
-    prepared: PreparedDataset,
+    prepared: Sequences,
     window: int,
     batch_size: int,
     seed: int,
-    domain: int | None = None,
     layout: Layout = "packed",
 ):
     """Training sequences, reshuffled every epoch.
@@ -42,8 +53,6 @@ def train_batches(
         window: T.
         batch_size: windows a batch.
         seed: of the shuffling.
-        domain: index of the only domain whose items are seen; None for all. Users without an item
-            of it are left out.
         layout: `"packed"`: `{"items", "segments"}` of `packing.pack`; `"padded"`: `{"items"}`, a
             window a row, padded with 0 on the left; `"users"`: the same, where windows do not
             overlap, and whose they are, `{"items", "user_id"}`.
@@ -52,12 +61,11 @@ def train_batches(
         `tf.data.Dataset` of `{"items": [rows, length] int32, "segments": [rows, length] int32,
         "user_id": [rows] string}`, length at most T + 1.
     """
-    within = _within(prepared, domain)
     users = (
         prepared.as_dataset("train")
         .map(lambda user: {"items": user["items"], "user_id": user["user_id"]})
         .ragged_batch(USERS_AT_ONCE)
-        .map(lambda users: _windows(users, window, within, overlap=layout != "users"))
+        .map(lambda users: _windows(users, window, overlap=layout != "users"))
     )
     # Counted, since Keras begins one more step, on no data, where it does not know how many.
     count = users.reduce(np.int64(0), lambda n, some: n + tf.size(some["user_id"], np.int64))
@@ -87,27 +95,23 @@ def train_batches(
     )
 
 
-def evaluation_batches(
-    prepared: PreparedDataset, split: str, batch_size: int, domain: int | None = None
-):
+def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
     """Targets of a split with the histories before them, each batch of one domain.
 
     Args:
         prepared: dataset with the split.
         split: `"validation"` or `"test"`.
         batch_size: users a batch.
-        domain: index of the only domain whose targets, and items, are seen; None for all.
 
     Returns:
         `tf.data.Dataset` of `{"items": [batch, length] int32, "domain": [batch] int32, "target":
         [batch] int32 (0 when never seen in training), "user_id": [batch] string, "target_item_id":
         [batch] string}`; items are whole histories, oldest first, padded with 0 on the left.
     """
-    within = _within(prepared, domain)
 
     def pick(row):
         return {
-            "items": tf.boolean_mask(row["items"], within(row["items"]))[::-1],
+            "items": row["items"][::-1],
             "domain": row["domain"],
             "target": row["target"],
             "user_id": row["user_id"],
@@ -121,11 +125,9 @@ def evaluation_batches(
     def batch(_, rows):
         return rows.padded_batch(batch_size)
 
-    dataset = prepared.as_dataset(split)
-    if domain is not None:
-        dataset = dataset.filter(lambda row: row["domain"] == domain)
     return (
-        dataset.map(pick, num_parallel_calls=PARALLEL_CALLS)
+        prepared.as_dataset(split)
+        .map(pick, num_parallel_calls=PARALLEL_CALLS)
         .group_by_window(kind, batch, batch_size)
         .map(_left_padded, num_parallel_calls=PARALLEL_CALLS)
         .prefetch(PREFETCHED)
@@ -133,9 +135,9 @@ def evaluation_batches(
     )
 
 
-def _windows(users, window, within, overlap):
+def _windows(users, window, overlap):
     """Cuts a ragged batch of users into windows, padded with 0 on the left: `[windows, T + 1]`."""
-    items = tf.ragged.boolean_mask(users["items"], within(users["items"]))
+    items = users["items"]
     lengths = tf.cast(items.row_lengths(), tf.int32)
     counts = (lengths + window - 1) // window
     owner = tf.repeat(tf.range(tf.size(counts)), counts)
@@ -147,15 +149,6 @@ def _windows(users, window, within, overlap):
     flat = tf.gather(tf.cast(items.row_starts(), tf.int32), owner)[:, None] + columns
     cut = tf.where(known, tf.gather(items.flat_values, tf.where(known, flat, 0)), 0)
     return {"items": cut, "user_id": tf.gather(users["user_id"], owner)}
-
-
-def _within(prepared, domain):
-    """Says of items whether they belong to a domain; of all that they do, where it is None."""
-    if domain is None:
-        return lambda items: tf.ones_like(items, tf.bool)
-    first = int(prepared.catalogue.offsets[domain])
-    end = first + int(prepared.catalogue.sizes[domain])
-    return lambda items: (items >= first) & (items < end)
 
 
 def _left_padded(batch):

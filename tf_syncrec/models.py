@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep import InputError, PreparedDataset
+from data_prep import InputError
 from tf_syncrec.baselines.bprmf import BPRMF
 from tf_syncrec.baselines.cgrec import CGRec
 from tf_syncrec.baselines.gru4rec import GRU4Rec
@@ -13,6 +13,7 @@ from tf_syncrec.baselines.mmoe import MMoE
 from tf_syncrec.baselines.recbole import MODELS as RECBOLE_MODELS
 from tf_syncrec.baselines.sasrec import SASRec
 from tf_syncrec.config import Config
+from tf_syncrec.data import Sequences
 from tf_syncrec.model import SyNCRec
 from tf_syncrec.multi_domain import MultiDomainModel
 
@@ -29,7 +30,7 @@ class Network(NamedTuple):
     """
 
     about: str
-    build: Callable[[Config, PreparedDataset], MultiDomainModel]
+    build: Callable[[Config, Sequences], MultiDomainModel]
     settings: dict[str, Any]
 
 
@@ -38,7 +39,7 @@ def _network(kind, about, **settings) -> Network:
     return Network(about, lambda config, prepared: kind(config, prepared.catalogue.sizes), changes)
 
 
-def _bprmf(config: Config, prepared: PreparedDataset) -> BPRMF:
+def _bprmf(config: Config, prepared: Sequences) -> BPRMF:
     users = [
         ids
         for batch in prepared.as_dataset("train").map(lambda row: row["user_id"]).batch(65536)

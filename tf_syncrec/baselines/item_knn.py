@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sparse
 
-from data_prep import Catalogue, PreparedDataset
+from data_prep import Catalogue
+from tf_syncrec.data import Sequences
 from tf_syncrec.metrics import SELECTION_METRIC
 from tf_syncrec.ranking import Scorer, rank_split
 
@@ -130,7 +131,7 @@ class ItemKNN(Scorer):
         return block if size == block.shape[1] else block[:, start : start + size]
 
 
-def user_items(prepared: PreparedDataset) -> sparse.csr_array:
+def user_items(prepared: Sequences) -> sparse.csr_array:
     """Who had what in training, however often: `[users, items + 1]` of 0 and 1, by item id."""
     lengths, items = [], []
     for rows in prepared.as_dataset("train").ragged_batch(USERS_AT_ONCE):
@@ -213,7 +214,7 @@ def _nearest(rows, columns, values, neighbours: int) -> np.ndarray:
 
 
 def fit_item_knn(
-    prepared: PreparedDataset,
+    prepared: Sequences,
     shrinkage: float = 0.0,
     decay: float = 1.0,
     neighbours: int | None = None,
@@ -225,7 +226,7 @@ def fit_item_knn(
 
 
 def tune_item_knn(
-    prepared: PreparedDataset,
+    prepared: Sequences,
     validation_batches,
     report: Callable[[str], None] = lambda line: None,
 ) -> tuple[ItemKNN, list[dict[str, Any]]]:

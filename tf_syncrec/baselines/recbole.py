@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from data_prep import Catalogue, InputError, PreparedDataset
+from data_prep import Catalogue, InputError
+from tf_syncrec.data import Sequences
 
 MODELS = (
     "SASRec",
@@ -96,7 +97,7 @@ def interpreter() -> str | os.PathLike[str]:
 
 def train_recbole(
     model_name: str,
-    prepared: PreparedDataset,
+    prepared: Sequences,
     directory: str | os.PathLike[str],
     python: str | os.PathLike[str] = DEFAULT_PYTHON,
     settings: Mapping[str, Any] | None = None,
@@ -164,7 +165,7 @@ def check_interpreter(
 
 
 def write_exchange(
-    folder: Path, prepared: PreparedDataset, model_name: str, settings: dict, seed: int
+    folder: Path, prepared: Sequences, model_name: str, settings: dict, seed: int
 ) -> None:
     """Writes what the worker reads, see there, and `SPLIT_rows.parquet`.
 
@@ -225,7 +226,7 @@ def write_exchange(
     (folder / "request.json").write_text(json.dumps(request, indent=1))
 
 
-def _columns(prepared: PreparedDataset, split: str) -> dict[str, np.ndarray]:
+def _columns(prepared: Sequences, split: str) -> dict[str, np.ndarray]:
     """Columns of a split in its order; histories end to end as `items` with `ends`."""
     names = ["user_id", "items"] + ([] if split == "train" else ["domain", "target"])
     dataset = prepared.as_dataset(split).map(lambda row: {name: row[name] for name in names})
