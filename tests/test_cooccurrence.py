@@ -1,9 +1,13 @@
 """Initial item vectors: a literal count and decomposition, and neighbours that are neighbours."""
 
+import json
+
 import numpy as np
 import pytest
 
-from tf_syncrec import cooccurrence
+from tf_syncrec import cell, cooccurrence, fit
+from tf_syncrec.cli import prepare_data
+from tf_syncrec.config import Config
 from tf_syncrec.cooccurrence import item_vectors
 
 SIZES = (6, 5, 0, 7)
@@ -67,3 +71,38 @@ def test_a_log_that_says_nothing_gives_random_directions(make_prepared, items):
 def test_more_dimensions_than_items(make_prepared):
     vectors = item_vectors(make_prepared((2, 1), users=30), 8, 0)
     assert vectors.shape == (4, 8) and np.isfinite(vectors).all()
+
+
+class Begun(Exception):
+    """A training is about to begin."""
+
+
+@pytest.mark.parametrize("init", ["cooccurrence", "random"])
+@pytest.mark.parametrize("where", [fit, cell])
+def test_a_training_begins_with_them_where_they_are_asked_for(tmp_path, monkeypatch, where, init):
+    config = Config.model_validate(
+        {
+            "data": {"data_dir": str(tmp_path), "synthetic": {"users": 60, "items_per_domain": 9}},
+            "model": {"dim": 8, "item_init": init},
+        }
+    )
+    prepared = prepare_data(config)
+    met = []
+
+    def begin(model, *args, **kwargs):
+        met.append(model.embedding.items.numpy())
+        raise Begun
+
+    monkeypatch.setattr(where, "train", begin)
+    with pytest.raises(Begun):
+        if where is fit:
+            config.save(tmp_path / "config.yaml")
+            options = ["--config", str(tmp_path / "config.yaml")]
+            fit.main([*options, "--output_dir", str(tmp_path / "run")])
+        else:
+            request = {"model": "sasrec", "seed": 0, "domain": None, "dataset": prepared.name}
+            request["config"] = config.model_dump()
+            (tmp_path / "cell.json").write_text(json.dumps(request))
+            cell.run_cell(tmp_path)
+    same = np.array_equal(met[0], item_vectors(prepared, 8, 0))
+    assert same == (init == "cooccurrence")

@@ -218,6 +218,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 import tf_syncrec.model as module
 import tf_syncrec.multi_domain as multi_domain
 from tf_syncrec.config import Config
+from tf_syncrec.packing import pack
 
 
 def first_items(domains, count, offsets, sizes, seed):
@@ -238,8 +239,8 @@ config = Config.model_validate(
 items = np.array([[0, 0, 1, 7, 10], [0, 0, 0, 2, 11], [4, 8, 12, 3, 9]], np.int32)
 
 
-def fit(model, rows):
-    data = tf.data.Dataset.from_tensor_slices({"items": rows}).batch(2)
+def fit(model, rows, **more):
+    data = tf.data.Dataset.from_tensor_slices({"items": rows} | more).batch(2)
     return model.fit(data, verbose=0).history["loss"]
 
 
@@ -283,6 +284,16 @@ result |= {
     ),
     "step_error": float(max(np.abs(a - b).max() for a, b in zip(after, after_mirrored))),
 }
+mirrored.set_weights(alone.get_weights())
+many = np.array([[3, 7, 1, 10, 2], [0, 4, 8, 12, 5], [0, 0, 0, 9, 6], [0, 0, 0, 0, 11]], np.int32)
+packed, segments = pack(many, 6)
+with strategy.scope():
+    fit(mirrored, packed, segments=segments)
+alone.train_step({"items": many})
+result["packed_rows"] = len(packed)
+result["packed_error"] = float(
+    max(np.abs(a - b).max() for a, b in zip(trained(alone), trained(mirrored)))
+)
 with strategy.scope():
     losses = fit(mirrored, items)  # the last batch has one user for two replicas
 result["finite_loss"] = bool(np.isfinite(losses).all())
@@ -323,6 +334,11 @@ def test_replicas_share_one_lambda_of_the_whole_batch(name, replicas):
 def test_two_replicas_take_the_step_of_one(replicas):
     """Keras sums the gradients of replicas: each of them has to bring its share of the mean."""
     assert replicas["step_error"] < 1e-5, f"the step is {replicas['step_ratio']:.2f} times as long"
+
+
+def test_packed_rows_are_shared_out_to_the_same_end(replicas):
+    assert replicas["packed_rows"] == 2
+    assert replicas["packed_error"] < 1e-5
 
 
 def test_a_replica_without_users_does_no_harm(replicas):

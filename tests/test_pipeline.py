@@ -51,6 +51,16 @@ def test_every_item_is_a_target_once_an_epoch(make_prepared, layout):
     assert targets == Counter(x for row in prepared.splits["train"] for x in row["items"].tolist())
 
 
+def test_of_a_long_history_the_last_window_alone(make_prepared):
+    prepared = make_prepared()
+    batches = train_batches(prepared, WINDOW, 16, seed=0, windows="last")
+    latest = Counter(
+        tuple(row["items"][-WINDOW - 1 :].tolist()) for row in prepared.splits["train"]
+    )
+    assert Counter(rows_of(batches)) == latest
+    assert batches.cardinality() == sum(1 for _ in batches)
+
+
 def test_packed_rows_are_full(make_prepared):
     batches = train_batches(make_prepared(), WINDOW, 16, seed=0)
     cells = np.concatenate([batch["items"].numpy()[:, 1:].ravel() for batch in batches])

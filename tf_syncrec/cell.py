@@ -115,7 +115,6 @@ def _train(
             directory / "recbole",
             python=interpreter(),
             settings={
-                "epochs": config.train.epochs,
                 "stopping_step": config.train.patience,
                 "MAX_ITEM_LIST_LENGTH": config.model.window,
             }
@@ -133,13 +132,14 @@ def _train(
             cost["trials"] = trials
         return {"validation": scorer, "test": scorer}, cost | {"peak_memory_mb": peak_memory_mb()}
     model = name.network.build(config, prepared)
-    initialise_items(model, config, prepared)
+    initialise_items(model, config, prepared, say)
     batches = train_batches(
         prepared,
         config.model.window,
         config.train.batch_size,
         config.train.seed,
         model.batch_layout,
+        config.train.windows,
     )
     trained = train(
         model,

@@ -77,7 +77,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help="change one setting, e.g. --set model.dim=32; may be repeated",
     )
     run.add_argument("--seed", metavar="N", help="of weights, dropout, negatives and order")
-    run.add_argument("--epochs", metavar="N", help="the most epochs to train")
+    run.add_argument("--epochs", metavar="N", help="how many epochs, or the most of them")
 
 
 def config_from(args: argparse.Namespace, more: Iterable[tuple[str, Any, str]] = ()) -> Config:
@@ -92,6 +92,8 @@ def config_from(args: argparse.Namespace, more: Iterable[tuple[str, Any, str]] =
     for option in ("seed", "epochs"):
         if (value := getattr(args, option)) is not None:
             overrides.append((f"train.{option}", value, f"--{option} {value}"))
+    if args.epochs is not None:  # as many and no more, however little data there is
+        overrides.append(("train.min_steps", 0, f"--epochs {args.epochs}"))
     overrides += [*map(config_module.parse_set, args.settings), *more]
     named = [value for key, value, _ in overrides if key == "data.dataset"]
     default = "synthetic" if not named or named[-1] == "synthetic" else "amazon"

@@ -116,11 +116,15 @@ class TrainConfig(_Section):
 
     seed: int = Field(0, ge=0)
     epochs: int = Field(100, ge=1)
+    min_steps: int = Field(0, ge=0)  # little data gets more epochs, until there are as many
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
-    # cosine: rises over the first epoch, falls to nothing over the others.
+    # cosine: rises for a while, then falls to a hundredth at the last step.
     schedule: Literal["constant", "cosine"] = "constant"
+    # Epochs without improvement that a constant rate goes on for; a cosine is followed to its end.
     patience: int = Field(5, ge=1)
+    # Of a long history, train on all windows of T items or on the last one alone.
+    windows: Literal["all", "last"] = "all"
 
 
 class EvaluateConfig(_Section):

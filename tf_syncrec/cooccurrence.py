@@ -1,5 +1,8 @@
 """Initial item vectors from what stands close together in training sequences."""
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 import scipy.sparse as sparse
 from scipy.sparse.linalg import svds
@@ -36,54 +39,75 @@ def item_vectors(prepared: Sequences, dim: int, seed: int) -> np.ndarray:
     size = prepared.catalogue.num_items + 1
     rng = np.random.default_rng(seed)
     information = _information(_context_counts(prepared, size))
-    vectors = np.zeros((size, dim))
-    rank = min(dim, information.shape[0] - 1)
+    rank = min(dim, size - 1)
+    vectors = np.zeros((size, dim), np.float32)
     if information.nnz:
-        left, values, _ = svds(information, k=rank, v0=rng.normal(size=size))
-        vectors[:, :rank] = left * np.sqrt(values)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    known = lengths > 1e-6 * lengths.max(initial=1e-6)
-    random = rng.normal(size=vectors.shape)
-    random /= np.linalg.norm(random, axis=1, keepdims=True)
-    return np.where(known, vectors / np.where(known, lengths, 1), random).astype(np.float32)
+        start = rng.normal(size=size).astype(np.float32)
+        left, values, _ = svds(information, k=rank, v0=start)
+        np.multiply(left, np.sqrt(values), out=vectors[:, :rank])
+    lengths = np.linalg.norm(vectors, axis=1)
+    unknown = np.flatnonzero(lengths <= 1e-3 * lengths.max(initial=1e-6))
+    vectors[unknown] = rng.normal(size=(len(unknown), dim))
+    lengths[unknown] = np.linalg.norm(vectors[unknown], axis=1)
+    vectors /= lengths[:, None]
+    return vectors
 
 
-def initialise_items(model: MultiDomainModel, config: Config, prepared: Sequences) -> None:
+def initialise_items(
+    model: MultiDomainModel, config: Config, prepared: Sequences, report: Callable[[str], None]
+) -> None:
     """Gives a new model its first item vectors, as `model.item_init` says.
 
     Args:
         model: not trained.
         config: the run's.
         prepared: what it will be trained on.
+        report: told how long it took.
     """
     if config.model.item_init == "cooccurrence":
+        start = time.perf_counter()
         vectors = item_vectors(prepared, config.model.dim, config.train.seed)
         model.embedding.items.assign(vectors)
+        report(f"Item vectors from co-occurrence: {time.perf_counter() - start:.0f} s")
 
 
-def _context_counts(prepared, size) -> sparse.csr_array:
-    """How often item i stood at most `NEIGHBOURHOOD` interactions from item j."""
-    counts = sparse.csr_array((size, size), dtype=np.float64)
+def _context_counts(prepared: Sequences, size: int) -> sparse.csr_array:
+    """How often item i stood at most `NEIGHBOURHOOD` interactions from item j.
+
+    Returns:
+        `[items + 1, items + 1]` float32, symmetric, 0 on the diagonal.
+    """
+    parts: list[sparse.csr_array] = []
     for rows in prepared.as_dataset("train").ragged_batch(USERS_AT_ONCE):
         items, users = rows["items"].flat_values.numpy(), rows["items"].value_rowids().numpy()
-        for gap in range(1, NEIGHBOURHOOD + 1):
-            near = users[gap:] == users[:-gap]
-            pair = items[:-gap][near], items[gap:][near]
-            counts += sparse.csr_array((np.ones(near.sum()), pair), shape=(size, size))
-    counts += counts.T
-    counts.setdiag(0)  # an item says nothing about itself
-    counts.eliminate_zeros()
-    return counts
+        pairs = [np.zeros((2, 0), np.int32)]
+        for gap in range(1, min(NEIGHBOURHOOD, len(items) - 1) + 1):
+            # An item says nothing about itself.
+            kept = (users[gap:] == users[:-gap]) & (items[gap:] != items[:-gap])
+            pairs.append(np.stack([items[:-gap][kept], items[gap:][kept]]))
+        parts.append(_counted(np.concatenate(pairs, axis=1), size))
+        # Parts of a like size are added, so that an entry is copied log(parts) times and not parts.
+        while len(parts) > 1 and parts[-2].nnz < 2 * parts[-1].nnz:
+            parts.append(parts.pop() + parts.pop())
+    counts = sum(reversed(parts), start=_counted(np.zeros((2, 0), np.int32), size))
+    return counts + counts.T
+
+
+def _counted(pairs: np.ndarray, size: int) -> sparse.csr_array:
+    """`[2, n]` int32 pairs -> `[size, size]` float32 counts."""
+    ones = np.ones(pairs.shape[1], np.float32)
+    return sparse.coo_array((ones, (pairs[0], pairs[1])), shape=(size, size)).tocsr()
 
 
 def _information(counts: sparse.csr_array) -> sparse.csr_array:
-    """Positive pointwise mutual information, contexts smoothed."""
-    frequency = np.asarray(counts.sum(axis=1)).ravel()
+    """Positive pointwise mutual information, contexts smoothed: `[items + 1, items + 1]`."""
+    frequency = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     context = frequency**SMOOTHING
-    counts = counts.tocoo()
-    row, column = counts.coords
-    ratio = counts.data * context.sum() / (frequency[row] * context[column])
-    positive = ratio > 1
-    return sparse.csr_array(
-        (np.log(ratio[positive]), (row[positive], column[positive])), shape=counts.shape
-    )
+    by_item = np.divide(context.sum(), frequency, where=frequency > 0, out=np.zeros_like(frequency))
+    by_context = np.divide(1.0, context, where=context > 0, out=np.zeros_like(context))
+    coordinates = counts.tocoo()
+    row, column = coordinates.coords
+    ratio = coordinates.data * by_item.astype(np.float32)[row]
+    ratio *= by_context.astype(np.float32)[column]
+    kept = ratio > 1
+    return sparse.csr_array((np.log(ratio[kept]), (row[kept], column[kept])), shape=counts.shape)

@@ -42,6 +42,7 @@ def train_batches(
     batch_size: int,
     seed: int,
     layout: Layout = "packed",
+    windows: Literal["all", "last"] = "all",
 ):
     """Training sequences, reshuffled every epoch.
 
@@ -56,19 +57,27 @@ def train_batches(
         layout: `"packed"`: `{"items", "segments"}` of `packing.pack`; `"padded"`: `{"items"}`, a
             window a row, padded with 0 on the left; `"users"`: the same, where windows do not
             overlap, and whose they are, `{"items", "user_id"}`.
+        windows: `"last"` leaves out all but the latest window of each user.
 
     Returns:
         `tf.data.Dataset` of `{"items": [rows, length] int32, "segments": [rows, length] int32,
         "user_id": [rows] string}`, length at most T + 1.
     """
+
+    def num_windows(items):
+        counts = tf.cast((items.row_lengths() + window - 1) // window, tf.int32)
+        return tf.minimum(counts, 1) if windows == "last" else counts
+
     users = (
         prepared.as_dataset("train")
         .map(lambda user: {"items": user["items"], "user_id": user["user_id"]})
         .ragged_batch(USERS_AT_ONCE)
-        .map(lambda users: _windows(users, window, overlap=layout != "users"))
     )
     # Counted, since Keras begins one more step, on no data, where it does not know how many.
-    count = users.reduce(np.int64(0), lambda n, some: n + tf.size(some["user_id"], np.int64))
+    count = users.with_options(_options()).reduce(
+        np.int64(0),
+        lambda n, some: n + tf.cast(tf.reduce_sum(num_windows(some["items"])), tf.int64),
+    )
 
     def pick(row):
         items = tf.boolean_mask(row["items"], row["items"] > 0)[::-1]
@@ -83,7 +92,8 @@ def train_batches(
 
     # Cached before anything random; what is cached has at most T + 1 numbers a window.
     return (
-        users.unbatch()
+        users.map(lambda some: _windows(some, num_windows(some["items"]), window, layout))
+        .unbatch()
         .apply(tf.data.experimental.assert_cardinality(count))
         .map(pick, num_parallel_calls=PARALLEL_CALLS)
         .cache()
@@ -135,17 +145,16 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
     )
 
 
-def _windows(users, window, overlap):
+def _windows(users, counts, window, layout):
     """Cuts a ragged batch of users into windows, padded with 0 on the left: `[windows, T + 1]`."""
     items = users["items"]
     lengths = tf.cast(items.row_lengths(), tf.int32)
-    counts = (lengths + window - 1) // window
     owner = tf.repeat(tf.range(tf.size(counts)), counts)
     # Windows of a user still to come: the last one ends where the sequence does.
     later = tf.gather(tf.cumsum(counts), owner) - 1 - tf.range(tf.size(owner))
     ends = tf.gather(lengths, owner) - later * window
     columns = ends[:, None] - tf.range(window + 1, 0, -1)
-    known = (columns >= 0) & (overlap | (tf.range(window + 1) > 0))
+    known = (columns >= 0) & ((layout != "users") | (tf.range(window + 1) > 0))
     flat = tf.gather(tf.cast(items.row_starts(), tf.int32), owner)[:, None] + columns
     cut = tf.where(known, tf.gather(items.flat_values, tf.where(known, flat, 0)), 0)
     return {"items": cut, "user_id": tf.gather(users["user_id"], owner)}

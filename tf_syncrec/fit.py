@@ -48,14 +48,18 @@ def main(argv: list[str] | None = None) -> None:
     # Not before: making a dataset draws random numbers that finding it ready made does not.
     keras.utils.set_random_seed(config.train.seed)
     batches = train_batches(
-        prepared, config.model.window, config.train.batch_size, config.train.seed
+        prepared,
+        config.model.window,
+        config.train.batch_size,
+        config.train.seed,
+        windows=config.train.windows,
     )
     validation = evaluation_batches(prepared, "validation", config.evaluate.batch_size)
     test = evaluation_batches(prepared, "test", config.evaluate.batch_size)
 
     # ----------------------------------------------------------------------------------- model
     model = SyNCRec(config, catalogue.sizes)
-    initialise_items(model, config, prepared)
+    initialise_items(model, config, prepared, say)
     say(
         f"SyNCRec: {model.count_params():,} parameters, {catalogue.num_items:,} items in "
         f"{catalogue.num_domains} domains; seed {config.train.seed}"

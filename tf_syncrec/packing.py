@@ -7,6 +7,9 @@ import tensorflow as tf
 def first_fit(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
     """Puts lengths into as few rows as first-fit-decreasing finds (at most 11/9 of the fewest).
 
+    Rows are in the order of their longest sequence, so that those of a shuffled batch are in no
+    order: replicas take the first or the last of them.
+
     Args:
         lengths: `[sequences]`, each at most `capacity`.
         capacity: what a row holds.
@@ -16,11 +19,16 @@ def first_fit(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarra
     """
     free = np.full(len(lengths), capacity)
     rows, starts = np.zeros(len(lengths), np.int32), np.zeros(len(lengths), np.int32)
+    longest: list[int] = []
     for i in np.argsort(-lengths, kind="stable"):
         rows[i] = row = np.argmax(free >= lengths[i])
         starts[i] = capacity - free[row]
         free[row] -= lengths[i]
-    return rows, starts
+        if row == len(longest):
+            longest.append(i)
+    place = np.empty(len(longest), np.int32)
+    place[np.argsort(longest)] = np.arange(len(longest))
+    return place[rows], starts
 
 
 def pack(items: tf.Tensor, window: int) -> tuple[tf.Tensor, tf.Tensor]:

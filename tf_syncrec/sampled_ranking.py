@@ -87,8 +87,9 @@ def _candidate_scores(scorer: Scorer, batch, candidates: np.ndarray, slices) -> 
         queries = scorer.queries(batch) if queries is None else queries
         for chunk in row_chunks(len(candidates), size):
             of_items = scorer.scores(queries[chunk], offset, size)
-            of_items = tf.debugging.check_numerics(of_items, "scores").numpy()
+            of_items = tf.debugging.check_numerics(of_items, "scores")
             part = slice(*np.searchsorted(row, [chunk.start, chunk.stop]))
             place = candidates[row[part], column[part]] - offset
-            scores[row[part], column[part]] = of_items[row[part] - chunk.start, place]
+            at = np.stack([row[part] - chunk.start, place], axis=1)
+            scores[row[part], column[part]] = tf.gather_nd(of_items, at)  # and nothing else copied
     return scores

@@ -173,5 +173,9 @@ def _check(stored: StoredNegatives, prepared: PreparedDataset, split: str) -> No
         if clash.any():
             user = user_ids[clash.any(axis=1)][0].decode()
             raise _OfSomethingElse(f"negatives of user {user} are in their history")
+        drawn = np.sort(stored.items[rows], axis=1)
+        twice = ((drawn[:, 1:] == drawn[:, :-1]) & (drawn[:, 1:] > 0)).any(axis=1)
+        if twice.any():
+            raise _OfSomethingElse(f"user {user_ids[twice][0].decode()} has a negative twice")
     if users != len(stored.user_ids):
         raise _OfSomethingElse(f"it has {len(stored.user_ids)} users, not {users}")

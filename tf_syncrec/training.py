@@ -50,20 +50,30 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def planned_epochs(config: TrainConfig, steps_per_epoch: int) -> int:
+    """`epochs`, or as many as make `min_steps` steps."""
+    return max(config.epochs, -(-config.min_steps // max(steps_per_epoch, 1)))
+
+
 def learning_rate(config: TrainConfig, steps_per_epoch: int):
-    """What Adam takes: a number, or the rate by step.
+    """What Adam takes.
 
     Args:
-        config: `schedule`, `learning_rate` (the highest) and `epochs`.
+        config: `schedule`, `learning_rate` (the highest), and how long to train.
         steps_per_epoch: batches an epoch.
+
+    Returns:
+        A number, or what gives the rate of a step.
     """
     if config.schedule == "constant":
         return config.learning_rate
+    steps = planned_epochs(config, steps_per_epoch) * steps_per_epoch
+    warmup = min(steps_per_epoch, max(steps // 10, 1))
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
         warmup_target=config.learning_rate,
-        warmup_steps=steps_per_epoch,
-        decay_steps=max(config.epochs - 1, 1) * steps_per_epoch,
+        warmup_steps=warmup,
+        decay_steps=max(steps - warmup, 1),
         alpha=0.01,  # the last steps are not for nothing
     )
 
@@ -78,11 +88,11 @@ def train(
     log_dir: Path,
     report: Callable[[str], None] | None = None,
 ) -> Trained:
-    """Trains until validation stops improving; leaves the model with its best weights.
+    """Trains; leaves the model with the weights of the epoch that was best on validation.
 
     Args:
         model: not compiled.
-        config: epochs, learning rate, patience.
+        config: how long, and at what rate.
         batches: from `data.train_batches`.
         validation: from `data.evaluation_batches`.
         catalogue: items and domains.
@@ -93,25 +103,30 @@ def train(
     Raises:
         FloatingPointError: the loss is no longer a number.
     """
-    model.compile(keras.optimizers.Adam(learning_rate(config, int(batches.cardinality()))))
+    steps_per_epoch = int(batches.cardinality())
+    model.compile(keras.optimizers.Adam(learning_rate(config, steps_per_epoch)))
     epochs = EpochReport(validation, catalogue, log_dir, report)
+    callbacks = [
+        epochs,
+        keras.callbacks.ModelCheckpoint(
+            checkpoint_file,
+            monitor=MONITOR,
+            mode="max",
+            save_best_only=True,
+            save_weights_only=True,
+        ),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    if config.schedule == "constant":
+        callbacks.append(
+            keras.callbacks.EarlyStopping(MONITOR, mode="max", patience=config.patience)
+        )
     model.fit(
         batches,
-        epochs=config.epochs,
+        epochs=planned_epochs(config, steps_per_epoch),
         shuffle=False,  # the pipeline does it
         verbose=0 if report else 1 if sys.stdout.isatty() else 2,
-        callbacks=[
-            epochs,
-            keras.callbacks.ModelCheckpoint(
-                checkpoint_file,
-                monitor=MONITOR,
-                mode="max",
-                save_best_only=True,
-                save_weights_only=True,
-            ),
-            keras.callbacks.EarlyStopping(MONITOR, mode="max", patience=config.patience),
-            keras.callbacks.TerminateOnNaN(),
-        ],
+        callbacks=callbacks,
     )
     model.load_weights(checkpoint_file)
     best = int(np.argmax([epoch["validation"][SELECTION_METRIC] for epoch in epochs.history]))

@@ -111,7 +111,7 @@ class CGRec(MMoE):
         domains = self.num_domains
         shapley, present = tf.cond(
             self.optimizer.iterations % INTERVAL == 1,
-            lambda: self._play(**{name: _some(rows) for name, rows in batch.items()}),
+            lambda: self._play(**{name: rows[:PLAYERS] for name, rows in batch.items()}),
             lambda: (tf.zeros([domains]), tf.zeros([domains], tf.bool)),
         )
         # Replicas cannot meet inside of a condition. Where no domain is present nothing changes.
@@ -159,8 +159,3 @@ class CGRec(MMoE):
     def epoch_domains(self):
         """Weights of the domains as they stand."""
         return {"lambda": tf.convert_to_tensor(self.contribution.relative).numpy()}
-
-
-def _some(rows):
-    """`PLAYERS` rows from all over a batch: packing puts long sequences first."""
-    return rows[:: tf.maximum(tf.shape(rows)[0] // PLAYERS, 1)][:PLAYERS]
