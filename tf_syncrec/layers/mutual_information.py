@@ -70,9 +70,10 @@ class SingleCrossMutualInformation(keras.layers.Layer):
         """Loss of each domain.
 
         Args:
-            single: pooled single representations, `[batch, domains, dim]`.
-            cross: pooled cross representations, `[batch, domains, dim]`.
-            present: `[batch, domains]` bool, whether the user has the domain.
+            single: pooled single representations, `[sequences, domains, dim]`; a sequence stands
+                for its user.
+            cross: pooled cross representations, `[sequences, domains, dim]`.
+            present: `[sequences, domains]` bool, whether the sequence has the domain.
 
         Returns:
             `(loss, count)`, both `[domains]`: the sum of the losses of the users that have the
