@@ -25,29 +25,30 @@ def changed(tmp_path_factory):
     write_log(directory / "log.tsv", other_items=5)
     with cells_here() as patch:
 
-        def watch(name, positions):
+        def watch(name, positions, catalogue):
             function = getattr(cell, name)
 
             def watched(*args, **kwargs):
-                met.append((name, [args[i] for i in positions]))
+                met.append((name, [args[i] for i in positions], args[catalogue].item_ids))
                 return function(*args, **kwargs)
 
             patch.setattr(cell, name, watched)
 
-        watch("train", (2, 3))  # training and validation
-        watch("rank_split", (1,))
+        watch("train", (2, 3), 4)  # training and validation
+        watch("rank_split", (1,), 2)
         root = run(directory, models="bprmf_single,bprmf_cross", seeds="1")
     catalogue = prepare(
         "interactions", path=directory / "log.tsv", data_dir=directory / "data", report=None
     ).catalogue
+    domain_of = dict(zip(catalogue.item_ids, catalogue.item_domains, strict=True))
     read = []
-    for name, datasets in met:
+    for name, datasets, item_ids in met:
         batches = [batch["items"].numpy().ravel() for data in datasets for batch in data]
         if not batches:  # QUIET has no targets: popularity stands in, and ranks nobody
             continue
         items = np.unique(np.concatenate(batches))
-        domains = catalogue.item_domains[items[items > 0] - 1]
-        read.append((name, {catalogue.domains[domain] for domain in domains}))
+        names = item_ids[items[items > 0] - 1]  # each domain's items are numbered from 1
+        read.append((name, {catalogue.domains[domain_of[item]] for item in names}))
     return read_cells(root), read
 
 
