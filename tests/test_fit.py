@@ -144,6 +144,7 @@ def test_evaluate_repeats_the_numbers_of_the_training(trained, capsys):
         assert float(overall[5]) == pytest.approx(metrics[split]["overall"]["ndcg@10"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_same_seed_same_run_other_seed_another(trained):
     def history(directory):
         epochs = json.loads((directory / "history.json").read_text())
