@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tf_syncrec.model as module
 import tf_syncrec.multi_domain as multi_domain
+from tests.gradients import assert_same_gradients
 from tests.literal import Literal
 from tf_syncrec.layers import (
     ACMoE,
@@ -78,12 +79,6 @@ def drawn(monkeypatch):
         return ids[tuple(cell)]
 
     return lookup
-
-
-def assert_same_gradients(model, expected, received):
-    for weight, a, b in zip(model.trainable_weights, expected, received, strict=True):
-        a, b = (np.zeros(weight.shape) if g is None else tf.convert_to_tensor(g) for g in (a, b))
-        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-5, err_msg=weight.path)
 
 
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)

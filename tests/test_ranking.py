@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.scorers import FixedScorer
 from tf_syncrec import ranking
 from tf_syncrec.data import evaluation_batches
 from tf_syncrec.ranking import (
@@ -18,17 +19,6 @@ from tf_syncrec.ranking import (
 
 OFFSET, SIZE, ITEMS = 8, 20, 35
 """The domain that is ranked, and items of other domains on both sides of it."""
-
-
-class FixedScorer(VectorScorer):
-    """Scores from given vectors: one a domain as the query, one an item as the candidate."""
-
-    def __init__(self, queries, candidates):
-        super().__init__(tf.constant(candidates, tf.float32))
-        self._queries = tf.constant(queries, tf.float32)
-
-    def queries(self, batch):
-        return tf.gather(self._queries, batch["domain"])
 
 
 def ranks_of(queries, candidates, history, targets, offset=OFFSET, size=SIZE):

@@ -5,28 +5,18 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from tests.scorers import FixedScorer
 from tf_syncrec import ranking
 from tf_syncrec.baselines.item_knn import ItemKNN, similarities, user_items
 from tf_syncrec.data import evaluation_batches
 from tf_syncrec.metrics import rank_metrics
-from tf_syncrec.ranking import PopularityScorer, VectorScorer, rank_split
+from tf_syncrec.ranking import PopularityScorer, rank_split
 from tf_syncrec.sampled_negatives import NEGATIVES, SAMPLED
 from tf_syncrec.sampled_ranking import rank_sampled
 from tf_syncrec.stored_negatives import stored_negatives
 
 SIZES = (150, 3, 0, 200)
 ITEMS = sum(SIZES)
-
-
-class FixedScorer(VectorScorer):
-    """Scores from given vectors: one a domain as the query, one an item as the candidate."""
-
-    def __init__(self, queries, candidates):
-        super().__init__(tf.constant(candidates, tf.float32))
-        self._queries = tf.constant(queries, tf.float32)
-
-    def queries(self, batch):
-        return tf.gather(self._queries, batch["domain"])
 
 
 def random_scorer(seed=0, items=ITEMS):

@@ -72,10 +72,10 @@ def split_views(
         has min(length + 1, T) slots, the last of which answers every query, and the single view
         one slot per query at its end.
     """
-    if segments is None:
-        rows = tf.range(tf.shape(items)[0])[:, None]
-        segments = tf.where(items > 0, rows, -1)
+    rows = tf.range(tf.shape(items)[0])[:, None]
     if queries is None:
+        if segments is None:
+            segments = tf.where(items > 0, rows, -1)
         items, segments = items[:, -(window + 1) :], segments[:, -(window + 1) :]
         # A column for (SOS) where no row is longer than the window.
         missing = tf.cast(tf.shape(items)[1] <= window, tf.int32)
@@ -89,7 +89,6 @@ def split_views(
         cross_domains = slot_domains
     else:
         inputs = tf.pad(items, [[0, 0], [1, 0]])[:, -window:]
-        rows = tf.range(tf.shape(items)[0])[:, None]
         segments = tf.where(inputs[:, 1:] > 0, rows, -1)
         single_segments = tf.concat([segments, tf.zeros_like(queries) + rows], axis=1)
         segments = single_segments[:, : tf.shape(inputs)[1]]
