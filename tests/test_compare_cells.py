@@ -45,6 +45,33 @@ def test_what_makes_a_network_what_it_is_wins_over_its_settings():
     assert config["negative_transfer"]["enabled"] is False
 
 
+def test_a_cell_is_asked_for_nothing_that_its_model_does_not_read():
+    """So that a change of the network leaves the baselines that are none of it as computed."""
+    changed = Config.model_validate(
+        {
+            "data": {"min_interactions": 3},
+            "model": {"window": 9, "dim": 16},
+            "loss": {"eta": 0.5},
+            "train": {"patience": 2, "learning_rate": 0.1},
+            "recbole": {"epochs": 7, "NARM": {"epochs": 8}},
+        }
+    )
+
+    def asked(model, config=changed):
+        return Cell(parse_name(model), 3, None).request(config, "data")["config"]
+
+    ours = asked("sasrec_cross")
+    assert ours == changed.model_dump() | {"recbole": {}, "train": ours["train"]}
+    assert ours["train"] == changed.train.model_dump() | {"seed": 3}
+    for model in ("item_knn", "popularity"):
+        assert asked(model) == asked(model, Config(data=changed.data))
+    for model, epochs in (("recbole:NARM", 8), ("recbole:GCMC", 7)):
+        config = Config(data=changed.data, recbole={"epochs": epochs})
+        config.model.window, config.train.patience = 9, 2
+        assert asked(model) == asked(model, config)
+        assert asked(model)["recbole"] == {"epochs": epochs}
+
+
 def test_settings_are_chosen_for_a_model_and_a_domain():
     plan = {parse_name("bprmf_single"): (0, 1), parse_name("bprmf"): (5,)}
     single, merged = plan

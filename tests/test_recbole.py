@@ -226,11 +226,22 @@ def test_a_setting_that_a_model_does_not_have_is_found_without_training(tmp_path
     )
     asking.chmod(0o755)
     with pytest.raises(InputError, match=r"^RecBole: setting 'x' of STAMP: unknown\.$"):
-        recbole.check_interpreter(asking, ["SASRec", "STAMP"], {"x": 1, "epochs": 3})
-    assert json.loads(asked.read_text()) == {
-        "models": ["SASRec", "STAMP"],
-        "settings": ["x", "epochs"],
+        recbole.check_interpreter(asking, {"SASRec": {"epochs": 3}, "STAMP": {"x": 1, "epochs": 3}})
+    assert json.loads(asked.read_text()) == {"SASRec": ["epochs"], "STAMP": ["x", "epochs"]}
+
+
+def test_settings_of_one_model_win_over_those_of_all():
+    settings = {"epochs": 9, "train_batch_size": 256, "GCMC": {"train_batch_size": 4096}}
+    assert recbole.settings_of("GCMC", settings) == {"epochs": 9, "train_batch_size": 4096}
+    for name in ("NARM", "SASRec"):
+        assert recbole.settings_of(name, settings) == {"epochs": 9, "train_batch_size": 256}
+    # Those of one model, once taken out, are taken as they are.
+    assert recbole.settings_of("GCMC", recbole.settings_of("GCMC", settings)) == {
+        "epochs": 9,
+        "train_batch_size": 4096,
     }
+    with pytest.raises(InputError, match=r"recbole\.STAMP: expected settings .* received 5"):
+        recbole.settings_of("NARM", {"STAMP": 5})
 
 
 # ------------------------------------------------------------------------------ the real RecBole
@@ -343,10 +354,11 @@ def test_the_real_loader_trains_on_our_rows_alone(tmp_path, synthetic, name):
 
 @real
 def test_the_real_recbole_checks_settings_of_every_model_before_any_training():
-    recbole.check_interpreter(PYTHON, MODELS, ["learning_rate", "MAX_ITEM_LIST_LENGTH"])
-    recbole.check_interpreter(PYTHON, ["SASRec"], ["n_layers"])
+    everywhere = ["learning_rate", "MAX_ITEM_LIST_LENGTH"]
+    recbole.check_interpreter(PYTHON, dict.fromkeys(MODELS, everywhere))
+    recbole.check_interpreter(PYTHON, {"SASRec": ["n_layers"], "STAMP": []})
     with pytest.raises(InputError, match="setting 'n_layers' of STAMP: expected one of"):
-        recbole.check_interpreter(PYTHON, ["SASRec", "STAMP"], ["n_layers"])
+        recbole.check_interpreter(PYTHON, {"SASRec": ["n_layers"], "STAMP": ["n_layers"]})
 
 
 @real

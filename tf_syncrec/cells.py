@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tf_syncrec.baselines.recbole import settings_of
 from tf_syncrec.config import Config
 from tf_syncrec.models import RECBOLE, ModelName
 
@@ -55,10 +56,8 @@ class Cell(NamedTuple):
 
     def request(self, config: Config, dataset: str) -> dict[str, Any]:
         """What `cell.json` says: all that the result depends on."""
-        settings = config.model_dump()
+        settings = self._what_it_reads(config).model_dump()
         settings["train"]["seed"] = self.seed
-        if not self.model.base.startswith(RECBOLE):
-            settings["recbole"] = {}  # nothing to this model
         own = self.model.network.settings if self.model.network else {}
         for key, value in [*self.settings, *own.items()]:
             section, name = key.split(".")
@@ -70,6 +69,21 @@ class Cell(NamedTuple):
             "dataset": dataset,
             "config": settings,
         }
+
+    def _what_it_reads(self, config: Config) -> Config:
+        """The configuration with defaults where a setting is nothing to this model.
+
+        Whoever changes the network then keeps what was computed without one.
+        """
+        nothing = Config(data=config.data, evaluate=config.evaluate)
+        if self.model.base.startswith(RECBOLE):
+            nothing.model.window = config.model.window
+            nothing.train.patience = config.train.patience
+            own = settings_of(self.model.base.removeprefix(RECBOLE), config.recbole)
+            return nothing.model_copy(update={"recbole": own})
+        if self.model.network is None:
+            return nothing
+        return config.model_copy(update={"recbole": {}})
 
     def result(self, root: Path) -> dict[str, Any]:
         """What a finished cell found, without the ranks of its test targets."""

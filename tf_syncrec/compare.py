@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import InputError
-from tf_syncrec.baselines.recbole import check_interpreter, interpreter
+from tf_syncrec.baselines.recbole import check_interpreter, interpreter, settings_of
 from tf_syncrec.cells import RESULT, VALIDATION, Cell, cells_of
 from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, run_command, say
 from tf_syncrec.comparison import assemble
@@ -85,7 +85,9 @@ def main(argv: list[str] | None = None) -> None:
 
     of_recbole = [m.base.removeprefix(RECBOLE) for m in plan if m.base.startswith(RECBOLE)]
     if of_recbole:
-        check_interpreter(interpreter(), of_recbole, config.recbole)
+        check_interpreter(
+            interpreter(), {name: settings_of(name, config.recbole) for name in of_recbole}
+        )
 
     # ------------------------------------------------------------------------ data and directory
     prepared = prepare_data(config)

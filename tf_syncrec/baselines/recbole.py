@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -137,21 +137,37 @@ def train_recbole(
     return scorers, info
 
 
+def settings_of(model_name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of one model: those for all, and over them those under its own name.
+
+    Args:
+        model_name: RecBole's name of the model.
+        settings: e.g. `{"train_batch_size": 256, "GCMC": {"train_batch_size": 16384}}`.
+
+    Raises:
+        InputError: a model's name has something else than settings.
+    """
+    for name in MODELS:
+        if not isinstance(own := settings.get(name, {}), Mapping):
+            raise InputError(f"recbole.{name}: expected settings of that model, received {own!r}.")
+    shared = {key: value for key, value in settings.items() if key not in MODELS}
+    return shared | dict(settings.get(model_name, {}))
+
+
 def check_interpreter(
-    python: str | os.PathLike[str], models: Sequence[str] = (), settings: Iterable[str] = ()
+    python: str | os.PathLike[str], settings: Mapping[str, Iterable[str]] | None = None
 ) -> None:
     """Says early and clearly when RecBole cannot run, or does not know a setting.
 
     Args:
         python: path of the interpreter, or a name on the PATH.
-        models: RecBole's names of models.
-        settings: names of settings that all of them shall get.
+        settings: by RecBole's name of a model, the names of settings that it shall get.
 
     Raises:
         InputError: the interpreter is missing, does not start, or has no RecBole; or one of the
             models has no such setting.
     """
-    asked = json.dumps({"models": list(models), "settings": list(settings)})
+    asked = json.dumps({model: list(names) for model, names in (settings or {}).items()})
     command = [os.fspath(python), "-I", os.fspath(_WORKER), "--check", asked]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -18,7 +18,7 @@ and reads what this script leaves there:
                                     exit status 2 only {"error": why it cannot be done}
 
 `python -I recbole_worker.py --check JSON` trains nothing: it says with exit status 2, and why on
-stdout, if a model of {"models": [names], "settings": [names]} has no such setting.
+stdout, if a model of {model: [names of settings]} has no such setting.
 
 Users and items are numbered as on our side (users from 1 in the order of `train`, items by
 catalogue); RecBole numbers them anew, and `Ids` translates. Test targets are not in the folder.
@@ -394,8 +394,8 @@ def check(asked):
     import recbole.trainer  # noqa: F401
 
     try:
-        for name in asked["models"]:
-            check_settings(name, asked["settings"])
+        for name, settings in asked.items():
+            check_settings(name, settings)
     except Unusable as error:
         say(error)
         sys.exit(2)
