@@ -74,7 +74,10 @@ class Literal:
     # ---------------------------------------------------------------------------------- layers
 
     def embed(self, inputs, start_token):
-        """4.1: `E + P` of a left-padded sequence, a list of T rows; None stands for padding."""
+        """4.1: `E + P` of a left-padded sequence, a list of T rows; None stands for padding.
+
+        Normalised outside of the paper's style.
+        """
         embedding = self.model.embedding
         rows = [None] * (self.window - len(inputs))
         for i, token in enumerate(inputs):
@@ -83,7 +86,10 @@ class Literal:
                 row = tf.convert_to_tensor(embedding.start_tokens)[start_token]
             else:
                 row = tf.convert_to_tensor(embedding.items)[token]
-            rows.append(row + tf.convert_to_tensor(embedding.positions)[position])
+            row += tf.convert_to_tensor(embedding.positions)[position]
+            if self.options.style == "pre_norm":
+                row = _layer_norm(row, 1.0, 0.0)
+            rows.append(row)
         return rows
 
     def expert(self, k, rows):

@@ -381,6 +381,7 @@ def test_gru4rec_is_the_recurrence_of_its_paper(make_items, same_negatives):
         h = np.zeros(8, np.float32)
         for token in inputs:
             x = (start if token == "SOS" else items_table[token]) + constant
+            x = (x - x.mean()) / np.sqrt(x.var() + 1e-6)
             a, b = x @ kernel + bias, h @ recurrent + recurrent_bias
             z, r = (1 / (1 + np.exp(-(a[part] + b[part]))) for part in (slice(8), slice(8, 16)))
             h = z * h + (1 - z) * np.tanh(a[16:] + r * b[16:])

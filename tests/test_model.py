@@ -292,6 +292,7 @@ def _run_acmoe(layer, cross, single, blocks, x):
 
 LAYERS = [
     (SharedEmbedding(12, 3, 6, 8, dropout=0.3), _run_embedding),
+    (SharedEmbedding(12, 3, 6, 8, style="paper"), _run_embedding),
     (
         ACMoE(3, 1, 3, 6, 8, 1, 2, 5, 0.1, "paper", "sequence", False, name="mixture"),
         _run_acmoe,

@@ -48,7 +48,7 @@ class MultiDomainModel(keras.Model):
         self._seed = keras.random.SeedGenerator()
         model = config.model
         self.embedding = SharedEmbedding(
-            self.num_items, self.num_domains, model.window, model.dim, model.dropout
+            self.num_items, self.num_domains, model.window, model.dim, model.dropout, model.style
         )
         self.similarity = Similarity(model.similarity, model.temperature)
 

@@ -31,7 +31,7 @@ class GRU4Rec(SequentialModel):
     def encode(self, view, last=None, training=None):
         """As in `SequentialModel`; the position of an item plays no part."""
         tokens = view.tokens
-        # One position for all slots adds a constant, as a bias would.
+        # One position for all slots: a constant, which says nothing.
         x = self.embedding(
             view._replace(positions=tf.zeros_like(view.positions)), training=training
         )

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_syncrec.layers.dropout import Dropout
+from tf_syncrec.layers.layer_norm import normalise
 from tf_syncrec.layers.views import PAD, View
 
 
@@ -19,17 +20,22 @@ class SharedEmbedding(keras.layers.Layer):
         window: T, the number of positions.
         dim: r, the width of the model.
         dropout: rate applied to the embedded sequence in training.
+        style: `"paper"`: E + P as it is; `"pre_norm"`: each row of it is normalised, so that an
+            item counts as much in the residual stream as what the blocks add to it.
 
     Reference: Pacer and Runner (SIGIR 2024), section 4.1.
     """
 
-    def __init__(self, num_items, num_domains, window, dim, dropout=0.0, **kwargs):
+    def __init__(
+        self, num_items, num_domains, window, dim, dropout=0.0, style="pre_norm", **kwargs
+    ):
         super().__init__(**kwargs)
         self.num_items = num_items
         self.num_domains = num_domains
         self.window = window
         self.dim = dim
         self.dropout_rate = dropout
+        self.style = style
         self.dropout = Dropout(dropout)
 
     def build(self, input_shape=None):
@@ -56,13 +62,15 @@ class SharedEmbedding(keras.layers.Layer):
             view: tokens and positions `[batch, slots]`.
 
         Returns:
-            E + P: `[batch, slots, dim]`, zero at padding.
+            E + P, normalised or not: `[batch, slots, dim]`, zero at padding.
         """
         tokens = view.tokens
         embedded = self.embed_items(tf.maximum(tokens, PAD))
         start = tf.gather(tf.convert_to_tensor(self.start_tokens), tf.maximum(-tokens - 1, 0))
         embedded = tf.where((tokens < 0)[..., None], start, embedded)
         embedded += tf.gather(tf.convert_to_tensor(self.positions), view.positions)
+        if self.style == "pre_norm":
+            embedded = normalise(embedded)
         embedded = self.dropout(embedded, training=training)
         return embedded * tf.cast(tokens != PAD, embedded.dtype)[..., None]
 
@@ -79,4 +87,5 @@ class SharedEmbedding(keras.layers.Layer):
             "window": self.window,
             "dim": self.dim,
             "dropout": self.dropout_rate,
+            "style": self.style,
         }

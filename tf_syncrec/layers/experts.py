@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_syncrec.layers.dropout import Dropout
+from tf_syncrec.layers.layer_norm import layer_norm
 
 
 def attention_bias(mask, dtype):
@@ -13,12 +14,6 @@ def attention_bias(mask, dtype):
     backwards. Half of the lowest number, so that adding a logit does not overflow.
     """
     return tf.where(mask, tf.zeros([], dtype), dtype.min / 2)
-
-
-def layer_norm(x, scale, offset, epsilon=1e-6):
-    """Normalises the last axis; scale and offset broadcast, so experts may have their own."""
-    mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
-    return (x - mean) * tf.math.rsqrt(variance + epsilon) * scale + offset
 
 
 class TransformerExperts(keras.layers.Layer):

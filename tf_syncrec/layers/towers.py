@@ -4,7 +4,8 @@ import keras
 import tensorflow as tf
 
 from tf_syncrec.layers.dropout import Dropout
-from tf_syncrec.layers.experts import StackedGlorotUniform, layer_norm
+from tf_syncrec.layers.experts import StackedGlorotUniform
+from tf_syncrec.layers.layer_norm import layer_norm
 
 
 class Tower(keras.layers.Layer):
