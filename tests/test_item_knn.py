@@ -9,15 +9,11 @@ import scipy.sparse as sparse
 from scipy.spatial.distance import cdist
 
 from data_prep import Catalogue
+from tf_syncrec import item_similarity
 from tf_syncrec.baselines import item_knn
-from tf_syncrec.baselines.item_knn import (
-    ItemKNN,
-    fit_item_knn,
-    similarities,
-    tune_item_knn,
-    user_items,
-)
+from tf_syncrec.baselines.item_knn import ItemKNN, fit_item_knn, tune_item_knn
 from tf_syncrec.data import evaluation_batches
+from tf_syncrec.item_similarity import similarities, user_items
 from tf_syncrec.ranking import rank_split
 
 
@@ -128,9 +124,13 @@ def test_no_history_ranks_last(make_prepared, kind):
     )
 
 
-@pytest.mark.parametrize("limit", ["PAIRS_AT_ONCE", "SCORES_AT_ONCE"])
+@pytest.mark.parametrize(
+    ("module", "limit"), [(item_similarity, "PAIRS_AT_ONCE"), (item_knn, "SCORES_AT_ONCE")]
+)
 @pytest.mark.parametrize("at_once", [1, 90])
-def test_results_do_not_depend_on_how_much_is_held(monkeypatch, make_prepared, limit, at_once):
+def test_results_do_not_depend_on_how_much_is_held(
+    monkeypatch, make_prepared, module, limit, at_once
+):
     prepared = make_prepared()
     batch = next(iter(evaluation_batches(prepared, "test", 30)))
     part = domain_slice(prepared.catalogue, int(batch["domain"][0]))
@@ -140,7 +140,7 @@ def test_results_do_not_depend_on_how_much_is_held(monkeypatch, make_prepared, l
         return scorer.scores(scorer.queries(batch), *part)
 
     whole = scores()
-    monkeypatch.setattr(item_knn, limit, at_once)
+    monkeypatch.setattr(module, limit, at_once)
     np.testing.assert_array_equal(scores(), whole)
     assert len(np.unique(whole)) > 20
 

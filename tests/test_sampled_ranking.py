@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from tests.scorers import FixedScorer
 from tf_syncrec import ranking
-from tf_syncrec.baselines.item_knn import ItemKNN, similarities, user_items
+from tf_syncrec.baselines.item_knn import ItemKNN
 from tf_syncrec.data import evaluation_batches
+from tf_syncrec.item_similarity import similarities, user_items
 from tf_syncrec.metrics import rank_metrics
 from tf_syncrec.ranking import PopularityScorer, rank_split
 from tf_syncrec.sampled_negatives import NEGATIVES, SAMPLED
