@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from serving.index import domain_index
+from serving.votes import with_votes
 from tf_syncrec.model import SyNCRec
 
 MISSING = float("-inf")
@@ -28,6 +29,8 @@ class Recommender(tf.Module):
         # and TensorFlow Serving restores the one that nothing reads (keras-team/keras#20095).
         self.weights = [weight.value for weight in model.weights]
         self._query_vectors = model.query_vectors
+        self._candidate_vectors = model.candidate_vectors
+        self._neighbours = None if model.neighbours is None else model.neighbours.call
         self.top_k = top_k
         self.max_k = max(max_k, top_k)
         ids = ["", *catalogue.item_ids]
@@ -107,6 +110,7 @@ class Recommender(tf.Module):
         queries = self._query_vectors(history, asked)
         tf.debugging.assert_all_finite(queries, "the model's query vectors")
         wanted = every[:, None] | (asked == domain_index[:, None])
+        votes = self._neighbours(history) if self._neighbours else ()
 
         width = tf.reduce_max(k)
         per_domain = []
@@ -119,6 +123,7 @@ class Recommender(tf.Module):
                 tf.gather(history, rows),
                 tf.gather(fallback, rows),
                 tf.gather(exclude_seen, rows),
+                [tf.gather(part, rows) for part in votes],
                 width,
             )
             shape = [batch, width]
@@ -167,7 +172,7 @@ class Recommender(tf.Module):
         )
         return tf.maximum(index, 0), every
 
-    def _search(self, d, queries, history, fallback, exclude_seen, width):
+    def _search(self, d, queries, history, fallback, exclude_seen, votes, width):
         """Best items of one domain: scores and ids `[rows, width]`, then MISSING and 0."""
         offset, size = self.slices[d]
         rows = tf.shape(queries)[0]
@@ -176,6 +181,19 @@ class Recommender(tf.Module):
         # Enough to be left with `width` after the history is taken out.
         count = tf.minimum(size, width + tf.shape(history)[1])
         scores, ids = self.indices[d](queries, k=count)
+        # Ids are ordered by popularity within the domain.
+        popular = tf.broadcast_to(tf.range(offset, offset + count)[None], [rows, count])
+        ids = tf.where(fallback[:, None], popular, ids)
+        scores = tf.where(fallback[:, None], tf.gather(self.counts, popular), scores)
+        if votes:  # nobody votes where popularity answers
+            voted = tf.where((votes[0] >= offset) & (votes[0] < offset + size), votes[0], 0)
+            scores, ids = with_votes(
+                scores,
+                ids,
+                voted,
+                votes[1],
+                lambda items: tf.einsum("bd,bnd->bn", queries, self._candidate_vectors(items)),
+            )
         # Padded with what no id reaches: a place to point at, and never a search in nothing, which
         # `searchsorted` refuses.
         ordered = tf.pad(
@@ -184,10 +202,6 @@ class Recommender(tf.Module):
         place = tf.searchsorted(ordered, ids)
         seen = tf.gather(ordered, place, batch_dims=1) == ids
         scores = tf.where(seen & exclude_seen[:, None], MISSING, scores)
-        # Ids are ordered by popularity within the domain.
-        popular = tf.broadcast_to(tf.range(offset, offset + count)[None], [rows, count])
-        ids = tf.where(fallback[:, None], popular, ids)
-        scores = tf.where(fallback[:, None], tf.gather(self.counts, popular), scores)
 
         scores = tf.pad(scores, [[0, 0], [0, width]], constant_values=MISSING)
         ids = tf.pad(ids, [[0, 0], [0, width]])

@@ -12,6 +12,7 @@ from tests.literal import Literal
 from tf_syncrec.layers import (
     ACMoE,
     CausalGate,
+    ItemNeighbours,
     RelativeNegativeTransfer,
     SequenceGate,
     SharedEmbedding,
@@ -321,6 +322,7 @@ LAYERS = [
         RelativeNegativeTransfer(3, 0.5, 2.0, 0.7, trainable_rates=False),
         lambda layer, c, s, b, x: layer(tf.constant([0.1, -0.3, 0.5]), tf.ones([3], tf.bool)),
     ),
+    (ItemNeighbours(12, 4, 3), lambda layer, c, s, b, x: layer(tf.maximum(c.tokens, 0))[1]),
     (Similarity("cosine", 0.2), lambda layer, c, s, b, x: layer.query(x) + layer.candidate(x)),
 ]
 

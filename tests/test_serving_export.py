@@ -25,7 +25,8 @@ DOMAINS = ("audio", "books", "empty", "música")
 SIZES = (30, 3, 0, 45)
 WINDOW, TOP_K, MAX_K = 6, 10, 40
 SETTINGS = {
-    "model": {"dim": 8, "experts": 3, "cross_experts": 2, "blocks": 1, "window": WINDOW},
+    "model": {"dim": 8, "experts": 3, "cross_experts": 2, "blocks": 1, "window": WINDOW}
+    | {"neighbours": 4},
     "evaluate": {"top_k": TOP_K, "max_k": MAX_K},
 }
 TOLERANCE = 1e-3  # of scores between -20 and 20
@@ -64,6 +65,13 @@ def make_model(catalogue, seed=0):
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         weight.assign(weight + rng.normal(0, 0.3, weight.shape).astype(np.float32))
+    if layer := model.neighbours:
+        others = rng.integers(0, catalogue.num_items + 1, layer.others.shape)
+        others[0] = 0  # padding has no neighbours
+        layer.others.assign(others)
+        layer.similarities.assign(rng.uniform(0, 1, layer.others.shape) * (layer.others > 0))
+        layer.weight.assign(8.0)
+        layer.decay.assign(0.8)
     return model
 
 
@@ -122,7 +130,19 @@ def all_scores(served, histories):
     ):
         queries = served.model.query_vectors(ids, np.full((len(ids), 1), d, np.int32))[:, 0].numpy()
         columns.append(queries @ candidates[offset : offset + size].T)
-    return np.concatenate(columns, axis=1)
+    return np.concatenate(columns, axis=1) + literal_votes(served.model.neighbours, known)
+
+
+def literal_votes(layer, histories):
+    """What the neighbours of each history add, `[histories, items]`."""
+    votes = np.zeros((len(histories), layer.others.shape[0]))
+    others, similarities = layer.others.numpy(), layer.similarities.numpy()
+    for row, history in enumerate(histories):
+        latest = {item: age for age, item in reversed(list(enumerate(history[::-1][:WINDOW])))}
+        for item, age in latest.items():
+            for other, similarity in zip(others[item], similarities[item], strict=True):
+                votes[row, other] += 8.0 * 0.8**age * similarity
+    return votes[:, 1:]
 
 
 def assert_best(served, answer, row, scores, allowed, k):

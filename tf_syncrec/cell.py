@@ -37,9 +37,12 @@ from tf_syncrec.cooccurrence import initialise_items
 from tf_syncrec.data import Sequences, evaluation_batches, train_batches
 from tf_syncrec.files import write_whole
 from tf_syncrec.models import RECBOLE, ModelName, parse_name
+from tf_syncrec.neighbours import fit_neighbours
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
 from tf_syncrec.single_domain import SingleDomain
 from tf_syncrec.training import peak_memory_mb, train
+
+WEIGHTS = "best.weights.h5"
 
 
 def run_cell(directory: Path, trial: bool = False) -> None:
@@ -147,10 +150,12 @@ def _train(
         batches,
         validation,
         prepared.catalogue,
-        directory / "best.weights.h5",
+        directory / WEIGHTS,
         directory / "logs",
         report=say,
     )
+    fit_neighbours(model, prepared, validation, say)
+    model.save_weights(directory / WEIGHTS)
     scorer = ModelScorer(model)
     return {"validation": scorer, "test": scorer}, trained.cost(model)
 
@@ -162,7 +167,7 @@ def _trained_before(
     if name.network is None:  # popularity stood in
         return {"test": PopularityScorer(prepared.catalogue)}
     model = name.network.build(config, prepared)
-    model.load_weights(directory / "best.weights.h5")
+    model.load_weights(directory / WEIGHTS)
     return {"test": ModelScorer(model)}
 
 

@@ -72,6 +72,8 @@ class ModelConfig(_Section):
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: float = Field(0.1, gt=0)
     score: Literal["blend", "cross", "single"] = "blend"
+    # Votes of each history item for so many items that the same users had; 0: none.
+    neighbours: int = Field(0, ge=0)
 
     @pydantic.model_validator(mode="after")
     def _consistent(self):

@@ -17,6 +17,7 @@ from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, 
 from tf_syncrec.cooccurrence import initialise_items
 from tf_syncrec.data import evaluation_batches, train_batches
 from tf_syncrec.model import SyNCRec
+from tf_syncrec.neighbours import fit_neighbours
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, protocol, rank_split
 from tf_syncrec.report import write_report
 from tf_syncrec.run import Run
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     model = SyNCRec(config, catalogue.sizes)
     initialise_items(model, config, prepared, say)
     say(
-        f"SyNCRec: {model.count_params():,} parameters, {catalogue.num_items:,} items in "
+        f"SyNCRec: {model.count_trained():,} parameters, {catalogue.num_items:,} items in "
         f"{catalogue.num_domains} domains; seed {config.train.seed}"
     )
 
@@ -71,6 +72,8 @@ def main(argv: list[str] | None = None) -> None:
         model, config.train, batches, validation, catalogue, run.checkpoint_file, run.log_dir
     )
     history, best = trained
+    fit_neighbours(model, prepared, validation, say)
+    model.save_weights(run.checkpoint_file)
 
     # ------------------------------------------------------------------------------ evaluation
     say(f"Best epoch: {best + 1} of {len(history)}. Ranking the test targets ...")

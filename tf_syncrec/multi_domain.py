@@ -3,13 +3,18 @@
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_syncrec.config import Config
 from tf_syncrec.data import Layout
-from tf_syncrec.layers import DomainBlocks, SharedEmbedding, Similarity
+from tf_syncrec.layers import DomainBlocks, ItemNeighbours, SharedEmbedding, Similarity
 from tf_syncrec.losses import EXCLUDED, LOSSES
 from tf_syncrec.negatives import sample_in_domain
+
+VOTING = 20
+"""The latest interactions, whose neighbours have votes: with the decays that `neighbours` tries,
+the ones before weigh next to nothing."""
 
 
 class MultiDomainModel(keras.Model):
@@ -51,11 +56,17 @@ class MultiDomainModel(keras.Model):
             self.num_items, self.num_domains, model.window, model.dim, model.dropout, model.style
         )
         self.similarity = Similarity(model.similarity, model.temperature)
+        self.neighbours = None
+        if model.neighbours:
+            self.neighbours = ItemNeighbours(
+                self.num_items, model.neighbours, min(VOTING, model.window)
+            )
 
     def build_parts(self, *parts: keras.layers.Layer) -> None:
         """Creates all weights; shapes follow from the configuration alone."""
-        for part in (self.embedding, self.similarity, *parts):
-            part.build(None)
+        for part in (self.embedding, self.similarity, self.neighbours, *parts):
+            if part is not None:
+                part.build(None)
         self.built = True
 
     @property
@@ -82,9 +93,22 @@ class MultiDomainModel(keras.Model):
         """
         raise NotImplementedError
 
-    def candidate_vectors(self):
-        """`[items + 1, dim]` float32: row i is the candidate vector of item i; row 0 pads."""
-        return tf.cast(self.similarity.candidate(self.embedding.items.value), tf.float32)
+    def candidate_vectors(self, items=None):
+        """What a query vector is compared with.
+
+        Args:
+            items: int32 ids of any shape; None for all, `0..|V|`, of which 0 pads.
+
+        Returns:
+            `[..., dim]` float32.
+        """
+        if items is None:
+            return tf.cast(self.similarity.candidate(self.embedding.items.value), tf.float32)
+        return tf.cast(self.similarity.candidate(self.embedding.embed_items(items)), tf.float32)
+
+    def count_trained(self) -> int:
+        """Numbers that training learns; `count_params` has lists and λ as well."""
+        return sum(int(np.prod(weight.shape)) for weight in self.trainable_weights)
 
     def call(self, inputs, training=None):
         """Query vectors `[batch, dim]` of `{"items": [batch, length], "domain": [batch]}`."""

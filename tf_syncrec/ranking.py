@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
+from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.metrics import CUT_OFFS, domain_metrics
 
 SCORES_AT_ONCE = 32 * 2**20
@@ -37,13 +38,17 @@ class Scorer(Protocol):
         return None
 
     def queries(self, batch):
-        """What `scores` needs to know of a batch of `data.evaluation_batches`, a row a user."""
+        """What `scores` needs to know of a batch of `data.evaluation_batches`.
+
+        Returns:
+            An array, or a tuple of arrays, with a row a user.
+        """
 
     def scores(self, queries, offset: int, size: int):
         """Scores of the items of one domain, ids `offset` to `offset + size - 1`.
 
         Args:
-            queries: rows of what `queries` returned.
+            queries: some rows of what `queries` returned.
             offset: first item id of the domain.
             size: trained items of the domain.
 
@@ -94,14 +99,25 @@ class ModelScorer(VectorScorer):
         self._queries = tf.function(
             lambda batch: model(batch), input_signature=[model.evaluation_signature]
         )
+        self._voting = False
 
     def refresh(self):
-        """Reads the candidate vectors of the model."""
+        """Reads the candidate vectors of the model, and whether neighbours vote."""
         self._candidates = self._model.candidate_vectors()
+        neighbours = self._model.neighbours
+        self._voting = neighbours is not None and float(neighbours.weight) > 0
 
     def queries(self, batch):
-        """Query vectors of the target domains, `[batch, dim]`."""
-        return self._queries({name: batch[name] for name in self._model.evaluation_signature})
+        """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""
+        vectors = self._queries({name: batch[name] for name in self._model.evaluation_signature})
+        return (vectors, *self._model.neighbours(batch["items"])) if self._voting else vectors
+
+    def scores(self, queries, offset, size):
+        """Dot products, and votes on top."""
+        if not self._voting:
+            return super().scores(queries, offset, size)
+        vectors, ids, votes = queries
+        return add_votes(super().scores(vectors, offset, size), ids, votes, offset)
 
 
 class PopularityScorer(VectorScorer):
@@ -216,7 +232,7 @@ def rank_split(
         return np.concatenate(
             [
                 target_ranks(
-                    scorer.scores(queries[chunk], offset, size),
+                    scorer.scores(take_rows(queries, chunk), offset, size),
                     batch["items"][chunk],
                     batch["target"][chunk],
                     offset,
@@ -226,6 +242,11 @@ def rank_split(
         )
 
     return collect_ranks(rank, batches, with_rows)
+
+
+def take_rows(queries, rows: slice):
+    """Some rows of what a scorer's `queries` returned."""
+    return tf.nest.map_structure(lambda part: part[rows], queries)
 
 
 def row_chunks(rows: int, size: int) -> Iterator[slice]:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
 from tf_syncrec.metrics import CUT_OFFS
-from tf_syncrec.ranking import Ranks, Scorer, collect_ranks, protocol, row_chunks
+from tf_syncrec.ranking import Ranks, Scorer, collect_ranks, protocol, row_chunks, take_rows
 from tf_syncrec.sampled_negatives import NEGATIVES, SEED
 from tf_syncrec.stored_negatives import StoredNegatives
 
@@ -86,7 +86,7 @@ def _candidate_scores(scorer: Scorer, batch, candidates: np.ndarray, slices) -> 
             continue
         queries = scorer.queries(batch) if queries is None else queries
         for chunk in row_chunks(len(candidates), size):
-            of_items = scorer.scores(queries[chunk], offset, size)
+            of_items = scorer.scores(take_rows(queries, chunk), offset, size)
             of_items = tf.debugging.check_numerics(of_items, "scores")
             part = slice(*np.searchsorted(row, [chunk.start, chunk.stop]))
             place = candidates[row[part], column[part]] - offset

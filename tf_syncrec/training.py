@@ -36,7 +36,7 @@ class Trained(NamedTuple):
             "best_epoch": self.best + 1,
             "seconds_per_epoch": float(np.median([epoch["seconds"] for epoch in self.history])),
             "peak_memory_mb": peak_memory_mb(),
-            "parameters": model.count_params(),
+            "parameters": model.count_trained(),
         }
 
 

@@ -6,6 +6,7 @@ from tf_syncrec.layers.dropout import Dropout
 from tf_syncrec.layers.embedding import SharedEmbedding
 from tf_syncrec.layers.experts import TransformerExperts
 from tf_syncrec.layers.gates import GATES, CausalGate, SequenceGate
+from tf_syncrec.layers.item_neighbours import ItemNeighbours
 from tf_syncrec.layers.mutual_information import SingleCrossMutualInformation
 from tf_syncrec.layers.negative_transfer import RelativeNegativeTransfer
 from tf_syncrec.layers.similarity import Similarity
@@ -18,6 +19,7 @@ __all__ = [
     "CausalGate",
     "DomainBlocks",
     "Dropout",
+    "ItemNeighbours",
     "RelativeNegativeTransfer",
     "SequenceGate",
     "SharedEmbedding",

@@ -1,0 +1,94 @@
+"""Votes of a history for the items that the same users had: item-kNN as a part of the score."""
+
+import keras
+import tensorflow as tf
+
+
+class ItemNeighbours(keras.layers.Layer):
+    """What each item's nearest neighbours get when the item stands in a history.
+
+    `votes(c) = weight * sum over items h of the history of decay^age(h) sim(h, c)`, where `age(h)`
+    counts the interactions after the latest one with h, as in `baselines.item_knn`. A network
+    generalises; counting remembers which two items of the sparse tail the same users had.
+
+    Neither lists nor numbers have a gradient; `neighbours.fit_neighbours` sets them after
+    training. Until then nothing votes.
+
+    Args:
+        num_items: |V|, the number of items over all domains.
+        count: neighbours of each item, over all domains together.
+        history: how many of the latest interactions vote.
+    """
+
+    def __init__(self, num_items, count, history, **kwargs):
+        super().__init__(**kwargs)
+        self.history = history
+        self.num_items = num_items
+        self.count = count
+
+    def build(self, input_shape=None):
+        """Creates the lists `[items + 1, count]`, row 0 for padding, and the two numbers."""
+
+        def state(shape, dtype, name):
+            return self.add_weight(
+                shape=shape, dtype=dtype, initializer="zeros", trainable=False, name=name
+            )
+
+        shape = (self.num_items + 1, self.count)
+        self.others = state(shape, "int32", "others")
+        self.similarities = state(shape, "float32", "similarities")
+        self.weight = state((), "float32", "weight")
+        self.decay = state((), "float32", "decay")
+        self.built = True
+
+    def call(self, items):
+        """What a history says, with the weight and decay that were chosen.
+
+        Args:
+            items: `[batch, length]` int32, histories, oldest first, padded with 0 on the left.
+
+        Returns:
+            Item ids, 0 for none, and votes, each `[batch, min(length, history) * count]`, int32
+            and float32; an id may come several times, and its votes add up.
+        """
+        ids, votes = self.votes(items, tf.convert_to_tensor(self.decay))
+        return ids, votes * tf.convert_to_tensor(self.weight)
+
+    def votes(self, items, decay):
+        """As `call`, with any decay, and the weight 1."""
+        items = items[:, -self.history :]
+        batch, length = tf.shape(items)[0], tf.shape(items)[1]
+        ages = tf.range(length)[::-1]
+        # Of equal items the latest counts.
+        again = (items[:, :, None] == items[:, None, :]) & (ages[None, :] < ages[:, None])
+        weights = tf.pow(decay, tf.cast(ages, tf.float32)) * tf.cast(
+            ~tf.reduce_any(again, axis=2), tf.float32
+        )
+        ids = tf.gather(self.others.value, items)
+        votes = tf.gather(self.similarities.value, items) * weights[..., None]
+        return tuple(tf.reshape(x, [batch, length * self.count]) for x in (ids, votes))
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | {
+            "num_items": self.num_items,
+            "count": self.count,
+            "history": self.history,
+        }
+
+
+def add_votes(scores, ids, votes, offset):
+    """Adds votes to the scores of consecutive items.
+
+    Args:
+        scores: `[rows, size]` float32 of the items `offset .. offset + size - 1`.
+        ids: `[rows, any]` int32; those of other items are passed over.
+        votes: `[rows, any]` float32.
+        offset: first item id, from 1.
+    """
+    local = ids - offset
+    inside = (local >= 0) & (local < tf.shape(scores)[1])
+    where = tf.where(inside)
+    columns = tf.cast(tf.gather_nd(local, where), tf.int64)
+    places = tf.stack([where[:, 0], columns], axis=1)
+    return tf.tensor_scatter_nd_add(scores, places, tf.gather_nd(votes, where))

@@ -1,0 +1,115 @@
+"""Fits the votes of neighbours: lists by counting, weight and decay on validation."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import scipy.sparse as sparse
+import tensorflow as tf
+
+from data_prep import Catalogue
+from tf_syncrec.data import Sequences
+from tf_syncrec.item_similarity import similarities, user_items
+from tf_syncrec.layers.item_neighbours import add_votes
+from tf_syncrec.metrics import CUT_OFFS, SELECTION_METRIC, user_gains
+from tf_syncrec.multi_domain import MultiDomainModel
+from tf_syncrec.ranking import ModelScorer, row_chunks, target_ranks
+
+SHRINKAGE = 10.0
+"""Takes from similarities that few users support; what tuned item-kNN has as well."""
+
+WEIGHTS = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0)
+DECAYS = (0.5, 0.7, 0.9)
+"""What is tried on validation: every combination."""
+
+
+def neighbour_lists(prepared: Sequences, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The most similar items of each item, of whatever domain, by their training users.
+
+    Args:
+        prepared: dataset with a `train` split.
+        count: length of the lists.
+
+    Returns:
+        Ids and similarities, `[items + 1, count]` int32 and float32, the most similar first (of
+        equals, the one with the lower id), filled up with 0.
+    """
+    catalogue = prepared.catalogue
+    of_domains = similarities(user_items(prepared), catalogue, SHRINKAGE, count)
+    found = sparse.hstack(of_domains, format="coo")
+    item, other = found.coords
+    order = np.lexsort((other, -found.data, item))
+    item, other, value = item[order], other[order] + 1, found.data[order]
+    place = np.arange(len(item)) - np.searchsorted(item, item)
+    kept = place < count
+    shape = (catalogue.num_items + 1, count)
+    ids, values = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    ids[item[kept], place[kept]] = other[kept]
+    values[item[kept], place[kept]] = value[kept]
+    return ids, values
+
+
+def fit_neighbours(
+    model: MultiDomainModel,
+    prepared: Sequences,
+    validation: tf.data.Dataset,
+    report: Callable[[str], None],
+) -> None:
+    """Sets what `model.neighbours` asks for; does nothing where it asks for nothing.
+
+    Weight and decay are those with the best validation metric, of equals the first tried, so the
+    weight is 0 where counting has nothing to add.
+
+    Args:
+        model: trained.
+        prepared: what it was trained on.
+        validation: from `data.evaluation_batches`.
+        report: told what was chosen.
+    """
+    layer = model.neighbours
+    if layer is None:
+        return
+    ids, values = neighbour_lists(prepared, layer.count)
+    layer.others.assign(ids)
+    layer.similarities.assign(values)
+    tried = list(itertools.product(WEIGHTS, DECAYS))
+    found = _validate(model, tried, validation, prepared.catalogue)
+    best = int(np.argmax(found))
+    weight, decay = tried[best]
+    layer.weight.assign(weight)
+    layer.decay.assign(decay)
+    report(
+        f"Votes of {layer.count} neighbours: weight {weight:g}, decay {decay:g}; validation "
+        f"{SELECTION_METRIC} {found[best]:.4f}, without {found[0]:.4f}"
+    )
+
+
+def _validate(model, tried, validation, catalogue: Catalogue) -> np.ndarray:
+    """The metric of each `(weight, decay)`; the network is asked once."""
+    scorer, offsets, sizes = ModelScorer(model), catalogue.offsets, catalogue.sizes
+    model.neighbours.weight.assign(0.0)
+    scorer.refresh()
+
+    def rank(batch):
+        domain = int(batch["domain"][0])
+        offset, size = int(offsets[domain]), int(sizes[domain])
+        items, targets = batch["items"], batch["target"]
+        if not size:
+            return np.full([len(targets), len(tried)], max(CUT_OFFS) + 1)  # misses, all of them
+        queries, ranks = scorer.queries(batch), []
+        for chunk in row_chunks(len(targets), size):
+            scores = scorer.scores(queries[chunk], offset, size)
+            none = tf.zeros_like(scores)
+            votes = {}
+            for decay in DECAYS:
+                ids, of_history = model.neighbours.votes(items[chunk], decay)
+                votes[decay] = add_votes(none, ids, of_history, offset)
+            of_trials = [
+                target_ranks(scores + weight * votes[decay], items[chunk], targets[chunk], offset)
+                for weight, decay in tried
+            ]
+            ranks.append(np.stack(of_trials, axis=1))
+        return np.concatenate(ranks)
+
+    gains = [user_gains(rank(batch), SELECTION_METRIC) for batch in validation]
+    return np.concatenate(gains).mean(axis=0) if gains else np.zeros(len(tried))
