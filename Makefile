@@ -7,6 +7,8 @@ STAMP := $(VENV)/.stamp
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 PIP   := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# A process a core, but no more than memory allows; see tests/conftest.py for what runs together.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 # Passed on to the program: make fit ARGS="--epochs 3", make test ARGS="-k serving"
 ARGS  ?=
 
@@ -39,10 +41,10 @@ fit: $(STAMP)  ## train on the embedded synthetic dataset
 	$(BIN)/python -m tf_syncrec.fit --dataset synthetic $(ARGS)
 
 test: lint  ## lint, types and tests
-	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	$(PYTEST) -m 'not slow' $(ARGS)
 
 slow: $(STAMP)  ## the slower proofs, minutes each
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 recbole: .venv-recbole/.stamp  ## make .venv-recbole, for the baselines of RecBole
 

@@ -60,6 +60,7 @@ setup(
             "ir_measures>=0.4.1",
             "mypy>=2.0",
             "pytest>=8.0",
+            "pytest-xdist>=3.6",
             "ruff>=0.15",
             "types-PyYAML",
             "types-tabulate",

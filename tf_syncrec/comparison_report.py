@@ -11,6 +11,7 @@ from tabulate import tabulate
 from tf_syncrec.comparison_pictures import model_bars, transfer_bars
 from tf_syncrec.files import write_whole
 from tf_syncrec.metrics import METRICS, SELECTION_METRIC
+from tf_syncrec.statistics import SIGNIFICANCE
 
 HEADINGS = {metric: metric.upper() for metric in METRICS}
 GROUPS = {
@@ -47,7 +48,8 @@ def markdown(comparison: Mapping[str, Any], pictures: list[str]) -> str:
         _metric_table(comparison),
         f"## NDCG@10 against {reference}",
         "Difference in test NDCG@10 with its 95 % interval over users (paired bootstrap of the "
-        "means over seeds). p of the domains is corrected by Holm; * marks p < 0.05.",
+        "means over seeds). p of the domains is corrected by Holm; * marks "
+        f"p < {SIGNIFICANCE}.",
         _difference_table(comparison),
         "## NDCG@10 per domain",
         _domain_table(comparison, SELECTION_METRIC),
@@ -139,7 +141,7 @@ def _domain_table(comparison: Mapping[str, Any], metric: str) -> str:
 
 def _difference(row: Mapping[str, Any]) -> str:
     p = row.get("p_holm", row["p_value"])
-    star = "*" if p < 0.05 else ""
+    star = "*" if p < SIGNIFICANCE else ""
     return f"{row['mean']:+.4f}{star} [{row['low']:+.4f}, {row['high']:+.4f}] p {p:.3g}"
 
 
@@ -155,7 +157,7 @@ def _difference_table(comparison: Mapping[str, Any]) -> str:
 def _transfer_text() -> str:
     return (
         "NDCG@10 of the same network trained on a domain alone and on all domains together; "
-        "`hurt` and `helped` where the difference is significant (p < 0.05 after Holm's "
+        f"`hurt` and `helped` where the difference is significant (p < {SIGNIFICANCE} after Holm's "
         "correction over the domains) and every seed of one is above every seed of the other; one "
         "seed cannot tell what another training would say. `not trained alone`: nothing to learn "
         "from, popularity stands in."

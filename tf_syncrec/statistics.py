@@ -9,6 +9,7 @@ import numpy as np
 
 RESAMPLES = 9_999
 CONFIDENCE = 0.95
+SIGNIFICANCE = 0.05
 
 DRAWS_AT_ONCE = 2**22
 """Users drawn at a time: some 100 MB, however many there are."""

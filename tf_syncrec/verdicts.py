@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 
 from tf_syncrec.models import ModelName
-from tf_syncrec.statistics import compare_to_reference
-
-SIGNIFICANCE = 0.05
+from tf_syncrec.statistics import SIGNIFICANCE, compare_to_reference
 
 
 def negative_transfer(
