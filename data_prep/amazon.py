@@ -65,7 +65,16 @@ RELEASES = {
         header=True,
     ),
 }
-_ROLE_OF = {"user": "user_id", "item": "item_id", "parent_asin": "item_id"}
+_ROLE_OF = {
+    **{"user": "user_id", "item": "item_id", "parent_asin": "item_id"},
+    **{"reviewerID": "user_id", "asin": "item_id", "unixReviewTime": "timestamp"},
+}
+# The 5-core files of 2014 (`reviews_Books_5.json.gz`), and of 2018 without `reviews_`: a JSON
+# object a line, with the text of the review.
+_REVIEW_KEYS = ("reviewerID", "asin", "unixReviewTime")
+_LOOKED_AT = 20  # Lines of a file.
+_SUFFIX = re.compile(r"\.(?:csv|json|jsonl)(?:\.gz)?$", re.IGNORECASE)
+_JSON_SUFFIX = re.compile(r"\.jsonl?(?:\.gz)?$", re.IGNORECASE)
 
 
 def check_release(release: str) -> str:
@@ -102,24 +111,29 @@ def source(path: Path, release: str, category: str, label: str | None = None) ->
       InputError: the file is empty or not of the release's shape.
     """
     label = label or str(path)
-    lines, gzipped = head(path, label)
-    found = _shape(lines[0], path.name, label)
+    lines, gzipped = head(path, label, _LOOKED_AT)
+    found = _shape(lines, path.name, label)
+    shape = RELEASES[release]
+    if _is_object(lines[0]):
+        mapping = tuple((_ROLE_OF[key], i) for i, key in enumerate(_REVIEW_KEYS))
+        return Source(
+            path, label, _REVIEW_KEYS, mapping, domain=category, gzipped=gzipped, json=True
+        )
     # A header is proof; without one, only the file's name tells 2014 from 2018.
-    if RELEASES[release].header != RELEASES[found].header:
+    if shape.header != RELEASES[found].header:
         raise InputError(
             f"{label}: has the shape of release {found}, not {release}; pass --release {found}."
         )
-    if RELEASES[release].header and len(lines) < 2:
+    if shape.header and len(lines) < 2:
         raise InputError(f"{label}: has a header line and no rows; expected interactions.")
-    columns = RELEASES[release].columns
-    mapping = tuple((_ROLE_OF.get(c, c), i) for i, c in enumerate(columns) if c != "rating")
+    mapping = tuple((_ROLE_OF.get(c, c), i) for i, c in enumerate(shape.columns) if c != "rating")
     return Source(
         path,
         label,
-        columns,
+        shape.columns,
         mapping,
         domain=category,
-        header=RELEASES[release].header,
+        header=shape.header,
         gzipped=gzipped,
     )
 
@@ -130,7 +144,7 @@ def local_sources(
     """Recognises the rating files in a folder.
 
     Args:
-      raw_dir: folder with `*.csv` or `*.csv.gz`, one file a category, all of one release.
+      raw_dir: folder with `*.csv` or `*.json` (also `.gz`), one file a category, of one release.
       release: what the user says it is, `None` to recognise it.
       categories: which to read, empty for all that are found.
 
@@ -147,10 +161,9 @@ def local_sources(
         raise InputError(f"--raw_dir {raw_dir}: no such folder.")
     files: dict[str, Path] = {}
     releases: dict[str, Path] = {}
-    for path in sorted(p for p in folder.iterdir() if p.name.lower().endswith((".csv", ".csv.gz"))):
-        found = _shape(head(path, str(path))[0][0], path.name, str(path))
-        category = re.sub(r"\.csv(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-        category = category.removeprefix("ratings_") if found == "2014" else category
+    for path in sorted(p for p in folder.iterdir() if _SUFFIX.search(p.name)):
+        found = _shape(head(path, str(path), _LOOKED_AT)[0], path.name, str(path))
+        category = _category(path.name)
         if categories and category not in categories:
             continue
         if category in files:
@@ -164,7 +177,8 @@ def local_sources(
         )
     if not files:
         raise InputError(
-            f"--raw_dir {raw_dir}: has no rating file; expected one .csv or .csv.gz a category."
+            f"--raw_dir {raw_dir}: has no rating file; expected one .csv, .csv.gz or "
+            ".json.gz a category."
         )
     if release is not None and set(releases) != {release}:
         other, path = next((r, p) for r, p in releases.items() if r != release)
@@ -183,18 +197,37 @@ def local_sources(
 
 
 def _category_names(folder: Path) -> set[str]:
-    names = (re.match(r"(?:ratings_)?(.+?)\.csv(?:\.gz)?$", p.name) for p in folder.iterdir())
-    return {match.group(1) for match in names if match}
+    return {_category(p.name) for p in folder.iterdir() if _SUFFIX.search(p.name)}
 
 
-def _shape(line: str, name: str, label: str) -> str:
-    """Names the release that a first line and a file name point to."""
-    fields = split_line(line, ",")
-    if tuple(fields) == RELEASES["2023"].columns:
+def _category(name: str) -> str:
+    stem = _SUFFIX.sub("", name)
+    if _JSON_SUFFIX.search(name):
+        return stem.removeprefix("reviews_").removesuffix("_5")
+    return stem.removeprefix("ratings_")
+
+
+def _is_object(line: str) -> bool:
+    return line.lstrip().startswith("{")
+
+
+def _shape(lines: list[str], name: str, label: str) -> str:
+    """Names the release that the first lines and a file name point to."""
+    if _is_object(lines[0]):
+        if not any(all(f'"{key}"' in line for key in _REVIEW_KEYS) for line in lines):
+            raise InputError(
+                f"{label}: line 1 is no Amazon review ({lines[0][:60]!r}); expected a JSON object "
+                f"with {', '.join(_REVIEW_KEYS)}."
+            )
+        return "2014" if name.startswith("reviews_") else "2018"
+    if tuple(split_line(lines[0], ",")) == RELEASES["2023"].columns:
         return "2023"
-    if len(fields) != 4 or not re.fullmatch(r"\s*[\d.eE+-]+\s*", fields[3]):
+    # Not the first line alone: it may be a bad one. But a header is none of ours.
+    rating = re.compile(r"([^,]*,){3}\s*[\d.eE+-]+\s*")
+    names = all(field.strip().isidentifier() for field in lines[0].split(","))
+    if names or not any(map(rating.fullmatch, lines)):
         raise InputError(
-            f"{label}: line 1 is not of an Amazon rating file ({line[:60]!r}); expected four "
+            f"{label}: line 1 is not of an Amazon rating file ({lines[0][:60]!r}); expected four "
             "fields that end in a timestamp. For a log of your own use --dataset interactions."
         )
     return "2014" if name.startswith("ratings_") else "2018"

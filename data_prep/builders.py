@@ -7,16 +7,15 @@ import logging
 import os
 from typing import Any, ClassVar
 
-import ibis.expr.types as ir
 import requests
 import tensorflow_datasets as tfds
-from ibis.backends.duckdb import Backend
 
 from data_prep import amazon
+from data_prep.engine import Engine
 from data_prep.errors import InputError
 from data_prep.fingerprint import file_digest
 from data_prep.progress import progress_bars
-from data_prep.readers import from_arrow, read_interactions, user_sources
+from data_prep.readers import Reading, user_sources
 from data_prep.sequence_builder import SequenceBuilder, SequenceConfig
 from data_prep.sources import Source
 from data_prep.synthetic import SyntheticSizes, generate
@@ -56,10 +55,10 @@ class Interactions(SequenceBuilder):
     SOURCE = "A log of your own: rows of user, item, domain and timestamp."
 
     def _interactions(
-        self, connection: Backend, dl_manager: tfds.download.DownloadManager
-    ) -> ir.Table:
+        self, engine: Engine, dl_manager: tfds.download.DownloadManager
+    ) -> Reading:
         del dl_manager
-        return read_interactions(connection, self._settings().sources)
+        return engine.read(self._settings().sources)
 
 
 @dataclasses.dataclass(eq=False)
@@ -120,10 +119,10 @@ class Amazon(SequenceBuilder):
     BUILDER_CONFIGS: ClassVar[list[SequenceConfig]] = [AmazonConfig()]
 
     def _interactions(
-        self, connection: Backend, dl_manager: tfds.download.DownloadManager
-    ) -> ir.Table:
+        self, engine: Engine, dl_manager: tfds.download.DownloadManager
+    ) -> Reading:
         settings = self._settings()
-        return read_interactions(connection, settings.sources or _download(settings, dl_manager))
+        return engine.read(settings.sources or _download(settings, dl_manager))
 
 
 def _download(settings: AmazonConfig, dl_manager: tfds.download.DownloadManager) -> list[Source]:
@@ -184,8 +183,8 @@ class Synthetic(SequenceBuilder):
     BUILDER_CONFIGS: ClassVar[list[SequenceConfig]] = [SyntheticConfig()]
 
     def _interactions(
-        self, connection: Backend, dl_manager: tfds.download.DownloadManager
-    ) -> ir.Table:
-        del connection, dl_manager
+        self, engine: Engine, dl_manager: tfds.download.DownloadManager
+    ) -> Reading:
+        del dl_manager
         settings = self._settings()
-        return from_arrow(generate(settings.sizes(), settings.seed))
+        return Reading(engine.table(generate(settings.sizes(), settings.seed)))

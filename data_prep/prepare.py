@@ -15,6 +15,7 @@ from data_prep.builders import Amazon, Interactions, Synthetic
 from data_prep.catalogue import FILE_NAME, Catalogue
 from data_prep.errors import InputError
 from data_prep.progress import progress_bars
+from data_prep.quarantine import DEFAULT_SHARE as DEFAULT_BAD_SHARE
 from data_prep.sequence_builder import SequenceBuilder
 from data_prep.splits import DEFAULT_SHARE, LeaveOneOut
 
@@ -91,6 +92,9 @@ def prepare(
     test_share: float = DEFAULT_SHARE,
     synthetic: Mapping[str, int] | None = None,
     seed: int = 0,
+    max_bad_share: float = DEFAULT_BAD_SHARE,
+    engine: str = "duckdb",
+    spark_master: str | None = None,
     report: Callable[[str], None] | None = print,
 ) -> PreparedDataset:
     """Prepares a dataset, or finds it prepared by an earlier call with equal content.
@@ -111,6 +115,10 @@ def prepare(
       test_share: `global_time`: part of the interactions, the latest, that are the test period.
       synthetic: `synthetic`: sizes, see `SyntheticSizes`, and `seed`.
       seed: `synthetic`: seed of the generator; the other datasets hold no chance.
+      max_bad_share: part of the rows that may be no interactions; these are set aside, see
+        `quarantine`.
+      engine: `duckdb`, in this process, or `spark`; the result is the same.
+      spark_master: `spark`: master URL, see `spark.connect`.
       report: told one line a step; `None` for silence.
 
     Returns:
@@ -148,6 +156,9 @@ def prepare(
                 validation_share=validation_share,
                 test_share=test_share,
                 report=report or (lambda line: None),
+                max_bad_share=max_bad_share,
+                engine=engine,
+                spark_master=spark_master,
                 **settings,
             )
             builder.download_and_prepare()

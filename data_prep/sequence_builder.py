@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
 import tensorflow_datasets as tfds
 from etils import epath  # type: ignore[import-untyped]
-from ibis.backends.duckdb import Backend
 
-from data_prep import catalogue
-from data_prep.engine import connect
+from data_prep import catalogue, quarantine
+from data_prep.engine import Engine, check_engine, connect
 from data_prep.errors import InputError
 from data_prep.fingerprint import fingerprint
+from data_prep.quarantine import Quarantine
+from data_prep.readers import Reading
 from data_prep.sequences import Sequences, build_sequences
 from data_prep.splits import DEFAULT_SHARE, TEST, TRAIN, VALIDATION, LeaveOneOut, Split, split_of
 
@@ -100,6 +100,9 @@ class SequenceBuilder(  # type: ignore[call-arg]
         data_dir: str | os.PathLike[str] | None = None,
         version: Any = None,
         report: Callable[[str], None] | None = None,
+        max_bad_share: float = quarantine.DEFAULT_SHARE,
+        engine: str = "duckdb",
+        spark_master: str | None = None,
         **settings: Any,
     ):
         """Makes a builder.
@@ -109,13 +112,22 @@ class SequenceBuilder(  # type: ignore[call-arg]
           data_dir: where datasets live, by default TFDS's own place.
           version: as TFDS has it.
           report: told one line a step, in place of what TFDS prints.
+          max_bad_share: part of the rows that may be no interactions; these are set aside.
+          engine: what computes, one of `engine.ENGINES`; the result is the same.
+          spark_master: master URL of the engine `spark`.
           **settings: fields of the builder's config class, when there is no `config`.
 
         Raises:
           InputError: a setting is unknown, missing or cannot be used.
         """
+        number = isinstance(max_bad_share, (int, float)) and not isinstance(max_bad_share, bool)
+        if not (number and 0 <= max_bad_share <= 1):
+            raise InputError(f"data.max_bad_share={max_bad_share}: expected a number from 0 to 1.")
+        check_engine(engine, spark_master)
         self._report = report
-        self._connection: Backend | None = None
+        self._max_bad_share = max_bad_share
+        self._computed_by = {"engine": engine, "master": spark_master}
+        self._engine: Engine | None = None
         super().__init__(config=self._config(config, settings), data_dir=data_dir, version=version)
 
     @classmethod
@@ -134,9 +146,9 @@ class SequenceBuilder(  # type: ignore[call-arg]
 
     @abc.abstractmethod
     def _interactions(
-        self, connection: Backend, dl_manager: tfds.download.DownloadManager
-    ) -> ir.Table:
-        """Returns `user_id, item_id, domain, timestamp` as a table of the connection."""
+        self, engine: Engine, dl_manager: tfds.download.DownloadManager
+    ) -> Reading:
+        """Returns the rows, as tables of the engine."""
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -168,6 +180,8 @@ class SequenceBuilder(  # type: ignore[call-arg]
     def download_and_prepare(self, **kwargs: Any) -> None:
         """Prepares the dataset unless it is there; leaves nothing behind when that fails."""
         if self.data_path.exists():
+            if bad := (self.info.metadata or {}).get("quarantine"):
+                self._accept(Quarantine(**bad))
             self._say(f"Reusing {self.data_dir}")
             super().download_and_prepare(**kwargs)
             return
@@ -177,25 +191,25 @@ class SequenceBuilder(  # type: ignore[call-arg]
         root, is_new = Path(self.data_dir_root), not Path(self.data_dir_root).exists()
         start = time.perf_counter()
         try:
-            with connect() as self._connection:
+            with connect(**self._computed_by) as self._engine:
                 super().download_and_prepare(**kwargs)
         except BaseException:
             _remove_empty(Path(self.data_dir).parent, root, is_new)
             raise
         finally:
-            self._connection = None
+            self._engine = None
         self._say(f"Wrote {self.data_dir} ({time.perf_counter() - start:.1f} s in all).")
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        connection = self._connection
-        assert connection is not None, "Only download_and_prepare may call this."
+        engine = self._engine
+        assert engine is not None, "Only download_and_prepare may call this."
         start = time.perf_counter()
-        rows = self._interactions(connection, dl_manager)
-        total = int(connection.execute(rows.count()))
-        self._say(f"Read {total:,} rows ({time.perf_counter() - start:.1f} s).")
+        reading = self._interactions(engine, dl_manager)
+        bad = self._set_aside(engine, reading)
+        self._say(f"Read {bad.rows:,} rows ({time.perf_counter() - start:.1f} s).")
         settings = self._settings()
         sequences = build_sequences(
-            connection, rows, settings.min_interactions, self._say, settings.rule
+            engine, reading.rows, settings.min_interactions, self._say, settings.rule
         )
         known = sequences.catalogue
         known.save(os.path.join(self.data_dir, catalogue.FILE_NAME))
@@ -203,6 +217,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
             domains=list(known.domains),
             domain_sizes=known.sizes.tolist(),
             settings=settings.content(),
+            quarantine=dataclasses.asdict(bad),
             **sequences.statistics,
         )
         return {
@@ -210,6 +225,29 @@ class SequenceBuilder(  # type: ignore[call-arg]
             "validation": self._generate_examples(sequences, VALIDATION),
             "test": self._generate_examples(sequences, TEST),
         }
+
+    def _set_aside(self, engine: Engine, reading: Reading) -> Quarantine:
+        """Lists the rows that cannot be used; raises where they are too many."""
+        bad = quarantine.inspect(engine, reading)
+        if bad.exceeds(self._max_bad_share):
+            # Not in the dataset's own folder: of a dataset that fails nothing is left.
+            quarantine.write(engine, reading, self._quarantine_of_failed(), stopped=True)
+            raise bad.error(self._max_bad_share, self._quarantine_of_failed())
+        if bad.size:
+            quarantine.write(engine, reading, Path(self.data_dir) / quarantine.FILE_NAME)
+            self._say(f"Set aside {bad.size:,} bad rows, listed in {quarantine.FILE_NAME}.")
+        if bad.size == bad.rows:
+            raise InputError(f"{', '.join(reading.labels) or 'The log'}: has no usable rows.")
+        return bad
+
+    def _accept(self, bad: Quarantine) -> None:
+        """Raises where a dataset that is there has more bad rows than are allowed now."""
+        if bad.exceeds(self._max_bad_share):
+            raise bad.error(self._max_bad_share, Path(self.data_dir) / quarantine.FILE_NAME)
+
+    def _quarantine_of_failed(self) -> Path:
+        name = f"{self.name}-{self._settings().name}.jsonl"
+        return Path(self.data_dir_root) / "quarantine" / name
 
     def _generate_examples(
         self, sequences: Sequences, role: int

@@ -23,10 +23,9 @@ import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from ibis.backends.sql import SQLBackend
 
 from data_prep.catalogue import Catalogue
-from data_prep.engine import hold, release, stream
+from data_prep.engine import Engine
 from data_prep.errors import InputError
 from data_prep.splits import TEST, TRAIN, VALIDATION, LeaveOneOut, Split
 
@@ -44,7 +43,7 @@ class Sequences:
     """The pipeline's result.
 
     Attributes:
-      connection: the engine that holds `events`.
+      engine: what holds `events`.
       events: one row an event: `user_id, user_key, position, role, item_id, id, domain_index,
         timestamp`, with `role` as `splits` has them and `id` 0 for an item without training
         rows.
@@ -52,7 +51,7 @@ class Sequences:
       statistics: counts worth telling, by name.
     """
 
-    connection: SQLBackend
+    engine: Engine
     events: ir.Table
     catalogue: Catalogue
     statistics: dict[str, Any]
@@ -77,7 +76,7 @@ class Sequences:
         rows = rows.order_by("user_key", "user_id", "position")
         rows = rows.select("user_id", "id", "timestamp", "item_id", "domain_index")
         pending: pa.Table | None = None
-        for batch in stream(self.connection, rows, batch_rows):
+        for batch in self.engine.stream(rows, batch_rows):
             table = pa.Table.from_batches([batch])
             if pending is not None:
                 table = pa.concat_tables([pending, table]).combine_chunks()
@@ -97,7 +96,7 @@ def _users(table: pa.Table, starts: np.ndarray) -> Iterator[tuple[str, pa.Table]
 
 
 def build_sequences(
-    connection: SQLBackend,
+    engine: Engine,
     interactions: ir.Table,
     min_interactions: int = 1,
     report: Callable[[str], None] = lambda line: None,
@@ -106,7 +105,7 @@ def build_sequences(
     """Runs the pipeline.
 
     Args:
-      connection: the engine of `interactions`.
+      engine: what holds `interactions`.
       interactions: `user_id, item_id, domain, timestamp` without nulls.
       min_interactions: k of step 3; 1 keeps everything.
       report: told one line a step.
@@ -118,31 +117,31 @@ def build_sequences(
     Raises:
       InputError: fewer than two domains are left, or no target.
     """
-    owners = hold(connection, item_domains(interactions))
+    owners = engine.hold(item_domains(interactions))
     distinct = interactions.select("user_id", "item_id", "timestamp").distinct()
-    merged = hold(connection, distinct.join(owners.select("item_id", "domain"), "item_id"))
+    merged = engine.hold(distinct.join(owners.select("item_id", "domain"), "item_id"))
     if min_interactions > 1:
-        merged = k_core(connection, merged, min_interactions)
+        merged = k_core(engine, merged, min_interactions)
     after = f" after min_interactions={min_interactions}" if min_interactions > 1 else ""
-    domains = sorted(connection.to_pyarrow(merged.select("domain").distinct())[0].to_pylist())
+    domains = sorted(engine.fetch(merged.select("domain").distinct())[0].to_pylist())
     _require_domains(domains, after)
-    starts = split.starts(connection, merged)
-    events = hold(connection, split.assign(order(merged), starts))
-    totals = starts | _totals(connection, interactions, owners, events, split)
-    release(connection, owners, merged)
+    starts = split.starts(engine, merged)
+    events = engine.hold(split.assign(order(merged), starts))
+    totals = starts | _totals(engine, interactions, owners, events, split)
+    engine.release(owners, merged)
     report(
         f"Kept {totals['events']:,} events of {totals['users']:,} users; {split.outcome(totals)}"
     )
     split.require(totals, after)
-    vocabulary = hold(connection, vocabulary_of(events))
-    catalogue = _catalogue(connection, vocabulary, domains)
-    coded = hold(connection, _with_ids(events, vocabulary, domains))
-    release(connection, events, vocabulary)
+    vocabulary = engine.hold(vocabulary_of(events))
+    catalogue = _catalogue(engine, vocabulary, domains)
+    coded = engine.hold(_with_ids(engine, events, vocabulary, domains))
+    engine.release(events, vocabulary)
     unknown = (coded.id == 0) & (coded.role == TEST)
     totals["known_items"] = catalogue.num_items
-    totals["unknown_test_targets"] = int(connection.execute(unknown.sum()) or 0)
+    totals["unknown_test_targets"] = engine.value(unknown.sum()) or 0
     report(f"Indexed {catalogue.num_items:,} items of {catalogue.num_domains} domains.")
-    return Sequences(connection, coded, catalogue, totals)
+    return Sequences(engine, coded, catalogue, totals)
 
 
 def item_domains(rows: ir.Table) -> ir.Table:
@@ -156,11 +155,11 @@ def item_domains(rows: ir.Table) -> ir.Table:
     return ranked.filter(ranked.place == 0).select("item_id", "domain", "listings")
 
 
-def k_core(connection: SQLBackend, events: ir.Table, k: int) -> ir.Table:
+def k_core(engine: Engine, events: ir.Table, k: int) -> ir.Table:
     """Step 3: the largest part in which every user and every item has k events or more.
 
     Args:
-      connection: the engine.
+      engine: what computes.
       events: a table made by `hold`, which is released.
       k: the least number of events.
 
@@ -168,13 +167,13 @@ def k_core(connection: SQLBackend, events: ir.Table, k: int) -> ir.Table:
       A table made by `hold`.
     """
     before = -1
-    while (now := int(connection.execute(events.count()))) != before:
+    while (now := engine.value(events.count())) != before:
         before, wider = now, events
         for side in ("item_id", "user_id"):
             often = events.group_by(side).having(lambda t: t.count() >= k).aggregate()
             events = events.semi_join(often, side)
-        events = hold(connection, events)
-        release(connection, wider)
+        events = engine.hold(events)
+        engine.release(wider)
     return events
 
 
@@ -201,9 +200,11 @@ def vocabulary_of(events: ir.Table) -> ir.Table:
     return counts.mutate(id=(ibis.row_number().over(window) + 1).cast("int32"))
 
 
-def _with_ids(events: ir.Table, vocabulary: ir.Table, domains: list[str]) -> ir.Table:
+def _with_ids(
+    engine: Engine, events: ir.Table, vocabulary: ir.Table, domains: list[str]
+) -> ir.Table:
     index = pa.array(range(len(domains)), pa.int32())
-    names = ibis.memtable(pa.table({"domain": domains, "domain_index": index}))
+    names = engine.table(pa.table({"domain": domains, "domain_index": index}))
     joined = events.left_join(vocabulary.select("item_id", "id"), "item_id")
     joined = joined.drop("item_id_right").join(names, "domain")
     return joined.select(
@@ -213,8 +214,8 @@ def _with_ids(events: ir.Table, vocabulary: ir.Table, domains: list[str]) -> ir.
     )  # fmt: skip
 
 
-def _catalogue(connection: SQLBackend, vocabulary: ir.Table, domains: list[str]) -> Catalogue:
-    table = connection.to_pyarrow(vocabulary.order_by("id").select("item_id", "domain", "count"))
+def _catalogue(engine: Engine, vocabulary: ir.Table, domains: list[str]) -> Catalogue:
+    table = engine.fetch(vocabulary.order_by("id").select("item_id", "domain", "count"))
     # Sorted by domain, so that each domain's code is repeated as often as it has items.
     sizes = {row["values"]: row["counts"] for row in table["domain"].value_counts().to_pylist()}
     codes = np.arange(len(domains), dtype=np.int32)
@@ -227,7 +228,7 @@ def _catalogue(connection: SQLBackend, vocabulary: ir.Table, domains: list[str])
 
 
 def _totals(
-    connection: SQLBackend, rows: ir.Table, owners: ir.Table, events: ir.Table, split: Split
+    engine: Engine, rows: ir.Table, owners: ir.Table, events: ir.Table, split: Split
 ) -> dict[str, Any]:
     tables = (
         rows.aggregate(rows=rows.count()),
@@ -242,7 +243,7 @@ def _totals(
     )
     totals: dict[str, Any] = {}
     for table in tables:
-        row = connection.to_pyarrow(table).to_pylist()[0]
+        row = engine.fetch(table).to_pylist()[0]
         totals |= {name: int(value or 0) for name, value in row.items()}
     return totals
 

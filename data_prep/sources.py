@@ -38,6 +38,7 @@ class Source:
       header: whether a text file's first line holds names.
       gzipped: whether a text file is compressed.
       parquet: whether this is a Parquet file.
+      json: whether a text file holds a JSON object a line, in place of separated values.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Source:
     header: bool = True
     gzipped: bool = False
     parquet: bool = False
+    json: bool = False
 
     @property
     def shape(self) -> Source:
@@ -93,18 +95,20 @@ def open_bytes(path: Path, gzipped: bool) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path, "rb")) if gzipped else path.open("rb")
 
 
-def head(path: Path, label: str) -> tuple[list[str], bool]:
-    """Reads the first two lines that hold anything.
+def head(path: Path, label: str, most: int = 2) -> tuple[list[str], bool]:
+    """Reads the first lines that hold anything.
 
     Args:
       path: a text file, plain or gzip (told by its bytes, not its name).
       label: how to call it in a message.
+      most: how many lines.
 
     Returns:
-      Up to two lines without their ends, and whether the file is compressed.
+      Up to `most` lines without their ends (bytes that are no UTF-8 are spelt out), and whether the
+      file is compressed.
 
     Raises:
-      InputError: the file is empty, unreadable, damaged or not UTF-8.
+      InputError: the file is empty, unreadable or damaged.
     """
     lines: list[str] = []
     try:
@@ -114,19 +118,16 @@ def head(path: Path, label: str) -> tuple[list[str], bool]:
         for start, name in _FOREIGN.items():
             if magic.startswith(start):
                 raise InputError(f"{label}: is a {name} file; unpack it, or compress with gzip.")
-        number = 0
+        codec = "utf-8-sig"
         with open_bytes(path, gzipped) as file:
-            while len(lines) < 2 and (raw := file.readline(1 << 20)):
-                number += 1
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            while len(lines) < most and (raw := file.readline(1 << 20)):
+                text = raw.decode(codec, "backslashreplace").rstrip("\r\n")
+                codec = "utf-8"
                 if text.strip():
                     lines.append(text)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{label}: line {number} is not UTF-8 (byte {error.object[error.start]:#04x}); "
-            "save the file as UTF-8."
-        ) from None
     except DAMAGED_GZIP:
+        if lines:
+            return lines, gzipped  # What is cut off is told when the rows are read.
         raise InputError(f"{label}: the gzip data is damaged or cut off; fetch it again.") from None
     except OSError as error:
         raise InputError(f"{label}: cannot be read ({error.strerror or error}).") from None

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import ibis
 import ibis.expr.types as ir
-from ibis.backends.sql import SQLBackend
 
+from data_prep.engine import Engine
 from data_prep.errors import InputError
 
 TRAIN, VALIDATION, BETWEEN, TEST, UNUSED = range(5)
@@ -44,9 +44,9 @@ class LeaveOneOut:
         """Returns what a fingerprint needs to know: nothing, this is how it always was."""
         return {}
 
-    def starts(self, connection: SQLBackend, events: ir.Table) -> dict[str, float]:
+    def starts(self, engine: Engine, events: ir.Table) -> dict[str, float]:
         """Returns no times: there are no periods."""
-        del connection, events
+        del engine, events
         return {}
 
     def assign(self, ordered: ir.Table, starts: dict[str, float]) -> ir.Table:
@@ -140,11 +140,11 @@ class GlobalTime:
         """Returns what a fingerprint needs to know."""
         return {"split": self.name} | dataclasses.asdict(self)
 
-    def starts(self, connection: SQLBackend, events: ir.Table) -> dict[str, float]:
+    def starts(self, engine: Engine, events: ir.Table) -> dict[str, float]:
         """Finds the two moments.
 
         Args:
-          connection: the engine.
+          engine: what computes.
           events: one row an event, held by the engine.
 
         Returns:
@@ -153,21 +153,21 @@ class GlobalTime:
         Raises:
           InputError: a period comes out empty.
         """
-        total = int(connection.execute(events.count()))
+        total = engine.value(events.count())
         in_time = events.order_by("timestamp").select("timestamp")
         shares = (1.0, self.validation_share + self.test_share, self.test_share)
         places = [total - round(total * share) for share in shares]
         # A place behind the last event has no time: that period is empty, as is one whose first
         # event is as old as that of the period before.
         times = [
-            connection.to_pyarrow(in_time.limit(1, offset=place))["timestamp"].to_pylist()
+            engine.fetch(in_time.limit(1, offset=place))["timestamp"].to_pylist()
             for place in places
         ]
         for period, first, following in zip(
             ("training", "validation", "test"), times, [*times[1:], []], strict=True
         ):
             if first == following:
-                self._empty(period, connection, events)
+                self._empty(period, engine, events)
         return {"validation_start": times[1][0], "test_start": times[2][0]}
 
     def assign(self, ordered: ir.Table, starts: dict[str, float]) -> ir.Table:
@@ -233,10 +233,10 @@ class GlobalTime:
             f"data.test_share={self.test_share}"
         )
 
-    def _empty(self, period: str, connection: SQLBackend, events: ir.Table) -> None:
+    def _empty(self, period: str, engine: Engine, events: ir.Table) -> None:
         time = events.timestamp
         facts = events.aggregate(total=time.count(), oldest=time.min(), newest=time.max())
-        row = connection.to_pyarrow(facts).to_pylist()[0]
+        row = engine.fetch(facts).to_pylist()[0]
         raise InputError(
             f"{self._given()}: the {period} period is empty; the {row['total']:,} interactions are "
             f"of time {row['oldest']:.15g} to {row['newest']:.15g}, and those of one time stay "

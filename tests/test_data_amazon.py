@@ -3,6 +3,7 @@
 import functools
 import gzip
 import http.server
+import json
 import threading
 
 import pytest
@@ -124,9 +125,43 @@ def test_a_bad_line_names_its_file(tmp_path, quiet):
     folder = write_release(tmp_path / "raw", "2014")
     with (folder / "ratings_Books.csv").open("a") as file:
         file.write("A1,B1,5.0,soon\n")
-    with pytest.raises(InputError, match=r"ratings_Books.csv: line 25 .*'soon'"):
+    with pytest.raises(InputError, match=r"ratings_Books.csv: line 25: timestamp.*'A1,B1,5.0,soon"):
         quiet(raw_dir=folder)
-    assert not (tmp_path / "data").exists()
+    assert quiet(raw_dir=folder, max_bad_share=0.1).metadata["quarantine"]["rows"] == 61
+
+
+def test_a_bad_first_line_does_not_hide_the_release(tmp_path, quiet):
+    folder = write_release(tmp_path / "raw", "2014")
+    path = folder / "ratings_Books.csv"
+    path.write_bytes(b"\xff,,,\n" + path.read_bytes())
+    prepared = quiet(raw_dir=folder, max_bad_share=0.1)
+    assert prepared.metadata["quarantine"]["reasons"] == {"user_id that is not UTF-8": 1}
+
+
+@pytest.mark.parametrize("name", ["reviews_{}_5.json.gz", "{}_5.json.gz", "reviews_{}_5.json"])
+def test_json_lines_of_the_5_core(tmp_path, quiet, name):
+    for category, rows in ROWS.items():
+        review = {"overall": 5.0, "helpful": [1, 2], "reviewText": 'Good, "really"\n' * 3}
+        objects = [
+            {"reviewerID": u, "asin": i, "unixReviewTime": t, **review} for u, i, t in rows
+        ]
+        text = "".join(json.dumps(o) + "\n" for o in objects).encode()
+        (tmp_path / "raw").mkdir(exist_ok=True)
+        path = tmp_path / "raw" / name.format(category)
+        path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    prepared = quiet(raw_dir=tmp_path / "raw")
+    release = "2014" if name.startswith("reviews_") else "2018"
+    assert prepared.metadata["settings"]["release"] == release
+    csv = quiet(raw_dir=write_release(tmp_path / "csv", "2014"))
+    assert rows_of(prepared) == rows_of(csv)
+    # The same again where a line forces the slower reader.
+    data = gzip.compress(b"{'not': json}\n") if name.endswith(".gz") else b"{'not': json}\n"
+    path.write_bytes(data + path.read_bytes())
+    with pytest.raises(InputError, match=r"line 1 is no Amazon review|line 1: no JSON object"):
+        quiet(raw_dir=tmp_path / "raw")
+    again = quiet(raw_dir=tmp_path / "raw", max_bad_share=0.05)
+    assert again.metadata["quarantine"]["reasons"] == {"no JSON object": 1}
+    assert rows_of(again) == rows_of(csv)
 
 
 @pytest.mark.parametrize("release", SHAPES)

@@ -1,4 +1,4 @@
-"""A user's own files: every shape that is read, and every fault that is named."""
+"""A user's own files: every shape that is read, and every row that is set aside."""
 
 import datetime
 import gzip
@@ -10,16 +10,29 @@ import pytest
 from data_prep.engine import connect
 from data_prep.errors import InputError
 from data_prep.readers import read_interactions, user_sources
+from data_prep.records import CUT_OFF
 
 HEADER = "user_id,item_id,domain,timestamp"
 GOOD = [("u1", "i1", "a", 1.5), ("u2", "i2", "b", 1_400_000_000_123.0)]
 
 
+def read_all(path, columns=None):
+    """Good rows, and bad ones as `(file name, line, reason, text)`."""
+    with connect() as engine:
+        reading = read_interactions(engine, user_sources(path, columns))
+        rows = engine.fetch(reading.rows).select(["user_id", "item_id", "domain", "timestamp"])
+        good = sorted(tuple(row.values()) for row in rows.to_pylist())
+        if reading.bad is None:
+            return good, []
+        bad = engine.fetch(reading.bad.order_by("source", "line")).to_pylist()
+        names = [label.rpartition("/")[2] for label in reading.labels]
+        return good, [(names[r["source"]], r["line"], r["reason"], r["text"]) for r in bad]
+
+
 def read(path, columns=None):
-    with connect() as connection:
-        rows = read_interactions(connection, user_sources(path, columns))
-        names = ("user_id", "item_id", "domain", "timestamp")
-        return sorted(tuple(r[n] for n in names) for r in connection.to_pyarrow(rows).to_pylist())
+    good, bad = read_all(path, columns)
+    assert not bad
+    return good
 
 
 def write(path, *lines, end="\n"):
@@ -96,55 +109,91 @@ def test_parquet_dates_and_zones(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "reason"),
     [
-        ("u,i,d,yesterday", ["line 3", "'yesterday'", "timestamp"]),
-        ("u,i,d,nan", ["line 3", "'nan'"]),
-        ("u,i,d,inf", ["line 3", "'inf'"]),
-        ("u,i,d,", ["line 3", "empty timestamp"]),
-        (",i,d,1", ["line 3", "empty user_id"]),
-        ("u, ,d,1", ["line 3", "empty item_id"]),
-        ('u,i,"",1', ["line 3", "empty domain"]),
-        ("u,i,1", ["line 3", "3 fields", "4 are expected"]),
-        ("u,i,d,1,2", ["line 3", "5 fields", "4 are expected"]),
-        ('u,"i,d,1', ["line 3", "quot"]),
-        ('u,"i"x,d,1', ["line 3", "quot"]),
+        ("u,i,d,yesterday", "timestamp that is no number"),
+        ("u,i,d,nan", "timestamp that is no number"),
+        ("u,i,d,inf", "timestamp out of range"),
+        ("u,i,d,-1e30", "timestamp out of range"),
+        ("u,i,d,9223372036854775808", "timestamp out of range"),
+        ("u,i,d,", "empty timestamp"),
+        (",i,d,1", "empty user_id"),
+        ("u, ,d,1", "empty item_id"),
+        ('u,i,"",1', "empty domain"),
+        ("u,i\0,d,1", "item_id with a NUL byte"),
+        ("u,i,1", "3 fields where 4 are expected"),
+        ("u,i,d,1,2", "5 fields where 4 are expected"),
+        ('u,"i,d,1', "broken quoting"),
+        ('u,"i"x,d,1', "broken quoting"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path, line, words):
+def test_a_bad_line_is_set_aside(tmp_path, line, reason):
     path = write(tmp_path / "log.csv", HEADER, body()[0], line, body()[1])
     for file in (path, tmp_path / "log.csv.gz"):
         if file != path:
             file.write_bytes(gzip.compress(path.read_bytes()))
-        with pytest.raises(InputError) as caught:
-            read(file)
-        message = str(caught.value)
-        assert "\n" not in message
-        assert all(word in message for word in [str(file), *words]), message
+        assert read_all(file) == (GOOD, [(file.name, 3, reason, line)])
+
+
+def test_bytes_that_are_not_utf8(tmp_path):
+    path = tmp_path / "log.csv"
+    lines = [HEADER + ",note", "u,caf\xe9,d,2,x", body()[0] + ",caf\xe9", body()[1] + ",x"]
+    path.write_bytes("\n".join(lines).encode("latin-1"))
+    # Of the note nothing is used, so it may hold anything.
+    bad = [("log.csv", 2, "item_id that is not UTF-8", "u,caf\\xe9,d,2,x")]
+    assert read_all(path) == (GOOD, bad)
 
 
 def test_line_numbers_count_quoted_line_ends_and_blank_lines(tmp_path):
-    path = write(tmp_path / "log.csv", HEADER, '"u\nv",i,d,1', "", "u,i,d,soon")
-    with pytest.raises(InputError, match=r"line 5 .*'soon'"):
-        read(path)
+    lines = [HEADER, '"u\nv",i,d,1', "", "u,i,d,soon", '"open,i,d,1', "", "u,i,d,later"]
+    path = write(tmp_path / "log.csv", *lines)
+    good, bad = read_all(path)
+    assert good == [("u\nv", "i", "d", 1.0)]
+    assert [(line, text) for _, line, _, text in bad] == [
+        (5, "u,i,d,soon"),
+        (6, '"open,i,d,1'),
+        (8, "u,i,d,later"),
+    ]
 
 
-def test_a_bad_line_far_down(tmp_path):
+def test_bad_lines_far_down_and_in_several_files(tmp_path):
     lines = [f"u{n},i{n},d,{n}" for n in range(60_000)]
-    path = write(tmp_path / "log.csv", HEADER, *lines, "u,i,d,late")
-    with pytest.raises(InputError, match=r"line 60002 .*'late'"):
-        read(path)
+    write(tmp_path / "a.csv", HEADER, *lines, "u,i,d,late")
+    write(tmp_path / "b.csv", HEADER, *lines[:5])
+    write(tmp_path / "c.csv", HEADER, '"', *lines[:5], '"')
+    good, bad = read_all(tmp_path)
+    assert len(good) == 60_010
+    assert [row[:2] for row in bad] == [("a.csv", 60_002), ("c.csv", 2), ("c.csv", 8)]
 
 
-def test_a_bad_parquet_row_is_named(tmp_path):
-    columns = {"user_id": ["u", "v"], "item_id": ["i", "j"], "domain": ["a", "b"]}
-    path = tmp_path / "log.parquet"
-    pq.write_table(pa.table(columns | {"timestamp": [1.0, float("nan")]}), path)
-    with pytest.raises(InputError, match=r"row 2 .*'nan'"):
-        read(path)
-    pq.write_table(pa.table(columns | {"timestamp": [1, 2], "item_id": ["i", None]}), path)
-    with pytest.raises(InputError, match=r"row 2 .*empty item_id"):
-        read(path)
+def test_bad_parquet_rows_are_set_aside(tmp_path):
+    columns = {"user_id": ["u", "v", "w"], "item_id": ["i", "j", ""], "domain": ["a", "b", "c"]}
+    times = [1.0, float("nan"), 3.0]
+    pq.write_table(pa.table(columns | {"timestamp": times}), tmp_path / "a.parquet")
+    good = {"user_id": ["x"], "item_id": ["k"], "domain": ["a"], "timestamp": [4.0]}
+    pq.write_table(pa.table(good), tmp_path / "b.parquet")
+    pq.write_table(pa.table(columns | {"timestamp": [None, 2.0, 3.0]}), tmp_path / "c.parquet")
+    assert read_all(tmp_path) == (
+        [("u", "i", "a", 1.0), ("v", "j", "b", 2.0), ("x", "k", "a", 4.0)],
+        [
+            ("a.parquet", 2, "timestamp that is no number", "v,j,b,nan"),
+            ("a.parquet", 3, "empty item_id", "w,,c,3.0"),
+            ("c.parquet", 1, "empty timestamp", "u,i,a,"),
+            ("c.parquet", 3, "empty item_id", "w,,c,3.0"),
+        ],
+    )
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path):
+    columns = {"user_id": ["u"] * 5000, "item_id": [f"i{n}" for n in range(5000)]}
+    columns |= {"domain": ["d"] * 5000, "timestamp": list(range(5000))}
+    for name in ("a.parquet", "b.parquet"):
+        pq.write_table(pa.table(columns), tmp_path / name)
+    data = bytearray((tmp_path / "b.parquet").read_bytes())
+    data[4:2000] = b"\xff" * 1996
+    (tmp_path / "b.parquet").write_bytes(data)
+    with pytest.raises(InputError, match=r"b\.parquet: cannot be read"):
+        read_all(tmp_path)
 
 
 def test_missing_column(tmp_path):
@@ -167,8 +216,8 @@ def test_files_that_are_no_logs(tmp_path):
         read(write(tmp_path / "empty.csv"))
     with pytest.raises(InputError, match="no rows"):
         read(write(tmp_path / "header.csv", HEADER, ""))
-    (tmp_path / "latin.csv").write_bytes(f"{HEADER}\nu,i,d,1\n".encode() + b"u,caf\xe9,d,2\n")
-    with pytest.raises(InputError, match="line 3 is not UTF-8"):
+    (tmp_path / "latin.csv").write_bytes(b"user_id,item_id,domain,caf\xe9\nu,i,d,1")
+    with pytest.raises(InputError, match=r"'timestamp'.*domain, caf\\xe9"):
         read(tmp_path / "latin.csv")
     (tmp_path / "log.zip").write_bytes(b"PK\x03\x04rest")
     with pytest.raises(InputError, match="zip"):
@@ -179,11 +228,12 @@ def test_files_that_are_no_logs(tmp_path):
 
 
 def test_damaged_gzip(tmp_path):
-    text = "\n".join([HEADER, *(f"u{n},i{n * 7919 % 10007},d,{n}" for n in range(50_000))]).encode()
-    whole = gzip.compress(text)
+    lines = [f"u{n},i{n * 7919 % 10007},d,{n}" for n in range(50_000)]
+    whole = gzip.compress("\n".join([HEADER, *lines]).encode())
     (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="gzip data is damaged or cut off"):
-        read(tmp_path / "cut.csv.gz")
+    good, ((_, line, reason, text),) = read_all(tmp_path / "cut.csv.gz")
+    assert 10_000 < len(good) == line - 2 and reason == CUT_OFF and text == ""
+    assert {row[0] for row in good} == {f"u{n}" for n in range(len(good))}
     (tmp_path / "short.csv.gz").write_bytes(whole[:20])
     with pytest.raises(InputError, match="gzip data is damaged"):
         read(tmp_path / "short.csv.gz")

@@ -11,7 +11,6 @@ import pytest
 
 from data_prep.engine import connect
 from data_prep.errors import InputError
-from data_prep.readers import from_arrow
 from data_prep.sequences import TEST, TRAIN, VALIDATION, build_sequences
 
 
@@ -29,8 +28,8 @@ def table_of(rows):
 
 def run(rows, k=1, threads=None, batch_rows=200_000):
     """Runs the pipeline; returns its splits as plain values, and the catalogue."""
-    with connect(threads) as connection:
-        built = build_sequences(connection, from_arrow(table_of(rows)), k)
+    with connect(threads=threads) as engine:
+        built = build_sequences(engine, engine.table(table_of(rows)), k)
         splits = [
             {
                 user: list(

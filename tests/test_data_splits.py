@@ -15,7 +15,6 @@ from data_prep import InputError, prepare
 from data_prep.builders import InteractionsConfig, SyntheticConfig
 from data_prep.engine import connect
 from data_prep.fingerprint import fingerprint
-from data_prep.readers import from_arrow
 from data_prep.sequences import build_sequences
 from data_prep.splits import TEST, TRAIN, VALIDATION, GlobalTime, LeaveOneOut
 from tests.test_data_sequences import random_log, table_of
@@ -26,8 +25,8 @@ SMALL: dict[str, Any] = {"users": 60, "items_per_domain": 20, "interactions_per_
 
 def run(rows, split, k=1, threads=None, batch_rows=200_000):
     """The splits as `{user: [(item, id, time)]}` in the pipeline's order, statistics, catalogue."""
-    with connect(threads) as connection:
-        built = build_sequences(connection, from_arrow(table_of(rows)), k, split=split)
+    with connect(threads=threads) as engine:
+        built = build_sequences(engine, engine.table(table_of(rows)), k, split=split)
         splits = []
         for role in (TRAIN, VALIDATION, TEST):
             found = {}

@@ -12,7 +12,7 @@ from data_prep import InputError, PreparedDataset, prepare
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config, DataConfig
 
-_DATA_OPTIONS = ("dataset", "raw_dir", "release", "categories", "path", "data_dir")
+_DATA_OPTIONS = ("dataset", "raw_dir", "release", "categories", "path", "data_dir", "engine")
 
 
 def say(message: str = "") -> None:
@@ -66,6 +66,11 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--path", help="interactions: CSV, TSV or Parquet file, folder or glob")
     data.add_argument("--data_dir", metavar="DIR", help="where prepared datasets are kept")
+    data.add_argument(
+        "--engine",
+        choices=DataConfig.model_fields["engine"].annotation.__args__,  # type: ignore[union-attr]
+        help="what prepares the data: duckdb, in this process, or spark",
+    )
     run = parser.add_argument_group("settings")
     run.add_argument("--config", metavar="FILE", help="YAML settings (default: by dataset)")
     run.add_argument(
@@ -118,5 +123,8 @@ def prepare_data(config: Config) -> PreparedDataset:
         validation_share=data.validation_share,
         test_share=data.test_share,
         synthetic=data.synthetic.model_dump() if data.dataset == "synthetic" else None,
+        max_bad_share=data.max_bad_share,
+        engine=data.engine,
+        spark_master=data.spark_master,
         report=say,
     )

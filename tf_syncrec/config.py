@@ -50,6 +50,9 @@ class DataConfig(_Section):
     split: Literal["leave_one_out", "global_time"] = "leave_one_out"
     validation_share: float = Field(0.1, gt=0, lt=1)  # of the interactions, for global_time
     test_share: float = Field(0.1, gt=0, lt=1)  # likewise; the latest
+    max_bad_share: float = Field(0.01, ge=0, le=1)  # of the rows; more that are bad stop the run
+    engine: Literal["duckdb", "spark"] = "duckdb"  # what prepares; the result is the same
+    spark_master: str | None = Field(None, min_length=1)  # by default what Spark is set up with
     synthetic: SyntheticConfig = SyntheticConfig()
 
 
