@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=lo
 ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit test slow recbole lint format clean
+.PHONY: help setup fit test slow recbole spark lint format clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -53,6 +53,12 @@ recbole: .venv-recbole/.stamp  ## make .venv-recbole, for the baselines of RecBo
 	$(PYTHON) -m venv --clear .venv-recbole
 	.venv-recbole/bin/python -m pip --disable-pip-version-check --no-input install --quiet -r requirements-recbole.txt
 	.venv-recbole/bin/python -m pip check
+	@touch $@
+
+spark: $(VENV)/.spark  ## add pyspark to .venv, for --engine spark
+
+$(VENV)/.spark: $(STAMP) requirements-spark.txt
+	$(PIP) install --quiet --no-build-isolation -r requirements-spark.txt
 	@touch $@
 
 lint: $(STAMP)  ## ruff (lint and format) and mypy, changing nothing

@@ -65,6 +65,10 @@ setup(
             "types-PyYAML",
             "types-tabulate",
         ],
+        "spark": [
+            "ibis-framework[pyspark]>=11,<13",
+            "pyspark>=4.0,<5",
+        ],
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW}"],
     },
 )

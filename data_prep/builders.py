@@ -54,9 +54,7 @@ class Interactions(SequenceBuilder):
     CONFIG = InteractionsConfig
     SOURCE = "A log of your own: rows of user, item, domain and timestamp."
 
-    def _interactions(
-        self, engine: Engine, dl_manager: tfds.download.DownloadManager
-    ) -> Reading:
+    def _interactions(self, engine: Engine, dl_manager: tfds.download.DownloadManager) -> Reading:
         del dl_manager
         return engine.read(self._settings().sources)
 
@@ -118,9 +116,7 @@ class Amazon(SequenceBuilder):
     SOURCE = "Who rated what and when on Amazon, by category of product."
     BUILDER_CONFIGS: ClassVar[list[SequenceConfig]] = [AmazonConfig()]
 
-    def _interactions(
-        self, engine: Engine, dl_manager: tfds.download.DownloadManager
-    ) -> Reading:
+    def _interactions(self, engine: Engine, dl_manager: tfds.download.DownloadManager) -> Reading:
         settings = self._settings()
         return engine.read(settings.sources or _download(settings, dl_manager))
 
@@ -182,9 +178,7 @@ class Synthetic(SequenceBuilder):
     SOURCE = "Generated interactions with planted structure: three domains help one another."
     BUILDER_CONFIGS: ClassVar[list[SequenceConfig]] = [SyntheticConfig()]
 
-    def _interactions(
-        self, engine: Engine, dl_manager: tfds.download.DownloadManager
-    ) -> Reading:
+    def _interactions(self, engine: Engine, dl_manager: tfds.download.DownloadManager) -> Reading:
         del dl_manager
         settings = self._settings()
         return Reading(engine.table(generate(settings.sizes(), settings.seed)))

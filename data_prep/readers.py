@@ -143,9 +143,7 @@ def _scan(engine: DuckDB, shape: Source, files: Mapping[int, Source]) -> ir.Tabl
     return _typed(raw)
 
 
-def _columns(
-    engine: DuckDB, shape: Source, sources: Sequence[Source], **parquet: Any
-) -> ir.Table:
+def _columns(engine: DuckDB, shape: Source, sources: Sequence[Source], **parquet: Any) -> ir.Table:
     files = [glob.escape(str(s.path)) for s in sources]  # The engine expands patterns by itself.
     if shape.parquet:
         table = engine.backend.read_parquet(files, **parquet)

@@ -8,14 +8,14 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
 import tensorflow_datasets as tfds
 from etils import epath  # type: ignore[import-untyped]
+from tensorflow_datasets.core import dataset_builder
 
 from data_prep import catalogue, quarantine
 from data_prep.engine import Engine, check_engine, connect
@@ -23,8 +23,9 @@ from data_prep.errors import InputError
 from data_prep.fingerprint import fingerprint
 from data_prep.quarantine import Quarantine
 from data_prep.readers import Reading
-from data_prep.sequences import Sequences, build_sequences
+from data_prep.sequences import build_sequences
 from data_prep.splits import DEFAULT_SHARE, TEST, TRAIN, VALIDATION, LeaveOneOut, Split, split_of
+from data_prep.tfrecords import split_info
 
 _CITATION = """
 @inproceedings{park2024pacer,
@@ -82,7 +83,7 @@ class SequenceConfig(tfds.core.BuilderConfig):
 
 
 class SequenceBuilder(  # type: ignore[call-arg]
-    tfds.core.GeneratorBasedBuilder, skip_registration=True
+    dataset_builder.FileReaderBuilder, skip_registration=True
 ):
     """Base of the builders: a subclass says where the interactions come from."""
 
@@ -126,7 +127,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
         check_engine(engine, spark_master)
         self._report = report
         self._max_bad_share = max_bad_share
-        self._computed_by = {"engine": engine, "master": spark_master}
+        self._computed_by: dict[str, Any] = {"engine": engine, "master": spark_master}
         self._engine: Engine | None = None
         super().__init__(config=self._config(config, settings), data_dir=data_dir, version=version)
 
@@ -145,9 +146,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
         return next((c for c in cls.BUILDER_CONFIGS if c.name == config.name), config)
 
     @abc.abstractmethod
-    def _interactions(
-        self, engine: Engine, dl_manager: tfds.download.DownloadManager
-    ) -> Reading:
+    def _interactions(self, engine: Engine, dl_manager: tfds.download.DownloadManager) -> Reading:
         """Returns the rows, as tables of the engine."""
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -200,7 +199,8 @@ class SequenceBuilder(  # type: ignore[call-arg]
             self._engine = None
         self._say(f"Wrote {self.data_dir} ({time.perf_counter() - start:.1f} s in all).")
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+    def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
+        del download_config
         engine = self._engine
         assert engine is not None, "Only download_and_prepare may call this."
         start = time.perf_counter()
@@ -220,11 +220,11 @@ class SequenceBuilder(  # type: ignore[call-arg]
             quarantine=dataclasses.asdict(bad),
             **sequences.statistics,
         )
-        return {
-            "train": self._generate_examples(sequences, TRAIN),
-            "validation": self._generate_examples(sequences, VALIDATION),
-            "test": self._generate_examples(sequences, TEST),
-        }
+        infos = []
+        for name, role in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
+            template = self._get_filename_template(split_name=name)
+            infos.append(split_info(sequences.batches(role), role, template))
+        self.info.set_splits(tfds.core.SplitDict(infos))
 
     def _set_aside(self, engine: Engine, reading: Reading) -> Quarantine:
         """Lists the rows that cannot be used; raises where they are too many."""
@@ -249,12 +249,6 @@ class SequenceBuilder(  # type: ignore[call-arg]
         name = f"{self.name}-{self._settings().name}.jsonl"
         return Path(self.data_dir_root) / "quarantine" / name
 
-    def _generate_examples(
-        self, sequences: Sequences, role: int
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, (user, rows) in enumerate(sequences.histories(role)):
-            yield number, _example(user, rows, role)
-
     def _settings(self) -> Any:
         return self.builder_config
 
@@ -278,21 +272,6 @@ def _array(dtype: Any, shape: tuple[int | None, ...], doc: str) -> tfds.features
     # and one string is also several times quicker to encode than a list of numbers.
     encoding = tfds.features.Encoding.BYTES
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding=encoding, doc=doc)
-
-
-def _example(user: str, rows: pa.Table, role: int) -> dict[str, Any]:
-    ids, times = rows["id"].to_numpy(), rows["timestamp"].to_numpy()
-    if role == TRAIN:
-        target = {"target": 0, "target_item_id": "", "domain": -1, "target_timestamp": 0.0}
-    else:
-        target = {
-            "target": ids[-1],
-            "target_item_id": rows["item_id"][-1].as_py(),
-            "domain": rows["domain_index"][-1].as_py(),
-            "target_timestamp": times[-1],
-        }
-        ids, times = ids[:-1], times[:-1]
-    return {"user_id": user, "items": ids, "timestamps": times, **target}
 
 
 def _remove_empty(config_dir: Path, root: Path, root_is_new: bool) -> None:

@@ -56,7 +56,9 @@ class Sequences:
     catalogue: Catalogue
     statistics: dict[str, Any]
 
-    def histories(self, role: int, batch_rows: int = 200_000) -> Iterator[tuple[str, pa.Table]]:
+    def batches(
+        self, role: int, batch_rows: int = 200_000
+    ) -> Iterator[tuple[pa.Table, np.ndarray]]:
         """Streams users with their events, in a fixed order unrelated to ids.
 
         Args:
@@ -66,7 +68,8 @@ class Sequences:
           batch_rows: rows taken from the engine at a time.
 
         Yields:
-          The user's id and a table of `id, timestamp, item_id, domain_index`, oldest first.
+          Whole users: a table of `user_id, id, timestamp, item_id, domain_index`, a user's rows
+          together and oldest first, and where each user starts, with the number of rows at the end.
         """
         events = self.events
         rows = events.filter((events.role == role) | ((events.role < role) & (events.id > 0)))
@@ -82,17 +85,11 @@ class Sequences:
                 table = pa.concat_tables([pending, table]).combine_chunks()
             users = table["user_id"]
             starts = np.append(0, 1 + np.flatnonzero(pc.not_equal(users[1:], users[:-1])))
+            # The last user may go on in the next batch.
             pending = table.slice(int(starts[-1]))
-            yield from _users(table, starts)
+            yield table, starts
         if pending is not None:
-            yield from _users(pending, np.array([0, pending.num_rows]))
-
-
-def _users(table: pa.Table, starts: np.ndarray) -> Iterator[tuple[str, pa.Table]]:
-    """Cuts a table at `starts`; what follows the last one is left out."""
-    names = table["user_id"].take(pa.array(starts[:-1])).to_pylist()
-    for name, begin, end in zip(names, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-        yield name, table.slice(begin, end - begin)
+            yield pending, np.array([0, pending.num_rows])
 
 
 def build_sequences(

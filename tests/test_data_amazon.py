@@ -142,9 +142,7 @@ def test_a_bad_first_line_does_not_hide_the_release(tmp_path, quiet):
 def test_json_lines_of_the_5_core(tmp_path, quiet, name):
     for category, rows in ROWS.items():
         review = {"overall": 5.0, "helpful": [1, 2], "reviewText": 'Good, "really"\n' * 3}
-        objects = [
-            {"reviewerID": u, "asin": i, "unixReviewTime": t, **review} for u, i, t in rows
-        ]
+        objects = [{"reviewerID": u, "asin": i, "unixReviewTime": t, **review} for u, i, t in rows]
         text = "".join(json.dumps(o) + "\n" for o in objects).encode()
         (tmp_path / "raw").mkdir(exist_ok=True)
         path = tmp_path / "raw" / name.format(category)

@@ -107,7 +107,7 @@ def test_a_crash_while_writing_leaves_nothing(tmp_path, monkeypatch):
     def crash(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("data_prep.sequence_builder._example", crash)
+    monkeypatch.setattr("data_prep.tfrecords._records", crash)
     with pytest.raises(KeyboardInterrupt):
         prepare("synthetic", synthetic=SMALL, data_dir=tmp_path / "data", report=None)
     assert not (tmp_path / "data").exists()

@@ -14,9 +14,17 @@ from data_prep.records import records
 from data_prep.sources import ROLES, Source
 
 HEADER = b"user_id,item_id,domain,timestamp\n"
-SETTINGS = {"deadline": None, "suppress_health_check": list(hypothesis.HealthCheck)}
 
-_field = st.text("uv1 ,\"\n\r\té\0", max_size=4)
+
+def settings(examples):
+    return hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+
+
+_field = st.text('uv1 ,"\n\r\té\0', max_size=4)
 _quoted = _field.map(lambda text: '"' + text.replace('"', '""') + '"')
 _padded = st.tuples(st.sampled_from(["", " "]), _quoted, st.sampled_from(["", " ", "  "])).map(
     "".join
@@ -70,7 +78,7 @@ def usable(record):
         return False
 
 
-@hypothesis.settings(max_examples=80, **SETTINGS)
+@settings(80)
 @hypothesis.given(body=_bytes)
 @hypothesis.example(body=b'u, "i",d,1\n')  # DuckDB drops one blank before a quote,
 @hypothesis.example(body=b'u,  "i",d,1\n')  # and takes two for the text.
@@ -88,11 +96,11 @@ def test_every_row_is_either_read_or_set_aside(engine, path, body):
         return  # DuckDB takes `"a" "b"` for one field; nothing else here does.
     expected = [r for r in found if usable(r)]
     assert [row[:3] for row in good] == [tuple(r.values[x] for x in ROLES[:3]) for r in expected]
-    assert [row[3] for row in good] == [float(r.values["timestamp"]) for r in expected]
+    assert [row[3] for row in good] == [float(r.values["timestamp"] or 0) for r in expected]
     assert [line for _, line, _ in bad] == [r.line for r in found if not usable(r)]
 
 
-@hypothesis.settings(max_examples=20, **SETTINGS)
+@settings(20)
 @hypothesis.given(bodies=st.lists(_body, min_size=2, max_size=4))
 def test_one_file_or_many(engine, path, bodies):
     bodies = [body.rstrip("\r\n") + "\n" for body in bodies]
@@ -110,13 +118,13 @@ def test_one_file_or_many(engine, path, bodies):
 
 
 _json_value = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text("uv\"\\\0é\ud800", max_size=3)
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text('uv"\\\0é\ud800', max_size=3)
 )
 _object = st.dictionaries(st.sampled_from([*ROLES, "other"]), _json_value).map(json.dumps)
 _json_line = st.one_of(_object, st.text('{}[]":,1e', max_size=8))
 
 
-@hypothesis.settings(max_examples=80, **SETTINGS)
+@settings(80)
 @hypothesis.given(lines=st.lists(_json_line, min_size=1, max_size=4))
 @hypothesis.example(lines=['{"user_id": "u", "item_id": "i", "domain": "d", "timestamp": 1}'])
 @hypothesis.example(lines=['{"user_id": "u", "user_id": "v", "item_id": "i", "domain": "d"}'])
@@ -137,7 +145,7 @@ def test_json_is_read_alike(engine, path, lines):
     assert texts == [tuple(row[role] for role in ROLES[:3]) for row in bulk]
 
 
-@hypothesis.settings(max_examples=20, **SETTINGS)
+@settings(20)
 @hypothesis.given(cut=st.integers(18, 2000), flip=st.none() | st.integers(10, 2000))
 def test_damaged_gzip_never_passes_unseen(engine, path, cut, flip):
     rows = "".join(f"u{n},i{n * 7919 % 907},d,{n}\n" for n in range(400))

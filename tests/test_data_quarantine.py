@@ -38,7 +38,7 @@ def rows_of(prepared):
 
 
 def test_bad_rows_are_listed_and_counted(tmp_path, log):
-    said = []
+    said: list[str] = []
     prepared = run(log, tmp_path / "data", report=said.append)
     assert prepared.metadata["rows"] == len(GOOD)
     found = prepared.metadata["quarantine"]

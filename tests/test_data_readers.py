@@ -186,7 +186,7 @@ def test_bad_parquet_rows_are_set_aside(tmp_path):
 
 def test_a_damaged_parquet_file_is_named(tmp_path):
     columns = {"user_id": ["u"] * 5000, "item_id": [f"i{n}" for n in range(5000)]}
-    columns |= {"domain": ["d"] * 5000, "timestamp": list(range(5000))}
+    columns |= {"domain": ["d"] * 5000, "timestamp": [str(n) for n in range(5000)]}
     for name in ("a.parquet", "b.parquet"):
         pq.write_table(pa.table(columns), tmp_path / name)
     data = bytearray((tmp_path / "b.parquet").read_bytes())

@@ -12,6 +12,7 @@ import pytest
 from data_prep.engine import connect
 from data_prep.errors import InputError
 from data_prep.sequences import TEST, TRAIN, VALIDATION, build_sequences
+from tests.histories import histories
 
 
 def table_of(rows):
@@ -30,21 +31,7 @@ def run(rows, k=1, threads=None, batch_rows=200_000):
     """Runs the pipeline; returns its splits as plain values, and the catalogue."""
     with connect(threads=threads) as engine:
         built = build_sequences(engine, engine.table(table_of(rows)), k)
-        splits = [
-            {
-                user: list(
-                    zip(
-                        events["item_id"].to_pylist(),
-                        events["id"].to_pylist(),
-                        events["timestamp"].to_pylist(),
-                        events["domain_index"].to_pylist(),
-                        strict=True,
-                    )
-                )
-                for user, events in built.histories(role, batch_rows)
-            }
-            for role in (TRAIN, VALIDATION, TEST)
-        ]
+        splits = [histories(built, role, batch_rows) for role in (TRAIN, VALIDATION, TEST)]
         return splits, built.catalogue
 
 

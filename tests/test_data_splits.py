@@ -17,6 +17,7 @@ from data_prep.engine import connect
 from data_prep.fingerprint import fingerprint
 from data_prep.sequences import build_sequences
 from data_prep.splits import TEST, TRAIN, VALIDATION, GlobalTime, LeaveOneOut
+from tests.histories import histories
 from tests.test_data_sequences import random_log, table_of
 
 SHARES = [(0.1, 0.1), (0.3, 0.15), (0.07, 0.5)]
@@ -27,14 +28,10 @@ def run(rows, split, k=1, threads=None, batch_rows=200_000):
     """The splits as `{user: [(item, id, time)]}` in the pipeline's order, statistics, catalogue."""
     with connect(threads=threads) as engine:
         built = build_sequences(engine, engine.table(table_of(rows)), k, split=split)
-        splits = []
-        for role in (TRAIN, VALIDATION, TEST):
-            found = {}
-            for user, events in built.histories(role, batch_rows):
-                assert user not in found
-                columns = (events[name].to_pylist() for name in ("item_id", "id", "timestamp"))
-                found[user] = list(zip(*columns, strict=True))
-            splits.append(found)
+        splits = [
+            {user: [event[:3] for event in events] for user, events in found.items()}
+            for found in (histories(built, r, batch_rows) for r in (TRAIN, VALIDATION, TEST))
+        ]
         return splits, built.statistics, built.catalogue
 
 
