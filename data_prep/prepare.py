@@ -87,6 +87,8 @@ def prepare(
     columns: Mapping[str, str] | None = None,
     base_url: str | None = None,
     min_interactions: int = 1,
+    min_domains: int = 1,
+    min_domain_interactions: int = 1,
     split: str = LeaveOneOut.name,
     validation_share: float = DEFAULT_SHARE,
     test_share: float = DEFAULT_SHARE,
@@ -109,6 +111,8 @@ def prepare(
       columns: `interactions`: role to column name.
       base_url: `amazon`: folder address of a mirror.
       min_interactions: drop items and users with fewer, repeatedly; 1 keeps all.
+      min_domains: likewise users with fewer domains in which they have `min_domain_interactions`.
+      min_domain_interactions: see there.
       split: `leave_one_out`, or `global_time`, see `splits`.
       validation_share: `global_time`: part of the interactions before the test period that are
         the validation period.
@@ -152,6 +156,8 @@ def prepare(
             builder = _BUILDERS[dataset](
                 data_dir=None if data_dir is None else os.path.expanduser(data_dir),
                 min_interactions=min_interactions,
+                min_domains=min_domains,
+                min_domain_interactions=min_domain_interactions,
                 split=split,
                 validation_share=validation_share,
                 test_share=test_share,

@@ -17,7 +17,8 @@ import tensorflow_datasets as tfds
 from etils import epath  # type: ignore[import-untyped]
 from tensorflow_datasets.core import dataset_builder
 
-from data_prep import catalogue, quarantine
+from data_prep import catalogue, data_card, quarantine
+from data_prep.core import Core
 from data_prep.engine import Engine, check_engine, connect
 from data_prep.errors import InputError
 from data_prep.fingerprint import fingerprint
@@ -53,33 +54,35 @@ class SequenceConfig(tfds.core.BuilderConfig):
 
     Attributes:
       name: the fingerprint, unless given.
-      min_interactions: drop items and users with fewer interactions, repeatedly; 1 keeps all.
+      min_interactions: see `Core`; 1 keeps all.
+      min_domains: see `Core`.
+      min_domain_interactions: see `Core`.
       split: one of `splits.SPLITS`.
       validation_share: of the interactions, for the split `global_time`.
       test_share: of the interactions, for the split `global_time`.
+      core: what users and items must have to stay.
       rule: the split itself.
     """
 
     name: str = ""
     min_interactions: int = 1
+    min_domains: int = 1
+    min_domain_interactions: int = 1
     split: str = LeaveOneOut.name
     validation_share: float = DEFAULT_SHARE
     test_share: float = DEFAULT_SHARE
+    core: Core = dataclasses.field(init=False)
     rule: Split = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        least = self.min_interactions
-        if isinstance(least, bool) or not isinstance(least, int) or least < 1:
-            raise InputError(
-                f"data.min_interactions={least}: expected a whole number of 1 or more."
-            )
+        self.core = Core(self.min_interactions, self.min_domains, self.min_domain_interactions)
         self.rule = split_of(self.split, self.validation_share, self.test_share)
         if not self.name:
             self.name = fingerprint(self.content())
 
     def content(self) -> dict[str, Any]:
         """Returns the settings as JSON values, with digests in place of files."""
-        return {"min_interactions": self.min_interactions} | self.rule.content()
+        return self.core.content() | self.rule.content()
 
 
 class SequenceBuilder(  # type: ignore[call-arg]
@@ -208,9 +211,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
         bad = self._set_aside(engine, reading)
         self._say(f"Read {bad.rows:,} rows ({time.perf_counter() - start:.1f} s).")
         settings = self._settings()
-        sequences = build_sequences(
-            engine, reading.rows, settings.min_interactions, self._say, settings.rule
-        )
+        sequences = build_sequences(engine, reading.rows, settings.core, self._say, settings.rule)
         known = sequences.catalogue
         known.save(os.path.join(self.data_dir, catalogue.FILE_NAME))
         self.info.metadata.update(
@@ -220,6 +221,10 @@ class SequenceBuilder(  # type: ignore[call-arg]
             quarantine=dataclasses.asdict(bad),
             **sequences.statistics,
         )
+        card = data_card.data_card(
+            self.info.full_name, settings.content(), settings.rule.protocol, bad, sequences
+        )
+        data_card.write(card, Path(self.data_dir))
         infos = []
         for name, role in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
             template = self._get_filename_template(split_name=name)

@@ -2,7 +2,7 @@
 
 1. An item belongs to one domain: that of most of its rows, the alphabetically first on a tie.
 2. Rows with the same user, item and timestamp are one event.
-3. Optionally, items and users with fewer than k events are dropped until none is left.
+3. Optionally, items and users with too few events are dropped until none is left; see `core`.
 4. A user's events are ordered by timestamp; inside a tie, which no log can order, by a hash.
 5. A split says which events train and which are targets of validation and test: leave-one-out on
    each user's sequence, or periods of one time for everybody; see `splits`.
@@ -25,11 +25,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.catalogue import Catalogue
+from data_prep.core import Core
 from data_prep.engine import Engine
 from data_prep.errors import InputError
 from data_prep.splits import TEST, TRAIN, VALIDATION, LeaveOneOut, Split
 
-LEAVE_ONE_OUT = LeaveOneOut()
+EVERYTHING, LEAVE_ONE_OUT = Core(), LeaveOneOut()
 _SEPARATOR = "\x1f"  # Keeps ("ab", "c") and ("a", "bc") apart in the hash.
 
 
@@ -95,7 +96,7 @@ class Sequences:
 def build_sequences(
     engine: Engine,
     interactions: ir.Table,
-    min_interactions: int = 1,
+    core: Core = EVERYTHING,
     report: Callable[[str], None] = lambda line: None,
     split: Split = LEAVE_ONE_OUT,
 ) -> Sequences:
@@ -104,7 +105,7 @@ def build_sequences(
     Args:
       engine: what holds `interactions`.
       interactions: `user_id, item_id, domain, timestamp` without nulls.
-      min_interactions: k of step 3; 1 keeps everything.
+      core: the rule of step 3.
       report: told one line a step.
       split: the rule of step 5.
 
@@ -117,14 +118,13 @@ def build_sequences(
     owners = engine.hold(item_domains(interactions))
     distinct = interactions.select("user_id", "item_id", "timestamp").distinct()
     merged = engine.hold(distinct.join(owners.select("item_id", "domain"), "item_id"))
-    if min_interactions > 1:
-        merged = k_core(engine, merged, min_interactions)
-    after = f" after min_interactions={min_interactions}" if min_interactions > 1 else ""
+    before = _before_core(engine, interactions, owners, merged)
+    merged, after = core.of(engine, merged), core.after
     domains = sorted(engine.fetch(merged.select("domain").distinct())[0].to_pylist())
     _require_domains(domains, after)
     starts = split.starts(engine, merged)
     events = engine.hold(split.assign(order(merged), starts))
-    totals = starts | _totals(engine, interactions, owners, events, split)
+    totals = starts | before | _totals(engine, events, split)
     engine.release(owners, merged)
     report(
         f"Kept {totals['events']:,} events of {totals['users']:,} users; {split.outcome(totals)}"
@@ -142,36 +142,15 @@ def build_sequences(
 
 
 def item_domains(rows: ir.Table) -> ir.Table:
-    """Step 1: `item_id, domain, listings` (in how many domains the item was seen)."""
+    """Step 1: `item_id, domain`, in how many domains it was seen, and how many rows name others."""
     counts = rows.group_by("item_id", "domain").aggregate(rows=lambda t: t.count())
     best = ibis.window(group_by="item_id", order_by=[ibis.desc("rows"), ibis.asc("domain")])
     ranked = counts.mutate(
         place=ibis.row_number().over(best),
         listings=counts.count().over(group_by="item_id"),
+        elsewhere=counts.rows.sum().over(group_by="item_id") - counts.rows,
     )
-    return ranked.filter(ranked.place == 0).select("item_id", "domain", "listings")
-
-
-def k_core(engine: Engine, events: ir.Table, k: int) -> ir.Table:
-    """Step 3: the largest part in which every user and every item has k events or more.
-
-    Args:
-      engine: what computes.
-      events: a table made by `hold`, which is released.
-      k: the least number of events.
-
-    Returns:
-      A table made by `hold`.
-    """
-    before = -1
-    while (now := engine.value(events.count())) != before:
-        before, wider = now, events
-        for side in ("item_id", "user_id"):
-            often = events.group_by(side).having(lambda t: t.count() >= k).aggregate()
-            events = events.semi_join(often, side)
-        events = engine.hold(events)
-        engine.release(wider)
-    return events
+    return ranked.filter(ranked.place == 0).select("item_id", "domain", "listings", "elsewhere")
 
 
 def order(events: ir.Table) -> ir.Table:
@@ -224,25 +203,40 @@ def _catalogue(engine: Engine, vocabulary: ir.Table, domains: list[str]) -> Cata
     )
 
 
-def _totals(
-    engine: Engine, rows: ir.Table, owners: ir.Table, events: ir.Table, split: Split
+def _before_core(
+    engine: Engine, rows: ir.Table, owners: ir.Table, merged: ir.Table
 ) -> dict[str, Any]:
-    tables = (
+    return _counted(
+        engine,
         rows.aggregate(rows=rows.count()),
-        owners.aggregate(items_in_several_domains=(owners.listings > 1).sum()),
+        owners.aggregate(
+            items_before_core=owners.count(),
+            items_in_several_domains=(owners.listings > 1).sum(),
+            rows_in_another_domain=owners.elsewhere.sum(),
+        ),
+        merged.aggregate(
+            distinct_events=merged.count(), users_before_core=merged.user_id.nunique()
+        ),
+    )
+
+
+def _totals(engine: Engine, events: ir.Table, split: Split) -> dict[str, Any]:
+    return _counted(
+        engine,
         events.aggregate(
             events=events.count(),
             users=(events.position == 0).sum(),
+            validation_users=(events.role == VALIDATION).sum(),
             evaluated_users=(events.role == TEST).sum(),
             items=events.item_id.nunique(),
             **split.counts(events),
         ),
     )
-    totals: dict[str, Any] = {}
-    for table in tables:
-        row = engine.fetch(table).to_pylist()[0]
-        totals |= {name: int(value or 0) for name, value in row.items()}
-    return totals
+
+
+def _counted(engine: Engine, *tables: ir.Table) -> dict[str, Any]:
+    rows = [engine.fetch(table).to_pylist()[0] for table in tables]
+    return {name: int(value or 0) for row in rows for name, value in row.items()}
 
 
 def _require_domains(domains: list[str], after: str) -> None:

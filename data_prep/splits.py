@@ -198,7 +198,6 @@ class GlobalTime:
         """Returns expressions of counts worth telling."""
         first = events.position == 0
         return {
-            "validation_users": (events.role == VALIDATION).sum(),
             "validation_users_left_out": (first & (events.role == BETWEEN)).sum(),
             "test_users_left_out": (first & (events.role == UNUSED)).sum(),
         }

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from data_prep.core import Core
 from data_prep.engine import connect
 from data_prep.errors import InputError
 from data_prep.sequences import TEST, TRAIN, VALIDATION, build_sequences
@@ -30,7 +31,7 @@ def table_of(rows):
 def run(rows, k=1, threads=None, batch_rows=200_000):
     """Runs the pipeline; returns its splits as plain values, and the catalogue."""
     with connect(threads=threads) as engine:
-        built = build_sequences(engine, engine.table(table_of(rows)), k)
+        built = build_sequences(engine, engine.table(table_of(rows)), Core(k))
         splits = [histories(built, role, batch_rows) for role in (TRAIN, VALIDATION, TEST)]
         return splits, built.catalogue
 
@@ -97,6 +98,32 @@ def test_equals_the_literal_reading(seed, k):
     assert catalogue.item_ids.tolist() == known
     assert list(catalogue.domains) == domains
     assert catalogue.counts.tolist() == counts
+
+
+@pytest.mark.parametrize("rule", [(1, 5, 1), (1, 2, 4), (7, 3, 3), (1, 1, 6)])
+def test_users_of_several_domains_stay(rule):
+    k, domains, least = rule
+    rows = [row for seed in range(2) for row in random_log(seed, items=40)]
+    with connect() as engine:
+        built = build_sequences(engine, engine.table(table_of(rows)), Core(*rule))
+        columns = built.engine.fetch(built.events.select("user_id", "item_id", "timestamp"))
+        kept = {tuple(row.values()) for row in columns.to_pylist()}
+    listed: dict = collections.defaultdict(collections.Counter)
+    for _, item, domain, _ in rows:
+        listed[item][domain] += 1
+    owner = {i: min(c, key=lambda d: (-c[d], d)) for i, c in listed.items()}
+    events = {(u, i, float(t)) for u, i, _, t in rows}
+    everything, before = len(events), None
+    while events != before:
+        before = events
+        places = collections.Counter((u, owner[i]) for u, i, _ in events)
+        wide = collections.Counter(u for (u, _), count in places.items() if count >= least)
+        by_user = collections.Counter(u for u, _, _ in events)
+        by_item = collections.Counter(i for _, i, _ in events)
+        events = {
+            e for e in events if by_user[e[0]] >= k and by_item[e[1]] >= k and wide[e[0]] >= domains
+        }
+    assert kept == events and 0 < len(events) < everything
 
 
 def test_row_order_threads_and_batches_do_not_show():

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 
 from data_prep import InputError, prepare
 from data_prep.builders import InteractionsConfig, SyntheticConfig
+from data_prep.core import Core
 from data_prep.engine import connect
 from data_prep.fingerprint import fingerprint
 from data_prep.sequences import build_sequences
@@ -27,7 +28,7 @@ SMALL: dict[str, Any] = {"users": 60, "items_per_domain": 20, "interactions_per_
 def run(rows, split, k=1, threads=None, batch_rows=200_000):
     """The splits as `{user: [(item, id, time)]}` in the pipeline's order, statistics, catalogue."""
     with connect(threads=threads) as engine:
-        built = build_sequences(engine, engine.table(table_of(rows)), k, split=split)
+        built = build_sequences(engine, engine.table(table_of(rows)), Core(k), split=split)
         splits = [
             {user: [event[:3] for event in events] for user, events in found.items()}
             for found in (histories(built, r, batch_rows) for r in (TRAIN, VALIDATION, TEST))

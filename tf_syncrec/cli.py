@@ -119,6 +119,8 @@ def prepare_data(config: Config) -> PreparedDataset:
         columns=data.columns or None,
         base_url=data.base_url,
         min_interactions=data.min_interactions,
+        min_domains=data.min_domains,
+        min_domain_interactions=data.min_domain_interactions,
         split=data.split,
         validation_share=data.validation_share,
         test_share=data.test_share,

@@ -47,6 +47,8 @@ class DataConfig(_Section):
     base_url: str | None = None
     data_dir: str | None = Field(None, min_length=1)
     min_interactions: int = Field(1, ge=1)
+    min_domains: int = Field(1, ge=1)  # users stay who have as many domains with as many
+    min_domain_interactions: int = Field(1, ge=1)  # interactions in each
     split: Literal["leave_one_out", "global_time"] = "leave_one_out"
     validation_share: float = Field(0.1, gt=0, lt=1)  # of the interactions, for global_time
     test_share: float = Field(0.1, gt=0, lt=1)  # likewise; the latest

@@ -1,0 +1,215 @@
+"""What is in a prepared dataset, and what was dropped on the way there: as JSON and to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+from data_prep.quarantine import Quarantine
+from data_prep.sequences import Sequences
+from data_prep.splits import TEST, VALIDATION
+
+FILE_NAMES = ("data_card.json", "data_card.md", "data_card.png")
+
+
+def data_card(
+    name: str, settings: Mapping[str, Any], protocol: str, bad: Quarantine, sequences: Sequences
+) -> dict[str, Any]:
+    """Counts everything.
+
+    Args:
+      name: of the dataset.
+      settings: what made it.
+      protocol: which events train and which are targets, in words.
+      bad: the rows that were set aside.
+      sequences: the result of the pipeline.
+
+    Returns:
+      The card, as plain JSON values.
+    """
+    totals = sequences.statistics
+    return {
+        "dataset": name,
+        "settings": dict(settings),
+        "split": protocol,
+        "rows": {
+            "read": bad.rows or totals["rows"],
+            "bad": dict(bad.reasons),
+            "repeated": totals["rows"] - totals["distinct_events"],
+            "dropped_by_core": totals["distinct_events"] - totals["events"],
+            "kept": totals["events"],
+        },
+        "users": {
+            "read": totals["users_before_core"],
+            "kept": totals["users"],
+            "validation_targets": totals["validation_users"],
+            "test_targets": totals["evaluated_users"],
+        },
+        "items": {
+            "read": totals["items_before_core"],
+            "kept": totals["items"],
+            "in_training": totals["known_items"],
+            "in_several_domains": totals["items_in_several_domains"],
+            "rows_in_another_domain": totals["rows_in_another_domain"],
+        },
+        "unknown_test_targets": totals["unknown_test_targets"],
+        "domains": _domains(sequences),
+        "shared_users": _overlap(sequences),
+        "lengths": _lengths(sequences),
+    }
+
+
+def write(card: Mapping[str, Any], folder: Path) -> None:
+    """Writes the card in three files, see `FILE_NAMES`."""
+    texts = (json.dumps(card, indent=1, ensure_ascii=False) + "\n", markdown(card))
+    for name, text in zip(FILE_NAMES[:2], texts, strict=True):
+        (folder / name).write_text(text, encoding="utf-8")
+    _picture(card["lengths"]["histogram"]).savefig(
+        folder / FILE_NAMES[2], metadata={"Software": None}
+    )
+
+
+def markdown(card: Mapping[str, Any]) -> str:
+    """The card to read."""
+    rows, users, items = card["rows"], card["users"], card["items"]
+    lengths = card["lengths"]
+    steps = [("rows read", rows["read"])]
+    steps += [(f"− bad: {_cell(reason)}", count) for reason, count in rows["bad"].items()]
+    steps += [
+        ("− repeated (user, item and time)", rows["repeated"]),
+        ("− of users or items with too few", rows["dropped_by_core"]),
+        ("**interactions kept**", rows["kept"]),
+    ]
+    people = [
+        ("users read", users["read"]),
+        ("users kept", users["kept"]),
+        ("validation targets", users["validation_targets"]),
+        ("test targets", users["test_targets"]),
+        ("test targets whose item never trains", card["unknown_test_targets"]),
+        ("items read", items["read"]),
+        ("items kept", items["kept"]),
+        ("items in training", items["in_training"]),
+        ("items listed in several domains", items["in_several_domains"]),
+        (
+            "their rows in a domain that was not kept",
+            items["rows_in_another_domain"],
+        ),
+    ]
+    names = [_cell(name) for name in card["domains"]]
+    fields = ("users", "items", "interactions", "test_targets")
+    domains = [
+        [name, *(values[field] for field in fields)]
+        for name, values in zip(names, card["domains"].values(), strict=True)
+    ]
+    shared = [[name, *row] for name, row in zip(names, card["shared_users"], strict=True)]
+    settings = [
+        (_cell(k), f"`{_cell(json.dumps(v, ensure_ascii=False))}`")
+        for k, v in card["settings"].items()
+        if k != "files"  # Digests, which tell a reader nothing.
+    ]
+    return (
+        "\n\n".join(
+            [
+                f"# {card['dataset']}",
+                f"Split: {card['split']}.",
+                _table(settings, ["setting", "value"]),
+                "## Rows",
+                _table(steps, ["", "rows"]),
+                "## Users and items",
+                _table(people, ["", "number"]),
+                "## Domains",
+                _table(domains, ["domain", "users", "items", "interactions", "test targets"]),
+                "## Users who are in both domains",
+                _table(shared, ["", *names]),
+                "## Interactions of a user",
+                f"{lengths['min']:,} to {lengths['max']:,}, median {lengths['median']:g}, mean "
+                f"{lengths['mean']:.1f}.",
+                f"![How many users have how many interactions]({FILE_NAMES[2]})",
+                _table(
+                    [(_range(b), b["users"]) for b in lengths["histogram"]],
+                    ["interactions", "users"],
+                ),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _domains(sequences: Sequences) -> dict[str, dict[str, int]]:
+    events = sequences.events
+    counts = events.group_by("domain_index").aggregate(
+        users=events.user_id.nunique(),
+        items=events.item_id.nunique(),
+        interactions=events.count(),
+        validation_targets=(events.role == VALIDATION).sum(),
+        test_targets=(events.role == TEST).sum(),
+    )
+    rows = sequences.engine.fetch(counts.order_by("domain_index")).to_pylist()
+    return {sequences.catalogue.domains[row.pop("domain_index")]: row for row in rows}
+
+
+def _overlap(sequences: Sequences) -> list[list[int]]:
+    size = sequences.catalogue.num_domains
+    places = sequences.events.select("user_id", "domain_index").distinct()
+    pairs = places.join(places.view(), "user_id", rname="other_{name}")
+    counts = pairs.group_by("domain_index", "other_domain_index").aggregate(users=pairs.count())
+    matrix = np.zeros((size, size), np.int64)
+    for row in sequences.engine.fetch(counts).to_pylist():
+        matrix[row["domain_index"], row["other_domain_index"]] = row["users"]
+    return matrix.tolist()
+
+
+def _lengths(sequences: Sequences) -> dict[str, Any]:
+    by_user = sequences.events.group_by("user_id").aggregate(length=lambda t: t.count())
+    counts = by_user.group_by("length").aggregate(users=lambda t: t.count())
+    table = sequences.engine.fetch(counts.order_by("length"))
+    length, users = table["length"].to_numpy(), table["users"].to_numpy()
+    below, total = users.cumsum(), int(users.sum())
+    middle = [
+        length[np.searchsorted(below, k, side="right")] for k in ((total - 1) // 2, total // 2)
+    ]
+    # 1, 2, 3-4, 5-8, ...: histories are short with a long tail.
+    bins = np.ceil(np.log2(length)).astype(int)
+    histogram = [
+        {"from": (1 << b >> 1) + 1, "to": 1 << b, "users": int(users[bins == b].sum())}
+        for b in range(bins.max() + 1)
+    ]
+    histogram[0]["from"] = 1
+    return {
+        "min": int(length[0]),
+        "median": float(np.mean(middle)),
+        "mean": float((length * users).sum() / total),
+        "max": int(length[-1]),
+        "histogram": histogram,
+    }
+
+
+def _picture(histogram: list[dict[str, int]]) -> Figure:
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.bar(
+        [_range(b) for b in histogram], [b["users"] for b in histogram], color="#4878a8"
+    )
+    axes.bar_label(bars, fmt="{:,.0f}", fontsize=8)
+    axes.set(xlabel="interactions of a user", ylabel="users")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _range(part: Mapping[str, int]) -> str:
+    return str(part["to"]) if part["from"] == part["to"] else f"{part['from']}-{part['to']}"
+
+
+def _cell(text: str) -> str:
+    """Text that can stand in a table of Markdown."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _table(rows: list, headers: list[str]) -> str:
+    return tabulate(rows, headers, tablefmt="github", intfmt=",")
