@@ -47,6 +47,7 @@ setup(
         "markupsafe>=2.1",
         "matplotlib>=3.9,<4",
         "tabulate>=0.9",
+        "tqdm>=4.66",
         "tensorboard>=2.20",
         "absl-py>=2.1",
         "duckdb>=2.0",

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
+from pathlib import Path
 from typing import Any, ClassVar
 
-import requests
 import tensorflow_datasets as tfds
 
 from data_prep import amazon
+from data_prep.download import download
 from data_prep.engine import Engine
 from data_prep.errors import InputError
-from data_prep.fingerprint import file_digest
-from data_prep.progress import progress_bars
+from data_prep.fingerprint import file_digest, fingerprint
 from data_prep.readers import Reading, user_sources
 from data_prep.sequence_builder import SequenceBuilder, SequenceConfig
 from data_prep.sources import Source
@@ -118,26 +117,20 @@ class Amazon(SequenceBuilder):
 
     def _interactions(self, engine: Engine, dl_manager: tfds.download.DownloadManager) -> Reading:
         settings = self._settings()
-        return engine.read(settings.sources or _download(settings, dl_manager))
+        folder = Path(dl_manager.download_dir) / self.name / settings.release
+        return engine.read(settings.sources or self._download(folder))
 
-
-def _download(settings: AmazonConfig, dl_manager: tfds.download.DownloadManager) -> list[Source]:
-    release, sources = str(settings.release), []
-    # It warns of every retry; what comes of them is told below.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
-    for category, url in settings.urls().items():
-        try:
-            with progress_bars(True):
-                path = dl_manager.download(url)
-        except (tfds.download.DownloadError, requests.RequestException) as error:
-            name = amazon.RELEASES[release].file_name.format(category=category)
-            detail = str(error).splitlines()[0]
-            raise InputError(
-                f"{url}: cannot be downloaded ({detail}); fetch {name} yourself from a place that "
-                "has it, into a folder, and pass --raw_dir FOLDER."
-            ) from error
-        sources.append(amazon.source(path, release, category, label=url))
-    return sources
+    def _download(self, folder: Path) -> list[Source]:
+        settings, sources = self._settings(), []
+        release = amazon.RELEASES[settings.release]
+        for category, url in settings.urls().items():
+            path = folder / release.file_name.format(category=category)
+            if settings.base_url is not None:  # A mirror may hold other files.
+                path = folder / fingerprint({"base_url": settings.base_url}) / path.name
+            checksum = release.checksums.get(category) if settings.base_url is None else None
+            download(url, path, checksum, self._say)
+            sources.append(amazon.source(path, settings.release, category, label=url))
+        return sources
 
 
 @dataclasses.dataclass(eq=False)

@@ -177,10 +177,9 @@ def _lengths(sequences: Sequences) -> dict[str, Any]:
     # 1, 2, 3-4, 5-8, ...: histories are short with a long tail.
     bins = np.ceil(np.log2(length)).astype(int)
     histogram = [
-        {"from": (1 << b >> 1) + 1, "to": 1 << b, "users": int(users[bins == b].sum())}
-        for b in range(bins.max() + 1)
+        {"from": 1 + (1 << b) // 2 * (b > 0), "to": 1 << b, "users": int(users[bins == b].sum())}
+        for b in map(int, range(bins[0], bins[-1] + 1))
     ]
-    histogram[0]["from"] = 1
     return {
         "min": int(length[0]),
         "median": float(np.mean(middle)),
@@ -196,6 +195,7 @@ def _picture(histogram: list[dict[str, int]]) -> Figure:
     bars = axes.bar(
         [_range(b) for b in histogram], [b["users"] for b in histogram], color="#4878a8"
     )
+    axes.tick_params("x", labelsize=8, rotation=30)
     axes.bar_label(bars, fmt="{:,.0f}", fontsize=8)
     axes.set(xlabel="interactions of a user", ylabel="users")
     axes.spines[["top", "right"]].set_visible(False)

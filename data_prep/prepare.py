@@ -14,7 +14,7 @@ from absl import logging
 from data_prep.builders import Amazon, Interactions, Synthetic
 from data_prep.catalogue import FILE_NAME, Catalogue
 from data_prep.errors import InputError
-from data_prep.progress import progress_bars
+from data_prep.progress import no_progress_bars
 from data_prep.quarantine import DEFAULT_SHARE as DEFAULT_BAD_SHARE
 from data_prep.sequence_builder import SequenceBuilder
 from data_prep.splits import DEFAULT_SHARE, LeaveOneOut
@@ -179,11 +179,11 @@ def prepare(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps TFDS's remarks and bars away; the builders turn bars on where they download."""
+    """Keeps TFDS's remarks and bars away."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
-        with progress_bars(False):
+        with no_progress_bars():
             yield
     finally:
         logging.set_verbosity(verbosity)

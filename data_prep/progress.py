@@ -1,4 +1,4 @@
-"""Turns TFDS's progress bars on and off for a while."""
+"""Turns TFDS's progress bars off for a while."""
 
 from __future__ import annotations
 
@@ -10,17 +10,10 @@ from tensorflow_datasets.core.utils import tqdm_utils
 
 
 @contextlib.contextmanager
-def progress_bars(enable: bool) -> Iterator[None]:
-    """Shows or hides TFDS's bars inside the block.
-
-    Args:
-      enable: whether to show them.
-
-    Yields:
-      Nothing.
-    """
+def no_progress_bars() -> Iterator[None]:
+    """Hides TFDS's bars inside the block."""
     before = getattr(tqdm_utils, "_active", True)  # TFDS has a setter and no getter.
-    tfds.display_progress_bar(enable)
+    tfds.display_progress_bar(False)
     try:
         yield
     finally:
