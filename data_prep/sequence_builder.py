@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from etils import epath  # type: ignore[import-untyped]
 from tensorflow_datasets.core import dataset_builder
 
-from data_prep import catalogue, data_card, quarantine
+from data_prep import catalogue, data_card, leftovers, quarantine
 from data_prep.core import Core
 from data_prep.engine import Engine, check_engine, connect
 from data_prep.errors import InputError
@@ -192,6 +192,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
         kwargs["download_config"] = download.replace(try_download_gcs=False)
         root, is_new = Path(self.data_dir_root), not Path(self.data_dir_root).exists()
         start = time.perf_counter()
+        leftovers.remove(Path(self.data_dir))
         try:
             with connect(**self._computed_by) as self._engine:
                 super().download_and_prepare(**kwargs)
@@ -206,6 +207,12 @@ class SequenceBuilder(  # type: ignore[call-arg]
         del download_config
         engine = self._engine
         assert engine is not None, "Only download_and_prepare may call this."
+        with leftovers.claimed(
+            Path(self.data_dir)
+        ):  # The folder that is renamed when all is there.
+            self._write(engine, dl_manager)
+
+    def _write(self, engine: Engine, dl_manager: Any) -> None:
         start = time.perf_counter()
         reading = self._interactions(engine, dl_manager)
         bad = self._set_aside(engine, reading)
