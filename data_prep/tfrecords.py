@@ -7,6 +7,7 @@ quicker: a row is put together from slices of whole columns, without protobuf ob
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -79,55 +80,69 @@ def _records(table: pa.Table, starts: np.ndarray, role: int) -> Iterator[bytes]:
     times = table["timestamp"].to_numpy().astype("<f8").tobytes()
     begins, ends = starts[:-1].tolist(), starts[1:].tolist()
     if role == TRAIN:
-        none = _number(b"target", 0) + _text(b"target_item_id", b"")
-        none += _text(b"target_timestamp", bytes(8))
-        head = _number(b"domain", -1)
-        for user, begin, end in zip(users, begins, ends, strict=True):
-            items = _text(b"items", ids[4 * begin : 4 * end])
-            seen = _text(b"timestamps", times[8 * begin : 8 * end])
-            yield _field(b"\n", head + items + none + seen + _text(b"user_id", user))
-        return
-    last = pa.array(starts[1:] - 1)
-    targets = table["id"].take(last).to_pylist()
-    names = table["item_id"].take(last).cast(pa.binary()).to_pylist()
-    domains = table["domain_index"].take(last).to_pylist()
-    head_of = {domain: _number(b"domain", domain) for domain in set(domains)}
-    for user, begin, end, target, name, domain in zip(
-        users, begins, ends, targets, names, domains, strict=True
+        domains, targets, names = ([none] * len(users) for none in (-1, 0, b""))
+        last, target_times = ends, [bytes(8)] * len(users)
+    else:
+        places = pa.array(starts[1:] - 1)
+        targets = table["id"].take(places).to_pylist()
+        names = table["item_id"].take(places).cast(pa.binary()).to_pylist()
+        domains = table["domain_index"].take(places).to_pylist()
+        last = [end - 1 for end in ends]
+        target_times = [times[8 * place : 8 * place + 8] for place in last]
+    for user, begin, end, domain, target, name, time in zip(
+        users, begins, last, domains, targets, names, target_times, strict=True
     ):
-        split = 8 * (end - 1)
-        features = (
-            head_of[domain]
-            + _text(b"items", ids[4 * begin : 4 * (end - 1)])
-            + _number(b"target", target)
-            + _text(b"target_item_id", name)
-            + _text(b"target_timestamp", times[split : split + 8])
-            + _text(b"timestamps", times[8 * begin : split])
-            + _text(b"user_id", user)
+        items, seen = ids[4 * begin : 4 * end], times[8 * begin : 8 * end]
+        features = b"".join(
+            (
+                _number(b"domain", domain),
+                *(_ITEMS[len(items)], items),
+                _number(b"target", target),
+                *(_TARGET_ITEM_ID[len(name)], name),
+                *(_TARGET_TIMESTAMP[8], time),
+                *(_TIMESTAMPS[len(seen)], seen),
+                *(_USER_ID[len(user)], user),
+            )
         )
-        yield _field(b"\n", features)
+        yield b"\n" + _varint(len(features)) + features
 
 
 # Protocol buffers by hand: `Example` is a map (field 1) of name (1) to a `Feature` (2), which is a
 # list of bytes (1) or of packed integers (3).
 
 
-def _text(name: bytes, value: bytes) -> bytes:
-    feature = _field(b"\n", _field(b"\n", value))
-    return _field(b"\n", _field(b"\n", name) + _field(b"\x12", feature))
+class _Before(dict[int, bytes]):
+    """What stands before a value of bytes, by the value's length."""
+
+    def __init__(self, name: bytes):
+        self._name = name
+
+    def __missing__(self, size: int) -> bytes:
+        before, key = b"", _field(b"\n", self._name)
+        for tag in (b"\n", b"\n", key + b"\x12", b"\n"):
+            before = tag + _varint(size + len(before)) + before
+        self[size] = before
+        return before
 
 
+_ITEMS, _TIMESTAMPS, _USER_ID, _TARGET_ITEM_ID, _TARGET_TIMESTAMP = map(
+    _Before, (b"items", b"timestamps", b"user_id", b"target_item_id", b"target_timestamp")
+)
+
+
+@functools.lru_cache(1 << 16)
 def _number(name: bytes, value: int) -> bytes:
     feature = _field(b"\x1a", _field(b"\n", _varint(value % (1 << 64))))
     return _field(b"\n", _field(b"\n", name) + _field(b"\x12", feature))
 
 
 def _field(tag: bytes, value: bytes) -> bytes:
-    size = len(value)
-    return tag + (_SIZES[size] if size < len(_SIZES) else _varint(size)) + value
+    return tag + _varint(len(value)) + value
 
 
 def _varint(value: int) -> bytes:
+    if value < 0x80:
+        return _BYTES[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -136,4 +151,4 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-_SIZES = [_varint(size) for size in range(1 << 12)]
+_BYTES = [bytes([value]) for value in range(0x80)]
