@@ -58,7 +58,7 @@ class Quarantine:
         counts = ", ".join(f"{count:,} × {reason}" for reason, count in self.reasons.items())
         return InputError(
             f"{self.first}. {self.size:,} of {self.rows:,} rows cannot be used ({counts}); "
-            f"data.max_bad_share={share:g} allows {share:.3%}, and none of a damaged gzip file. "
+            f"data.max_bad_share={share:g} allows {100 * share:g} %, and no damaged gzip file. "
             f"They are listed in {path}. Correct them, name the right columns, or allow more."
         )
 

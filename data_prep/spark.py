@@ -180,7 +180,8 @@ def connect(master: str | None = None) -> Iterator[Spark]:
     try:
         session = before or builder.getOrCreate()
     except (PySparkException, OSError, RuntimeError, _java_error()) as error:
-        detail = str(error).strip().splitlines()[0]
+        # Of an error in Java the second line says what it is.
+        detail = " ".join(str(error).split("\n")[:2])
         raise InputError(
             f"--engine spark: master {master or '(default)'} cannot be used ({detail})."
         ) from error
