@@ -30,6 +30,7 @@ setup(
     package_dir={"tf_syncrec.configs": "configs"},
     package_data={
         "tf_syncrec": ["templates/*.j2"],
+        "serving": ["*.config", "*.html", "docker-compose.yml"],
         "tf_syncrec.configs": ["*.yaml"],
     },
     install_requires=[
@@ -37,6 +38,7 @@ setup(
         f"tf_keras{TENSORFLOW}",
         "keras>=3.12,<4",
         "tensorflow-recommenders>=0.7.7,<0.8",
+        f"tensorflow-serving-api{TENSORFLOW}",
         "tensorflow-datasets>=4.9.8,<5",
         "ibis-framework[duckdb]>=11,<13",
         "pyarrow>=18",

@@ -1,3 +1,4 @@
-"""Export of trained runs and their serving over REST."""
+"""Export of trained runs and their serving over REST.
 
-import tf_syncrec  # noqa: F401  (first: it chooses the Keras that TFRS finds, and hides noise)
+Nothing is imported here, so that `serving.client` starts without TensorFlow.
+"""

@@ -3,10 +3,13 @@
 import shutil
 from pathlib import Path
 
+import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import tensorflow as tf
 
 from data_prep import Catalogue, InputError
 from serving.recommender import Recommender
+from serving.versions import list_versions
+from serving.warmup import write_warmup
 from tf_syncrec.cli import Parser, run_command, say
 from tf_syncrec.config import EvaluateConfig
 from tf_syncrec.model import SyNCRec
@@ -16,23 +19,22 @@ from tf_syncrec.run import Run
 def export(
     model: SyNCRec, catalogue: Catalogue, export_dir: Path, settings: EvaluateConfig
 ) -> Path:
-    """Writes the next version of a SavedModel.
+    """Writes the next version of a SavedModel and deletes the oldest beyond `keep_versions`.
 
     It is written aside and renamed, so that a server watching the directory never finds half a
-    model.
+    model; one that is deleted is renamed first for the same reason.
 
     Args:
         model: the trained model.
         catalogue: its items.
         export_dir: directory of the versions, what TF Serving calls the base path.
-        settings: `top_k` and `max_k`.
+        settings: `top_k`, `max_k` and `keep_versions`.
 
     Returns:
         The directory of the new version.
     """
     export_dir.mkdir(parents=True, exist_ok=True)
-    versions = [int(path.name) for path in export_dir.iterdir() if path.name.isdigit()]
-    version = export_dir / str(max(versions, default=0) + 1)
+    version = export_dir / str(max(list_versions(export_dir), default=0) + 1)
     partial = export_dir / f".{version.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     recommender = Recommender(model, catalogue, settings.top_k, settings.max_k)
@@ -42,9 +44,16 @@ def export(
         signatures={
             "serving_default": recommender.serving_default,
             "with_options": recommender.with_options,
+            "explain": recommender.explain,
         },
     )
+    write_warmup(partial, export_dir.name, catalogue, settings.top_k)
     partial.rename(version)
+    for old in list(list_versions(export_dir).values())[: -settings.keep_versions]:
+        leaving = export_dir / f".{old.name}.deleted"
+        shutil.rmtree(leaving, ignore_errors=True)
+        old.rename(leaving)
+        shutil.rmtree(leaving, ignore_errors=True)
     return version
 
 

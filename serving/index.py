@@ -1,5 +1,6 @@
 """The one place that imports TensorFlow Recommenders: an exact top-k index of a domain."""
 
+import tf_syncrec  # noqa: F401  # isort: skip  (first: it chooses the Keras that TFRS finds)
 import tensorflow as tf
 from tensorflow_recommenders.layers.factorized_top_k import BruteForce
 

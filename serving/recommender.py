@@ -1,5 +1,6 @@
 """The served computation: raw item ids in, recommendations of one or every domain out."""
 
+import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import tensorflow as tf
 
 from data_prep import Catalogue
@@ -31,6 +32,12 @@ class Recommender(tf.Module):
         self._query_vectors = model.query_vectors
         self._candidate_vectors = model.candidate_vectors
         self._neighbours = None if model.neighbours is None else model.neighbours.call
+        self._gate_weights = model.gate_weights
+        self._lambda = model.negative_transfer.relative.value
+        cross_experts = model.config.model.cross_experts
+        single_experts = model.config.model.experts - cross_experts
+        self.expert_names = [f"cross {n + 1}" for n in range(cross_experts)]
+        self.expert_names += [f"single {n + 1}" for n in range(single_experts)]
         self.top_k = top_k
         self.max_k = max(max_k, top_k)
         ids = ["", *catalogue.item_ids]
@@ -94,6 +101,32 @@ class Recommender(tf.Module):
             summarize=10,
         )
         return self._recommend(items, domain, k, exclude_seen)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="items")])
+    def explain(self, items):
+        """What stands behind the answers to each history, for every domain.
+
+        Args:
+            items: as in `serving_default`.
+
+        Returns:
+            `domains`, `lambda` (λ of each domain, as training left it): `[batch, domains]`;
+            `experts` (the task that trains each), `cross_gates`: `[batch, experts]`;
+            `single_gates`: `[batch, domains, experts]`; `known_items`: `[batch]`. Gate weights of
+            a mixture sum to 1.
+        """
+        history, known_items = self._recognise(items)
+        batch, num_domains = tf.shape(items)[0], len(self.slices)
+        every = tf.tile(tf.range(num_domains)[None], [batch, 1])
+        cross_gates, single_gates = self._gate_weights(history, every)
+        return {
+            "domains": tf.tile(tf.constant(self.domain_names)[None], [batch, 1]),
+            "lambda": tf.tile(tf.cast(self._lambda, tf.float32)[None], [batch, 1]),
+            "experts": tf.tile(tf.constant(self.expert_names)[None], [batch, 1]),
+            "cross_gates": cross_gates,
+            "single_gates": single_gates,
+            "known_items": known_items,
+        }
 
     def _recommend(self, items, domain, k, exclude_seen):
         history, known_items = self._recognise(items)

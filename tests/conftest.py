@@ -199,3 +199,11 @@ def compared(tmp_path_factory):
         cells=read_cells(root),
         said=said.getvalue().splitlines(),
     )
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """A model and its export, as `tests.exporting.make_served` says."""
+    from tests.exporting import make_served
+
+    return make_served(tmp_path_factory.mktemp("export") / "not" / "there" / "syncrec")

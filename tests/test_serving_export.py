@@ -5,31 +5,28 @@ import json
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import Catalogue, InputError
+from data_prep import InputError
 from serving import export as export_module
 from serving.export import export
 from serving.recommender import Recommender
+from tests.exporting import (
+    DOMAINS,
+    MAX_K,
+    TOLERANCE,
+    TOP_K,
+    WINDOW,
+    make_model,
+    padded,
+    random_histories,
+)
 from tf_syncrec.config import Config
-from tf_syncrec.model import SyNCRec
 from tf_syncrec.run import Run
-
-DOMAINS = ("audio", "books", "empty", "música")
-SIZES = (30, 3, 0, 45)
-WINDOW, TOP_K, MAX_K = 6, 10, 40
-SETTINGS = {
-    "model": {"dim": 8, "experts": 3, "cross_experts": 2, "blocks": 1, "window": WINDOW}
-    | {"neighbours": 4},
-    "evaluate": {"top_k": TOP_K, "max_k": MAX_K},
-}
-TOLERANCE = 1e-3  # of scores between -20 and 20
 
 OUTPUTS = {
     "items": tf.string,
@@ -47,54 +44,6 @@ INPUTS = {
         "exclude_seen": tf.bool,
     },
 }
-
-
-def make_catalogue():
-    """Ids with spaces, quotes and letters of several scripts; popular first, with ties."""
-    rng = np.random.default_rng(0)
-    ids = [f"{DOMAINS[d]} 日本 'x' {i}" for d, size in enumerate(SIZES) for i in range(size)]
-    counts = np.concatenate([-np.sort(-rng.integers(1, 30, size)) for size in SIZES])
-    domains = np.repeat(np.arange(len(SIZES), dtype=np.int32), SIZES)
-    return Catalogue(DOMAINS, np.array(ids, object), domains, counts)
-
-
-def make_model(catalogue, seed=0):
-    """A model whose every weight matters: as initialised, many are 0 or 1."""
-    keras.utils.set_random_seed(seed)
-    model = SyNCRec(Config.model_validate(SETTINGS), catalogue.sizes)
-    rng = np.random.default_rng(seed)
-    for weight in model.trainable_weights:
-        weight.assign(weight + rng.normal(0, 0.3, weight.shape).astype(np.float32))
-    if layer := model.neighbours:
-        others = rng.integers(0, catalogue.num_items + 1, layer.others.shape)
-        others[0] = 0  # padding has no neighbours
-        layer.others.assign(others)
-        layer.similarities.assign(rng.uniform(0, 1, layer.others.shape) * (layer.others > 0))
-        layer.weight.assign(8.0)
-        layer.decay.assign(0.8)
-    return model
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """A model and its export, loaded again."""
-    catalogue = make_catalogue()
-    model = make_model(catalogue)
-    base = tmp_path_factory.mktemp("export") / "not" / "there" / "syncrec"
-    version = export(model, catalogue, base, Config.model_validate(SETTINGS).evaluate)
-    return SimpleNamespace(
-        catalogue=catalogue,
-        model=model,
-        base=base,
-        version=version,
-        loaded=tf.saved_model.load(str(version)),
-        ids=[str(item) for item in catalogue.item_ids],
-    )
-
-
-def padded(histories, width=None):
-    width = max([len(history) for history in histories] + [width or 0])
-    return [[*history, *[""] * (width - len(history))] for history in histories]
 
 
 def ask(served, histories, domains, k=None, exclude_seen=None):
@@ -170,12 +119,6 @@ def items_of(served, domain):
         for item, d in zip(served.ids, served.catalogue.item_domains, strict=True)
         if domain in ("", DOMAINS[d])
     ]
-
-
-def random_histories(served, count, seed, longest=3 * WINDOW):
-    """At least one known item each; some repeat, some are longer than the window."""
-    rng = np.random.default_rng(seed)
-    return [list(rng.choice(served.ids, rng.integers(1, longest))) for _ in range(count)]
 
 
 # ------------------------------------------------------------------------- what is asked and said
@@ -443,7 +386,7 @@ def quick_save(monkeypatch):
     """Writes a file in place of a model, which takes seconds; fails where the model says so."""
 
     def save(recommender, path, signatures):
-        assert set(signatures) == set(INPUTS)
+        assert set(signatures) == {*INPUTS, "explain"}
         os.makedirs(path)
         with open(os.path.join(path, "saved_model.pb"), "w") as file:
             file.write("model")
@@ -452,18 +395,20 @@ def quick_save(monkeypatch):
 
     monkeypatch.setattr(export_module.tf.saved_model, "save", save)
     monkeypatch.setattr(export_module, "Recommender", lambda model, *rest: FakeRecommender(model))
+    monkeypatch.setattr(export_module, "write_warmup", lambda *arguments: None)
 
 
 class FakeRecommender(str):
     """The name of a model, with what `export` asks of a recommender."""
 
-    serving_default = with_options = None
+    serving_default = with_options = explain = None
 
 
-def export_fake(name, base):
+def export_fake(name, base, keep=5):
     model: Any = name
     catalogue: Any = None
-    return export(model, catalogue, base, Config().evaluate)
+    settings = Config.model_validate({"evaluate": {"keep_versions": keep}}).evaluate
+    return export(model, catalogue, base, settings)
 
 
 def test_versions_count_up_and_leave_the_old_ones(served, quick_save):
@@ -477,6 +422,24 @@ def test_versions_count_up_and_leave_the_old_ones(served, quick_save):
     assert (second.name, tenth.name) == ("2", "10")
     assert {path.name for path in served.base.iterdir()} == {"1", "2", "9", "10", "notes"}
     assert contents(served.version) == before
+
+
+@pytest.mark.parametrize("keep", [1, 2, 5])
+def test_the_newest_versions_stay_and_nothing_else_is_touched(tmp_path, quick_save, keep):
+    others = {"notes", "0x1", "²", "1.bak"}
+    for name in others:
+        (tmp_path / name).mkdir()
+    for number in range(1, 5):
+        assert export_fake("fine", tmp_path, keep).name == str(number)
+        versions = {str(n) for n in range(max(1, number - keep + 1), number + 1)}
+        assert {path.name for path in tmp_path.iterdir()} == versions | others
+
+
+def test_a_failed_export_deletes_no_version(tmp_path, quick_save):
+    export_fake("fine", tmp_path, keep=1)
+    with pytest.raises(OSError, match="disk full"):
+        export_fake("broken", tmp_path, keep=1)
+    assert (tmp_path / "1" / "saved_model.pb").exists()
 
 
 def test_a_failed_export_is_no_version_and_no_hindrance(tmp_path, quick_save):

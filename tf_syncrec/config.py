@@ -140,6 +140,7 @@ class EvaluateConfig(_Section):
     batch_size: int = Field(256, ge=1)
     top_k: int = Field(10, ge=1)  # answers of the exported `serving_default`
     max_k: int = Field(100, ge=1)  # the most that `with_options` may ask for
+    keep_versions: int = Field(5, ge=1)  # exported versions that stay; older ones are deleted
 
 
 class Config(_Section):

@@ -116,6 +116,27 @@ class SyNCRec(MultiDomainModel):
         shape = [tf.shape(items)[0], tf.shape(domains)[1], self.config.model.dim]
         return tf.cast(tf.broadcast_to(query, shape), tf.float32)
 
+    def gate_weights(self, items, domains):
+        """How much each expert counts in a prediction (Eq. 3).
+
+        Args:
+            items: as in `query_vectors`.
+            domains: as in `query_vectors`.
+
+        Returns:
+            g^cross, `[batch, experts]`, and g^d, `[batch, queries, experts]`, float32; the first
+            `model.cross_experts` experts are those that the cross-domain task trains.
+        """
+        cross, single = split_views(items, domains, self.offsets, self.config.model.window)
+        cross_gates = self.acmoe.cross_gate(
+            self.embedding(cross), tf.zeros_like(cross.tokens), cross.positions, cross.mask
+        )
+        single_gates = self.acmoe.single_gate(
+            self.embedding(single), single.domains, single.positions, single.mask
+        )
+        single_gates = single_gates[:, tf.shape(single_gates)[1] - tf.shape(domains)[1] :]
+        return tf.cast(cross_gates[:, -1], tf.float32), tf.cast(single_gates, tf.float32)
+
     # -------------------------------------------------------------------------------- training
 
     def batch_losses(self, items, segments=None, training=True) -> Losses:
