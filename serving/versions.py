@@ -1,8 +1,7 @@
 """The versions of a model on disk and in memory; a new one takes over without a gap."""
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,22 +163,20 @@ class Versions:
                 version.retire()
         return new
 
-    @contextlib.contextmanager
-    def use(self, number: int | None = None) -> Iterator[tuple[int, ServedVersion]]:
-        """A version for the length of a request; the newest where no number is given.
+    def acquire(self, number: int | None = None) -> tuple[int, ServedVersion]:
+        """A version to use until its `release`; the newest where no number is given.
 
         Raises:
             KeyError: it is not served.
         """
-        with self._lock:
+        with self._lock:  # no one can let go of it between finding and acquiring it
             if number is None:
-                number = max(self._loaded, default=None)
-            version = self._loaded[number]  # type: ignore[index]
-            version.acquire()  # under the lock: no one can let go of it in between
-        try:
-            yield number, version  # type: ignore[misc]
-        finally:
-            version.release()
+                if not self._loaded:
+                    raise KeyError(number)
+                number = max(self._loaded)
+            version = self._loaded[number]
+            version.acquire()
+        return number, version
 
     def close(self) -> None:
         """Lets go of everything."""

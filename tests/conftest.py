@@ -207,3 +207,13 @@ def served(tmp_path_factory):
     from tests.exporting import make_served
 
     return make_served(tmp_path_factory.mktemp("export") / "not" / "there" / "syncrec")
+
+
+@pytest.fixture(scope="session")
+def rest(served):
+    """The local server over that export, as `tests.rest_server.running` says, and `served`."""
+    from tests.rest_server import LIMITS, running
+
+    with running(served.base, LIMITS) as rest:
+        rest.served = served
+        yield rest

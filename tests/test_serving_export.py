@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -411,17 +412,18 @@ def export_fake(name, base, keep=5):
     return export(model, catalogue, base, settings)
 
 
-def test_versions_count_up_and_leave_the_old_ones(served, quick_save):
-    before = contents(served.version)
+def test_versions_count_up_and_leave_the_old_ones(served, tmp_path, quick_save):
     assert served.version == served.base / "1"
-    assert before and [path.name for path in served.base.iterdir()] == ["1"]
-    second = export_fake("fine", served.base)
-    (served.base / "9").mkdir()
-    (served.base / "notes").mkdir()
-    tenth = export_fake("fine", served.base)
+    assert [path.name for path in served.base.iterdir()] == ["1"]
+    shutil.copytree(served.version, tmp_path / "1")
+    before = contents(tmp_path / "1")
+    second = export_fake("fine", tmp_path)
+    (tmp_path / "9").mkdir()
+    (tmp_path / "notes").mkdir()
+    tenth = export_fake("fine", tmp_path)
     assert (second.name, tenth.name) == ("2", "10")
-    assert {path.name for path in served.base.iterdir()} == {"1", "2", "9", "10", "notes"}
-    assert contents(served.version) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "9", "10", "notes"}
+    assert before and contents(tmp_path / "1") == before
 
 
 @pytest.mark.parametrize("keep", [1, 2, 5])
