@@ -1,0 +1,158 @@
+"""Is what is served what was evaluated?
+
+    python -m benchmarks.serving_exactness --run runs/NAME [--users 1000] [--url http://...]
+
+For test users of a run: the served top 10 against the offline evaluator's scores of all items, and
+against the rank that test_ranks.parquet says the target has; rows against columns; batches of 1
+against batches of 64. Without --url, the run's export is served here. If anything differs, the exit
+code is 1.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
+import numpy as np
+import pyarrow.parquet as pq
+import requests
+
+from benchmarks.serving_process import local_server
+from serving.client import Answer, Client
+from tf_syncrec.ranking import ModelScorer, Scorer
+from tf_syncrec.run import Run
+
+ROUNDING = 1e-4
+"""Two scores, of size 10 or so, that are no further apart may change places: a sum of float32
+depends on its order, and with it on the size of the batch."""
+
+
+def check(
+    scorer: Scorer, catalogue, rows: list[dict[str, Any]], url: str, name="syncrec"
+) -> dict[str, int]:
+    """Counts of agreements and disagreements.
+
+    Args:
+        scorer: of the trained model.
+        catalogue: its items.
+        rows: of `test_ranks.parquet`.
+        url: of the server.
+        name: of the model there.
+    """
+    histories, domains = [row["history"] for row in rows], [row["domain"] for row in rows]
+    together = Client(url, name, batch_size=64).recommend(histories, domains)
+    alone = Client(url, name, batch_size=1).recommend(histories, domains)
+    known = set(catalogue.item_ids)
+    result = {
+        "users": len(rows),
+        "same_items_in_the_same_order": 0,
+        "two_within_rounding_changed_places": 0,
+        "wrong_ranking": 0,
+        "targets_looked_up": 0,
+        "wrong_rank_of_target": 0,
+        "wrong_known_items": 0,
+        "wrong_batch_of_one": 0,
+        "wrong_rows": 0,
+    }
+    for row, answer, single, scores in zip(
+        rows, together, alone, _scores(scorer, catalogue, rows), strict=True
+    ):
+        best = sorted(scores, key=lambda item: -scores[item])[: len(answer.items)]
+        if answer.items == best:
+            result["same_items_in_the_same_order"] += 1
+        elif _same_but_for_rounding(answer, best, scores):
+            result["two_within_rounding_changed_places"] += 1
+        else:
+            result["wrong_ranking"] += 1
+        result["wrong_rank_of_target"] += not _rank_agrees(row, answer, scores)
+        result["targets_looked_up"] += row["rank"] <= len(answer.items)
+        counted = sum(item in known for item in row["history"])
+        result["wrong_known_items"] += answer.known_items != counted
+        result["wrong_batch_of_one"] += not _same_but_for_rounding(single, answer.items, scores)
+    result["wrong_rows"] = _rows_that_differ(url, name, histories[:64], domains[:64])
+    return result
+
+
+def _scores(scorer, catalogue, rows):
+    """Of each row: `{item: score}` of the candidates, as the offline evaluator scores them."""
+    scorer.refresh()
+    number = {item: i + 1 for i, item in enumerate(catalogue.item_ids)}
+    for row in rows:
+        d = catalogue.domains.index(row["domain"])
+        offset, size = int(catalogue.offsets[d]), int(catalogue.sizes[d])
+        ids = [number[item] for item in row["history"]]
+        batch = {"items": np.array([ids], np.int32), "domain": np.array([d], np.int32)}
+        values = scorer.scores(scorer.queries(batch), offset, size).numpy()[0] if size else []
+        items = catalogue.item_ids[offset - 1 : offset - 1 + size]
+        seen = set(row["history"])
+        yield {
+            item: float(value)
+            for item, value in zip(items, values, strict=True)
+            if item not in seen
+        }
+
+
+def _same_but_for_rounding(answer: Answer, best, scores):
+    return (
+        len(answer.items) == len(best)
+        and len(set(answer.items)) == len(best)
+        and all(
+            item in scores and abs(scores[item] - scores[expected]) <= ROUNDING
+            for item, expected in zip(answer.items, best, strict=True)
+        )
+    )
+
+
+def _rank_agrees(row, answer, scores):
+    """Whether the target stands where the evaluation says; it may be out of what is served."""
+    target, rank = row["item_id"], row["rank"]
+    if target not in scores:  # never trained, or in the history: served to nobody
+        return target not in answer.items
+    place = answer.items.index(target) + 1 if target in answer.items else None
+    if place == rank or (place is None and rank > len(answer.items)):
+        return True
+    ordered = sorted(scores.values(), reverse=True)
+    elsewhere = ordered[min(rank, len(ordered)) - 1]
+    return rank <= len(ordered) and abs(scores[target] - elsewhere) <= ROUNDING
+
+
+def _rows_that_differ(url, name, histories, domains):
+    """Rows of one request that the row format and the column format answer otherwise."""
+    width = max(1, *map(len, histories))
+    items = [[*history, *[""] * (width - len(history))] for history in histories]
+    predict = f"{url}/v1/models/{name}:predict"
+    instances = [{"items": i, "domain": d} for i, d in zip(items, domains, strict=True)]
+    rows = requests.post(predict, json={"instances": instances}, timeout=60).json()["predictions"]
+    columns = requests.post(
+        predict, json={"inputs": {"items": items, "domain": domains}}, timeout=60
+    ).json()["outputs"]
+    return sum(
+        row != {name: values[i] for name, values in columns.items()} for i, row in enumerate(rows)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", required=True, metavar="DIR")
+    parser.add_argument("--users", type=int, default=1000)
+    parser.add_argument("--url", help="of a server that serves this run")
+    args = parser.parse_args()
+    run = Run(args.run)
+    _, catalogue, model = run.load()
+    table = pq.read_table(run.ranks_file)
+    chosen = np.random.default_rng(0).permutation(table.num_rows)[: args.users]
+    rows = table.take(np.sort(chosen)).to_pylist()
+    server = (
+        contextlib.nullcontext((args.url, 0)) if args.url else local_server(Path(run.export_dir))
+    )
+    with server as (url, _):
+        result = check(ModelScorer(model), catalogue, rows, url)
+    print(json.dumps(result, indent=2))
+    sys.exit(any(count for what, count in result.items() if what.startswith("wrong")))
+
+
+if __name__ == "__main__":
+    main()
