@@ -1,0 +1,96 @@
+"""Latency and throughput of the local server, and of the bare signature call beside it.
+
+    python -m benchmarks.serving [--items 100000,1000000] [--batches 1,64] [--clients 1,4]
+
+Prints JSON. The clients run on the same machine, so they take their share of its cores; what the
+server adds is "one client" less "bare call", measured one after the other.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
+import tensorflow as tf
+
+from benchmarks.serving_load import Load, catalogue_of, export_untrained, histories, percentiles
+from benchmarks.serving_process import local_server, resident_mib
+from serving.versions import ServedVersion
+
+
+def bare(version, items, domain, seconds):
+    """The signature call alone, from numpy to numpy."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while (start := time.perf_counter()) < end or len(times) < 20:
+        version.run("serving_default", {"items": items, "domain": domain})
+        times.append(time.perf_counter() - start)
+    return percentiles(times[len(times) // 10 :]) | {"calls": len(times)}
+
+
+def served(url, items, domain, clients, seconds):
+    """The same through HTTP and JSON, by a number of clients at a time."""
+    body = json.dumps({"inputs": {"items": items.tolist(), "domain": domain.tolist()}}).encode()
+    with Load(url, [body] * clients) as load:
+        time.sleep(seconds / 5)
+        warm = len(load.seconds)
+        start = time.perf_counter()
+        time.sleep(seconds)
+        measured = load.seconds[warm:]
+        passed = time.perf_counter() - start
+    return percentiles(measured) | {
+        "requests_per_second": round(len(measured) / passed, 1),
+        "requests": len(measured),
+        "failures": len(load.failures),
+    }
+
+
+def main() -> None:
+    numbers = lambda text: [int(part) for part in text.split(",")]  # noqa: E731
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--items", type=numbers, default=[100_000, 1_000_000], metavar="N,N")
+    parser.add_argument("--batches", type=numbers, default=[1, 64], metavar="N,N")
+    parser.add_argument("--clients", type=numbers, default=[1, 4], metavar="N,N")
+    parser.add_argument("--dim", type=int, default=64, help="r")
+    parser.add_argument("--domains", type=int, default=5)
+    parser.add_argument("--history", type=int, default=50, help="items of each history")
+    parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
+    args = parser.parse_args()
+    measurements: list[dict] = []
+    report = {
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "tensorflow": tf.__version__,
+        "settings": vars(args),
+        "measurements": measurements,
+    }
+    for count in args.items:
+        with tempfile.TemporaryDirectory() as folder:
+            catalogue = catalogue_of(count, args.domains)
+            path = export_untrained(catalogue, args.dim, Path(folder))
+            requests = {batch: histories(catalogue, batch, args.history) for batch in args.batches}
+            version = ServedVersion(path)
+            calls = {
+                batch: bare(version, items, domain, args.seconds)
+                for batch, (items, domain) in requests.items()
+            }
+            version.retire()
+            with local_server(Path(folder), "--threads", str(os.cpu_count())) as (url, pid):
+                for batch, (items, domain) in requests.items():
+                    measured = {
+                        f"{clients} clients": served(url, items, domain, clients, args.seconds)
+                        for clients in args.clients
+                    }
+                    measurements.append(
+                        {"items": count, "batch": batch, "bare call": calls[batch]}
+                        | measured
+                        | {"server_mib": round(resident_mib(pid))}
+                    )
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Models to serve and requests to send, for the scripts that measure serving."""
+
+import threading
+import time
+from pathlib import Path
+
+import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
+import numpy as np
+import requests
+
+from data_prep import Catalogue
+from serving.export import export
+from tf_syncrec.config import Config
+from tf_syncrec.model import SyNCRec
+
+
+def catalogue_of(items: int, domains: int) -> Catalogue:
+    """Items shared out evenly, with ids as long as Amazon's."""
+    return Catalogue(
+        tuple(f"domain {d}" for d in range(domains)),
+        np.array([f"B{i:09d}" for i in range(items)], object),
+        np.sort(np.arange(items, dtype=np.int32) % domains),
+        np.ones(items, np.int64),
+    )
+
+
+def export_untrained(catalogue: Catalogue, dim: int, export_dir: Path, keep: int = 5) -> Path:
+    """Exports a model as it is initialised: what it costs does not depend on what it knows."""
+    settings = {"model": {"dim": dim}, "evaluate": {"keep_versions": keep}}
+    config = Config.model_validate(settings)
+    return export(SyNCRec(config, catalogue.sizes), catalogue, export_dir, config.evaluate)
+
+
+def histories(catalogue: Catalogue, rows: int, length: int, seed: int = 0):
+    """`(items [rows, length], domain [rows])` of random users, each asking for one domain."""
+    rng = np.random.default_rng(seed)
+    items = rng.choice(catalogue.item_ids, (rows, length))
+    return items, np.array(rng.choice(catalogue.domains, rows), object)
+
+
+class Load:
+    """Clients that ask again as soon as they are answered.
+
+    Args:
+        url: of a server.
+        bodies: JSON requests, one a client, sent again and again.
+
+    Attributes:
+        seconds: of each answer, in order of their coming.
+        failures: what went wrong instead.
+    """
+
+    def __init__(self, url: str, bodies: list[bytes]):
+        self._predict = f"{url}/v1/models/syncrec:predict"
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(body,)) for body in bodies]
+        self.seconds: list[float] = []
+        self.failures: list[str] = []
+
+    def _ask(self, body):
+        with requests.Session() as session:
+            while not self._stop.is_set():
+                start = time.perf_counter()
+                try:
+                    response = session.post(self._predict, data=body, timeout=60)
+                    failure = None if response.ok else f"{response.status_code} {response.text}"
+                except requests.RequestException as error:
+                    failure = repr(error)
+                if failure:
+                    self.failures.append(failure[:200])
+                else:
+                    self.seconds.append(time.perf_counter() - start)
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def percentiles(seconds) -> dict[str, float]:
+    """p50 and p99 in milliseconds."""
+    p50, p99 = np.percentile(seconds, [50, 99]) * 1000
+    return {"p50_ms": round(float(p50), 2), "p99_ms": round(float(p99), 2)}
