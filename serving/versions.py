@@ -1,5 +1,6 @@
 """The versions of a model on disk and in memory; a new one takes over without a gap."""
 
+import gc
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -161,6 +162,10 @@ class Versions:
                 # Forgotten, so that it is loaded again if it is wanted again.
                 del self.statuses[number]
                 version.retire()
+                del version
+        if new:
+            # A graph is a web of cycles, and Python alone would let many of them gather.
+            gc.collect()
         return new
 
     def acquire(self, number: int | None = None) -> tuple[int, ServedVersion]:

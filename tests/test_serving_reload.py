@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import weakref
 
 import numpy as np
 import requests
@@ -76,6 +77,20 @@ def test_a_version_in_use_stays_until_it_is_released(tmp_path):
     assert answer(again) == [1]
     again.release()
     assert version._session._closed and not version._calls
+    versions.close()
+
+
+def test_what_is_let_go_of_is_gone(tmp_path):
+    """Graphs are webs of cycles: without a collection tens of MiB stay for each version."""
+    versions, graphs = Versions(tmp_path), []
+    for number in range(1, 5):
+        put(tmp_path, number)
+        versions.refresh()
+        _, version = versions.acquire()
+        graphs.append(weakref.ref(version._session.graph))
+        version.release()
+        del version
+    assert [graph() is not None for graph in graphs] == [False, False, False, True]
     versions.close()
 
 
