@@ -100,6 +100,9 @@ class Recommender(tf.Module):
             [f"k must lie between 1 and {self.max_k}. Received:", k],
             summarize=10,
         )
+        # The rest does not wait for the assertion: with such a k it would fail in its own words,
+        # or take all memory.
+        k = tf.clip_by_value(k, 1, self.max_k)
         return self._recommend(items, domain, k, exclude_seen)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="items")])
