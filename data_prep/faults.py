@@ -22,15 +22,21 @@ def fault(raw: ir.Table) -> ir.StringValue:
     """
     cases = []
     for role in ROLES:
-        text = raw[role].cast("string")
-        cases.append((text.isnull() | (text.strip() == ""), f"empty {role}"))
+        cases.append((_empty(raw[role]), f"empty {role}"))
         if role != "timestamp":
             # Programs in C end a text there, so that two ids would be one.
-            cases.append((text.contains("\0"), f"{role} with a NUL byte"))
+            cases.append((raw[role].contains("\0"), f"{role} with a NUL byte"))
     time = seconds(raw.timestamp)
     cases.append((time.isnull() | time.isnan(), "timestamp that is no number"))
     cases.append((time.abs() >= LARGEST_TIME, "timestamp out of range"))
     return ibis.cases(*cases, else_=ibis.null("string"))
+
+
+def _empty(value: ir.Value) -> ir.BooleanValue:
+    if not value.type().is_string():
+        return value.isnull()  # As text every number would be written out for nothing.
+    # What is blank is empty or starts with a blank; comparing is many times as fast as stripping.
+    return value.isnull() | ((value < "!") & (value.strip() == ""))
 
 
 def seconds(value: ir.Value) -> ir.FloatingValue:
