@@ -253,7 +253,7 @@ def test_fit_plays_now_and_then_and_learns(make_prepared, monkeypatch):
     model = make(sizes, dropout=0.1, temperature=0.1)
     weights = [model.contribution.relative.numpy()]
     model.compile(keras.optimizers.Adam(0.02))
-    batches = train_batches(prepared, 6, 16, seed=0)
+    batches = train_batches(prepared, 6, 16, seed=0).epoch(0)
     history = model.fit(
         batches,
         epochs=20,

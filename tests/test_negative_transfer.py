@@ -232,8 +232,7 @@ config = Config.model_validate(
         "model": {"window": 6, "dim": 8, "experts": 2, "cross_experts": 1, "blocks": 1}
         | {"dropout": 0.0, "gate": "causal", "style": "pre_norm"},
         "negative_transfer": {"trainable_rates": True},
-        # InfoNCE compares the users of a replica, so it is not the same on two of them.
-        "loss": {"negatives": 3, "mutual_information": False},
+        "loss": {"negatives": 3},
     }
 )
 items = np.array([[0, 0, 1, 7, 10], [0, 0, 0, 2, 11], [4, 8, 12, 3, 9]], np.int32)

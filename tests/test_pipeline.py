@@ -35,8 +35,8 @@ def test_every_window_of_every_user_comes_once_an_epoch(make_prepared, layout):
     windows = expected(prepared, overlap=layout != "users")
     assert sum(windows.values()) > len(prepared.splits["train"]), "nobody has a second window"
     batches = train_batches(prepared, WINDOW, 16, seed=0, layout=layout)
-    for _ in range(2):
-        assert Counter(rows_of(batches)) == windows
+    for epoch in range(2):
+        assert Counter(rows_of(batches.epoch(epoch))) == windows
     sizes = [len(sequences_of(batch, WINDOW)) for batch in batches]
     assert sum(sizes) == sum(windows.values()) and set(sizes[:-1]) == {16} and sizes[-1] <= 16
 
@@ -58,7 +58,7 @@ def test_of_a_long_history_the_last_window_alone(make_prepared):
         tuple(row["items"][-WINDOW - 1 :].tolist()) for row in prepared.splits["train"]
     )
     assert Counter(rows_of(batches)) == latest
-    assert batches.cardinality() == sum(1 for _ in batches)
+    assert batches.steps == batches.epoch(0).cardinality() == sum(1 for _ in batches)
 
 
 def test_packed_rows_are_full(make_prepared):
@@ -72,13 +72,44 @@ def test_epochs_differ_and_seeds_repeat(make_prepared):
 
     def two_epochs(seed):
         batches = train_batches(prepared, WINDOW, 16, seed=seed)
-        return rows_of(batches), rows_of(batches)
+        return rows_of(batches.epoch(0)), rows_of(batches.epoch(1))
 
     first, second = two_epochs(0)
     assert first != second
     assert first != list(expected(prepared).elements())
     assert two_epochs(0) == (first, second)
-    assert two_epochs(1)[0] != first
+    assert first not in two_epochs(1) and second not in two_epochs(1)
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded", "users"])
+def test_any_position_is_found_without_what_came_before_it(make_prepared, layout):
+    """Another process, which has trained on nothing yet, begins in the middle of an epoch."""
+    prepared = make_prepared()
+    whole = [
+        {name: value.numpy().tolist() for name, value in batch.items()}
+        for batch in train_batches(prepared, WINDOW, 16, 3, layout).epoch(7)
+    ]
+    for first in (0, 1, len(whole) - 1, len(whole)):
+        rest = train_batches(prepared, WINDOW, 16, 3, layout).epoch(7, first)
+        assert rest.cardinality() == len(whole) - first
+        found = [{name: value.numpy().tolist() for name, value in b.items()} for b in rest]
+        assert found == whole[first:]
+
+
+@pytest.mark.parametrize("layout", ["packed", "users"])
+def test_whose_a_batch_is_can_be_told(make_prepared, layout):
+    prepared = make_prepared()
+    batches = train_batches(prepared, WINDOW, 16, seed=0, layout=layout)
+    windows = {
+        row["user_id"].decode(): windows_of(row["items"], WINDOW, layout != "users")
+        for row in prepared.splits["train"]
+    }
+    for step, batch in enumerate(batches.epoch(2)):
+        users = batches.users_of(2, step)
+        of_users = {window for user in users for window in windows[user]}
+        assert len(users) <= 16 and set(sequences_of(batch, WINDOW)) <= of_users
+        if layout == "users":
+            assert users == sorted({user.decode() for user in batch["user_id"].numpy()})
 
 
 @pytest.mark.parametrize("domain", [None, 0])
@@ -88,7 +119,7 @@ def test_how_many_batches_there_are_is_known(make_prepared, domain):
     if domain is not None:
         prepared = SingleDomain(prepared, domain)
     batches = train_batches(prepared, WINDOW, 16, seed=0)
-    assert batches.cardinality() == sum(1 for _ in batches)
+    assert batches.steps == batches.epoch(0).cardinality() == sum(1 for _ in batches)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -143,8 +174,8 @@ def test_a_single_domain_keeps_its_items_and_leaves_out_who_has_none(make_prepar
     first = int(prepared.catalogue.offsets[domain])
     own = range(first, first + int(prepared.catalogue.sizes[domain]))
     batches = train_batches(SingleDomain(prepared, domain), WINDOW, 16, seed=0)
-    for _ in range(2):
-        rows = [tuple(x + first - 1 for x in row) for row in rows_of(batches)]
+    for epoch in range(2):
+        rows = [tuple(x + first - 1 for x in row) for row in rows_of(batches.epoch(epoch))]
         assert Counter(rows) == expected(prepared, own=own)
     assert any(not set(row["items"].tolist()) & set(own) for row in prepared.splits["train"])
 
@@ -190,10 +221,10 @@ def test_users_stay_beside_their_rows(make_prepared, domain):
     }
     some = prepared if domain is None else SingleDomain(prepared, domain)
     batches = train_batches(some, WINDOW, 16, seed=0, layout="users")
-    for _ in range(2):
+    for epoch in range(2):
         met = [
             pair
-            for batch in batches
+            for batch in batches.epoch(epoch)
             for pair in zip(batch["user_id"].numpy(), sequences_of(batch, WINDOW), strict=True)
         ]
         assert set(met) == windows and len(met) == len(windows)

@@ -1,7 +1,6 @@
-"""What happens after each epoch: validation, per-domain history, TensorBoard."""
+"""What happens after each step and epoch: a finite loss, validation, history, TensorBoard."""
 
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,26 +8,29 @@ import keras
 import tensorflow as tf
 
 from data_prep import Catalogue
+from tf_syncrec.data import TrainBatches
+from tf_syncrec.files import save_weights_whole
+from tf_syncrec.keeper import Keeper
 from tf_syncrec.metrics import SELECTION_METRIC
+from tf_syncrec.progress import Progress
 from tf_syncrec.ranking import ModelScorer, rank_split
 
-MONITOR = f"val_{SELECTION_METRIC}"
+NAMED = 10
+"""Users that a message names, of all those of a batch."""
 
 
 class EpochReport(keras.callbacks.Callback):
-    """Validates by full ranking and records what the model learned about each domain.
+    """Counts steps, validates by full ranking and records what was learned about each domain.
 
-    Adds `val_ndcg@10` and the other overall metrics to the logs, so it must stand before the
-    callbacks that monitor them.
+    Must stand before the callbacks that read the progress. Ends `fit` after one epoch, since the
+    batches of the next one are others.
 
     Args:
         batches: validation batches of `data.evaluation_batches`.
         catalogue: items and domains.
         log_dir: where TensorBoard scalars go.
+        progress: changed.
         report: told one line an epoch; None where Keras tells it.
-
-    Attributes:
-        history: one dict an epoch, as in `history.json`.
     """
 
     def __init__(
@@ -36,33 +38,30 @@ class EpochReport(keras.callbacks.Callback):
         batches: tf.data.Dataset,
         catalogue: Catalogue,
         log_dir: Path,
+        progress: Progress,
         report: Callable[[str], None] | None = None,
     ):
         super().__init__()
-        self.history: list[dict] = []
+        self._progress = progress
         self._batches = batches
         self._catalogue = catalogue
-        self._log_dir = log_dir
         self._report = report
-        self._started = 0.0
-
-    def on_train_begin(self, logs=None):
-        """Opens the log and compiles the ranking."""
-        self._writer = tf.summary.create_file_writer(str(self._log_dir))
-        self._scorer = ModelScorer(self.model)
+        self._writer = tf.summary.create_file_writer(str(log_dir))
+        self._scorer: ModelScorer | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock."""
-        self._started = time.perf_counter()
+        self._progress.start_clock()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts the step."""
+        self._progress.step += 1
 
     def on_epoch_end(self, epoch, logs=None):
         """Ranks the validation targets and writes everything down."""
-        seconds = time.perf_counter() - self._started
-        if not math.isfinite(logs["loss"]):
-            raise FloatingPointError(
-                f"epoch {epoch + 1}: the loss is {logs['loss']}, so training cannot go on; try a "
-                "smaller --set train.learning_rate"
-            )
+        seconds = self._progress.elapsed()
+        if self._scorer is None:
+            self._scorer = ModelScorer(self.model)
         names = self._catalogue.domains
         ranks = rank_split(self._scorer, self._batches, self._catalogue, with_rows=False)
         validation = ranks.metrics(names)
@@ -75,13 +74,14 @@ class EpochReport(keras.callbacks.Callback):
             for d, name in enumerate(names)
         }
         scalars = {name: float(logs[name]) for name in model.trackers} | model.epoch_scalars()
-        self.history.append(
+        self._progress.end_epoch(
             {"epoch": epoch + 1, "seconds": seconds}
             | scalars
             | {"domains": domains, "validation": validation["overall"]}
         )
         if self._report:
-            best = max(row["validation"][SELECTION_METRIC] for row in self.history)
+            history = self._progress.history
+            best = history[self._progress.best]["validation"][SELECTION_METRIC]
             self._report(
                 f"epoch {epoch + 1}: loss {scalars['loss']:.4f}, validation NDCG@10 "
                 f"{validation['overall'][SELECTION_METRIC]:.4f} (best {best:.4f}), {seconds:.0f} s"
@@ -98,7 +98,61 @@ class EpochReport(keras.callbacks.Callback):
                     if metric != "users":
                         tf.summary.scalar(f"validation/{name}/{metric}", value)
         self._writer.flush()
+        self.model.stop_training = True
 
-    def on_train_end(self, logs=None):
+    def close(self) -> None:
         """Closes the log."""
         self._writer.close()
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Keeps the weights of the best epoch so far.
+
+    Args:
+        file: `*.weights.h5`, in an existing directory.
+        progress: says which epoch is best.
+    """
+
+    def __init__(self, file: Path, progress: Progress):
+        super().__init__()
+        self._file = file
+        self._progress = progress
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes them when they are the best."""
+        if self._progress.best == epoch:
+            save_weights_whole(self.model, self._file)
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Stops at the first step whose loss is no number.
+
+    Args:
+        batches: what is trained on, to say whose the batch was.
+        progress: says which step it was.
+        keeper: says which checkpoint is the last good one.
+    """
+
+    def __init__(self, batches: TrainBatches, progress: Progress, keeper: Keeper | None):
+        super().__init__()
+        self._batches = batches
+        self._progress = progress
+        self._keeper = keeper
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Looks at the mean over the epoch, which one such step spoils."""
+        skipped = logs.get("skipped_steps", 0)
+        lost = skipped == self._batches.steps
+        if math.isfinite(logs["loss"]) and not lost:
+            return
+        epoch, step = self._progress.epoch, self._progress.step
+        users = self._batches.users_of(epoch, step - 1)
+        more = f" and {len(users) - NAMED} more" if len(users) > NAMED else ""
+        kept = self._keeper.last_good if self._keeper else None
+        found = "every step was skipped" if lost else f"the loss is {logs['loss']}"
+        raise FloatingPointError(
+            f"epoch {epoch + 1}, step {step} of {self._batches.steps}: {found}, so training cannot "
+            f"go on; users of the batch: {', '.join(users[:NAMED])}{more}; last good checkpoint: "
+            f"{kept or 'none'}; try a smaller --set train.learning_rate"
+            + ("" if lost or not self._keeper else ", or go on with --resume --on_nan skip")
+        )

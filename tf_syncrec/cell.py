@@ -35,7 +35,7 @@ from tf_syncrec.cli import prepare_data, run_command, say
 from tf_syncrec.config import Config
 from tf_syncrec.cooccurrence import initialise_items
 from tf_syncrec.data import Sequences, evaluation_batches, train_batches
-from tf_syncrec.files import write_whole
+from tf_syncrec.files import save_weights_whole, write_whole
 from tf_syncrec.models import RECBOLE, ModelName, parse_name
 from tf_syncrec.neighbours import fit_neighbours
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
@@ -155,7 +155,7 @@ def _train(
         report=say,
     )
     fit_neighbours(model, prepared, validation, say)
-    model.save_weights(directory / WEIGHTS)
+    save_weights_whole(model, directory / WEIGHTS)
     scorer = ModelScorer(model)
     return {"validation": scorer, "test": scorer}, trained.cost(model)
 

@@ -11,6 +11,7 @@ import absl.logging
 from data_prep import InputError, PreparedDataset, prepare
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config, DataConfig
+from tf_syncrec.stopping import Stopped
 
 _DATA_OPTIONS = ("dataset", "raw_dir", "release", "categories", "path", "data_dir", "engine")
 
@@ -41,6 +42,9 @@ def run_command(main: Callable[[], None]) -> None:
     except FloatingPointError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Stopped as stopped:
+        print(f"error: {stopped}", file=sys.stderr)
+        sys.exit(stopped.code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -85,8 +89,18 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--epochs", metavar="N", help="how many epochs, or the most of them")
 
 
-def config_from(args: argparse.Namespace, more: Iterable[tuple[str, Any, str]] = ()) -> Config:
-    """The run's configuration: file, then options, then `--set`, then `more` overrides."""
+def config_from(
+    args: argparse.Namespace,
+    more: Iterable[tuple[str, Any, str]] = (),
+    default_file: Path | None = None,
+) -> Config:
+    """The run's configuration: file, then options, then `--set`, then `more` overrides.
+
+    Args:
+        args: of `add_data_options`.
+        more: further overrides, see `config.load`.
+        default_file: what stands for `--config` where it is not given; None: by dataset.
+    """
     overrides = []
     for option in _DATA_OPTIONS:
         if (value := getattr(args, option)) is not None:
@@ -102,7 +116,7 @@ def config_from(args: argparse.Namespace, more: Iterable[tuple[str, Any, str]] =
     overrides += [*map(config_module.parse_set, args.settings), *more]
     named = [value for key, value, _ in overrides if key == "data.dataset"]
     default = "synthetic" if not named or named[-1] == "synthetic" else "amazon"
-    path = Path(args.config) if args.config else config_module.shipped(default)
+    path = Path(args.config) if args.config else default_file or config_module.shipped(default)
     return config_module.load(path, overrides)
 
 

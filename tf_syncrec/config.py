@@ -12,8 +12,10 @@ import yaml
 from pydantic import Field
 
 from data_prep import InputError
+from tf_syncrec.files import write_whole
 from tf_syncrec.layers.gates import GATES
 from tf_syncrec.losses import LOSSES
+from tf_syncrec.replicas import STRATEGIES
 
 # YAML reads 2018 as a number.
 _Year = Annotated[
@@ -132,6 +134,12 @@ class TrainConfig(_Section):
     patience: int = Field(5, ge=1)
     # Of a long history, train on all windows of T items or on the last one alone.
     windows: Literal["all", "last"] = "all"
+    # Steps between checkpoints of a run, besides the one at the end of each epoch; 0: no others.
+    checkpoint_steps: int = Field(0, ge=0)
+    # A step whose loss or gradient is no number: end the run, or go on as if it had not been made.
+    on_nan: Literal["stop", "skip"] = "stop"
+    # mirrored: a batch is shared out to all GPUs; auto: the same, where there are several.
+    strategy: Literal[STRATEGIES] = "auto"  # type: ignore[valid-type]
 
 
 class EvaluateConfig(_Section):
@@ -154,13 +162,17 @@ class Config(_Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     recbole: dict[str, Any] = {}  # settings of RecBole's models in `compare`, by RecBole's names
 
-    def save(self, path: Path) -> None:
-        """Writes the resolved configuration as YAML, with paths that hold in any directory."""
+    def resolved(self) -> dict[str, Any]:
+        """All settings, with paths that hold in any directory."""
         settings = self.model_dump()
         for name in ("raw_dir", "path", "data_dir"):
             if (value := settings["data"][name]) is not None:
                 settings["data"][name] = os.path.abspath(os.path.expanduser(value))
-        path.write_text(yaml.safe_dump(settings, sort_keys=False))
+        return settings
+
+    def save(self, path: Path) -> None:
+        """Writes the resolved configuration as YAML."""
+        write_whole(path, yaml.safe_dump(self.resolved(), sort_keys=False))
 
 
 def load(path: Path, overrides: Iterable[tuple[str, Any, str]] = ()) -> Config:

@@ -1,5 +1,7 @@
 """tf.data pipelines: prepared sequences in, batches of left-padded ids out."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -36,6 +38,60 @@ LENGTHS = [8, 16, 32, 64]
 """Histories between two of these are ranked together: a batch costs what its longest row does."""
 
 
+@dataclass(frozen=True)
+class TrainBatches:
+    """Training batches whose order is a function of seed and epoch.
+
+    Any position of a training can so be found again without replaying what came before it.
+
+    Attributes:
+        windows: all of them, in the order of the data, before anything random.
+        users: whose each window is, in the same order.
+        count: how many there are.
+        batch_size: windows a batch.
+        seed: of the shuffling.
+        lay_out: from windows to what the model reads.
+    """
+
+    windows: tf.data.Dataset
+    users: tf.data.Dataset
+    count: int
+    batch_size: int
+    seed: int
+    lay_out: Callable
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+        return -(-self.count // self.batch_size)
+
+    def epoch(self, epoch: int, first: int = 0) -> tf.data.Dataset:
+        """Batches of an epoch, counted from 0, from the batch `first` on."""
+        return (
+            self._shuffled(self.windows, epoch)
+            .skip(first * self.batch_size)
+            .padded_batch(self.batch_size)
+            .map(self.lay_out, num_parallel_calls=PARALLEL_CALLS)
+            .prefetch(PREFETCHED)
+            .with_options(_options())
+        )
+
+    def __iter__(self) -> Iterator:
+        """The batches of the first epoch."""
+        return iter(self.epoch(0))
+
+    def users_of(self, epoch: int, step: int) -> list[str]:
+        """Whose windows a batch has; reads the data up to there, so it is for rare cases."""
+        users = self._shuffled(self.users, epoch).skip(step * self.batch_size).take(self.batch_size)
+        found = {user.decode() for user in users.with_options(_options()).as_numpy_iterator()}
+        return sorted(found)
+
+    def _shuffled(self, rows: tf.data.Dataset, epoch: int) -> tf.data.Dataset:
+        """The same order for any rows that are as many."""
+        seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
+        return rows.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False)
+
+
 def train_batches(
     prepared: Sequences,
     window: int,
@@ -43,8 +99,8 @@ def train_batches(
     seed: int,
     layout: Layout = "packed",
     windows: Literal["all", "last"] = "all",
-):
-    """Training sequences, reshuffled every epoch.
+) -> TrainBatches:
+    """Training sequences, in another order every epoch.
 
     The sequence of a user is cut into windows of T targets, the most recent ones together, so that
     every item is a target once an epoch. A window begins with the last item of the one before it.
@@ -60,8 +116,8 @@ def train_batches(
         windows: `"last"` leaves out all but the latest window of each user.
 
     Returns:
-        `tf.data.Dataset` of `{"items": [rows, length] int32, "segments": [rows, length] int32,
-        "user_id": [rows] string}`, length at most T + 1.
+        Batches of `{"items": [rows, length] int32, "segments": [rows, length] int32, "user_id":
+        [rows] string}`, length at most T + 1.
     """
 
     def num_windows(items):
@@ -83,6 +139,7 @@ def train_batches(
         items = tf.boolean_mask(row["items"], row["items"] > 0)[::-1]
         return {"items": items} | ({"user_id": row["user_id"]} if layout == "users" else {})
 
+    @tf.function  # traced once, not once an epoch
     def lay_out(rows):
         rows = _left_padded(rows)
         if layout != "packed":
@@ -90,18 +147,19 @@ def train_batches(
         items, segments = pack(rows["items"], window)
         return {"items": items, "segments": segments}
 
-    # Cached before anything random; what is cached has at most T + 1 numbers a window.
-    return (
+    cut = (
         users.map(lambda some: _windows(some, num_windows(some["items"]), window, layout))
         .unbatch()
         .apply(tf.data.experimental.assert_cardinality(count))
-        .map(pick, num_parallel_calls=PARALLEL_CALLS)
-        .cache()
-        .shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
-        .padded_batch(batch_size)
-        .map(lay_out, num_parallel_calls=PARALLEL_CALLS)
-        .prefetch(PREFETCHED)
-        .with_options(_options())
+    )
+    return TrainBatches(
+        # Cached before anything random; what is cached has at most T + 1 numbers a window.
+        windows=cut.map(pick, num_parallel_calls=PARALLEL_CALLS).cache(),
+        users=cut.map(lambda row: row["user_id"], num_parallel_calls=PARALLEL_CALLS),
+        count=int(count),
+        batch_size=batch_size,
+        seed=seed,
+        lay_out=lay_out,
     )
 
 

@@ -14,13 +14,25 @@ import tensorflow as tf
 import tf_syncrec
 from serving.export import export
 from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, run_command, say
+from tf_syncrec.config import Config
 from tf_syncrec.cooccurrence import initialise_items
 from tf_syncrec.data import evaluation_batches, train_batches
+from tf_syncrec.files import save_weights_whole
+from tf_syncrec.keeper import Keeper
 from tf_syncrec.model import SyNCRec
 from tf_syncrec.neighbours import fit_neighbours
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, protocol, rank_split
+from tf_syncrec.replicas import strategy_of
 from tf_syncrec.report import write_report
+from tf_syncrec.resuming import (
+    add_run_options,
+    config_to_resume,
+    identity,
+    told_of_full_disk,
+    training_overrides,
+)
 from tf_syncrec.run import Run
+from tf_syncrec.stopping import StopRequests
 from tf_syncrec.tables import metrics_table
 from tf_syncrec.training import train
 
@@ -37,12 +49,27 @@ def main(argv: list[str] | None = None) -> None:
     )
     add_data_options(parser)
     parser.add_argument("--output_dir", metavar="DIR", help="default: runs/DATASET-DATE-TIME")
+    add_run_options(parser)
     args = parser.parse_args(argv)
-    config = config_from(args)
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    run = Run(args.output_dir or f"runs/{config.data.dataset}-{now}")
-    run.check_free()
+    if args.resume:
+        config, run = config_to_resume(args)
+        if run.finished:
+            say(f"{run.directory} is a finished run; there is nothing to go on with.")
+            return
+    else:
+        config = config_from(args, training_overrides(args))
+        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        run = Run(args.output_dir or f"runs/{config.data.dataset}-{now}")
+        run.check_free()
+    command = shlex.join(
+        ["python", "-m", "tf_syncrec.fit", *(sys.argv[1:] if argv is None else argv)]
+    )
+    with StopRequests(lambda: run.how_to_go_on) as stop, told_of_full_disk(run):
+        _run(config, run, command, stop)
 
+
+def _run(config: Config, run: Run, command: str, stop: StopRequests) -> None:
+    """All of a run but its settings."""
     # ------------------------------------------------------------------------------------ data
     prepared = prepare_data(config)
     catalogue = prepared.catalogue
@@ -59,21 +86,42 @@ def main(argv: list[str] | None = None) -> None:
     test = evaluation_batches(prepared, "test", config.evaluate.batch_size)
 
     # ----------------------------------------------------------------------------------- model
-    model = SyNCRec(config, catalogue.sizes)
+    strategy = strategy_of(config.train.strategy, config.train.on_nan)
+    with strategy.scope():
+        model = SyNCRec(config, catalogue.sizes)
     initialise_items(model, config, prepared, say)
     say(
         f"SyNCRec: {model.count_trained():,} parameters, {catalogue.num_items:,} items in "
-        f"{catalogue.num_domains} domains; seed {config.train.seed}"
+        f"{catalogue.num_domains} domains; seed {config.train.seed}; "
+        f"replicas {strategy.num_replicas_in_sync}"
     )
 
     # -------------------------------------------------------------------------------- training
-    run.create(config, catalogue)
+    keeper = Keeper(
+        run.checkpoint_file.parent,
+        run.checkpoint_file,
+        identity(config, prepared.name),
+        config.train.checkpoint_steps,
+        stop,
+        say,
+    )
+    if keeper.last_good:  # the catalogue is that of its data, or `train` refuses
+        config.save(run.config_file)
+    else:
+        run.create(config, catalogue)
     trained = train(
-        model, config.train, batches, validation, catalogue, run.checkpoint_file, run.log_dir
+        model,
+        config.train,
+        batches,
+        validation,
+        catalogue,
+        run.checkpoint_file,
+        run.log_dir,
+        keeper=keeper,
     )
     history, best = trained
     fit_neighbours(model, prepared, validation, say)
-    model.save_weights(run.checkpoint_file)
+    save_weights_whole(model, run.checkpoint_file)
 
     # ------------------------------------------------------------------------------ evaluation
     say(f"Best epoch: {best + 1} of {len(history)}. Ranking the test targets ...")
@@ -102,9 +150,7 @@ def main(argv: list[str] | None = None) -> None:
         "baselines": {"popularity": {"test": popularity}},
         "training": trained.cost(model)
         | {
-            "command": shlex.join(
-                ["python", "-m", "tf_syncrec.fit", *(sys.argv[1:] if argv is None else argv)]
-            ),
+            "command": command,
             "versions": {
                 module.__name__: module.__version__ for module in (tf_syncrec, tf, keras, np)
             },
@@ -115,8 +161,11 @@ def main(argv: list[str] | None = None) -> None:
     run.write_json(run.metrics_file, metrics)
 
     # ---------------------------------------------------------------------- export and report
-    version = export(model, catalogue, run.export_dir, config.evaluate)
+    version = run.export_dir / "1"
+    if not version.exists():  # a resumed run may have got as far as that before
+        version = export(model, catalogue, run.export_dir, config.evaluate)
     page = write_report(run.directory)
+    keeper.checkpoints.clear()
     say()
     say(metrics_table(metrics["test"], popularity, metrics["negative_transfer"]))
     say()

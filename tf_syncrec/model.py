@@ -14,7 +14,8 @@ from tf_syncrec.layers import (
     split_views,
 )
 from tf_syncrec.layers.mutual_information import pool_by_domain
-from tf_syncrec.multi_domain import MultiDomainModel, over_replicas
+from tf_syncrec.multi_domain import MultiDomainModel
+from tf_syncrec.replicas import over_replicas
 
 
 class Losses(NamedTuple):

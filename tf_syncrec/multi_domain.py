@@ -12,6 +12,9 @@ from tf_syncrec.layers import DomainBlocks, ItemNeighbours, SharedEmbedding, Sim
 from tf_syncrec.losses import EXCLUDED, LOSSES
 from tf_syncrec.negatives import sample_in_domain
 
+SKIPPED = "skipped_steps"
+"""What the log calls steps that were not made, since their loss or gradient was no number."""
+
 VOTING = 20
 """The latest interactions, whose neighbours have votes: with the decays that `neighbours` tries,
 the ones before weigh next to nothing."""
@@ -40,6 +43,11 @@ class MultiDomainModel(keras.Model):
 
     batch_layout: ClassVar[Layout] = "packed"
     """How `data.train_batches` lays out what `batch_losses` reads."""
+
+    dense_gradients: ClassVar[bool] = False
+    """Whether the slices of an item's gradient are added up before the optimizer sees them, as on
+    several replicas. Keras's Adam (3.15) adds the squares of slices, where Adam has the square of
+    their sum; on one device it is left so, since all published numbers are of it."""
 
     def __init__(self, config: Config, domain_sizes, **kwargs):
         super().__init__(**kwargs)
@@ -178,7 +186,19 @@ class MultiDomainModel(keras.Model):
     def compile(self, optimizer, **kwargs):
         """Prepares training; the loss is the model's own."""
         super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+        # On several replicas TensorFlow cannot make the variables of an optimizer in a step.
+        self.optimizer.build(self.trainable_weights)
         self.trackers = {name: keras.metrics.Mean(name) for name in self.reported}
+        if self.config.train.on_nan == "skip":
+            self.trackers[SKIPPED] = keras.metrics.Sum(SKIPPED)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Builds nothing: all weights are there from the beginning.
+
+        Under a distribution strategy Keras (3.15) builds on the mean of what the replicas have of
+        the first batch, which fails where they have unequal numbers of rows. This can go when Keras
+        leaves out that step for a model that is built.
+        """
 
     @property
     def metrics(self):
@@ -191,12 +211,24 @@ class MultiDomainModel(keras.Model):
             losses = self.batch_losses(**batch)
             loss = self.optimizer.scale_loss(losses.total)
         weights = self.trainable_weights
-        self.optimizer.apply(tape.gradient(loss, weights), weights)
-        self.after_step(losses)
-        # A replica holds its share of the mean over the global batch.
+        gradients = tape.gradient(loss, weights)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        for name, tracker in self.trackers.items():
-            tracker.update_state(getattr(losses, self.reported[name]) * replicas)
+        if replicas > 1 or self.dense_gradients:
+            gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
+
+        def step():
+            self.optimizer.apply(gradients, weights)
+            self.after_step(losses)
+            # A replica holds its share of the mean over the global batch.
+            for name, quantity in self.reported.items():
+                self.trackers[name].update_state(getattr(losses, quantity) * replicas)
+
+        if SKIPPED in self.trackers:
+            finite = all_finite([loss, *gradients])
+            tf.cond(finite, step, lambda: None)
+            self.trackers[SKIPPED].update_state(1.0 - tf.cast(finite, tf.float32))
+        else:
+            step()
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def after_step(self, losses) -> None:
@@ -211,9 +243,7 @@ class MultiDomainModel(keras.Model):
         return {}
 
 
-def over_replicas(x):
-    """Sum over the replicas of a distribution strategy; `x` itself where there is one."""
-    replica = tf.distribute.get_replica_context()
-    if replica is None or replica.num_replicas_in_sync == 1:
-        return x
-    return replica.all_reduce(tf.distribute.ReduceOp.SUM, x)
+def all_finite(tensors):
+    """Whether all numbers of tensors, of slices of them, or of nothing (None) are finite."""
+    values = [getattr(tensor, "values", tensor) for tensor in tensors if tensor is not None]
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values])

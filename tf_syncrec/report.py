@@ -16,6 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tf_syncrec.files import write_whole
 from tf_syncrec.metrics import SELECTION_METRIC
 from tf_syncrec.tables import flat
 
@@ -104,7 +105,7 @@ def write_report(run_dir: Path) -> Path:
         config=config.read_text(encoding="utf-8") if config.exists() else None,
     )
     path = run_dir / "report.html"
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
     return path
 
 

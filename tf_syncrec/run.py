@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,20 @@ class Run:
         self.log_dir = self.directory / "logs"
         self.checkpoint_file = self.directory / "checkpoints" / "best.weights.h5"
         self.export_dir = self.directory / "export" / "syncrec"
+        self.report_file = self.directory / "report.html"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last file of a run is there."""
+        return self.report_file.exists()
+
+    @property
+    def how_to_go_on(self) -> str:
+        """What to do when it was interrupted."""
+        if not self.config_file.exists():
+            return "training had not begun, so give the same command again"
+        directory = shlex.quote(str(self.directory))
+        return f"go on with: python -m tf_syncrec.fit --resume --output_dir {directory}"
 
     def check_free(self) -> None:
         """Raises InputError if a new run cannot be written here."""
@@ -48,10 +63,12 @@ class Run:
             raise InputError(f"--output_dir {self.directory}: {place} cannot be written to")
         for file in (self.metrics_file, self.config_file, self.checkpoint_file.parent):
             if file.exists():
-                kind = "a run" if self.metrics_file.exists() else "an unfinished run"
+                kind, instead = "a run", ""
+                if not self.finished:
+                    kind, instead = "an unfinished run", "go on with it by --resume, or "
                 raise InputError(
-                    f"--output_dir {self.directory}: already holds {kind} ({file.name}); choose "
-                    "another directory or delete it first"
+                    f"--output_dir {self.directory}: already holds {kind} ({file.name}); {instead}"
+                    "choose another directory or delete it first"
                 )
 
     def create(self, config: Config, catalogue: Catalogue) -> None:
@@ -63,7 +80,7 @@ class Run:
                 f"--output_dir {self.directory}: cannot be created ({error.strerror})"
             ) from None
         catalogue.save(self.catalogue_file)
-        config.save(self.config_file)
+        config.save(self.config_file)  # last: a run that has it can go on
 
     def load(self) -> tuple[Config, Catalogue, SyNCRec]:
         """The trained model with the weights of its best epoch.

@@ -12,10 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.callbacks import MONITOR, EpochReport
+from tf_syncrec.callbacks import BestWeights, EpochReport, FiniteLoss
 from tf_syncrec.config import TrainConfig
-from tf_syncrec.metrics import SELECTION_METRIC
+from tf_syncrec.data import TrainBatches
+from tf_syncrec.keeper import Keeper
 from tf_syncrec.multi_domain import MultiDomainModel
+from tf_syncrec.progress import Progress
+from tf_syncrec.replicas import shared_out
 
 
 class Trained(NamedTuple):
@@ -81,12 +84,13 @@ def learning_rate(config: TrainConfig, steps_per_epoch: int):
 def train(
     model: MultiDomainModel,
     config: TrainConfig,
-    batches: tf.data.Dataset,
+    batches: TrainBatches,
     validation: tf.data.Dataset,
     catalogue: Catalogue,
     checkpoint_file: Path,
     log_dir: Path,
     report: Callable[[str], None] | None = None,
+    keeper: Keeper | None = None,
 ) -> Trained:
     """Trains; leaves the model with the weights of the epoch that was best on validation.
 
@@ -99,35 +103,36 @@ def train(
         checkpoint_file: where the best weights are kept, in an existing directory.
         log_dir: for TensorBoard.
         report: told one line an epoch in place of Keras's own progress.
+        keeper: keeps the training on disk, and goes on from what it finds there; None where a
+            training that is interrupted begins again.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
+        Stopped: the keeper was asked to stop, or cannot write.
     """
-    steps_per_epoch = int(batches.cardinality())
-    model.compile(keras.optimizers.Adam(learning_rate(config, steps_per_epoch)))
-    epochs = EpochReport(validation, catalogue, log_dir, report)
+    planned = planned_epochs(config, batches.steps)
+    progress = Progress()
+    with model.distribute_strategy.scope():
+        model.compile(keras.optimizers.Adam(learning_rate(config, batches.steps)))
+    if keeper:
+        keeper.restore(model, progress, batches.steps)
+    epochs = EpochReport(validation, catalogue, log_dir, progress, report)
     callbacks = [
         epochs,
-        keras.callbacks.ModelCheckpoint(
-            checkpoint_file,
-            monitor=MONITOR,
-            mode="max",
-            save_best_only=True,
-            save_weights_only=True,
-        ),
-        keras.callbacks.TerminateOnNaN(),
+        FiniteLoss(batches, progress, keeper),
+        BestWeights(checkpoint_file, progress),
+        *([keeper] if keeper else []),
     ]
-    if config.schedule == "constant":
-        callbacks.append(
-            keras.callbacks.EarlyStopping(MONITOR, mode="max", patience=config.patience)
+    while not progress.ended(config, planned):
+        model.fit(
+            shared_out(batches.epoch(progress.epoch, progress.step), model.distribute_strategy),
+            steps_per_epoch=batches.steps - progress.step,
+            initial_epoch=progress.epoch,
+            epochs=planned,  # for Keras to show; `EpochReport` ends it after one
+            shuffle=False,  # the pipeline does it
+            verbose=0 if report else 1 if sys.stdout.isatty() else 2,
+            callbacks=callbacks,
         )
-    model.fit(
-        batches,
-        epochs=planned_epochs(config, steps_per_epoch),
-        shuffle=False,  # the pipeline does it
-        verbose=0 if report else 1 if sys.stdout.isatty() else 2,
-        callbacks=callbacks,
-    )
+    epochs.close()
     model.load_weights(checkpoint_file)
-    best = int(np.argmax([epoch["validation"][SELECTION_METRIC] for epoch in epochs.history]))
-    return Trained(epochs.history, best)
+    return Trained(progress.history, progress.best)

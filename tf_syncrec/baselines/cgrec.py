@@ -19,7 +19,7 @@ from tf_syncrec.layers import (
     item_domains,
     split_views,
 )
-from tf_syncrec.multi_domain import over_replicas
+from tf_syncrec.replicas import over_replicas
 
 EXACT_UP_TO = 6
 """Domains up to which all coalitions are played: 64 of them."""

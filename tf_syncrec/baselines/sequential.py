@@ -5,7 +5,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tf_syncrec.layers import DomainBlocks, View, group_by_domain, split_views
-from tf_syncrec.multi_domain import MultiDomainModel, over_replicas
+from tf_syncrec.multi_domain import MultiDomainModel
+from tf_syncrec.replicas import over_replicas
 
 
 class Losses(NamedTuple):

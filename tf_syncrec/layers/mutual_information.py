@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from tf_syncrec.replicas import gather_replicas
+
 
 def pool_by_domain(y, segments, domains, num_domains):
     """Mean representation of each sequence in each domain.
@@ -32,9 +34,9 @@ class SingleCrossMutualInformation(keras.layers.Layer):
     """Contrastive loss that ties the two views of a user together, domain by domain.
 
     The cross representation of a user must pick the single representation of the same user among
-    those of all users of the batch that have the domain. `rho="sigmoid"` is the paper's
-    `σ(uᵀ W^H v)`, which limits the contrast between two users to a factor e; `rho="bilinear"`
-    leaves out the σ.
+    those of all users of the batch that have the domain, on whatever replica they are.
+    `rho="sigmoid"` is the paper's `σ(uᵀ W^H v)`, which limits the contrast between two users to a
+    factor e; `rho="bilinear"` leaves out the σ.
 
     `contrast="all"` counts the user's own pair in the normaliser, as Eq. 14-15 do, which makes the
     loss a cross-entropy; `contrast="others"` is Eq. 16 to the letter, with "the other users" alone.
@@ -79,20 +81,22 @@ class SingleCrossMutualInformation(keras.layers.Layer):
             `(loss, count)`, both `[domains]`: the sum of the losses of the users that have the
             domain, and how many of them have a loss.
         """
-        u = tf.transpose(single, [1, 0, 2])  # (domains, batch, dim)
-        v = tf.transpose(cross, [1, 0, 2])
+        everybody, known, first = gather_replicas(single, tf.cast(present, tf.float32))
+        u = tf.transpose(everybody, [1, 0, 2])  # (domains, users of all replicas, dim)
+        v = tf.transpose(cross, [1, 0, 2])  # (domains, users of this one, dim)
         present = tf.transpose(present)
         # rho[d, i, j]: cross view of user i beside the single view of user j.
         rho = tf.matmul(v, tf.matmul(u, self.kernel), transpose_b=True)
         if self.rho == "sigmoid":
             rho = tf.sigmoid(rho)
         rho = tf.cast(rho, tf.float32)
-        contrasted = tf.tile(present[:, None, :], [1, tf.shape(rho)[1], 1])
+        own = tf.range(tf.shape(rho)[2]) == (first + tf.range(tf.shape(rho)[1]))[:, None]
+        contrasted = tf.tile(tf.transpose(known)[:, None, :] > 0, [1, tf.shape(rho)[1], 1])
         if self.contrast == "others":
-            contrasted &= ~tf.eye(tf.shape(rho)[1], dtype=tf.bool)[None]
+            contrasted &= ~own[None]
             present &= tf.reduce_any(contrasted, axis=2)
         loss = tf.reduce_logsumexp(tf.where(contrasted, rho, rho.dtype.min), axis=2)
-        loss -= tf.linalg.diag_part(rho)
+        loss -= tf.reduce_sum(tf.where(own, rho, 0.0), axis=2)
         users = tf.cast(present, tf.float32)
         return tf.reduce_sum(tf.where(present, loss, 0.0), axis=1), tf.reduce_sum(users, axis=1)
 

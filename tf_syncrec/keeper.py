@@ -1,0 +1,178 @@
+"""Keeps a training on disk, so that it goes on after whatever ended it, to the same end."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data_prep import InputError
+from tf_syncrec.checkpoints import Checkpoints
+from tf_syncrec.multi_domain import MultiDomainModel
+from tf_syncrec.progress import Progress
+from tf_syncrec.stopping import StopRequests
+
+_STATE = "state.json"
+_VARIABLES = "variables"
+
+
+class Keeper(keras.callbacks.Callback):
+    """Saves a checkpoint at the end of each epoch, every so many steps, and at SIGTERM.
+
+    A checkpoint has all that a training goes on from: weights, λ, optimizer, the state of every
+    random number generator, the metrics of a half epoch, the position in the data (the order is a
+    function of seed and epoch), the history, from which early stopping follows, and the best
+    weights so far. Must stand after the callbacks that end an epoch.
+
+    Args:
+        directory: of the checkpoints.
+        best_file: where the best weights are.
+        identity: what a training depends on, as JSON; one that differs cannot go on.
+        every: steps between checkpoints; 0 for none but at the end of an epoch.
+        stop: asked between two steps.
+        report: told what is used.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        best_file: Path,
+        identity: dict[str, Any],
+        every: int,
+        stop: StopRequests,
+        report: Callable[[str], None],
+    ):
+        super().__init__()
+        self.checkpoints = Checkpoints(directory, report)
+        self._best_file = best_file
+        self._identity = identity
+        self._every = every
+        self._stop = stop
+        self._report = report
+        self._half_epoch: list[np.ndarray] | None = None
+
+    def restore(self, model: MultiDomainModel, progress: Progress, steps: int) -> None:
+        """Takes the training up where the newest checkpoint left it, if there is one.
+
+        Args:
+            model: compiled; changed.
+            progress: changed.
+            steps: batches an epoch.
+
+        Raises:
+            InputError: no checkpoint is whole, or the newest is of another training.
+        """
+        self._progress, self._steps = progress, steps
+        path = self.checkpoints.newest()
+        if path is None:
+            return
+        state = json.loads((path / _STATE).read_text())
+        for name in {**self._identity, **state["identity"]}:
+            there, here = state["identity"].get(name), self._identity.get(name)
+            if there != here:
+                raise InputError(
+                    f"--resume: checkpoint {path} was trained with {name} = {there!r}, the "
+                    f"configuration says {here!r}; it cannot go on so, and nothing was changed"
+                )
+        try:
+            _checkpoint(model).read(str(path / _VARIABLES)).assert_consumed()
+        except (tf.errors.OpError, ValueError, AssertionError) as error:
+            raise InputError(
+                f"--resume: checkpoint {path} does not fit the model of this version: "
+                f"{' '.join(str(error).split())[:300]}"
+            ) from error
+        progress.restore(state["progress"])
+        if progress.step:
+            self._half_epoch = [variable.numpy() for variable in model.metrics_variables]
+        if (path / self._best_file.name).exists():
+            partial = self._best_file.with_name(f".partial.{self._best_file.name}")
+            partial.unlink(missing_ok=True)
+            _link(path / self._best_file.name, partial)
+            partial.replace(self._best_file)
+        self._report(
+            f"Going on from {path}: {progress.epoch} epochs and {progress.step} of {steps} steps "
+            "are done."
+        )
+
+    @property
+    def last_good(self) -> Path | None:
+        """The newest checkpoint."""
+        return next(iter(self.checkpoints.all()), None)
+
+    def on_train_begin(self, logs=None):
+        """From here on a signal waits for the end of a step."""
+        self._stop.waiting = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Metrics of a half epoch go on as well; Keras has just reset them."""
+        if self._half_epoch is not None:
+            for variable, value in zip(self.model.metrics_variables, self._half_epoch, strict=True):
+                variable.assign(value)
+            self._half_epoch = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Saves within an epoch."""
+        step = self._progress.step
+        if step == self._steps:
+            return  # the end of the epoch follows
+        asked = self._stop.asked is not None
+        if asked or (self._every and step % self._every == 0):
+            self._save()
+        if asked:
+            raise self._stop.stopped()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Saves with the epoch in the history."""
+        self._save()
+        if self._stop.asked is not None:
+            raise self._stop.stopped()
+
+    def on_train_end(self, logs=None):
+        """Nothing is lost from here on until the next step."""
+        self._stop.waiting = False
+
+    def _save(self) -> None:
+        for variable in self.model.trainable_variables:
+            if not tf.reduce_all(tf.math.is_finite(variable.value)):
+                raise FloatingPointError(
+                    f"{variable.path} has values that are no numbers, so the checkpoint is not "
+                    f"written; the last good one: {self.last_good or 'none'}; try a smaller --set "
+                    "train.learning_rate, or --on_nan skip"
+                )
+        self.checkpoints.save(self._progress.epoch * self._steps + self._progress.step, self._write)
+
+    def _write(self, directory: Path) -> None:
+        _checkpoint(self.model).write(str(directory / _VARIABLES))
+        state = {"identity": self._identity, "progress": self._progress.to_json()}
+        (directory / _STATE).write_text(json.dumps(state, allow_nan=False))
+        if self._best_file.exists():
+            _link(self._best_file, directory / self._best_file.name)
+
+
+def _checkpoint(model: MultiDomainModel) -> tf.train.Checkpoint:
+    """All variables of a training, by position.
+
+    Taken from Keras's lists: TensorFlow's own walk over the attributes misses the states of Keras's
+    random number generators.
+    """
+    groups = {
+        "model": model.variables,
+        "metrics": model.metrics_variables,
+        "optimizer": model.optimizer.variables,
+    }
+    return tf.train.Checkpoint(
+        **{name: [variable.value for variable in group] for name, group in groups.items()}
+    )
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name of a file that is only ever replaced; a copy where the disk has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,61 @@
+"""How a run ends before its end: in order, with a message that says how to go on."""
+
+import signal
+import threading
+from collections.abc import Callable
+
+
+class Stopped(Exception):
+    """A run ended early through nothing that was asked wrongly; what it had reached is kept.
+
+    Args:
+        message: what happened and how to go on.
+        code: exit code of the process.
+    """
+
+    def __init__(self, message: str, code: int = 1):
+        super().__init__(message)
+        self.code = code
+
+
+class StopRequests:
+    """Turns SIGTERM and SIGINT into `Stopped`, at a moment when all is kept.
+
+    While `waiting`, a first signal is only noted: whoever set it looks at `asked` between two
+    steps. At all other times, and at a second signal, `Stopped` is raised on the spot.
+
+    Args:
+        how_to_go_on: gives the end of the message.
+    """
+
+    def __init__(self, how_to_go_on: Callable[[], str]):
+        self.waiting = False
+        self.asked: int | None = None
+        self._how_to_go_on = how_to_go_on
+        self._before: dict = {}
+
+    def __enter__(self) -> "StopRequests":
+        """Listens; Python lets only the main thread do so."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(self, *error) -> None:
+        """Listens no longer."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def stopped(self) -> Stopped:
+        """What to raise once all is kept."""
+        number = self.asked or signal.SIGTERM
+        # As shells count it, so that schedulers know the job is not done.
+        return Stopped(
+            f"stopped by {signal.Signals(number).name}; {self._how_to_go_on()}", 128 + number
+        )
+
+    def _hear(self, number, frame):
+        again = self.asked is not None
+        self.asked = number
+        if again or not self.waiting:
+            raise self.stopped()
