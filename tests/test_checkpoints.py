@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 
+import keras
 import pytest
 import tensorflow as tf
 
 from data_prep import InputError
 from tf_syncrec.checkpoints import Checkpoints
+from tf_syncrec.files import save_weights_whole
 from tf_syncrec.stopping import Stopped, StopRequests
 
 
@@ -84,6 +86,20 @@ def test_none_is_whole(checkpoints):
         checkpoints.newest()
     assert all(f"step-0000000{step}" in str(error.value) for step in ("05", "10"))
     assert len(checkpoints.all()) == 2
+
+
+def test_weights_under_another_name_stay_as_they_are(tmp_path):
+    """Also where the file that is written aside is left over, as a link to the same weights."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    file = tmp_path / "best.weights.h5"
+    save_weights_whole(model, file)
+    before = file.read_bytes()
+    for name in ("kept", ".partial.best.weights.h5"):
+        os.link(file, tmp_path / name)
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    save_weights_whole(model, file)
+    assert (tmp_path / "kept").read_bytes() == before != file.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.weights.h5", "kept"]
 
 
 def full_disk(directory):

@@ -94,6 +94,7 @@ class Keeper(keras.callbacks.Callback):
             partial.unlink(missing_ok=True)
             _link(path / self._best_file.name, partial)
             partial.replace(self._best_file)
+            partial.unlink(missing_ok=True)  # a rename between two links of one file does nothing
         self._report(
             f"Going on from {path}: {progress.epoch} epochs and {progress.step} of {steps} steps "
             "are done."
