@@ -1,18 +1,14 @@
 """CGRec: the game among domains, and how its values become weights of the losses."""
 
 import itertools
-import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.processes import last_line
 from tf_syncrec.baselines import cgrec
 from tf_syncrec.baselines.cgrec import CGRec, coalitions
 from tf_syncrec.baselines.mmoe import MMoE
@@ -354,17 +350,7 @@ print(json.dumps(result))
 @pytest.mark.slow
 def test_two_replicas_take_the_step_of_one():
     """In a process of its own, as TensorFlow fixes devices."""
-    root = Path(__file__).parent.parent
-    run = subprocess.run(
-        [sys.executable, "-c", REPLICAS],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    result = json.loads(run.stdout.splitlines()[-1])
+    result = last_line(REPLICAS)
     assert min(result["shares"]) > 0.01
     np.testing.assert_allclose(sum(result["shares"]), result["whole"], rtol=1e-5)
     assert result["unbuilt"] == []

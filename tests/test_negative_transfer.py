@@ -1,16 +1,11 @@
 """φ and λ (Eq. 10-12): what they measure, which way they move, what they touch."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.processes import last_line
 from tf_syncrec.layers import RelativeNegativeTransfer
 
 ALL = tf.ones([3], tf.bool)
@@ -304,17 +299,7 @@ print(json.dumps(result))
 @pytest.fixture(scope="module")
 def replicas():
     """What two mirrored virtual CPUs did; a process of its own, as TensorFlow fixes devices."""
-    root = Path(__file__).parent.parent
-    run = subprocess.run(
-        [sys.executable, "-c", REPLICAS],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads(run.stdout.splitlines()[-1])
+    return last_line(REPLICAS)
 
 
 def test_model_is_built_to_the_last_layer(replicas):

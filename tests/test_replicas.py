@@ -1,16 +1,11 @@
 """Training on several devices is the training on one: losses, λ and weights."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from data_prep import InputError
+from tests.processes import last_line
 from tf_syncrec.replicas import gather_replicas, over_replicas, strategy_of
 
 EQUIVALENCE = """
@@ -79,17 +74,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def equivalence():
     """One device against two; a process of its own, as TensorFlow fixes devices."""
-    root = Path(__file__).parent.parent
-    run = subprocess.run(
-        [sys.executable, "-c", EQUIVALENCE],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads(run.stdout.splitlines()[-1])
+    return last_line(EQUIVALENCE)
 
 
 def test_two_replicas_train_as_one_device_does(equivalence):

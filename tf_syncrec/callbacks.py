@@ -12,6 +12,7 @@ from tf_syncrec.data import TrainBatches
 from tf_syncrec.files import save_weights_whole
 from tf_syncrec.keeper import Keeper
 from tf_syncrec.metrics import SELECTION_METRIC
+from tf_syncrec.multi_domain import SKIPPED
 from tf_syncrec.progress import Progress
 from tf_syncrec.ranking import ModelScorer, rank_split
 
@@ -141,7 +142,7 @@ class FiniteLoss(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Looks at the mean over the epoch, which one such step spoils."""
-        skipped = logs.get("skipped_steps", 0)
+        skipped = logs.get(SKIPPED, 0)
         lost = skipped == self._batches.steps
         if math.isfinite(logs["loss"]) and not lost:
             return

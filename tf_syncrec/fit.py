@@ -89,7 +89,6 @@ def _run(config: Config, run: Run, command: str, stop: StopRequests) -> None:
     strategy = strategy_of(config.train.strategy, config.train.on_nan)
     with strategy.scope():
         model = SyNCRec(config, catalogue.sizes)
-    initialise_items(model, config, prepared, say)
     say(
         f"SyNCRec: {model.count_trained():,} parameters, {catalogue.num_items:,} items in "
         f"{catalogue.num_domains} domains; seed {config.train.seed}; "
@@ -108,6 +107,7 @@ def _run(config: Config, run: Run, command: str, stop: StopRequests) -> None:
     if keeper.last_good:  # the catalogue is that of its data, or `train` refuses
         config.save(run.config_file)
     else:
+        initialise_items(model, config, prepared, say)
         run.create(config, catalogue)
     trained = train(
         model,
