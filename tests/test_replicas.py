@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from data_prep import InputError
 from tests.processes import last_line
+from tf_syncrec.optimizers import optimizer_of
 from tf_syncrec.replicas import gather_replicas, over_replicas, strategy_of
 
 EQUIVALENCE = """
@@ -21,9 +22,9 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from tests.killed import ring, settings
 from tf_syncrec.data import train_batches
 from tf_syncrec.model import SyNCRec
+from tf_syncrec.optimizers import optimizer_of
 from tf_syncrec.replicas import shared_out, strategy_of
 
-SyNCRec.dense_gradients = True
 config = settings(learning_rate=0.01)
 config.model.dropout = 0.0
 prepared = ring()
@@ -35,7 +36,9 @@ def train(strategy):
     with strategy.scope():
         keras.utils.set_random_seed(0)
         model = SyNCRec(config, prepared.catalogue.sizes)
-        model.compile(keras.optimizers.Adam(config.train.learning_rate, epsilon=1e-3))
+        optimizer = optimizer_of(config.train.optimizer, config.train.learning_rate, model.tables)
+        optimizer.epsilon = 1e-3
+        model.compile(optimizer)
     steps = []
 
     def note(batch, logs):

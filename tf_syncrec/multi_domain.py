@@ -44,11 +44,6 @@ class MultiDomainModel(keras.Model):
     batch_layout: ClassVar[Layout] = "packed"
     """How `data.train_batches` lays out what `batch_losses` reads."""
 
-    dense_gradients: ClassVar[bool] = False
-    """Whether the slices of an item's gradient are added up before the optimizer sees them, as on
-    several replicas. Keras's Adam (3.15) adds the squares of slices, where Adam has the square of
-    their sum; on one device it is left so, since all published numbers are of it."""
-
     def __init__(self, config: Config, domain_sizes, **kwargs):
         super().__init__(**kwargs)
         self.config = config
@@ -113,6 +108,11 @@ class MultiDomainModel(keras.Model):
         if items is None:
             return tf.cast(self.similarity.candidate(self.embedding.items.value), tf.float32)
         return tf.cast(self.similarity.candidate(self.embedding.embed_items(items)), tf.float32)
+
+    @property
+    def tables(self) -> list[keras.Variable]:
+        """Weights of which a batch reads few rows, `[rows, dim]` each."""
+        return [self.embedding.items]
 
     def count_trained(self) -> int:
         """Numbers that training learns; `count_params` has lists and λ as well."""
@@ -213,8 +213,6 @@ class MultiDomainModel(keras.Model):
         weights = self.trainable_weights
         gradients = tape.gradient(loss, weights)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        if replicas > 1 or self.dense_gradients:
-            gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
 
         def step():
             self.optimizer.apply(gradients, weights)

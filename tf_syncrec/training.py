@@ -17,6 +17,7 @@ from tf_syncrec.config import TrainConfig
 from tf_syncrec.data import TrainBatches
 from tf_syncrec.keeper import Keeper
 from tf_syncrec.multi_domain import MultiDomainModel
+from tf_syncrec.optimizers import optimizer_of
 from tf_syncrec.progress import Progress
 from tf_syncrec.replicas import shared_out
 
@@ -113,7 +114,8 @@ def train(
     planned = planned_epochs(config, batches.steps)
     progress = Progress()
     with model.distribute_strategy.scope():
-        model.compile(keras.optimizers.Adam(learning_rate(config, batches.steps)))
+        rate = learning_rate(config, batches.steps)
+        model.compile(optimizer_of(config.optimizer, rate, model.tables))
     if keeper:
         keeper.restore(model, progress, batches.steps)
     epochs = EpochReport(validation, catalogue, log_dir, progress, report)

@@ -48,6 +48,11 @@ class BPRMF(MultiDomainModel):
         for unread in (self.embedding.start_tokens, self.embedding.positions):
             unread.trainable = False
 
+    @property
+    def tables(self):
+        """Items and users."""
+        return [*super().tables, self.users.embeddings]
+
     def call(self, inputs, training=None):
         """Query vectors `[batch, dim]` of `{"user_id": [batch]}`."""
         rows = self._lookup.lookup(inputs["user_id"])

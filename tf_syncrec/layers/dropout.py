@@ -27,18 +27,33 @@ class Dropout(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator()
         self.built = True
 
+    def scale(self, training=None) -> float:
+        """What kept elements are multiplied by."""
+        return _LEVELS / (_LEVELS - self.dropped_levels) if training else 1.0
+
+    def zeroed(self, inputs, training=None):
+        """Drops elements when training and leaves the others as they are.
+
+        For those who can multiply something smaller by `scale`, e.g. the weights before.
+        """
+        if not training or not self.dropped_levels:
+            return inputs
+        return inputs * self._kept(inputs)
+
     def call(self, inputs, training=None):
         """Drops elements of a tensor of any shape, when training."""
         if not training or not self.dropped_levels:
             return inputs
+        return inputs * (self._kept(inputs) * self.scale(training))
+
+    def _kept(self, inputs):
+        """1 or 0 for each element."""
         size = tf.size(inputs)
         words = tf.random.stateless_uniform(
             [(size + 3) // 4], self.seed_generator.next(), None, None, tf.int32
         )
         levels = tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:size]
-        kept = tf.cast(levels >= self.dropped_levels, inputs.dtype)
-        scale = _LEVELS / (_LEVELS - self.dropped_levels)
-        return inputs * tf.reshape(kept * scale, tf.shape(inputs))
+        return tf.reshape(tf.cast(levels >= self.dropped_levels, inputs.dtype), tf.shape(inputs))
 
     def get_config(self):
         """Constructor arguments."""

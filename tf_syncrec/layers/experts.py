@@ -4,7 +4,8 @@ import keras
 import tensorflow as tf
 
 from tf_syncrec.layers.dropout import Dropout
-from tf_syncrec.layers.layer_norm import layer_norm
+from tf_syncrec.layers.feed_forward import feed_forward
+from tf_syncrec.layers.layer_norm import layer_norm, normalise
 
 
 def attention_bias(mask, dtype):
@@ -110,20 +111,30 @@ class TransformerExperts(keras.layers.Layer):
         batch, slots = tf.shape(inputs)[0], tf.shape(inputs)[1]
         x = tf.reshape(inputs, [1, batch * slots, self.dim])  # broadcasts over experts
         bias = attention_bias(mask, x.dtype)[None, :, None]
+        # Kept elements are scaled in the weights that make them.
+        scale = self.dropout.scale(training)
         for block in self.blocks:
+            w = {name: tf.cast(weight, x.dtype) for name, weight in block.items()}
             wanted = slots if last is None or block is not self.blocks[-1] else last
-            h = x
-            if self.style == "pre_norm":
-                h = layer_norm(x, block["attention_scale"], block["attention_offset"])
-            h = self._attention(h, block, bias, batch, slots, wanted, training)
             if self.style == "paper":
-                x = self._ffn(h, block)
+                h = self._attention(x, w["qkv"], w["out"], bias, batch, slots, wanted, training)
+                x = feed_forward(h, w["w1"], w["b1"], w["w2"], w["b2"])
                 continue
-            x = self._latest(x, batch, slots, wanted) + self.dropout(h, training=training)
-            h = layer_norm(x, block["ffn_scale"], block["ffn_offset"])
-            x += self.dropout(self._ffn(h, block), training=training)
+            h = layer_norm(x, w["attention_scale"], w["attention_offset"])
+            out = w["out"] * scale
+            h = self._attention(h, w["qkv"], out, bias, batch, slots, wanted, training)
+            x = self._latest(x, batch, slots, wanted) + self.dropout.zeroed(h, training)
+            # The scale and offset of this norm go into W1 and b1.
+            w1 = tf.linalg.matrix_transpose(w["ffn_scale"]) * w["w1"]
+            b1 = w["b1"] + tf.matmul(w["ffn_offset"], w["w1"])
+            h = feed_forward(normalise(x), w1, b1, w["w2"] * scale, w["b2"] * scale)
+            x += self.dropout.zeroed(h, training)
         if self.final:
-            x = layer_norm(x, self.final["final_scale"], self.final["final_offset"])
+            x = layer_norm(
+                x,
+                tf.cast(self.final["final_scale"], x.dtype),
+                tf.cast(self.final["final_offset"], x.dtype),
+            )
         return tf.reshape(x, [self.num_experts, batch, -1, self.dim])
 
     def _latest(self, x, batch, slots, wanted):
@@ -133,36 +144,40 @@ class TransformerExperts(keras.layers.Layer):
         x = tf.reshape(x, [-1, batch, slots, self.dim])[:, :, slots - wanted :]
         return tf.reshape(x, [-1, batch * wanted, self.dim])
 
-    def _attention(self, x, block, bias, batch, slots, wanted, training):
+    def _attention(self, x, qkv, out, bias, batch, slots, wanted, training):
         """MSA, Eq. 5-6: `[1 or experts, batch * slots, dim]` -> `[experts, batch * wanted, dim]`.
 
         Every slot is looked at, the last `wanted` ones look.
         """
-        if wanted is slots:
-            query, key, value = tf.unstack(self._heads(x, block["qkv"], batch, slots))
-        else:
-            asking, asked = block["qkv"][..., : self.dim], block["qkv"][..., self.dim :]
-            latest = self._latest(x, batch, slots, wanted)
-            (query,) = tf.unstack(self._heads(latest, asking, batch, wanted))
-            key, value = tf.unstack(self._heads(x, asked, batch, slots))
+        w_q, w_k, w_v, w_out = self._projections(qkv, out)
+        query = self._heads(self._latest(x, batch, slots, wanted), w_q, batch, wanted)
+        key, value = (self._heads(x, w, batch, slots) for w in (w_k, w_v))
+        if wanted is not slots:
             bias = bias[..., slots - wanted :, :]
-        query *= (self.dim // self.num_heads) ** -0.5
-        logits = tf.matmul(query, key, transpose_b=True)
-        weights = self.dropout(tf.nn.softmax(logits + bias), training=training)
-        heads_out = tf.transpose(tf.matmul(weights, value), [0, 1, 3, 2, 4])
-        heads_out = tf.reshape(heads_out, [self.num_experts, batch * wanted, self.dim])
-        return tf.matmul(heads_out, block["out"])
+        weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
+        mixed = tf.matmul(self.dropout.zeroed(weights, training), value)
+        if self.num_heads > 1:
+            mixed = tf.transpose(mixed, [0, 1, 3, 2, 4])
+        mixed = tf.reshape(mixed, [-1, batch * wanted, self.dim])
+        return tf.matmul(mixed, w_out * self.dropout.scale(training))
 
-    def _heads(self, x, kernel, batch, slots):
-        """`x @ kernel` as `[n, experts, batch, heads, slots, head_dim]` of n projections."""
-        count = kernel.shape[-1] // self.dim
-        shape = [self.num_experts, batch, slots, count, self.num_heads, self.dim // self.num_heads]
-        return tf.transpose(tf.reshape(tf.matmul(x, kernel), shape), [3, 0, 1, 4, 2, 5])
+    def _projections(self, qkv, out):
+        """Of queries, keys, values and results; None for keys and values that are the slots."""
+        w_q, w_k, w_v = tf.split(qkv, 3, axis=-1)
+        w_q *= (self.dim // self.num_heads) ** -0.5
+        if self.num_heads > 1:
+            return w_q, w_k, w_v, out
+        # (x W^Q)(x W^K)^T = (x W^Q W^K^T) x^T, and W^V W^O likewise: products of two weights in
+        # place of two products with all slots.
+        return tf.matmul(w_q, w_k, transpose_b=True), None, None, tf.matmul(w_v, out)
 
-    def _ffn(self, x, block):
-        """Point-wise feed-forward network, Eq. 7."""
-        hidden = tf.nn.gelu(tf.matmul(x, block["w1"]) + block["b1"])
-        return tf.matmul(hidden, block["w2"]) + block["b2"]
+    def _heads(self, x, w, batch, length):
+        """`x @ w`, or x where w is None, as `[n, batch, heads, length, head_dim]`."""
+        x = x if w is None else tf.matmul(x, w)
+        if self.num_heads == 1:
+            return tf.reshape(x, [-1, batch, 1, length, self.dim])
+        x = tf.reshape(x, [-1, batch, length, self.num_heads, self.dim // self.num_heads])
+        return tf.transpose(x, [0, 1, 3, 2, 4])
 
     def get_config(self):
         """Constructor arguments."""

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tf_syncrec.layers.dropout import Dropout
 from tf_syncrec.layers.experts import StackedGlorotUniform
+from tf_syncrec.layers.feed_forward import feed_forward
 from tf_syncrec.layers.layer_norm import layer_norm
 
 
@@ -52,13 +53,14 @@ class Tower(keras.layers.Layer):
 
         def of_rows(weight):
             # A single tower broadcasts: no copy of its weights per row.
-            weight = tf.convert_to_tensor(weight)
+            weight = tf.cast(weight, inputs.dtype)
             return weight if self.num_towers == 1 else tf.gather(weight, towers)
 
-        hidden = tf.nn.gelu(tf.matmul(inputs, of_rows(self.w1)) + of_rows(self.b1))
-        output = tf.matmul(hidden, of_rows(self.w2)) + of_rows(self.b2)
+        w1, b1, w2, b2 = (of_rows(weight) for weight in (self.w1, self.b1, self.w2, self.b2))
+        scale = self.dropout.scale(training)  # of kept elements
+        output = feed_forward(inputs, w1, b1, w2 * scale, b2 * scale)
         if self.style == "pre_norm":
-            output = inputs + self.dropout(output, training=training)
+            output = inputs + self.dropout.zeroed(output, training)
         return layer_norm(output, of_rows(self.scale), of_rows(self.offset))
 
     def get_config(self):

@@ -1,0 +1,103 @@
+"""Adam whose cost for a table follows the rows that a batch has read, not those there are."""
+
+import keras
+import tensorflow as tf
+
+
+class Adam(keras.optimizers.Adam):
+    """Keras's Adam, with the slices of a row added up first.
+
+    Keras (3.15) adds the squares of slices, where Adam has the square of their sum.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable."""
+        super().update_step(tf.convert_to_tensor(gradient), variable, learning_rate)
+
+
+class RowwiseAdam(Adam):
+    """Adam for most weights; for tables, such as the item vectors, a form of it by rows.
+
+    Adam moves every row of a table in every step, and keeps two numbers an element. Here a row
+    moves when a batch has read it, by what Adam would have moved it because of that gradient over
+    all later steps: Adam's mean of gradients (beta_1) spreads that over some ten steps. The mean of
+    squared gradients decays with the steps that have passed since the row was last read, as it does
+    in Adam, and is one number a row, the mean over its elements.
+
+    Gradients may be slices, of which a row may have several, or dense; a row of zeros then is one
+    that nobody has read.
+
+    Args:
+        learning_rate: a number, or a schedule.
+        tables: variables `[rows, dim]` that are treated by rows.
+        kwargs: as in `keras.optimizers.Adam`; of those, tables know beta_2 and epsilon alone.
+
+    References:
+        - [Adam](https://arxiv.org/abs/1412.6980)
+        - [Adafactor](https://arxiv.org/abs/1804.04235), which keeps mean squares by rows as well.
+    """
+
+    def __init__(self, learning_rate, tables=(), **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self._tables = {variable.path for variable in tables}
+
+    def build(self, var_list):
+        """Creates `velocity` and `last_step` `[rows]` of each table, and what Adam has."""
+        if self.built:
+            return
+        keras.optimizers.Optimizer.build(self, var_list)
+        # One entry a variable, as Adam's own update reads them.
+        self._momentums, self._velocities, self._last_steps = [], [], {}
+        for index, variable in enumerate(var_list):
+            if variable.path in self._tables:
+                self._momentums.append(None)
+                self._velocities.append(self._number_a_row(variable, "velocity"))
+                self._last_steps[index] = self._number_a_row(variable, "last_step", "int64")
+            else:
+                for slots, name in ((self._momentums, "momentum"), (self._velocities, "velocity")):
+                    slots.append(self.add_variable_from_reference(variable, name))
+
+    def _number_a_row(self, table, name, dtype=None):
+        with self._distribution_strategy.extended.colocate_vars_with(table.value):
+            return self.add_variable(table.shape[:1], dtype=dtype, name=f"{table.name}_{name}")
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One step of one variable."""
+        index = self._get_variable_index(variable)
+        if index not in self._last_steps:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        velocity, last_step = self._velocities[index].value, self._last_steps[index].value
+        rows, gradient = by_rows(gradient)
+        step = self.iterations + 1
+        passed = tf.cast(tf.cast(step, tf.int64) - tf.gather(last_step, rows), gradient.dtype)
+        square = tf.reduce_mean(tf.square(gradient), axis=1)
+        square = self.beta_2**passed * tf.gather(velocity, rows) + (1 - self.beta_2) * square
+        unbiased = square / (1 - self.beta_2 ** tf.cast(step, square.dtype))
+        rate = tf.cast(learning_rate, square.dtype) / (tf.sqrt(unbiased) + self.epsilon)
+        velocity.scatter_update(tf.IndexedSlices(square, rows))
+        steps = tf.fill(tf.shape(rows), tf.cast(step, tf.int64))
+        last_step.scatter_update(tf.IndexedSlices(steps, rows))
+        variable.scatter_sub(tf.IndexedSlices(rate[:, None] * gradient, rows))
+
+
+def by_rows(gradient):
+    """`(rows, sums)` of a gradient: each row that has one, once, and all of it, `[n, dim]`."""
+    if isinstance(gradient, tf.IndexedSlices):
+        rows, place = tf.unique(gradient.indices)
+        return rows, tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
+    rows = tf.where(tf.reduce_any(gradient != 0, axis=1))[:, 0]
+    return rows, tf.gather(gradient, rows)
+
+
+def optimizer_of(name: str, learning_rate, tables) -> keras.optimizers.Optimizer:
+    """What trains a model.
+
+    Args:
+        name: `"adam"` or `"rowwise_adam"`.
+        learning_rate: a number, or a schedule.
+        tables: variables of which a batch reads few rows.
+    """
+    if name == "adam":
+        return Adam(learning_rate)
+    return RowwiseAdam(learning_rate, tables)
