@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from data_prep import InputError
 from tests.processes import last_line
-from tf_syncrec.optimizers import optimizer_of
 from tf_syncrec.replicas import gather_replicas, over_replicas, strategy_of
 
 EQUIVALENCE = """

@@ -38,6 +38,7 @@ from tf_syncrec.data import Sequences, evaluation_batches, train_batches
 from tf_syncrec.files import save_weights_whole, write_whole
 from tf_syncrec.models import RECBOLE, ModelName, parse_name
 from tf_syncrec.neighbours import fit_neighbours
+from tf_syncrec.precision import precision
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
 from tf_syncrec.single_domain import SingleDomain
 from tf_syncrec.training import peak_memory_mb, train
@@ -134,7 +135,8 @@ def _train(
             scorer, trials = tune_item_knn(prepared, validation, say)
             cost["trials"] = trials
         return {"validation": scorer, "test": scorer}, cost | {"peak_memory_mb": peak_memory_mb()}
-    model = name.network.build(config, prepared)
+    with precision(config.train.precision):
+        model = name.network.build(config, prepared)
     initialise_items(model, config, prepared, say)
     batches = train_batches(
         prepared,
@@ -166,7 +168,8 @@ def _trained_before(
     """What a finished trial in the directory had trained."""
     if name.network is None:  # popularity stood in
         return {"test": PopularityScorer(prepared.catalogue)}
-    model = name.network.build(config, prepared)
+    with precision(config.train.precision):
+        model = name.network.build(config, prepared)
     model.load_weights(directory / WEIGHTS)
     return {"test": ModelScorer(model)}
 

@@ -128,6 +128,8 @@ class TrainConfig(_Section):
     min_steps: int = Field(0, ge=0)  # little data gets more epochs, until there are as many
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
+    # mixed_bfloat16: activations of half the size, for devices that have units for them.
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
     # rowwise_adam: of the item vectors, a step moves those alone that its batch has read.
     optimizer: Literal["adam", "rowwise_adam"] = "rowwise_adam"
     # cosine: rises for a while, then falls to a hundredth at the last step.

@@ -21,6 +21,7 @@ from tf_syncrec.files import save_weights_whole
 from tf_syncrec.keeper import Keeper
 from tf_syncrec.model import SyNCRec
 from tf_syncrec.neighbours import fit_neighbours
+from tf_syncrec.precision import precision
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, protocol, rank_split
 from tf_syncrec.replicas import strategy_of
 from tf_syncrec.report import write_report
@@ -87,7 +88,7 @@ def _run(config: Config, run: Run, command: str, stop: StopRequests) -> None:
 
     # ----------------------------------------------------------------------------------- model
     strategy = strategy_of(config.train.strategy, config.train.on_nan)
-    with strategy.scope():
+    with strategy.scope(), precision(config.train.precision):
         model = SyNCRec(config, catalogue.sizes)
     say(
         f"SyNCRec: {model.count_trained():,} parameters, {catalogue.num_items:,} items in "

@@ -87,6 +87,7 @@ class SyNCRec(MultiDomainModel):
             transfer.beta,
             transfer.delta,
             transfer.trainable_rates and transfer.enabled,
+            dtype="float32",
         )
         parts: list[keras.layers.Layer] = [self.acmoe, self.negative_transfer]
         if config.loss.mutual_information:

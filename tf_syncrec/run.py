@@ -15,6 +15,7 @@ from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
 from tf_syncrec.files import write_whole
 from tf_syncrec.model import SyNCRec
+from tf_syncrec.precision import precision
 from tf_syncrec.ranking import Ranks
 
 ROWS_PER_WRITE = 100_000
@@ -96,7 +97,8 @@ class Run:
                 )
         config = config_module.load(self.config_file)
         catalogue = Catalogue.load(self.catalogue_file)
-        model = SyNCRec(config, catalogue.sizes)
+        with precision(config.train.precision):
+            model = SyNCRec(config, catalogue.sizes)
         model.load_weights(self.checkpoint_file)
         return config, catalogue, model
 

@@ -80,7 +80,7 @@ class CGRec(MMoE):
         super().__init__(config, domain_sizes, **kwargs)
         transfer = config.negative_transfer
         self.contribution = RelativeNegativeTransfer(
-            self.num_domains, transfer.alpha, transfer.beta, transfer.delta
+            self.num_domains, transfer.alpha, transfer.beta, transfer.delta, dtype="float32"
         )
         self.contribution.build()
         self._members, self._shapley = coalitions(self.num_domains, config.train.seed)
