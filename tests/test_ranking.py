@@ -185,7 +185,7 @@ def test_random_scores_give_chance():
 def test_what_is_not_finite_raises(make_prepared, side, value):
     vectors = {"queries": np.ones((4, 2)), "candidates": np.ones((36, 2))}
     vectors[side][-1, 1] = value  # of the last domain and its last item
-    with pytest.raises(tf.errors.InvalidArgumentError, match="vectors"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="scores"):
         evaluated(make_prepared, FixedScorer(**vectors))
 
 
