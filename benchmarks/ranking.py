@@ -22,6 +22,13 @@ BATCH = 256
 """Users a batch, as `evaluate.batch_size`."""
 
 
+class Vectors(VectorScorer):
+    """Users are vectors already."""
+
+    def queries(self, batch):
+        return batch
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=10_000, help="(10000)")
@@ -34,7 +41,7 @@ def main() -> None:
     items, users = options.items, options.users
 
     tf.random.set_seed(0)
-    scorer = VectorScorer(tf.random.normal([items + 1, options.dim]))
+    scorer = Vectors(tf.random.normal([items + 1, options.dim]))
     queries = tf.random.normal([users, options.dim])
     histories = tf.random.uniform([users, options.history], 1, items + 1, tf.int32)
     targets = tf.random.uniform([users], 1, items + 1, tf.int32)

@@ -31,7 +31,7 @@ def measure(side: str, options) -> dict[str, float]:
 
     from benchmarks.transcription import Transcription
     from benchmarks.workload import matrix_rate, step_flop
-    from tf_syncrec.data import train_batches
+    from tf_syncrec.data import Layout, train_batches
     from tf_syncrec.model import SyNCRec
     from tf_syncrec.optimizers import optimizer_of
     from tf_syncrec.training import peak_memory_mb
@@ -40,7 +40,7 @@ def measure(side: str, options) -> dict[str, float]:
     config, sizes = config_of(options), domain_sizes(options)
     steps = WARM_UP + options.steps
     users = RandomSequences(options.batch_size * steps, options.length, sizes, options.varied)
-    layout = "packed" if side == "ours" else "padded"
+    layout: Layout = "packed" if side == "ours" else "padded"
     batches = train_batches(users, options.window, options.batch_size, 0, layout=layout)
     if side == "ours":
         model = SyNCRec(config, sizes)
@@ -79,9 +79,8 @@ def measure(side: str, options) -> dict[str, float]:
     }
 
 
-def in_a_process(side: str, options) -> dict[str, float]:
+def in_a_process(side: str, arguments: list[str]) -> dict[str, float]:
     """One side, in a process of its own, so that its memory is its own."""
-    arguments = [a for a in sys.argv[1:] if not a.startswith("--side")]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.train_step", *arguments, f"--side={side}"],
         stdout=subprocess.PIPE,
@@ -111,7 +110,7 @@ def main() -> None:
     for number in range(options.rounds):
         for side in SIDES:
             print(f"round {number + 1} of {options.rounds}: {side}", file=sys.stderr)
-            found[side].append(in_a_process(side, options))
+            found[side].append(in_a_process(side, sys.argv[1:]))
     result = {side: medians(rounds) for side, rounds in found.items()}
     ours, other = (result[side] for side in SIDES)
     ratio = ours["sequences_per_s"] / other["sequences_per_s"]

@@ -143,7 +143,9 @@ class Transcription(keras.Model):
         targets = items[:, 1:]
         y_cross = self.one_pass(items[:, :-1], targets > 0, 0, training)
 
-        single, cross, counts, mim, users = [], [], [], [], []
+        single: list[tf.Tensor] = []
+        cross: list[tf.Tensor] = []
+        counts, mim, users = [], [], []
         for d in self.domains:
             # The domain's items moved to the right end; targets are those of the last T columns.
             mine = of == d
@@ -168,14 +170,16 @@ class Transcription(keras.Model):
                 mim.append(loss)
                 users.append(number_of_users)
 
-        single, cross, counts = tf.stack(single), tf.stack(cross), tf.stack(counts)
-        gap = tf.stop_gradient(tf.math.divide_no_nan(single - cross, counts))  # Eq. 10
-        relative = self.transfer(gap, counts > 0)  # Eq. 11
-        total = tf.reduce_sum(single + len(self.sizes) * relative * cross) / tf.reduce_sum(counts)
+        l_single, l_cross, targets_of = (tf.stack(sums) for sums in (single, cross, counts))
+        present = targets_of > 0
+        gap = tf.math.divide_no_nan(l_single - l_cross, targets_of)  # Eq. 10
+        relative = self.transfer(tf.stop_gradient(gap), present)  # Eq. 11
+        total = tf.reduce_sum(l_single + len(self.sizes) * relative * l_cross)
+        total /= tf.reduce_sum(targets_of)
         total *= config.loss.eta
         if config.loss.mutual_information:
             total += (1 - config.loss.eta) * tf.add_n(mim) / tf.add_n(users)
-        return total, relative, gap, counts > 0
+        return total, relative, gap, present
 
     def target_loss(self, y, targets, negatives, d):
         """Eq. 8-9, with the loss of the configuration."""

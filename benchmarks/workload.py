@@ -35,6 +35,11 @@ class RandomSequences:
         self._items = tf.RaggedTensor.from_row_lengths(items, lengths)
         self._users = tf.strings.as_string(tf.range(users))
 
+    @property
+    def catalogue(self):
+        """None is needed for training."""
+        raise NotImplementedError
+
     def as_dataset(self, split):
         """Rows of `user_id, items`."""
         del split

@@ -58,24 +58,17 @@ def test_weights_and_predictions_are_float32(half, make_items):
 
 
 @pytest.mark.parametrize("name", sorted(name for name in NETWORKS if "without" not in name))
-def test_every_network_trains(name):
-    class Users:
-        def __init__(self):
-            self.catalogue = type("Catalogue", (), {"sizes": np.array([5, 4])})
-
-        def as_dataset(self, split):
-            return tf.data.Dataset.from_tensor_slices({"user_id": [b"a", b"b"]})
-
+def test_every_network_trains(name, make_prepared):
     config = Config()
     config.model.dim, config.model.window, config.loss.negatives = 8, 6, 3
     with precision("mixed_bfloat16"):
-        model = NETWORKS[name].build(config, Users())
+        model = NETWORKS[name].build(config, make_prepared(sizes=(5, 4), users=2))
     model.compile(optimizer_of("rowwise_adam", 0.05, model.tables))
     batch = {"items": tf.constant([[1, 6, 2, 7], [0, 3, 8, 9]])}
     if model.batch_layout == "packed":
         batch["segments"] = tf.where(batch["items"] > 0, [[0], [1]], -1)
     elif model.batch_layout == "users":
-        batch["user_id"] = tf.constant(["a", "b"])
+        batch["user_id"] = tf.constant(["user 0", "user 1"])
     step = tf.function(model.train_step)
     losses = [float(step(batch)["loss"]) for _ in range(40)]
     assert all(np.isfinite(losses)) and np.mean(losses[-10:]) < np.mean(losses[:5])

@@ -47,7 +47,9 @@ class RowwiseAdam(Adam):
             return
         keras.optimizers.Optimizer.build(self, var_list)
         # One entry a variable, as Adam's own update reads them.
-        self._momentums, self._velocities, self._last_steps = [], [], {}
+        self._momentums: list[keras.Variable | None] = []
+        self._velocities: list[keras.Variable] = []
+        self._last_steps: dict[int, keras.Variable] = {}
         for index, variable in enumerate(var_list):
             if variable.path in self._tables:
                 self._momentums.append(None)
