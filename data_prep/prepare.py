@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow_datasets as tfds
 from absl import logging
 
+from data_prep import data_card
 from data_prep.builders import Amazon, Interactions, Synthetic
 from data_prep.catalogue import FILE_NAME, Catalogue
 from data_prep.errors import InputError
@@ -57,6 +59,11 @@ class PreparedDataset:
         """Which interactions train and which are targets, in words."""
         settings: Any = self.builder.builder_config
         return settings.rule.protocol
+
+    @property
+    def data_card(self) -> dict[str, Any]:
+        """What is in it and what was dropped, as `data_card.data_card` counts it."""
+        return json.loads((self.builder.data_path / data_card.FILE_NAMES[0]).read_text("utf-8"))
 
     def as_dataset(self, split: str) -> tf.data.Dataset:
         """Reads a split in its fixed order.

@@ -34,10 +34,7 @@ class Recommender(tf.Module):
         self._neighbours = None if model.neighbours is None else model.neighbours.call
         self._gate_weights = model.gate_weights
         self._lambda = model.negative_transfer.relative.value
-        cross_experts = model.config.model.cross_experts
-        single_experts = model.config.model.experts - cross_experts
-        self.expert_names = [f"cross {n + 1}" for n in range(cross_experts)]
-        self.expert_names += [f"single {n + 1}" for n in range(single_experts)]
+        self.expert_names = model.expert_names
         self.top_k = top_k
         self.max_k = max(max_k, top_k)
         ids = ["", *catalogue.item_ids]

@@ -119,12 +119,18 @@ def test_served_answers_are_the_ranking_that_was_evaluated(trained):
     np.testing.assert_array_equal(answer["known_items"], [len(row["history"]) for row in rows])
 
 
+def tags_of(run):
+    """Names of all that a run logged."""
+    return {
+        value.tag
+        for file in (run / "logs").glob("events.*")
+        for record in tf.data.TFRecordDataset(str(file))
+        for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value
+    }
+
+
 def test_tensorboard_shows_losses_lambda_gap_and_validation(trained):
-    tags = set()
-    for file in (trained / "logs").glob("events.*"):
-        for record in tf.data.TFRecordDataset(str(file)):
-            event = tf.compat.v1.Event.FromString(record.numpy())
-            tags |= {value.tag for value in event.summary.value}
+    tags = tags_of(trained)
     assert {
         "training/loss",
         "training/loss_single",
@@ -132,7 +138,14 @@ def test_tensorboard_shows_losses_lambda_gap_and_validation(trained):
         "training/loss_mim",
     } <= tags
     for domain in ("d0", "d1", "d2"):
-        assert {f"lambda/{domain}", f"gap/{domain}", f"validation/{domain}/ndcg@10"} <= tags
+        for quantity in ("lambda", "gap", "loss_single", "loss_cross", "loss_mim"):
+            assert f"{quantity}/{domain}" in tags
+        assert f"validation/{domain}/ndcg@10" in tags
+    assert {"gates/cross", "gates/single", "_hparams_/session_start_info"} <= tags
+    assert {"training/gradient_cross_experts", "training/gradient_single_experts"} <= tags
+    assert {"speed/steps_per_second", "speed/input_wait_share", "training step"} <= tags
+    assert (trained / "logs" / "projector_config.pbtxt").exists()
+    assert not (trained / "logs" / "plugins").exists()  # nobody asked for a profile
 
 
 def test_evaluate_repeats_the_numbers_of_the_training(trained, capsys):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from data_prep import InputError
+from tf_syncrec import report
 from tf_syncrec.report import write_report
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -48,6 +50,33 @@ def result(value, users=100):
     return {"users": users} | dict.fromkeys(names, value if users else 0.0)
 
 
+def sample(domain):
+    return {
+        "user_id": "<i>u1</i>",
+        "domain": domain,
+        "history": ["i1", "i2"],
+        "earlier": 3,
+        "recommended": ["i3", "<u>i4</u>"],
+        "target": "i3",
+    }
+
+
+def data_card(domains):
+    counts = {"users": 5, "items": 6, "interactions": 70, "test_targets": 4}
+    return {
+        "dataset": "made/up/1.0.0",
+        "split": "leave-one-out",
+        "rows": {"read": 99, "bad": {"an empty field": 2}, "repeated": 3}
+        | {"dropped_by_core": 4, "kept": 90},
+        "users": {"kept": 40, "test_targets": 39},
+        "items": {"kept": 30, "in_training": 29},
+        "unknown_test_targets": 1,
+        "lengths": {"median": 4.5, "max": 17},
+        "domains": dict.fromkeys(domains, counts),
+        "shared_users": [[1] * len(domains) for _ in domains],
+    }
+
+
 def make_run(folder: Path, domains: list[str], epochs: int = 6) -> Path:
     """A run directory as `fit` leaves it; the first domain has no test users."""
     measured = {d: result(0.05 + 0.002 * i, users=100 * i) for i, d in enumerate(domains)}
@@ -59,6 +88,10 @@ def make_run(folder: Path, domains: list[str], epochs: int = 6) -> Path:
         "validation": both,
         "test": both,
         "negative_transfer": transfer,
+        "influence": {
+            d: {e: {"users": 9, "change": -0.02, "error": 0.001} for e in domains if e != d}
+            for d in domains
+        },
         "baselines": {"popularity": {"test": popular}},
         "training": {
             "seconds_per_epoch": 1.5,
@@ -86,12 +119,18 @@ def make_run(folder: Path, domains: list[str], epochs: int = 6) -> Path:
                 for i, d in enumerate(domains)
             },
             "validation": result(0.01 * epoch),
+            "gates": {
+                "experts": ["cross 1", "single 1"],
+                "domains": {d: {"cross": [0.75, 0.25], "single": [0.5, 0.5]} for d in domains[1:]},
+            },
         }
         for epoch in range(1, epochs + 1)
     ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "history.json").write_text(json.dumps(history))
+    (folder / "samples.json").write_text(json.dumps([sample(domain) for domain in domains]))
+    (folder / "data_card.json").write_text(json.dumps(data_card(domains)))
     (folder / "config.yaml").write_text("model:\n  dim: 64  # </pre><script>\n")
     return folder
 
@@ -109,7 +148,7 @@ def test_every_domain_appears(tmp_path, count):
     page = Page(source)
     for domain in domains:
         assert page.text.count(domain) >= 3, domain  # results, λ and gap, the bars
-    assert page.tags.count("figure") == 5
+    assert page.tags.count("figure") == 7
     assert not re.search(r"\bnan\b", source.lower())
 
 
@@ -161,6 +200,54 @@ def test_same_run_same_report(tmp_path):
     assert render(run) == render(run)
 
 
+def test_titles_stand_in_the_place_of_ids(tmp_path):
+    run = make_run(tmp_path, ["books", "toys"])
+    text = Page(render(run)).text
+    assert {"i1", "i2", "i3", "<u>i4</u>"} <= set(text)
+    write_report(run, {"i1": "A <b>title</b>", "i3": "Another"})
+    text = Page((run / "report.html").read_text()).text
+    assert "A <b>title</b>" in text and "i2" in text
+    assert not {"i1", "i3"} & set(text)
+
+
+def test_beside_a_comparison(tmp_path, capsys):
+    run, other = make_run(tmp_path / "run", ["books", "toys"]), tmp_path / "comparison"
+    other.mkdir()
+
+    def mean(value):
+        return {"ndcg@10": {"mean": value}}
+
+    models = {
+        "syncrec": {},
+        "syncrec_single": {
+            "test": {"overall": mean(0.4321), "domains": {"books": mean(0.1), "toys": mean(0.2345)}}
+        },
+    }
+    protocol = json.loads((run / "metrics.json").read_text())["protocol"] | {"dataset": "a/b"}
+    comparison = {"protocol": protocol, "models": models}
+    arguments = ["--run", str(run), "--comparison", str(other)]
+
+    def put(**changes):
+        (other / "comparison.json").write_text(json.dumps(comparison | changes))
+
+    metrics = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps(metrics | {"protocol": protocol}))
+    put()
+    report.main(arguments)
+    source = (run / "report.html").read_text()
+    assert "0.4321" in source and "0.2345" in source and "trained on the domain alone" in source
+    put(protocol=protocol | {"dataset": "c/d"})
+    with pytest.raises(InputError, match="other data: c/d"):
+        report.main(arguments)
+    put(models={"syncrec": {}})
+    with pytest.raises(InputError, match=r"--comparison.*syncrec"):
+        report.main(arguments)
+    with pytest.raises(InputError, match=r"comparison\.json is missing"):
+        report.main(["--run", str(run), "--comparison", str(tmp_path)])
+    with pytest.raises(InputError, match=r"metrics\.json is missing"):
+        report.main(["--run", str(tmp_path)])
+
+
 @pytest.mark.parametrize(
     "missing", ["baselines", "training", "negative_transfer", "protocol", "validation"]
 )
@@ -174,7 +261,8 @@ def test_optional_keys(tmp_path, missing):
 
 def test_optional_files_and_partial_history(tmp_path):
     run = make_run(tmp_path, ["books", "toys"], epochs=1)
-    (run / "config.yaml").unlink()
+    for name in ("config.yaml", "samples.json", "data_card.json"):
+        (run / name).unlink()
     (run / "history.json").write_text(json.dumps([{"epoch": 1, "loss": 1.0, "validation": None}]))
     assert Page(render(run)).tags.count("figure") == 2
     (run / "history.json").unlink()
@@ -184,7 +272,9 @@ def test_optional_files_and_partial_history(tmp_path):
 def test_reading_follows_the_sign_of_the_gap(tmp_path):
     source = render(make_run(tmp_path, ["hurt one", "minus", "zero", "helped one"]))
     rows = re.findall(
-        r'<th scope="row">([^<]*)</th>\n<td class="\w+">.*?<b[^>]*>(\w+):</b>', source, flags=re.S
+        r'<th scope="row">([^<]*)</th>\n<td class="\w+" data.*?<b[^>]*>(\w+):</b>',
+        source,
+        flags=re.S,
     )
     assert dict(rows) == {
         "hurt one": "Hurt",

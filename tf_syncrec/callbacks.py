@@ -1,15 +1,18 @@
-"""What happens after each step and epoch: a finite loss, validation, history, TensorBoard."""
+"""What happens after each step and epoch: validation, history, best weights, a finite loss."""
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import tensorflow as tf
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from data_prep import Catalogue
 from tf_syncrec.data import TrainBatches
 from tf_syncrec.files import save_weights_whole
+from tf_syncrec.gate_sample import GateSample
 from tf_syncrec.keeper import Keeper
 from tf_syncrec.metrics import SELECTION_METRIC
 from tf_syncrec.multi_domain import SKIPPED
@@ -29,26 +32,27 @@ class EpochReport(keras.callbacks.Callback):
     Args:
         batches: validation batches of `data.evaluation_batches`.
         catalogue: items and domains.
-        log_dir: where TensorBoard scalars go.
         progress: changed.
-        report: told one line an epoch; None where Keras tells it.
+        planned: the most epochs that there will be.
+        report: told one line an epoch.
     """
 
     def __init__(
         self,
         batches: tf.data.Dataset,
         catalogue: Catalogue,
-        log_dir: Path,
         progress: Progress,
-        report: Callable[[str], None] | None = None,
+        planned: int,
+        report: Callable[[str], None],
     ):
         super().__init__()
         self._progress = progress
         self._batches = batches
         self._catalogue = catalogue
+        self._planned = planned
         self._report = report
-        self._writer = tf.summary.create_file_writer(str(log_dir))
         self._scorer: ModelScorer | None = None
+        self._sample: GateSample | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock."""
@@ -60,50 +64,72 @@ class EpochReport(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Ranks the validation targets and writes everything down."""
-        seconds = self._progress.elapsed()
-        if self._scorer is None:
-            self._scorer = ModelScorer(self.model)
+        seconds, model = self._progress.elapsed(), self.model
         names = self._catalogue.domains
+        if self._scorer is None or self._sample is None:
+            self._scorer = ModelScorer(model)
+            self._sample = GateSample(self._batches, self._catalogue, model.config.model.window)
         ranks = rank_split(self._scorer, self._batches, self._catalogue, with_rows=False)
         validation = ranks.metrics(names)
-        logs |= {f"val_{name}": x for name, x in validation["overall"].items() if name != "users"}
 
-        model = self.model
         quantities = model.epoch_domains()
         domains = {
             name: {quantity: float(values[d]) for quantity, values in quantities.items()}
             for d, name in enumerate(names)
         }
         scalars = {name: float(logs[name]) for name in model.trackers} | model.epoch_scalars()
+        gates = self._sample.weights(model)
         self._progress.end_epoch(
             {"epoch": epoch + 1, "seconds": seconds}
             | scalars
             | {"domains": domains, "validation": validation["overall"]}
+            | {"validation_domains": validation["domains"]}
+            | ({} if gates is None else {"gates": gates})
         )
-        if self._report:
-            history = self._progress.history
-            best = history[self._progress.best]["validation"][SELECTION_METRIC]
-            self._report(
-                f"epoch {epoch + 1}: loss {scalars['loss']:.4f}, validation NDCG@10 "
-                f"{validation['overall'][SELECTION_METRIC]:.4f} (best {best:.4f}), {seconds:.0f} s"
-            )
-        with self._writer.as_default(step=epoch + 1):
-            for name, value in scalars.items():
-                tf.summary.scalar(f"training/{name}", value)
-            tf.summary.scalar("training/seconds", seconds)
-            for name, values in domains.items():
-                for quantity, value in values.items():
-                    tf.summary.scalar(f"{quantity}/{name}", value)
-            for name, values in {"overall": validation["overall"], **validation["domains"]}.items():
-                for metric, value in values.items():
-                    if metric != "users":
-                        tf.summary.scalar(f"validation/{name}/{metric}", value)
-        self._writer.flush()
-        self.model.stop_training = True
+        now = validation["overall"][SELECTION_METRIC]
+        best = self._progress.history[self._progress.best]["validation"][SELECTION_METRIC]
+        self._report(
+            f"epoch {epoch + 1}/{self._planned}  loss {scalars['loss']:.4f}  validation NDCG@10 "
+            f"{now:.4f} {'(best)' if self._progress.best == epoch else f'(best {best:.4f})'}  "
+            f"{seconds:.0f} s"
+        )
+        model.stop_training = True
 
-    def close(self) -> None:
-        """Closes the log."""
-        self._writer.close()
+
+class StepBar(keras.callbacks.Callback):
+    """On a terminal, a bar of the steps of the running epoch; it goes when the epoch ends.
+
+    Args:
+        progress: only read; this stands before the callback that counts.
+        steps: batches an epoch.
+        planned: the most epochs that there will be.
+    """
+
+    def __init__(self, progress: Progress, steps: int, planned: int):
+        super().__init__()
+        self._progress = progress
+        self._steps = steps
+        self._planned = planned
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Shows it."""
+        self._bar = tqdm(
+            total=self._steps,
+            initial=self._progress.step,
+            desc=f"epoch {epoch + 1}/{self._planned}",
+            unit="step",
+            leave=False,
+            file=sys.stdout,
+            disable=None,  # where there is no terminal
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        """One step further."""
+        self._bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Makes room for the line of the epoch."""
+        self._bar.close()
 
 
 class BestWeights(keras.callbacks.Callback):

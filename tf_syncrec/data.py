@@ -73,7 +73,7 @@ class TrainBatches:
             .padded_batch(self.batch_size)
             .map(self.lay_out, num_parallel_calls=PARALLEL_CALLS)
             .prefetch(PREFETCHED)
-            .with_options(_options())
+            .with_options(without_autotuning())
         )
 
     def __iter__(self) -> Iterator:
@@ -83,7 +83,9 @@ class TrainBatches:
     def users_of(self, epoch: int, step: int) -> list[str]:
         """Whose windows a batch has; reads the data up to there, so it is for rare cases."""
         users = self._shuffled(self.users, epoch).skip(step * self.batch_size).take(self.batch_size)
-        found = {user.decode() for user in users.with_options(_options()).as_numpy_iterator()}
+        found = {
+            user.decode() for user in users.with_options(without_autotuning()).as_numpy_iterator()
+        }
         return sorted(found)
 
     def _shuffled(self, rows: tf.data.Dataset, epoch: int) -> tf.data.Dataset:
@@ -130,7 +132,7 @@ def train_batches(
         .ragged_batch(USERS_AT_ONCE)
     )
     # Counted, since Keras begins one more step, on no data, where it does not know how many.
-    count = users.with_options(_options()).reduce(
+    count = users.with_options(without_autotuning()).reduce(
         np.int64(0),
         lambda n, some: n + tf.cast(tf.reduce_sum(num_windows(some["items"])), tf.int64),
     )
@@ -199,7 +201,7 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
         .group_by_window(kind, batch, batch_size)
         .map(_left_padded, num_parallel_calls=PARALLEL_CALLS)
         .prefetch(PREFETCHED)
-        .with_options(_options())
+        .with_options(without_autotuning())
     )
 
 
@@ -223,7 +225,7 @@ def _left_padded(batch):
     return batch | {"items": tf.reverse(batch["items"], axis=[1])}
 
 
-def _options():
+def without_autotuning() -> tf.data.Options:
     """Fixed parallelism: an iterator that ends waits for the autotuner's next round, up to 60 s."""
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -18,13 +18,15 @@ from tf_syncrec.config import Config
 from tf_syncrec.cooccurrence import initialise_items
 from tf_syncrec.data import evaluation_batches, train_batches
 from tf_syncrec.files import save_weights_whole
+from tf_syncrec.influence import influence
 from tf_syncrec.keeper import Keeper
 from tf_syncrec.model import SyNCRec
 from tf_syncrec.neighbours import fit_neighbours
 from tf_syncrec.precision import precision
+from tf_syncrec.projector import write_projector
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, protocol, rank_split
 from tf_syncrec.replicas import strategy_of
-from tf_syncrec.report import write_report
+from tf_syncrec.report import sample_titles, write_report
 from tf_syncrec.resuming import (
     add_run_options,
     config_to_resume,
@@ -33,6 +35,7 @@ from tf_syncrec.resuming import (
     training_overrides,
 )
 from tf_syncrec.run import Run
+from tf_syncrec.samples import sample_recommendations
 from tf_syncrec.stopping import StopRequests
 from tf_syncrec.tables import metrics_table
 from tf_syncrec.training import train
@@ -51,7 +54,13 @@ def main(argv: list[str] | None = None) -> None:
     add_data_options(parser)
     parser.add_argument("--output_dir", metavar="DIR", help="default: runs/DATASET-DATE-TIME")
     add_run_options(parser)
+    parser.add_argument(
+        "--titles",
+        metavar="FILE",
+        help="CSV with the columns item_id and title, for the samples of the report",
+    )
     args = parser.parse_args(argv)
+    sample_titles(args.titles, [])  # a wrong file is told now and not in hours
     if args.resume:
         config, run = config_to_resume(args)
         if run.finished:
@@ -66,10 +75,17 @@ def main(argv: list[str] | None = None) -> None:
         ["python", "-m", "tf_syncrec.fit", *(sys.argv[1:] if argv is None else argv)]
     )
     with StopRequests(lambda: run.how_to_go_on) as stop, told_of_full_disk(run):
-        _run(config, run, command, stop)
+        _run(config, run, command, stop, args.titles, args.profile)
 
 
-def _run(config: Config, run: Run, command: str, stop: StopRequests) -> None:
+def _run(
+    config: Config,
+    run: Run,
+    command: str,
+    stop: StopRequests,
+    titles_file: str | None,
+    profile: bool,
+) -> None:
     """All of a run but its settings."""
     # ------------------------------------------------------------------------------------ data
     prepared = prepare_data(config)
@@ -118,11 +134,14 @@ def _run(config: Config, run: Run, command: str, stop: StopRequests) -> None:
         catalogue,
         run.checkpoint_file,
         run.log_dir,
-        keeper=keeper,
+        say,
+        keeper,
+        profile,
     )
     history, best = trained
     fit_neighbours(model, prepared, validation, say)
     save_weights_whole(model, run.checkpoint_file)
+    write_projector(run.log_dir, model, catalogue)
 
     # ------------------------------------------------------------------------------ evaluation
     say(f"Best epoch: {best + 1} of {len(history)}. Ranking the test targets ...")
@@ -148,6 +167,7 @@ def _run(config: Config, run: Run, command: str, stop: StopRequests) -> None:
             name: {key: values[key] for key in ("lambda", "gap")}
             for name, values in history[best]["domains"].items()
         },
+        "influence": influence(scorer, validation, catalogue),
         "baselines": {"popularity": {"test": popularity}},
         "training": trained.cost(model)
         | {
@@ -157,6 +177,10 @@ def _run(config: Config, run: Run, command: str, stop: StopRequests) -> None:
             },
         },
     }
+    samples = sample_recommendations(scorer, test, catalogue)
+    titles = sample_titles(titles_file, samples)
+    run.write_json(run.samples_file, samples)
+    run.write_json(run.data_card_file, prepared.data_card)
     run.write_json(run.history_file, history)
     run.write_ranks(test_ranks, catalogue)
     run.write_json(run.metrics_file, metrics)
@@ -165,7 +189,7 @@ def _run(config: Config, run: Run, command: str, stop: StopRequests) -> None:
     version = run.export_dir / "1"
     if not version.exists():  # a resumed run may have got as far as that before
         version = export(model, catalogue, run.export_dir, config.evaluate)
-    page = write_report(run.directory)
+    page = write_report(run.directory, titles)
     keeper.checkpoints.clear()
     say()
     say(metrics_table(metrics["test"], popularity, metrics["negative_transfer"]))

@@ -29,6 +29,8 @@ class Losses(NamedTuple):
         domain_single: sum of the single-view losses of each domain's targets, `[domains]`.
         domain_cross: the same of the cross view, `[domains]`.
         domain_targets: number of targets of each domain, `[domains]`.
+        domain_mim: sum of the SC-MIM terms of each domain's users, `[domains]`.
+        domain_users: number of these terms, `[domains]`.
         relative: λ after this batch, `[domains]`.
         gap: φ, `[domains]`.
         present: whether any replica has a target of the domain, `[domains]` bool.
@@ -41,6 +43,8 @@ class Losses(NamedTuple):
     domain_single: tf.Tensor
     domain_cross: tf.Tensor
     domain_targets: tf.Tensor
+    domain_mim: tf.Tensor
+    domain_users: tf.Tensor
     relative: tf.Tensor
     gap: tf.Tensor
     present: tf.Tensor
@@ -118,6 +122,13 @@ class SyNCRec(MultiDomainModel):
         shape = [tf.shape(items)[0], tf.shape(domains)[1], self.config.model.dim]
         return tf.cast(tf.broadcast_to(query, shape), tf.float32)
 
+    @property
+    def expert_names(self):
+        """Each of the K experts by the task that trains it."""
+        j = self.config.model.cross_experts
+        of_single = range(self.config.model.experts - j)
+        return [f"cross {n + 1}" for n in range(j)] + [f"single {n + 1}" for n in of_single]
+
     def gate_weights(self, items, domains):
         """How much each expert counts in a prediction (Eq. 3).
 
@@ -126,8 +137,8 @@ class SyNCRec(MultiDomainModel):
             domains: as in `query_vectors`.
 
         Returns:
-            g^cross, `[batch, experts]`, and g^d, `[batch, queries, experts]`, float32; the first
-            `model.cross_experts` experts are those that the cross-domain task trains.
+            g^cross, `[batch, experts]`, and g^d, `[batch, queries, experts]`, float32, of
+            `expert_names`.
         """
         cross, single = split_views(items, domains, self.offsets, self.config.model.window)
         cross_gates = self.acmoe.cross_gate(
@@ -180,11 +191,14 @@ class SyNCRec(MultiDomainModel):
         cross = tf.math.divide_no_nan(tf.reduce_sum(domain_cross), count)
         corrected = tf.math.divide_no_nan(tf.reduce_sum(weights * domain_cross), count)
         mim = tf.zeros([])
+        domain_mim = domain_users = tf.zeros([self.num_domains])
         if config.loss.mutual_information:
-            losses, terms = self._mutual_information(y_single, y_cross, single_view, blocks)
+            domain_mim, domain_users = self._mutual_information(
+                y_single, y_cross, single_view, blocks
+            )
             if config.loss.reduction == "mean":
-                count = over_replicas(tf.reduce_sum(terms))
-            mim = tf.math.divide_no_nan(tf.reduce_sum(losses), count)
+                count = over_replicas(tf.reduce_sum(domain_users))
+            mim = tf.math.divide_no_nan(tf.reduce_sum(domain_mim), count)
         total = config.loss.eta * (single + corrected) + (1.0 - config.loss.eta) * mim
         return Losses(
             total,
@@ -194,6 +208,8 @@ class SyNCRec(MultiDomainModel):
             domain_single,
             domain_cross,
             domain_targets,
+            domain_mim,
+            domain_users,
             relative,
             gap,
             present,
@@ -219,18 +235,29 @@ class SyNCRec(MultiDomainModel):
         """Prepares training; the loss is the model's own."""
         super().compile(optimizer, **kwargs)
         self.domain_tracker = DomainTracker(self.num_domains)
+        self._expert_weights = {
+            "gradient_cross_experts": self.acmoe.cross_experts,
+            "gradient_single_experts": self.acmoe.single_experts,
+        }
+        for name in self._expert_weights:
+            self.trackers[name] = keras.metrics.Mean(name)
 
     @property
     def metrics(self):
         """What `fit` resets at the start of an epoch."""
         return super().metrics + ([self.domain_tracker] if hasattr(self, "domain_tracker") else [])
 
+    def watch_gradients(self, gradients, weights):
+        """Notes the norm of the gradient of either group of experts, of a replica its share."""
+        of_weight = {id(w): g for w, g in zip(weights, gradients, strict=True) if g is not None}
+        for name, experts in self._expert_weights.items():
+            own = [of_weight[id(w)] for w in experts.trainable_weights if id(w) in of_weight]
+            self.trackers[name].update_state(tf.linalg.global_norm(own))
+
     def after_step(self, losses):
         """Updates λ, once a step."""
         self.negative_transfer.update(losses.relative, losses.gap, losses.present)
-        self.domain_tracker.update_state(
-            losses.domain_single, losses.domain_cross, losses.domain_targets, losses.relative
-        )
+        self.domain_tracker.update_state(losses)
 
     def epoch_scalars(self):
         """α and β."""
@@ -239,34 +266,62 @@ class SyNCRec(MultiDomainModel):
             "beta": float(self.negative_transfer.beta),
         }
 
-    def epoch_domains(self):
-        """Losses in both views and λ, means over the epoch, and φ."""
-        single, cross, relative = self.domain_tracker.result().numpy()
-        return {
+    def domain_sums(self):
+        """What the steps of the epoch so far add up to, `[quantities, domains]`."""
+        return tf.convert_to_tensor(self.domain_tracker.sums).numpy()
+
+    def domain_means(self, sums):
+        """Losses in both views, SC-MIM and λ, means over some steps, and φ.
+
+        Args:
+            sums: of `domain_sums`, or the difference of two.
+        """
+        single, cross, relative, mim = domain_means(sums).numpy()
+        means = {
             "loss_single": single,
             "loss_cross": cross,
             "gap": single - cross,
             "lambda": relative,
         }
+        return means | ({"loss_mim": mim} if self.config.loss.mutual_information else {})
+
+    def epoch_domains(self):
+        """`domain_means` of the epoch."""
+        return self.domain_means(self.domain_sums())
 
 
 class DomainTracker(keras.metrics.Metric):
-    """Means over an epoch: loss of each domain's targets in either view, and λ over steps.
+    """Sums over an epoch of what each batch says about the domains.
 
     λ of a single step follows the noise of one batch, so the mean is what is reported.
     """
 
     def __init__(self, num_domains, name="domains", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.sums = self.add_variable((5, num_domains), initializer="zeros", name="sums")
+        self.sums = self.add_variable((7, num_domains), initializer="zeros", name="sums")
 
-    def update_state(self, single, cross, targets, relative):
-        """Adds a batch: sums over targets and λ, each `[domains]`."""
-        self.sums.assign_add(tf.stack([single, cross, targets, relative, tf.ones_like(relative)]))
+    def update_state(self, losses: Losses):
+        """Adds a batch."""
+        one = tf.ones_like(losses.relative)
+        of_targets = [losses.domain_single, losses.domain_cross, losses.domain_targets]
+        of_users = [losses.domain_mim, losses.domain_users]
+        self.sums.assign_add(tf.stack([*of_targets, losses.relative, one, *of_users]))
 
     def result(self):
-        """`[3, domains]`: mean single loss, mean cross loss, mean λ; 0 for a domain never seen."""
-        single, cross, targets, relative, steps = tf.unstack(tf.convert_to_tensor(self.sums))
-        return tf.math.divide_no_nan(
-            tf.stack([single, cross, relative]), tf.stack([targets, targets, steps])
-        )
+        """`domain_means` of the epoch so far."""
+        return domain_means(tf.convert_to_tensor(self.sums))
+
+
+def domain_means(sums):
+    """Mean single loss, cross loss, λ and SC-MIM loss; 0 for a domain never seen.
+
+    Args:
+        sums: `[7, domains]` of `DomainTracker`.
+
+    Returns:
+        `[4, domains]`.
+    """
+    single, cross, targets, relative, steps, mim, users = tf.unstack(sums)
+    return tf.math.divide_no_nan(
+        tf.stack([single, cross, relative, mim]), tf.stack([targets, targets, steps, users])
+    )

@@ -215,6 +215,7 @@ class MultiDomainModel(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
         def step():
+            self.watch_gradients(gradients, weights)
             self.optimizer.apply(gradients, weights)
             self.after_step(losses)
             # A replica holds its share of the mean over the global batch.
@@ -229,12 +230,32 @@ class MultiDomainModel(keras.Model):
             step()
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
+    def watch_gradients(self, gradients, weights) -> None:
+        """What a step notes of its gradients, one for each of the weights or None."""
+
     def after_step(self, losses) -> None:
         """What else changes in a training step, besides the weights that have a gradient."""
 
     def epoch_scalars(self) -> dict[str, float]:
         """What the log of an epoch says, besides the losses."""
         return {}
+
+    def domain_sums(self) -> np.ndarray | None:
+        """What the steps of the epoch so far add up to, for `domain_means`; None for nothing."""
+        return None
+
+    def domain_means(self, sums: np.ndarray) -> dict[str, Any]:
+        """`{quantity: [domains]}`, means over the steps between two `domain_sums`."""
+        return {}
+
+    @property
+    def expert_names(self) -> list[str]:
+        """Each of the experts that `gate_weights` tells of."""
+        return []
+
+    def gate_weights(self, items, domains) -> Any:
+        """How much each expert counts, see `SyNCRec`; None for a model without such gates."""
+        return None
 
     def epoch_domains(self) -> dict[str, Any]:
         """The same by domain: `{quantity: [domains]}`."""

@@ -41,6 +41,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="a step whose loss is no number: stop (the default), or skip and count it",
     )
     run.add_argument(
+        "--profile",
+        action="store_true",
+        help="trace ten steps of the training for TensorBoard's profiler",
+    )
+    run.add_argument(
         "--strategy",
         choices=STRATEGIES,
         help="devices that train: auto (the default) and mirrored take every GPU there is",

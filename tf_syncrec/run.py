@@ -34,6 +34,8 @@ class Run:
         self.catalogue_file = self.directory / "items.parquet"
         self.metrics_file = self.directory / "metrics.json"
         self.history_file = self.directory / "history.json"
+        self.samples_file = self.directory / "samples.json"
+        self.data_card_file = self.directory / "data_card.json"
         self.ranks_file = self.directory / "test_ranks.parquet"
         self.log_dir = self.directory / "logs"
         self.checkpoint_file = self.directory / "checkpoints" / "best.weights.h5"

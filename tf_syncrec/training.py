@@ -2,7 +2,6 @@
 
 import re
 import resource
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.callbacks import BestWeights, EpochReport, FiniteLoss
+from tf_syncrec.callbacks import BestWeights, EpochReport, FiniteLoss, StepBar
 from tf_syncrec.config import TrainConfig
+from tf_syncrec.dashboard import Dashboard
 from tf_syncrec.data import TrainBatches
+from tf_syncrec.input_wait import InputWait
 from tf_syncrec.keeper import Keeper
 from tf_syncrec.multi_domain import MultiDomainModel
 from tf_syncrec.optimizers import optimizer_of
@@ -90,8 +91,9 @@ def train(
     catalogue: Catalogue,
     checkpoint_file: Path,
     log_dir: Path,
-    report: Callable[[str], None] | None = None,
+    report: Callable[[str], None],
     keeper: Keeper | None = None,
+    profile: bool = False,
 ) -> Trained:
     """Trains; leaves the model with the weights of the epoch that was best on validation.
 
@@ -103,9 +105,10 @@ def train(
         catalogue: items and domains.
         checkpoint_file: where the best weights are kept, in an existing directory.
         log_dir: for TensorBoard.
-        report: told one line an epoch in place of Keras's own progress.
+        report: told one line an epoch.
         keeper: keeps the training on disk, and goes on from what it finds there; None where a
             training that is interrupted begins again.
+        profile: whether to trace some steps for TensorBoard's profiler.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
@@ -118,23 +121,28 @@ def train(
         model.compile(optimizer_of(config.optimizer, rate, model.tables))
     if keeper:
         keeper.restore(model, progress, batches.steps)
-    epochs = EpochReport(validation, catalogue, log_dir, progress, report)
+    # On several replicas the batches go through more than `tf.data`.
+    wait = InputWait() if model.distribute_strategy.num_replicas_in_sync == 1 else None
+    dashboard = Dashboard(log_dir, catalogue, progress, wait, profile)
     callbacks = [
-        epochs,
+        StepBar(progress, batches.steps, planned),
+        EpochReport(validation, catalogue, progress, planned, report),
+        dashboard,
         FiniteLoss(batches, progress, keeper),
         BestWeights(checkpoint_file, progress),
         *([keeper] if keeper else []),
     ]
     while not progress.ended(config, planned):
+        epoch = batches.epoch(progress.epoch, progress.step)
         model.fit(
-            shared_out(batches.epoch(progress.epoch, progress.step), model.distribute_strategy),
+            wait.watch(epoch) if wait else shared_out(epoch, model.distribute_strategy),
             steps_per_epoch=batches.steps - progress.step,
             initial_epoch=progress.epoch,
-            epochs=planned,  # for Keras to show; `EpochReport` ends it after one
+            epochs=planned,  # `EpochReport` ends it after one
             shuffle=False,  # the pipeline does it
-            verbose=0 if report else 1 if sys.stdout.isatty() else 2,
+            verbose=0,
             callbacks=callbacks,
         )
-    epochs.close()
+    dashboard.close()
     model.load_weights(checkpoint_file)
     return Trained(progress.history, progress.best)
