@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(
         prog="python -m serving.export",
         description="Export the best epoch of a run as a SavedModel for TF Serving.",
-        allow_abbrev=False,
+        examples=["--run runs/shop"],
     )
     parser.add_argument("--run", required=True, metavar="DIR", help="the run directory")
     parser.add_argument(

@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m serving.local_server",
         description="Serve an exported model with TensorFlow Serving's REST API. For development, "
         "not for production: see docs/serving.md.",
-        allow_abbrev=False,
+        examples=["--export_dir runs/shop/export/syncrec"],
     )
     limits, request = ServerLimits(), Limits()
     port = _number(int, lambda value: 0 <= value < 2**16, "a number from 0 to 65535")

@@ -1,11 +1,15 @@
 """The report of a comparison: the best is bold, odd names break nothing, progress is told."""
 
+import json
 import re
 
 import matplotlib.image
 import numpy as np
 
 from tests.comparing import METRICS, ODD, tables_of
+from tests.pages import Page
+from tf_syncrec.comparison_page import comparison_page
+from tf_syncrec.comparison_report import markdown
 
 
 def test_best_is_bold_and_odd_names_break_no_table(compared):
@@ -58,11 +62,37 @@ def test_progress_says_which_cell_of_how_many(compared):
     titles = [title for _, _, title in done]
     assert titles[:3] == ["popularity", "item_knn", "bprmf_cross, seed 3"]
     assert f"bprmf_single, seed 1, {ODD}" in titles
-    assert any("bprmf_cross, seed 1: epoch 1: loss" in line for line in compared.said)
+    assert any("bprmf_cross, seed 1: epoch 1/1  loss" in line for line in compared.said)
     assert compared.said[-4:] == [
         str(compared.root / name)
         for name in (
-            *("comparison.json", "comparison.md", "comparison.png"),
+            *("comparison.json", "comparison.md", "report.html", "comparison.png"),
             "negative_transfer-bprmf_cross.png",
         )
     ]
+
+
+def test_the_page_has_the_tables_and_loads_nothing(compared):
+    source = (compared.root / "report.html").read_text()
+    page = Page(source)
+    text = {" ".join(part.split()) for part in page.text}
+    for name, model in compared.comparison["models"].items():
+        assert name in text
+        assert f"{model['test']['overall']['ndcg@10']['mean']:.4f}" in source
+    assert ODD in text and "Data card" in text
+    assert not {"script", "link", "img", "a", "iframe"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert not re.search(r"@import|url\((?!#)|\\\$", source)
+    charts = page.tags.count("figure")
+    assert charts == 2 + 2  # models, alone or together; losses and validation of BPRMF
+    assert "tf_syncrec.compare" in source and "model.window=6" in source
+
+
+def test_names_bring_no_markup(compared):
+    """Whatever a domain is called, a page has the same elements."""
+    hostile = "<script>alert(1)</script> [x](javascript:alert(1)) ![y](http://a/b.png) &lt; *i*"
+    renamed = json.loads(json.dumps(compared.comparison).replace("plain", "DOMAIN"))
+    named = json.loads(json.dumps(renamed).replace("DOMAIN", hostile))
+    tags = [Page(comparison_page(each, markdown(each, []), {})).tags for each in (renamed, named)]
+    assert sorted(set(tags[0])) == sorted({*tags[1]} - {"em"})
+    assert tags[0] == [tag for tag in tags[1] if tag != "em"]

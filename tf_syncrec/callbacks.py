@@ -1,13 +1,11 @@
 """What happens after each step and epoch: validation, history, best weights, a finite loss."""
 
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import tensorflow as tf
-from tqdm import tqdm  # type: ignore[import-untyped]
 
 from data_prep import Catalogue
 from tf_syncrec.data import TrainBatches
@@ -18,6 +16,7 @@ from tf_syncrec.metrics import SELECTION_METRIC
 from tf_syncrec.multi_domain import SKIPPED
 from tf_syncrec.progress import Progress
 from tf_syncrec.ranking import ModelScorer, rank_split
+from tf_syncrec.terminal import steps_bar
 
 NAMED = 10
 """Users that a message names, of all those of a batch."""
@@ -113,15 +112,8 @@ class StepBar(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Shows it."""
-        self._bar = tqdm(
-            total=self._steps,
-            initial=self._progress.step,
-            desc=f"epoch {epoch + 1}/{self._planned}",
-            unit="step",
-            leave=False,
-            file=sys.stdout,
-            disable=None,  # where there is no terminal
-        )
+        description = f"epoch {epoch + 1}/{self._planned}"
+        self._bar = steps_bar(description, self._steps, self._progress.step)
 
     def on_train_batch_end(self, batch, logs=None):
         """One step further."""

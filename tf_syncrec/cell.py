@@ -7,6 +7,7 @@ else's, and what is finished is never computed again:
     log.txt          what was said on the way
     validation.json  of a trial: validation metrics and cost; its presence says that it is done
     ranks.parquet    a row a test user: user_id, domain, rank, cold
+    history.json     each epoch of a network
     result.json      validation metrics and cost; the last file to appear, its presence says done
 
 `--trial` stops before the test targets are ranked. Without it, a finished trial goes on from there.
@@ -156,6 +157,7 @@ def _train(
         directory / "logs",
         report=say,
     )
+    write_whole(directory / "history.json", json.dumps(trained.history, allow_nan=False))
     fit_neighbours(model, prepared, validation, say)
     save_weights_whole(model, directory / WEIGHTS)
     scorer = ModelScorer(model)

@@ -1,8 +1,9 @@
 """What the command lines share: options that describe a run, and how errors are told."""
 
 import argparse
+import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,50 @@ from data_prep import InputError, PreparedDataset, prepare
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config, DataConfig
 from tf_syncrec.stopping import Stopped
+from tf_syncrec.terminal import be_quiet, say
 
 _DATA_OPTIONS = ("dataset", "raw_dir", "release", "categories", "path", "data_dir", "engine")
 
 
-def say(message: str = "") -> None:
-    """Prints a line at once, also into a pipe."""
-    print(message, flush=True)
-
-
 class Parser(argparse.ArgumentParser):
-    """Tells a wrong option as every other mistake is told: in one line."""
+    """Tells a wrong option as every other mistake is told: in one line.
+
+    Args:
+        prog: how the command is called.
+        description: one sentence.
+        examples: commands to copy, of which each is true; shown below the options.
+        notes: what else there is to say, below the examples.
+    """
+
+    def __init__(self, prog: str, description: str, examples: Sequence[str], notes: str = ""):
+        lines = ["examples:", *(f"  {prog} {example}" for example in examples)]
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog="\n".join([*lines, *(["", notes] if notes else [])]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def parse_args(self, *args, **kwargs):
+        """As ever; with --quiet, the process is."""
+        found = super().parse_args(*args, **kwargs)
+        be_quiet(getattr(found, "quiet", False))
+        return found
 
     def error(self, message):
         """Raises InputError in place of printing the usage."""
         raise InputError(f"{message} (--help lists the options)")
+
+
+def command_of(module: str, argv: Sequence[str] | None) -> str:
+    """The command line as it was given, to be given again.
+
+    Args:
+        module: what Python ran.
+        argv: its arguments; None for those of this process.
+    """
+    return shlex.join(["python", "-m", module, *(sys.argv[1:] if argv is None else argv)])
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -85,6 +115,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="change one setting, e.g. --set model.dim=32; may be repeated",
     )
+    run.add_argument("--quiet", action="store_true", help="say nothing but errors")
     run.add_argument("--seed", metavar="N", help="of weights, dropout, negatives and order")
     run.add_argument("--epochs", metavar="N", help="how many epochs, or the most of them")
 

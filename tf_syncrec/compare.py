@@ -1,8 +1,9 @@
 """Compares models: `python -m tf_syncrec.compare --dataset amazon --models syncrec,item_knn`.
 
 Trains every model with every seed on one dataset with one protocol, one cell after the other, and
-writes `comparison.json`, `comparison.md` and pictures. With `--grid`, settings are chosen for every
-network first. What is finished is kept: the same command goes on where it was stopped.
+writes `report.html`, `comparison.json`, `comparison.md` and pictures. With `--grid`, settings are
+chosen for every network first. What is finished is kept: the same command goes on where it was
+stopped.
 """
 
 import json
@@ -16,12 +17,21 @@ from typing import Any
 from data_prep import InputError
 from tf_syncrec.baselines.recbole import check_interpreter, interpreter, settings_of
 from tf_syncrec.cells import RESULT, VALIDATION, Cell, cells_of
-from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, run_command, say
+from tf_syncrec.cli import (
+    Parser,
+    add_data_options,
+    command_of,
+    config_from,
+    prepare_data,
+    run_command,
+    say,
+)
 from tf_syncrec.comparison import assemble
+from tf_syncrec.comparison_page import histories
 from tf_syncrec.comparison_report import write_comparison
 from tf_syncrec.files import write_whole
 from tf_syncrec.grid import read_grid
-from tf_syncrec.models import ABLATIONS, NETWORKS, RECBOLE, SCORERS, ModelName, parse_name
+from tf_syncrec.models import ABLATIONS, RECBOLE, ModelName, about_models, parse_name
 from tf_syncrec.tables import flat
 from tf_syncrec.tuning import choose, trials_of, tuning_report, validation_metric
 
@@ -39,13 +49,15 @@ PRESETS = {
 def main(argv: list[str] | None = None) -> None:
     """Runs the command line."""
     # -------------------------------------------------------------------------------- settings
+    models = "\n  ".join(f"{name:24} {about}" for name, about in about_models())
     parser = Parser(
         prog="python -m tf_syncrec.compare",
         description="Train and evaluate several models with one protocol.",
-        epilog=f"models: {', '.join([*SCORERS, *NETWORKS])}, recbole:NAME; a network's name with "
-        "_single is one model a domain. example: python -m tf_syncrec.compare --dataset "
-        "interactions --path log.csv --preset negative_transfer",
-        allow_abbrev=False,
+        examples=[
+            "--dataset interactions --path log.csv --preset negative_transfer",
+            "--dataset interactions --path log.csv --models syncrec,item_knn --seeds 0,1",
+        ],
+        notes=f"models:\n  {models}",
     )
     add_data_options(parser)
     what = parser.add_argument_group("comparison")
@@ -122,8 +134,12 @@ def main(argv: list[str] | None = None) -> None:
 
     # ----------------------------------------------------------------------------- conclusions
     tuning = tuning_report(root, trials, cells, names, config)
-    comparison = assemble(root, cells, reference, prepared, config) | {"tuning": tuning}
-    for file in write_comparison(root, comparison):
+    comparison = assemble(root, cells, reference, prepared, config) | {
+        "tuning": tuning,
+        "command": command_of("tf_syncrec.compare", argv),
+        "data_card": prepared.data_card,
+    }
+    for file in write_comparison(root, comparison, histories(root, cells)):
         say(str(file))
 
 

@@ -1,4 +1,7 @@
-"""Pictures of a comparison, from `comparison.json` alone."""
+"""Pictures of a comparison, from `comparison.json` alone.
+
+A domain may be called "$": draw them under `text.parse_math: False`.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,11 +34,11 @@ def model_bars(comparison: Mapping[str, Any]) -> Figure:
             thick,
             xerr=[_spread(value[SELECTION_METRIC]["std"]) for value in values],
             error_kw={"elinewidth": 0.8},
-            label=_plain(name),
+            label=name,
             color=f"C{i % 10}",
             hatch="//" if i >= 10 else None,
         )
-    axes.set_yticks(range(len(places)), [_plain(place) for place in places])
+    axes.set_yticks(range(len(places)), [short(place) for place in places])
     axes.invert_yaxis()
     axes.set_xlabel("test NDCG@10")
     axes.grid(axis="x", lw=0.4)
@@ -44,10 +47,16 @@ def model_bars(comparison: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def transfer_bars(model: str, table: Mapping[str, Any]) -> Figure:
-    """What training on all domains changes in each, with 95 % intervals: left of zero hurts."""
+def transfer_bars(model: str, table: Mapping[str, Any], width: float | None = None) -> Figure:
+    """What training on all domains changes in each, with 95 % intervals: left of zero hurts.
+
+    Args:
+        model: for the title.
+        table: of `verdicts.negative_transfer`.
+        width: inches, without a title, for a page that has its own; None for a picture by itself.
+    """
     rows = sorted(table["domains"].items(), key=lambda item: item[1]["difference"]["mean"])
-    figure = Figure(figsize=(7, 1.4 + 0.34 * len(rows)), layout="tight")
+    figure = Figure(figsize=(width or 7, 1.4 + 0.34 * len(rows)), layout="tight")
     axes = figure.add_subplot()
     for y, (_, row) in enumerate(rows):
         difference = row["difference"]
@@ -55,19 +64,21 @@ def transfer_bars(model: str, table: Mapping[str, Any]) -> Figure:
         axes.plot([difference["low"], difference["high"]], [y, y], color=colour, lw=2)
         axes.plot([difference["mean"]], [y], "o", color=colour)
     axes.axvline(0, color="black", lw=0.8)
-    axes.set_yticks(range(len(rows)), [_plain(name) for name, _ in rows])
+    axes.set_yticks(range(len(rows)), [short(name) for name, _ in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlabel("NDCG@10 trained on all domains minus trained on the domain alone")
-    axes.set_title(f"{_plain(model)}: red is hurt by the other domains, blue is helped", size=10)
+    axes.set_xlabel("NDCG@10: all domains minus the domain alone")
+    if width is None:
+        title = f"{model}: red is hurt by the other domains, blue is helped"
+        axes.set_title(title, size=10)
     axes.grid(axis="x", lw=0.4)
     return figure
+
+
+def short(name: str) -> str:
+    """A name that leaves room for the picture."""
+    return name if len(name) <= 22 else f"{name[:13]}…{name[-8:]}"
 
 
 def _spread(std: float | None) -> float:
     """Length of an error bar; one seed has no spread, and so no bar."""
     return float("nan") if std is None else std
-
-
-def _plain(text: str) -> str:
-    """A name as it is: a domain may be called "$"."""
-    return text.replace("$", r"\$")

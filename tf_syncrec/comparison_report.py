@@ -1,13 +1,15 @@
-"""A comparison as people read it: a page of Markdown tables, from `comparison.json` alone."""
+"""A comparison as people read it: Markdown tables, from `comparison.json` alone, and the files."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from tabulate import tabulate
 
+from tf_syncrec.comparison_page import comparison_page
 from tf_syncrec.comparison_pictures import model_bars, transfer_bars
 from tf_syncrec.files import write_whole
 from tf_syncrec.metrics import METRICS, SELECTION_METRIC
@@ -23,25 +25,36 @@ GROUPS = {
 }
 
 
-def write_comparison(root: Path, comparison: Mapping[str, Any]) -> list[Path]:
-    """Writes `comparison.json`, `comparison.md` and the pictures; returns their paths."""
-    pictures = {"comparison.png": model_bars(comparison)}
-    for model, table in comparison["negative_transfer"].items():
-        name = f"negative_transfer-{model.replace(':', '-')}.png"
-        pictures[name] = transfer_bars(model, table)
-    files = [root / "comparison.json", root / "comparison.md", *(root / name for name in pictures)]
+def write_comparison(
+    root: Path, comparison: Mapping[str, Any], trainings: Mapping[str, Any]
+) -> list[Path]:
+    """Writes `comparison.json`, `report.html`, `comparison.md` and pictures; returns their paths.
+
+    Args:
+        root: directory of the comparison.
+        comparison: what `comparison.json` holds.
+        trainings: of `comparison_page.histories`.
+    """
+    with matplotlib.rc_context({"text.parse_math": False}):
+        pictures = {"comparison.png": model_bars(comparison)}
+        for model, table in comparison["negative_transfer"].items():
+            name = f"negative_transfer-{model.replace(':', '-')}.png"
+            pictures[name] = transfer_bars(model, table)
+    names = ("comparison.json", "comparison.md", "report.html", *pictures)
+    files = [root / name for name in names]
     write_whole(files[0], json.dumps(comparison, indent=1, allow_nan=False) + "\n")
-    write_whole(files[1], markdown(comparison, list(pictures)))
+    write_whole(files[1], "# Comparison\n\n" + markdown(comparison, list(pictures)))
+    write_whole(files[2], comparison_page(comparison, markdown(comparison, []), trainings))
     for name, figure in pictures.items():
         figure.savefig(root / name, dpi=150)
     return files
 
 
 def markdown(comparison: Mapping[str, Any], pictures: list[str]) -> str:
-    """The whole comparison as one page of Markdown."""
+    """All of a comparison but the heading of the page, as Markdown."""
     reference = comparison["reference"]
     sections = [
-        "# Comparison",
+        "## How it was measured",
         _protocol(comparison),
         "## Overall",
         "Mean ± standard deviation over seeds, of one seed without; best in bold.",

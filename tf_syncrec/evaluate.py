@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(
         prog="python -m tf_syncrec.evaluate",
         description="Rank every target of a split with a trained run.",
-        allow_abbrev=False,
+        examples=["--run runs/shop", "--run runs/shop --split validation"],
     )
     parser.add_argument("--run", required=True, metavar="DIR", help="the run directory")
     parser.add_argument("--split", choices=("validation", "test"), default="test")

@@ -4,8 +4,6 @@ One story from top to bottom: settings, data, model, training, evaluation, expor
 """
 
 import datetime
-import shlex
-import sys
 
 import keras
 import numpy as np
@@ -13,7 +11,15 @@ import tensorflow as tf
 
 import tf_syncrec
 from serving.export import export
-from tf_syncrec.cli import Parser, add_data_options, config_from, prepare_data, run_command, say
+from tf_syncrec.cli import (
+    Parser,
+    add_data_options,
+    command_of,
+    config_from,
+    prepare_data,
+    run_command,
+    say,
+)
 from tf_syncrec.config import Config
 from tf_syncrec.cooccurrence import initialise_items
 from tf_syncrec.data import evaluation_batches, train_batches
@@ -38,6 +44,7 @@ from tf_syncrec.run import Run
 from tf_syncrec.samples import sample_recommendations
 from tf_syncrec.stopping import StopRequests
 from tf_syncrec.tables import metrics_table
+from tf_syncrec.terminal import width
 from tf_syncrec.training import train
 
 
@@ -47,9 +54,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(
         prog="python -m tf_syncrec.fit",
         description="Train SyNCRec on interactions of several domains, evaluate and export it.",
-        epilog="example: python -m tf_syncrec.fit --dataset interactions --path log.tsv.gz "
-        "--set data.columns.user_id=customer --output_dir runs/shop",
-        allow_abbrev=False,
+        examples=[
+            "--dataset synthetic",
+            "--dataset interactions --path log.csv --output_dir runs/shop",
+            "--dataset interactions --path log.csv --set data.columns.user_id=customer",
+            "--resume --output_dir runs/shop",
+        ],
+        notes="Settings: configs/ and tf_syncrec/config.py; what a run leaves behind: README.md.",
     )
     add_data_options(parser)
     parser.add_argument("--output_dir", metavar="DIR", help="default: runs/DATASET-DATE-TIME")
@@ -71,9 +82,7 @@ def main(argv: list[str] | None = None) -> None:
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         run = Run(args.output_dir or f"runs/{config.data.dataset}-{now}")
         run.check_free()
-    command = shlex.join(
-        ["python", "-m", "tf_syncrec.fit", *(sys.argv[1:] if argv is None else argv)]
-    )
+    command = command_of("tf_syncrec.fit", argv)
     with StopRequests(lambda: run.how_to_go_on) as stop, told_of_full_disk(run):
         _run(config, run, command, stop, args.titles, args.profile)
 
@@ -192,7 +201,7 @@ def _run(
     page = write_report(run.directory, titles)
     keeper.checkpoints.clear()
     say()
-    say(metrics_table(metrics["test"], popularity, metrics["negative_transfer"]))
+    say(metrics_table(metrics["test"], popularity, metrics["negative_transfer"], width()))
     say()
     say(
         f"Test users {test_ranks.ranks.size:,}; targets never seen in training: "

@@ -114,6 +114,16 @@ class ModelName(NamedTuple):
         return text
 
 
+def about_models() -> list[tuple[str, str]]:
+    """Names that `parse_name` takes, and one line about each."""
+    return [
+        *SCORERS.items(),
+        *((name, network.about) for name, network in NETWORKS.items()),
+        (f"{RECBOLE}NAME", "a model of RecBole, in an environment of its own"),
+        ("NAME_single", "of a network: one model a domain, trained on that domain alone"),
+    ]
+
+
 def parse_name(text: str) -> ModelName:
     """A name of the command line.
 

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tf_syncrec.comparison_pictures import VERDICT_COLOURS
+from tf_syncrec.comparison_pictures import VERDICT_COLOURS, short
 
 SERIES = 8  # lines told apart by colour; with more domains the others stay grey
 WIDTH = 5.0  # inches; narrow, so that the text stays readable when a phone scales the picture
@@ -90,8 +90,7 @@ def bars(
             axes.errorbar(
                 [value or 0.0 for value in values], places, xerr=lengths, fmt="none", ecolor=INK
             )
-    short = [name if len(name) <= 22 else f"{name[:13]}…{name[-8:]}" for name in names]
-    axes.set_yticks(range(len(names)), short)
+    axes.set_yticks(range(len(names)), [short(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelcolor=INK)

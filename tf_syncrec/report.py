@@ -135,8 +135,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(
         prog="python -m tf_syncrec.report",
         description="Write report.html of a finished run again.",
-        epilog="example:\n  python -m tf_syncrec.report --run runs/shop --titles titles.csv",
-        allow_abbrev=False,
+        examples=["--run runs/shop --titles titles.csv", "--run runs/shop --comparison runs/hurt"],
     )
     parser.add_argument("--run", required=True, metavar="DIR", help="the run directory")
     parser.add_argument("--titles", metavar="FILE", help="CSV with the columns item_id and title")

@@ -15,10 +15,15 @@ def flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, tree
 
 
+OTHERS = ("HR@5", "HR@10", "NDCG@5", "MRR")
+"""Columns that a narrow terminal has no room for."""
+
+
 def metrics_table(
     metrics: dict[str, Any],
     popularity: dict[str, Any] | None = None,
     negative_transfer: dict[str, dict[str, float]] | None = None,
+    width: int | None = None,
 ) -> str:
     """One row a domain and one overall.
 
@@ -26,6 +31,8 @@ def metrics_table(
         metrics: `{"overall": R, "domains": {domain: R}}`.
         popularity: the same of the popularity baseline, shown beside it.
         negative_transfer: `{domain: {"lambda", "gap"}}`.
+        width: characters that a line may have; where that is not enough, the metrics but NDCG@10
+            are left out.
     """
     headers = ["domain", "users", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR"]
     if popularity:
@@ -46,6 +53,14 @@ def metrics_table(
                 [f"{transfer['lambda']:.3f}", f"{transfer['gap']:+.3f}"] if transfer else ["", ""]
             )
         rows.append(row)
-    return tabulate(
-        rows, headers, disable_numparse=True, colalign=["left"] + ["right"] * (len(headers) - 1)
-    )
+
+    def drawn(columns):
+        aligned = ["left"] + ["right"] * (len(columns) - 1)
+        chosen = [[row[column] for column in columns] for row in rows]
+        names = [headers[column] for column in columns]
+        return tabulate(chosen, names, disable_numparse=True, colalign=aligned)
+
+    table = drawn(range(len(headers)))
+    if width is not None and len(table.split("\n", 1)[0]) > width:
+        return drawn([n for n in range(len(headers)) if headers[n] not in OTHERS])
+    return table
