@@ -63,7 +63,7 @@ def test_progress_says_which_cell_of_how_many(compared):
     assert titles[:3] == ["popularity", "item_knn", "bprmf_cross, seed 3"]
     assert f"bprmf_single, seed 1, {ODD}" in titles
     assert any("bprmf_cross, seed 1: epoch 1/1  loss" in line for line in compared.said)
-    assert compared.said[-4:] == [
+    assert compared.said[-5:] == [
         str(compared.root / name)
         for name in (
             *("comparison.json", "comparison.md", "report.html", "comparison.png"),
