@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=lo
 ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit test slow recbole spark lint format clean
+.PHONY: help setup fit test slow recbole spark docs lint format clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -61,6 +61,15 @@ $(VENV)/.spark: $(STAMP) requirements-spark.txt
 	$(PIP) install --quiet --no-build-isolation -r requirements-spark.txt
 	@touch $@
 
+docs: $(VENV)/.docs  ## build docs/ as a site, with the API reference
+	rm -rf docs/api docs/_build
+	$(BIN)/python -m sphinx -W --keep-going --quiet docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
+
+$(VENV)/.docs: $(STAMP) requirements-docs.txt
+	$(PIP) install --quiet --no-build-isolation -r requirements-docs.txt
+	@touch $@
+
 lint: $(STAMP)  ## ruff (lint and format) and mypy, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -71,5 +80,5 @@ format: $(STAMP)  ## let ruff rewrite the files
 	$(BIN)/ruff format .
 
 clean:  ## remove .venv and every cache; runs/ and data stay
-	rm -rf $(VENV) .venv-recbole build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-recbole docs/_build docs/api build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

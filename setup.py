@@ -73,6 +73,11 @@ setup(
             "types-PyYAML",
             "types-tabulate",
         ],
+        "docs": [
+            "furo>=2025.7",
+            "myst-parser>=5.0",
+            "sphinx>=8.2,<10",
+        ],
         "spark": [
             "ibis-framework[pyspark]>=11,<13",
             "pyspark>=4.0,<5",

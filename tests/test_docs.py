@@ -1,13 +1,12 @@
 """What the documents say of the tree is so."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.documents import PAGES, ROOT
+
 PACKAGES = ("data_prep", "tf_syncrec", "serving")
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 def test_the_map_names_every_module_and_no_other():

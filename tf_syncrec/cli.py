@@ -106,7 +106,11 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help="what prepares the data: duckdb, in this process, or spark",
     )
     run = parser.add_argument_group("settings")
-    run.add_argument("--config", metavar="FILE", help="YAML settings (default: by dataset)")
+    run.add_argument(
+        "--config",
+        metavar="FILE",
+        help="YAML settings, a file or the name of one in configs/ (default: by dataset)",
+    )
     run.add_argument(
         "--set",
         dest="settings",
@@ -147,7 +151,12 @@ def config_from(
     overrides += [*map(config_module.parse_set, args.settings), *more]
     named = [value for key, value, _ in overrides if key == "data.dataset"]
     default = "synthetic" if not named or named[-1] == "synthetic" else "amazon"
-    path = Path(args.config) if args.config else default_file or config_module.shipped(default)
+    path = default_file or config_module.shipped(default)
+    if args.config:
+        path = Path(args.config)
+        shipped = config_module.shipped(path.stem)
+        if not path.exists() and path.name == args.config and shipped.exists():
+            path = shipped
     return config_module.load(path, overrides)
 
 
