@@ -65,6 +65,23 @@ class PreparedDataset:
         """What is in it and what was dropped, as `data_card.data_card` counts it."""
         return json.loads((self.builder.data_path / data_card.FILE_NAMES[0]).read_text("utf-8"))
 
+    def damage(self) -> str | None:
+        """What is wrong with the files on disk; None if all can be read. Reads all of them."""
+        import tensorflow as tf
+
+        for name, split in self.builder.info.splits.items():
+            for file, length in zip(split.filepaths, split.shard_lengths, strict=True):
+                try:
+                    found = sum(1 for _ in tf.data.TFRecordDataset(os.fspath(file)))
+                except tf.errors.NotFoundError:
+                    return f"{file} ({name}) is missing"
+                except tf.errors.OpError as error:
+                    reason = (error.message or "cannot be read").partition(" [Op:")[0]
+                    return f"{file} ({name}) is damaged: {reason.rpartition('}} ')[2]}"
+                if found != length:
+                    return f"{file} ({name}) has {found} records of {length}"
+        return None
+
     def as_dataset(self, split: str) -> tf.data.Dataset:
         """Reads a split in its fixed order.
 

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import absl.logging
+import tensorflow as tf
 
 from data_prep import InputError, PreparedDataset, prepare
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config, DataConfig
 from tf_syncrec.stopping import Stopped
 from tf_syncrec.terminal import be_quiet, say
+
+_prepared: list[PreparedDataset] = []
+"""Datasets of this process, which `run_command` looks at where a file cannot be read."""
 
 _DATA_OPTIONS = ("dataset", "raw_dir", "release", "categories", "path", "data_dir", "engine")
 
@@ -63,11 +67,24 @@ def run_command(main: Callable[[], None]) -> None:
     """Runs a command line; what the user got wrong is one line on stderr and exit code 2."""
     # TFDS warns about deprecations inside itself, once a split.
     absl.logging.set_verbosity(absl.logging.ERROR)
+    _prepared.clear()
     try:
         main()
     except InputError as error:
         # What the user gave is quoted and may have line ends of its own.
         print("error:", " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
+    except tf.errors.OpError:
+        damage = [(data, found) for data in _prepared if (found := data.damage())]
+        if not damage:
+            raise
+        for data, found in damage:
+            directory = data.builder.data_dir
+            print(
+                f"error: {found}; delete {directory} and give the same command again, which "
+                "prepares it anew",
+                file=sys.stderr,
+            )
         sys.exit(2)
     except FloatingPointError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -163,7 +180,7 @@ def config_from(
 def prepare_data(config: Config) -> PreparedDataset:
     """Prepares, or finds prepared, the dataset that a configuration names."""
     data = config.data
-    return prepare(
+    prepared = prepare(
         data.dataset,
         data_dir=data.data_dir,
         raw_dir=data.raw_dir,
@@ -184,3 +201,5 @@ def prepare_data(config: Config) -> PreparedDataset:
         spark_master=data.spark_master,
         report=say,
     )
+    _prepared.append(prepared)
+    return prepared
