@@ -74,7 +74,15 @@ def train_kept(directory: Path, config: Config, spoil=None):
     directory.mkdir(parents=True, exist_ok=True)
     every = config.train.checkpoint_steps
     with StopRequests(lambda: "go on with --resume") as stop:
-        keeper = Keeper(directory, best, identity(config, prepared.name), every, stop, print)
+        keeper = Keeper(
+            directory,
+            best,
+            identity(config, prepared.name),
+            every,
+            stop,
+            print,
+            config.train.checkpoint_minutes,
+        )
         return model, train(
             model,
             config.train,

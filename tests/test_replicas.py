@@ -1,99 +1,147 @@
 """Training on several devices is the training on one: losses, λ and weights."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from data_prep import InputError
-from tests.processes import last_line
-from tf_syncrec.replicas import gather_replicas, over_replicas, strategy_of
+from tests.processes import free_addresses, last_lines
+from tf_syncrec.replicas import gather_replicas, over_replicas, shared_out, strategy_of
 
 EQUIVALENCE = """
 import json
+import sys
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+if sys.argv[1] == "mirrored":
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+from tf_syncrec.cluster import cluster_of
+from tf_syncrec.replicas import shared_out, strategy_of
+
+name, *cluster = sys.argv[1:]
+cluster = cluster_of(cluster[0], int(cluster[1]), name) if cluster else None
+strategy = strategy_of(name, cluster=cluster)
 
 from tests.killed import ring, settings
 from tf_syncrec.data import train_batches
 from tf_syncrec.model import SyNCRec
 from tf_syncrec.optimizers import optimizer_of
-from tf_syncrec.replicas import shared_out, strategy_of
 
 config = settings(learning_rate=0.01)
 config.model.dropout = 0.0
 prepared = ring()
 batches = train_batches(prepared, config.model.window, 5, 0)
-last = list(batches.epoch(0))[-1]["items"].shape[0]
+with strategy.scope():
+    keras.utils.set_random_seed(0)
+    model = SyNCRec(config, prepared.catalogue.sizes)
+    optimizer = optimizer_of(config.train.optimizer, config.train.learning_rate, model.tables)
+    optimizer.epsilon = 1e-3
+    model.compile(optimizer)
+losses, lambdas = [], []
 
 
-def train(strategy):
-    with strategy.scope():
-        keras.utils.set_random_seed(0)
-        model = SyNCRec(config, prepared.catalogue.sizes)
-        optimizer = optimizer_of(config.train.optimizer, config.train.learning_rate, model.tables)
-        optimizer.epsilon = 1e-3
-        model.compile(optimizer)
-    steps = []
-
-    def note(batch, logs):
-        lambdas = strategy.experimental_local_results(model.negative_transfer.relative.value)
-        steps.append([float(logs["loss"]), *(copy.numpy().tolist() for copy in lambdas)])
-
-    for epoch in range(5):
-        model.fit(
-            shared_out(batches.epoch(epoch), strategy),
-            steps_per_epoch=batches.steps,
-            verbose=0,
-            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)],
-        )
-    return steps, [(weight.path, weight.numpy()) for weight in model.trainable_weights]
+def note(batch, logs):
+    losses.append(float(logs["loss"]))
+    copies = strategy.experimental_local_results(model.negative_transfer.relative.value)
+    lambdas.append([copy.numpy().tolist() for copy in copies])
 
 
-alone, weights = train(strategy_of("auto"))
-mirrored, weights_mirrored = train(strategy_of("mirrored"))
-losses = np.array([[step[0] for step in steps] for steps in (alone, mirrored)])
+for epoch in range(5):
+    model.fit(
+        shared_out(batches.epoch(epoch), strategy),
+        steps_per_epoch=batches.steps,
+        verbose=0,
+        callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)],
+    )
 print(json.dumps({
-    "steps": len(alone),
-    "rows_of_last_batch": last,
-    "replicas": [len(alone[0]) - 1, len(mirrored[0]) - 1],
-    "losses": float(np.abs(losses[1] / losses[0] - 1).max()),
-    "moved": float(np.ptp(losses[0])),
-    "lambda": max(float(np.abs(np.subtract(a[1], m[1])).max()) for a, m in zip(alone, mirrored)),
-    "same_lambda": all(step[1] == step[2] for step in mirrored),
-    "weights": {
-        name: float(np.abs(weight - other).max())
-        for (name, weight), (_, other) in zip(weights, weights_mirrored, strict=True)
-    },
+    "replicas": strategy.num_replicas_in_sync,
+    "rows_of_last_batch": list(batches.epoch(0))[-1]["items"].shape[0],
+    "losses": losses,
+    "lambdas": lambdas,
+    "weights": {weight.path: weight.numpy().tolist() for weight in model.trainable_weights},
 }))
 """
 
 
 @pytest.fixture(scope="module")
 def equivalence():
-    """One device against two; a process of its own, as TensorFlow fixes devices."""
-    return last_line(EQUIVALENCE)
-
-
-def test_two_replicas_train_as_one_device_does(equivalence):
-    """All losses, SC-MIM as well; dropout off, packed rows, 60 steps in 5 epochs.
+    """`{kind: what each of its processes found}`: one device, two of them, two workers.
 
     The ε of Adam is above rounding: with 1e-7, a gradient that is 0 but for rounding moves weights.
     """
-    assert equivalence["steps"] >= 50 and equivalence["replicas"] == [1, 2]
-    assert equivalence["rows_of_last_batch"] % 2, "no batch is shared out unevenly"
-    assert equivalence["moved"] > 0.1, "nothing was learned"
-    assert equivalence["losses"] < 1e-4
-    assert max(equivalence["weights"].values()) < 1e-3, equivalence["weights"]
+    workers = ",".join(free_addresses(2))
+    alone, mirrored, *several = last_lines(
+        EQUIVALENCE,
+        ["one_device"],
+        ["mirrored"],
+        *(["multi_worker", workers, index] for index in "01"),
+    )
+    return {"alone": [alone], "mirrored": [mirrored], "workers": several}
 
 
-def test_every_replica_has_the_lambda_of_one_device(equivalence):
-    assert equivalence["same_lambda"]
-    assert equivalence["lambda"] < 1e-3
+KINDS = pytest.mark.parametrize("kind", ["mirrored", "workers"])
+
+
+@KINDS
+def test_two_replicas_train_as_one_device_does(equivalence, kind):
+    """All losses, SC-MIM as well; dropout off, packed rows, 60 steps in 5 epochs."""
+    (alone,) = equivalence["alone"]
+    losses = np.array(alone["losses"])
+    assert len(losses) >= 50 and alone["replicas"] == 1
+    assert alone["rows_of_last_batch"] % 2, "no batch is shared out unevenly"
+    assert np.ptp(losses) > 0.1, "nothing was learned"
+    for found in equivalence[kind]:
+        assert found["replicas"] == 2
+        worst = np.abs(np.array(found["losses"]) / losses - 1).max()
+        print(f"{kind}: losses {worst:.1e}")
+        assert worst < 1e-4
+        for name, weight in alone["weights"].items():
+            difference = np.abs(np.subtract(weight, found["weights"][name])).max()
+            print(f"{kind}: {name} {difference:.1e}")
+            assert difference < 1e-3, name
+
+
+@KINDS
+def test_every_replica_has_the_lambda_of_one_device(equivalence, kind):
+    alone = np.array(equivalence["alone"][0]["lambdas"])
+    replicas = np.concatenate([found["lambdas"] for found in equivalence[kind]], axis=1)
+    assert replicas.shape[1] == 2
+    np.testing.assert_array_equal(replicas[:, 0], replicas[:, 1])
+    np.testing.assert_allclose(replicas[:, :1], alone, atol=1e-3)
+
+
+def test_workers_have_the_same_weights_to_the_bit(equivalence):
+    first, second = equivalence["workers"]
+    assert first["weights"] == second["weights"] and first["losses"] == second["losses"]
+
+
+@pytest.mark.parametrize("workers, here", [(1, 3), (2, 2), (3, 1), (5, 1)])
+def test_a_batch_is_shared_out_once(workers, here):
+    """Each row goes to one replica of one worker, and their order is that of the replicas."""
+    rows = np.arange(11)
+    batches = tf.data.Dataset.from_tensor_slices({"items": rows}).batch(4)  # 4, 4, 3
+    replicas = workers * here
+    strategy = SimpleNamespace(
+        num_replicas_in_sync=replicas,
+        distribute_datasets_from_function=lambda pieces: [
+            pieces(tf.distribute.InputContext(workers, worker, replicas))
+            for worker in range(workers)
+        ],
+    )
+    own = [
+        [piece["items"] for piece in dataset.take(4 * here).as_numpy_iterator()]
+        for dataset in shared_out(batches, strategy)
+    ]
+    for step, expected in enumerate([rows[:4], rows[4:8], rows[8:], []]):
+        pieces = [piece for some in own for piece in some[step * here : (step + 1) * here]]
+        assert len(pieces) == replicas
+        np.testing.assert_array_equal(np.concatenate(pieces), expected)
 
 
 def test_one_device_is_the_default_where_there_is_one():

@@ -5,7 +5,10 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import h5py  # type: ignore[import-untyped]
@@ -18,8 +21,10 @@ from data_prep import InputError
 from tests import killed
 from tests.test_fit import TINY, write_log
 from tf_syncrec import fit
+from tf_syncrec.checkpoints import Checkpoints
 from tf_syncrec.cli import run_command
 from tf_syncrec.keeper import Keeper
+from tf_syncrec.run_lock import RunLock
 from tf_syncrec.stopping import Stopped
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -326,3 +331,49 @@ def test_the_command_killed_in_training_in_the_export_and_before_the_report(tmp_
     assert (run / "report.html").exists()
     fit.main(["--resume", "--output_dir", str(run)])
     assert "finished run" in capsys.readouterr().out
+
+
+def test_two_processes_cannot_write_one_run(tmp_path, capsys):
+    """The lock is that of a living process: what a killed one held is free."""
+    run = tmp_path / "run"
+    run.mkdir()
+    killed.settings().save(run / "config.yaml")
+    hold = (
+        "import sys, time; from pathlib import Path; from tf_syncrec.run_lock import RunLock; "
+        "lock = RunLock(Path(sys.argv[1])); lock.acquire(); print('held', flush=True); "
+        "time.sleep(300)"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold, run], stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline() == b"held\n"
+        before = sorted(path.name for path in run.iterdir())
+        line = refused(["--resume", "--output_dir", str(run)], capsys)
+        assert f"{run}: is being written by process {other.pid}" in line
+        assert before == sorted(path.name for path in run.iterdir())
+        other.kill()
+        other.wait()
+    lock = RunLock(run)
+    lock.acquire()
+    lock.acquire()
+    with pytest.raises(InputError, match=f"process {os.getpid()}"):
+        RunLock(run).acquire()
+    lock.release()
+    lock.acquire()
+    lock.release()
+
+
+def test_checkpoints_by_the_clock(tmp_path, monkeypatch):
+    """Every two minutes, of a training whose every look at the clock takes one."""
+    minutes = iter(range(10_000))
+    monkeypatch.setattr("tf_syncrec.keeper.time.monotonic", lambda: 60.0 * next(minutes))
+    saved: list[int] = []
+    original = Checkpoints.save
+
+    def save(self, step, write):
+        saved.append(step)
+        return original(self, step, write)
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    config = killed.settings(checkpoint_steps=0, checkpoint_minutes=2.0, epochs=1)
+    killed.train_kept(tmp_path, config)
+    assert saved[-1] == 14 and len(saved) > 3
+    assert all(0 < later - earlier <= 2 for earlier, later in pairwise([0, *saved[:-1]]))

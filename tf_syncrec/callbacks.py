@@ -17,6 +17,7 @@ from tf_syncrec.multi_domain import SKIPPED
 from tf_syncrec.progress import Progress
 from tf_syncrec.ranking import ModelScorer, rank_split
 from tf_syncrec.terminal import steps_bar
+from tf_syncrec.workers import from_chief
 
 NAMED = 10
 """Users that a message names, of all those of a batch."""
@@ -78,13 +79,15 @@ class EpochReport(keras.callbacks.Callback):
         }
         scalars = {name: float(logs[name]) for name in model.trackers} | model.epoch_scalars()
         gates = self._sample.weights(model)
-        self._progress.end_epoch(
+        row = (
             {"epoch": epoch + 1, "seconds": seconds}
             | scalars
             | {"domains": domains, "validation": validation["overall"]}
             | {"validation_domains": validation["domains"]}
             | ({} if gates is None else {"gates": gates})
         )
+        self._progress.end_epoch(row)
+        from_chief(model.distribute_strategy, row)  # a `Follower` takes it
         now = validation["overall"][SELECTION_METRIC]
         best = self._progress.history[self._progress.best]["validation"][SELECTION_METRIC]
         self._report(
@@ -122,6 +125,34 @@ class StepBar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Makes room for the line of the epoch."""
         self._bar.close()
+
+
+class Follower(keras.callbacks.Callback):
+    """What a worker that is not the chief has in place of `EpochReport`: what the chief found.
+
+    Args:
+        progress: changed.
+    """
+
+    def __init__(self, progress: Progress):
+        super().__init__()
+        self._progress = progress
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self._progress.start_clock()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts the step."""
+        self._progress.step += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Waits until the chief has ranked."""
+        # Reading a metric adds it up over the workers, so all of them have to.
+        self.model.epoch_domains()
+        self.model.epoch_scalars()
+        self._progress.end_epoch(from_chief(self.model.distribute_strategy))
+        self.model.stop_training = True
 
 
 class BestWeights(keras.callbacks.Callback):

@@ -147,9 +147,11 @@ class TrainConfig(_Section):
     windows: Literal["all", "last"] = "all"
     # Steps between checkpoints of a run, besides the one at the end of each epoch; 0: no others.
     checkpoint_steps: int = Field(0, ge=0)
+    checkpoint_minutes: float = Field(0.0, ge=0)  # the same in time
     # A step whose loss or gradient is no number: end the run, or go on as if it had not been made.
     on_nan: Literal["stop", "skip"] = "stop"
-    # mirrored: a batch is shared out to all GPUs; auto: the same, where there are several.
+    # mirrored: a batch is shared out to all GPUs; multi_worker: to those of all workers; auto: to
+    # as many as there are.
     strategy: Literal[STRATEGIES] = "auto"  # type: ignore[valid-type]
 
 

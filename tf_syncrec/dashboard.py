@@ -16,6 +16,7 @@ from tf_syncrec.input_wait import InputWait
 from tf_syncrec.multi_domain import MultiDomainModel
 from tf_syncrec.progress import Progress
 from tf_syncrec.tables import flat
+from tf_syncrec.workers import several_workers
 
 LOG_STEPS = 50
 """Steps between two points of the curves of a domain; each is the mean over these steps."""
@@ -94,7 +95,7 @@ class Dashboard(keras.callbacks.Callback):
         """Writes everything that is known once an epoch."""
         self._write_domains()
         row = self._progress.history[-1]
-        if self.model.domain_sums() is None:
+        if self._sums() is None:
             self._write_by_domain(row["domains"])
         with self._writer.as_default(step=self._step()):
             for name in (*self.model.trackers, *self.model.epoch_scalars()):
@@ -120,9 +121,14 @@ class Dashboard(keras.callbacks.Callback):
         """Training steps so far, of the parts before an interruption too."""
         return int(self.model.optimizer.iterations)
 
+    def _sums(self):
+        """Of the metrics by domain; None where all workers would have to ask, and are not there."""
+        alone = not several_workers(self.model.distribute_strategy)
+        return self.model.domain_sums() if alone else None
+
     def _write_domains(self) -> None:
         """Means over the steps since the last time."""
-        sums = self.model.domain_sums()
+        sums = self._sums()
         if sums is None:
             return
         quantities = self.model.domain_means(sums - self._before)

@@ -3,7 +3,9 @@
 One story from top to bottom: settings, data, model, training, evaluation, export, report.
 """
 
+import contextlib
 import datetime
+import os
 
 import keras
 import numpy as np
@@ -20,6 +22,7 @@ from tf_syncrec.cli import (
     run_command,
     say,
 )
+from tf_syncrec.cluster import cluster_of
 from tf_syncrec.config import Config
 from tf_syncrec.cooccurrence import initialise_items
 from tf_syncrec.data import evaluation_batches, train_batches
@@ -46,6 +49,14 @@ from tf_syncrec.stopping import StopRequests
 from tf_syncrec.tables import metrics_table
 from tf_syncrec.terminal import width
 from tf_syncrec.training import train
+from tf_syncrec.workers import (
+    agree,
+    chief_first,
+    from_chief,
+    is_chief,
+    take_from_chief,
+    told_of_lost_workers,
+)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -83,8 +94,31 @@ def main(argv: list[str] | None = None) -> None:
         run = Run(args.output_dir or f"runs/{config.data.dataset}-{now}")
         run.check_free()
     command = command_of("tf_syncrec.fit", argv)
-    with StopRequests(lambda: run.how_to_go_on) as stop, told_of_full_disk(run):
-        _run(config, run, command, stop, args.titles, args.profile)
+    cluster = cluster_of(args.workers, args.worker_index, config.train.strategy)
+
+    def how_to_go_on() -> str:
+        return "give every worker its command again, with --resume" if cluster else run.how_to_go_on
+
+    with (
+        told_of_full_disk(run),
+        told_of_lost_workers(cluster, how_to_go_on),
+        contextlib.ExitStack() as ends,
+    ):
+        if cluster is None or cluster.index == 0:
+            ends.callback(run.lock.release)
+            if run.config_file.exists():  # else `Run.create` takes it
+                run.lock.acquire()
+        # ----------------------------------------------------------------------------- devices
+        strategy = strategy_of(
+            config.train.strategy, config.train.on_nan, cluster, say, args.worker_patience
+        )
+        # Only now, since TensorFlow's own servers listen to SIGTERM as soon as they are there.
+        with StopRequests(how_to_go_on) as stop:
+            if not is_chief(strategy):
+                say("This worker trains along; worker 0 writes the run and says how it goes.")
+                nowhere = ends.enter_context(open(os.devnull, "w"))
+                ends.enter_context(contextlib.redirect_stdout(nowhere))
+            _run(config, run, command, stop, strategy, args.titles, args.profile)
 
 
 def _run(
@@ -92,12 +126,15 @@ def _run(
     run: Run,
     command: str,
     stop: StopRequests,
+    strategy: tf.distribute.Strategy,
     titles_file: str | None,
     profile: bool,
 ) -> None:
-    """All of a run but its settings."""
+    """All of a run but its settings and devices; of several workers, only the first one writes."""
     # ------------------------------------------------------------------------------------ data
-    prepared = prepare_data(config)
+    with chief_first(strategy):
+        prepared = prepare_data(config)
+    agree(strategy, identity(config, prepared.name))
     catalogue = prepared.catalogue
     # Not before: making a dataset draws random numbers that finding it ready made does not.
     keras.utils.set_random_seed(config.train.seed)
@@ -112,7 +149,6 @@ def _run(
     test = evaluation_batches(prepared, "test", config.evaluate.batch_size)
 
     # ----------------------------------------------------------------------------------- model
-    strategy = strategy_of(config.train.strategy, config.train.on_nan)
     with strategy.scope(), precision(config.train.precision):
         model = SyNCRec(config, catalogue.sizes)
     say(
@@ -129,12 +165,15 @@ def _run(
         config.train.checkpoint_steps,
         stop,
         say,
+        config.train.checkpoint_minutes,
     )
-    if keeper.last_good:  # the catalogue is that of its data, or `train` refuses
-        config.save(run.config_file)
-    else:
-        initialise_items(model, config, prepared, say)
-        run.create(config, catalogue)
+    if is_chief(strategy):
+        if keeper.last_good:  # the catalogue is that of its data, or `train` refuses
+            config.save(run.config_file)
+        else:
+            initialise_items(model, config, prepared, say)
+            run.create(config, catalogue)
+    take_from_chief(strategy, [model.embedding.items])
     trained = train(
         model,
         config.train,
@@ -147,6 +186,9 @@ def _run(
         keeper,
         profile,
     )
+    if not is_chief(strategy):
+        from_chief(strategy)  # the end: a run is done when all workers are, or begins again
+        return
     history, best = trained
     fit_neighbours(model, prepared, validation, say)
     save_weights_whole(model, run.checkpoint_file)
@@ -200,6 +242,7 @@ def _run(
         version = export(model, catalogue, run.export_dir, config.evaluate)
     page = write_report(run.directory, titles)
     keeper.checkpoints.clear()
+    from_chief(strategy)  # lets the others end
     say()
     say(metrics_table(metrics["test"], popularity, metrics["negative_transfer"], width()))
     say()

@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tf_syncrec.checkpoints import Checkpoints
 from tf_syncrec.multi_domain import MultiDomainModel
 from tf_syncrec.progress import Progress
 from tf_syncrec.stopping import StopRequests
+from tf_syncrec.workers import from_chief, is_chief, sum_over_workers, take_from_chief
 
 _STATE = "state.json"
 _VARIABLES = "variables"
@@ -29,11 +31,15 @@ class Keeper(keras.callbacks.Callback):
     function of seed and epoch), the history, from which early stopping follows, and the best
     weights so far. Must stand after the callbacks that end an epoch.
 
+    Every worker has one, and calls it at the same steps, but files are the chief's alone: the
+    others take from it what a checkpoint had, and any of them may be asked to stop.
+
     Args:
         directory: of the checkpoints.
         best_file: where the best weights are.
         identity: what a training depends on, as JSON; one that differs cannot go on.
         every: steps between checkpoints; 0 for none but at the end of an epoch.
+        minutes: between checkpoints, likewise.
         stop: asked between two steps.
         report: told what is used.
     """
@@ -46,15 +52,18 @@ class Keeper(keras.callbacks.Callback):
         every: int,
         stop: StopRequests,
         report: Callable[[str], None],
+        minutes: float = 0.0,
     ):
         super().__init__()
         self.checkpoints = Checkpoints(directory, report)
         self._best_file = best_file
         self._identity = identity
         self._every = every
+        self._minutes = minutes
         self._stop = stop
         self._report = report
-        self._half_epoch: list[np.ndarray] | None = None
+        self._half_epoch: list | None = None
+        self._saved_at = time.monotonic()
 
     def restore(self, model: MultiDomainModel, progress: Progress, steps: int) -> None:
         """Takes the training up where the newest checkpoint left it, if there is one.
@@ -68,9 +77,22 @@ class Keeper(keras.callbacks.Callback):
             InputError: no checkpoint is whole, or the newest is of another training.
         """
         self._progress, self._steps = progress, steps
-        path = self.checkpoints.newest()
-        if path is None:
+        self._strategy = model.distribute_strategy
+        self._chief = is_chief(self._strategy)
+        path = self.checkpoints.newest() if self._chief else None
+        found = from_chief(self._strategy, self._read(path, model) if path else None)
+        if found is None:
             return
+        state, self._half_epoch = found
+        progress.restore(state)
+        take_from_chief(self._strategy, [*model.variables, *model.optimizer.variables])
+        self._report(
+            f"Going on from {path}: {progress.epoch} epochs and {progress.step} of {steps} steps "
+            "are done."
+        )
+
+    def _read(self, path: Path, model: MultiDomainModel) -> tuple[dict, list | None]:
+        """Takes weights and best weights of a checkpoint, and returns progress and metrics."""
         state = json.loads((path / _STATE).read_text())
         for name in {**self._identity, **state["identity"]}:
             there, here = state["identity"].get(name), self._identity.get(name)
@@ -79,26 +101,23 @@ class Keeper(keras.callbacks.Callback):
                     f"--resume: checkpoint {path} was trained with {name} = {there!r}, the "
                     f"configuration says {here!r}; it cannot go on so, and nothing was changed"
                 )
+        # New ones: the chief alone cannot read those of the model.
+        metrics = [tf.Variable(tf.zeros(x.shape, x.dtype)) for x in model.metrics_variables]
         try:
-            _checkpoint(model).read(str(path / _VARIABLES)).assert_consumed()
+            _checkpoint(model, metrics).read(str(path / _VARIABLES)).assert_consumed()
         except (tf.errors.OpError, ValueError, AssertionError) as error:
             raise InputError(
                 f"--resume: checkpoint {path} does not fit the model of this version: "
                 f"{' '.join(str(error).split())[:300]}"
             ) from error
-        progress.restore(state["progress"])
-        if progress.step:
-            self._half_epoch = [variable.numpy() for variable in model.metrics_variables]
         if (path / self._best_file.name).exists():
             partial = self._best_file.with_name(f".partial.{self._best_file.name}")
             partial.unlink(missing_ok=True)
             _link(path / self._best_file.name, partial)
             partial.replace(self._best_file)
             partial.unlink(missing_ok=True)  # a rename between two links of one file does nothing
-        self._report(
-            f"Going on from {path}: {progress.epoch} epochs and {progress.step} of {steps} steps "
-            "are done."
-        )
+        half = state["progress"]["step"] > 0
+        return state["progress"], [metric.numpy().tolist() for metric in metrics] if half else None
 
     @property
     def last_good(self) -> Path | None:
@@ -108,12 +127,13 @@ class Keeper(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """From here on a signal waits for the end of a step."""
         self._stop.waiting = True
+        self._saved_at = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
         """Metrics of a half epoch go on as well; Keras has just reset them."""
         if self._half_epoch is not None:
             for variable, value in zip(self.model.metrics_variables, self._half_epoch, strict=True):
-                variable.assign(value)
+                variable.assign(np.array(value, variable.dtype))  # TensorFlow shares it out
             self._half_epoch = None
 
     def on_train_batch_end(self, batch, logs=None):
@@ -121,8 +141,8 @@ class Keeper(keras.callbacks.Callback):
         step = self._progress.step
         if step == self._steps:
             return  # the end of the epoch follows
-        asked = self._stop.asked is not None
-        if asked or (self._every and step % self._every == 0):
+        asked, due = self._of_any_worker()
+        if asked or due or (self._every and step % self._every == 0):
             self._save()
         if asked:
             raise self._stop.stopped()
@@ -130,12 +150,18 @@ class Keeper(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Saves with the epoch in the history."""
         self._save()
-        if self._stop.asked is not None:
+        if self._of_any_worker()[0]:
             raise self._stop.stopped()
 
     def on_train_end(self, logs=None):
         """Nothing is lost from here on until the next step."""
         self._stop.waiting = False
+
+    def _of_any_worker(self) -> list[bool]:
+        """Whether any worker is asked to stop, and whether time for a checkpoint has come."""
+        due = self._minutes > 0 and time.monotonic() - self._saved_at >= 60 * self._minutes
+        own = [self._stop.asked is not None, due and self._chief]
+        return (sum_over_workers(self._strategy, np.array(own, np.float32)) > 0).tolist()
 
     def _save(self) -> None:
         for variable in self.model.trainable_variables:
@@ -145,30 +171,42 @@ class Keeper(keras.callbacks.Callback):
                     f"written; the last good one: {self.last_good or 'none'}; try a smaller --set "
                     "train.learning_rate, or --on_nan skip"
                 )
-        self.checkpoints.save(self._progress.epoch * self._steps + self._progress.step, self._write)
+        metrics = _copies(self.model.metrics_variables)
+        if self._chief:
+            self.checkpoints.save(
+                self._progress.epoch * self._steps + self._progress.step,
+                lambda directory: self._write(directory, metrics),
+            )
+        self._saved_at = time.monotonic()
 
-    def _write(self, directory: Path) -> None:
-        _checkpoint(self.model).write(str(directory / _VARIABLES))
+    def _write(self, directory: Path, metrics: list[tf.Variable]) -> None:
+        _checkpoint(self.model, metrics).write(str(directory / _VARIABLES))
         state = {"identity": self._identity, "progress": self._progress.to_json()}
         (directory / _STATE).write_text(json.dumps(state, allow_nan=False))
         if self._best_file.exists():
             _link(self._best_file, directory / self._best_file.name)
 
 
-def _checkpoint(model: MultiDomainModel) -> tf.train.Checkpoint:
+def _checkpoint(model: MultiDomainModel, metrics: list[tf.Variable]) -> tf.train.Checkpoint:
     """All variables of a training, by position.
 
     Taken from Keras's lists: TensorFlow's own walk over the attributes misses the states of Keras's
     random number generators.
+
+    Args:
+        model: compiled.
+        metrics: `_copies` of its metrics.
     """
-    groups = {
-        "model": model.variables,
-        "metrics": model.metrics_variables,
-        "optimizer": model.optimizer.variables,
-    }
+    groups = {"model": model.variables, "optimizer": model.optimizer.variables}
     return tf.train.Checkpoint(
-        **{name: [variable.value for variable in group] for name, group in groups.items()}
+        metrics=metrics,
+        **{name: [variable.value for variable in group] for name, group in groups.items()},
     )
+
+
+def _copies(variables: Sequence[keras.Variable]) -> list[tf.Variable]:
+    """Each worker holds its part of a metric; these hold the sum, which all have to ask for."""
+    return [tf.Variable(variable.numpy()) for variable in variables]
 
 
 def _link(source: Path, target: Path) -> None:

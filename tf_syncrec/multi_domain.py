@@ -11,6 +11,7 @@ from tf_syncrec.data import Layout
 from tf_syncrec.layers import DomainBlocks, ItemNeighbours, SharedEmbedding, Similarity
 from tf_syncrec.losses import EXCLUDED, LOSSES
 from tf_syncrec.negatives import sample_in_domain
+from tf_syncrec.workers import several_workers
 
 SKIPPED = "skipped_steps"
 """What the log calls steps that were not made, since their loss or gradient was no number."""
@@ -228,7 +229,12 @@ class MultiDomainModel(keras.Model):
             self.trackers[SKIPPED].update_state(1.0 - tf.cast(finite, tf.float32))
         else:
             step()
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
+        logs = {name: tracker.result() for name, tracker in self.trackers.items()}
+        if several_workers(self.distribute_strategy):
+            # `fit` takes the mean over the workers along the first axis, and fails (Keras 3.15)
+            # where there is none. This can go when `reduce_per_replica` of Keras takes scalars.
+            logs = {name: value[None] for name, value in logs.items()}
+        return logs
 
     def watch_gradients(self, gradients, weights) -> None:
         """What a step notes of its gradients, one for each of the weights or None."""

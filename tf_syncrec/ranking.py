@@ -103,7 +103,7 @@ class ModelScorer(VectorScorer):
         """Reads the candidate vectors of the model, and whether neighbours vote."""
         self._candidates = self._model.candidate_vectors()
         neighbours = self._model.neighbours
-        self._voting = neighbours is not None and float(neighbours.weight) > 0
+        self._voting = neighbours is not None and float(neighbours.weight.numpy()) > 0
 
     def queries(self, batch):
         """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""

@@ -1,23 +1,43 @@
 """Several devices with one model: which, and what a replica needs to know of the others."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from data_prep import InputError
+from tf_syncrec.cluster import PATIENCE, Cluster
+from tf_syncrec.workers import join
 
-STRATEGIES = ("auto", "one_device", "mirrored")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 
 
-def strategy_of(name: str, on_nan: str = "stop") -> tf.distribute.Strategy:
+def strategy_of(
+    name: str,
+    on_nan: str = "stop",
+    cluster: Cluster | None = None,
+    report: Callable[[str], None] = print,
+    patience: float = PATIENCE,
+) -> tf.distribute.Strategy:
     """The strategy to build and train a model under.
 
     Args:
         name: one of `STRATEGIES`. `auto` is `mirrored` where there are several GPUs, else
             `one_device`; `mirrored` takes all GPUs, or all logical CPUs where there is none.
         on_nan: as in `TrainConfig`.
+        cluster: of `cluster_of`; with several workers, they are what trains, with all GPUs of each.
+        report: told about waiting for workers.
+        patience: seconds to wait for them.
 
     Raises:
-        InputError: the two do not go together.
+        InputError: these do not go together.
+        Stopped: a worker cannot be reached.
     """
+    if cluster is not None and len(cluster.addresses) > 1:
+        if on_nan == "skip":
+            raise InputError(f"--on_nan skip: not with {len(cluster.addresses)} workers")
+        return join(cluster, report, patience)
+    if name == "multi_worker":
+        name = "auto"  # a cluster of one
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     gpus = devices[0].device_type == "GPU"
     if name == "one_device" or (name == "auto" and not (gpus and len(devices) > 1)):
@@ -49,10 +69,10 @@ def shared_out(batches: tf.data.Dataset, strategy: tf.distribute.Strategy):
     if replicas == 1:
         return batches
 
-    def cut(batch):
+    def cut(batch, replicas_here):
         rows = tf.shape(next(iter(batch.values())))[0]
         ends = rows * tf.range(replicas + 1) // replicas
-        return tf.data.Dataset.range(replicas).map(
+        return tf.data.Dataset.range(*replicas_here).map(
             lambda i: {name: rows[ends[i] : ends[i + 1]] for name, rows in batch.items()}
         )
 
@@ -60,9 +80,16 @@ def shared_out(batches: tf.data.Dataset, strategy: tf.distribute.Strategy):
         name: tf.zeros([0, *(size or 0 for size in spec.shape[1:])], spec.dtype)
         for name, spec in batches.element_spec.items()
     }
-    # Without an end, as iterators over replicas with one put each step into a condition.
-    pieces = batches.flat_map(cut).concatenate(tf.data.Dataset.from_tensors(nothing).repeat())
-    return strategy.distribute_datasets_from_function(lambda context: pieces)
+
+    def pieces(context):
+        """Those of the replicas of one worker; each worker reads all, in the same order."""
+        here = replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * here
+        own = batches.flat_map(lambda batch: cut(batch, (first, first + here)))
+        # Without an end, as iterators over replicas with one put each step into a condition.
+        return own.concatenate(tf.data.Dataset.from_tensors(nothing).repeat())
+
+    return strategy.distribute_datasets_from_function(pieces)
 
 
 def over_replicas(x):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from data_prep import InputError
 from tf_syncrec import config as config_module
 from tf_syncrec.cli import config_from
+from tf_syncrec.cluster import PATIENCE
 from tf_syncrec.config import Config, TrainConfig
 from tf_syncrec.replicas import STRATEGIES
 from tf_syncrec.run import Run
@@ -19,7 +20,7 @@ from tf_syncrec.tables import flat
 
 _FREE = {
     *(f"data.{name}" for name in ("raw_dir", "path", "data_dir", "base_url")),  # where, not what
-    *(f"train.{name}" for name in ("checkpoint_steps", "on_nan", "strategy")),
+    *(f"train.{name}" for name in ("checkpoint_steps", "checkpoint_minutes", "on_nan", "strategy")),
 }
 """Settings that may change from one part of a run to the next, besides those of `evaluate`."""
 
@@ -48,7 +49,23 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--strategy",
         choices=STRATEGIES,
-        help="devices that train: auto (the default) and mirrored take every GPU there is",
+        help="devices that train: auto (the default) takes every GPU there is, on this machine "
+        "(mirrored) or on those of --workers or TF_CONFIG (multi_worker)",
+    )
+    run.add_argument(
+        "--workers",
+        metavar="HOST:PORT,...",
+        help="processes that train together, the same list for each; the first one writes the run",
+    )
+    run.add_argument(
+        "--worker_index", type=int, metavar="I", help="which of --workers this is, from 0"
+    )
+    run.add_argument(
+        "--worker_patience",
+        type=float,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help="how long to wait for the other workers to start (default: %(default).0f)",
     )
 
 

@@ -17,6 +17,7 @@ from tf_syncrec.files import write_whole
 from tf_syncrec.model import SyNCRec
 from tf_syncrec.precision import precision
 from tf_syncrec.ranking import Ranks
+from tf_syncrec.run_lock import RunLock
 
 ROWS_PER_WRITE = 100_000
 
@@ -41,6 +42,7 @@ class Run:
         self.checkpoint_file = self.directory / "checkpoints" / "best.weights.h5"
         self.export_dir = self.directory / "export" / "syncrec"
         self.report_file = self.directory / "report.html"
+        self.lock = RunLock(self.directory)
 
     @property
     def finished(self) -> bool:
@@ -75,13 +77,14 @@ class Run:
                 )
 
     def create(self, config: Config, catalogue: Catalogue) -> None:
-        """Makes the directory with all that is needed to rebuild the model."""
+        """Makes the directory with all that is needed to rebuild the model; locks it."""
         try:
             self.checkpoint_file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"--output_dir {self.directory}: cannot be created ({error.strerror})"
             ) from None
+        self.lock.acquire()
         catalogue.save(self.catalogue_file)
         config.save(self.config_file)  # last: a run that has it can go on
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.callbacks import BestWeights, EpochReport, FiniteLoss, StepBar
+from tf_syncrec.callbacks import BestWeights, EpochReport, FiniteLoss, Follower, StepBar
 from tf_syncrec.config import TrainConfig
 from tf_syncrec.dashboard import Dashboard
 from tf_syncrec.data import TrainBatches
@@ -21,6 +21,7 @@ from tf_syncrec.multi_domain import MultiDomainModel
 from tf_syncrec.optimizers import optimizer_of
 from tf_syncrec.progress import Progress
 from tf_syncrec.replicas import shared_out
+from tf_syncrec.workers import is_chief
 
 
 class Trained(NamedTuple):
@@ -97,6 +98,8 @@ def train(
 ) -> Trained:
     """Trains; leaves the model with the weights of the epoch that was best on validation.
 
+    Of several workers, the chief alone ranks, writes and has those weights; all return the same.
+
     Args:
         model: not compiled.
         config: how long, and at what rate.
@@ -123,15 +126,20 @@ def train(
         keeper.restore(model, progress, batches.steps)
     # On several replicas the batches go through more than `tf.data`.
     wait = InputWait() if model.distribute_strategy.num_replicas_in_sync == 1 else None
-    dashboard = Dashboard(log_dir, catalogue, progress, wait, profile)
-    callbacks = [
-        StepBar(progress, batches.steps, planned),
-        EpochReport(validation, catalogue, progress, planned, report),
-        dashboard,
-        FiniteLoss(batches, progress, keeper),
-        BestWeights(checkpoint_file, progress),
-        *([keeper] if keeper else []),
-    ]
+    finite = FiniteLoss(batches, progress, keeper)
+    dashboard = None
+    callbacks: list[keras.callbacks.Callback] = [Follower(progress), finite]
+    if is_chief(model.distribute_strategy):
+        dashboard = Dashboard(log_dir, catalogue, progress, wait, profile)
+        callbacks = [
+            StepBar(progress, batches.steps, planned),
+            EpochReport(validation, catalogue, progress, planned, report),
+            dashboard,
+            finite,
+            BestWeights(checkpoint_file, progress),
+        ]
+    if keeper:
+        callbacks.append(keeper)
     while not progress.ended(config, planned):
         epoch = batches.epoch(progress.epoch, progress.step)
         model.fit(
@@ -143,6 +151,7 @@ def train(
             verbose=0,
             callbacks=callbacks,
         )
-    dashboard.close()
-    model.load_weights(checkpoint_file)
+    if dashboard:
+        dashboard.close()
+        model.load_weights(checkpoint_file)
     return Trained(progress.history, progress.best)
