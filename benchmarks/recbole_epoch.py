@@ -9,7 +9,6 @@ positions at once with sampled items. That is the difference that the figure sho
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -60,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
