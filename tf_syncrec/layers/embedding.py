@@ -7,6 +7,10 @@ from tf_syncrec.layers.dropout import Dropout
 from tf_syncrec.layers.layer_norm import normalise
 from tf_syncrec.layers.views import PAD, View
 
+ROWS_AT_ONCE = 1 << 18
+"""Rows of M that are drawn together. Drawing takes three times the memory of what is drawn, and
+TensorFlow's allocator gives nothing back to the system."""
+
 
 class SharedEmbedding(keras.layers.Layer):
     """Embeds both views with one item table M, the start tokens and the positions P.
@@ -42,9 +46,16 @@ class SharedEmbedding(keras.layers.Layer):
         """Creates M `[items + 1, dim]`, (SOS) `[1 + domains, dim]` and P `[window, dim]`."""
         # Unit-length vectors in expectation: a dot product of two of them starts near zero.
         initializer = keras.initializers.RandomNormal(stddev=self.dim**-0.5)
+        rows = self.num_items + 1
+        large = rows > ROWS_AT_ONCE
         self.items = self.add_weight(
-            shape=(self.num_items + 1, self.dim), initializer=initializer, name="items"
+            shape=(rows, self.dim), initializer="zeros" if large else initializer, name="items"
         )
+        for first in range(0, rows if large else 0, ROWS_AT_ONCE):
+            ids = tf.range(first, min(first + ROWS_AT_ONCE, rows))
+            # Each of these draws its own seed from that of the run.
+            piece = keras.initializers.RandomNormal(stddev=self.dim**-0.5)([len(ids), self.dim])
+            self.items.value.scatter_update(tf.IndexedSlices(piece, ids))
         self.start_tokens = self.add_weight(
             shape=(1 + self.num_domains, self.dim), initializer=initializer, name="start_tokens"
         )
