@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 ENGINES = ("duckdb", "spark")
 
+MEMORY = "2GiB"
+"""What DuckDB holds at most before it writes to a temporary folder; its own default is most of the
+machine. With Python and TensorFlow a preparation stays within 4 GiB, whatever the log's size."""
+
 
 class Engine(abc.ABC):
     """An open connection to what computes; its tables are gone when it is closed."""
@@ -143,7 +147,7 @@ def connect(
     # DuckDB's own default is to spill into `.tmp` of the working directory; a folder of our own
     # (which honours `TMPDIR`) is removed whatever happens.
     with tempfile.TemporaryDirectory(prefix="data_prep_") as folder:
-        options = {"temp_directory": folder}
+        options = {"temp_directory": folder, "memory_limit": MEMORY}
         if threads is not None:
             options["threads"] = str(threads)
         backend = ibis.duckdb.connect(**options)
