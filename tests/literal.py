@@ -295,8 +295,10 @@ class Literal:
         loss_cross = tf.add_n(cross) / over
         loss = self.loss.eta * (loss_single + corrected / over)  # Eq. 18
         mim = tf.zeros([])
+        by_domain: list[list] = [[] for _ in self.domains]
         if self.loss.mutual_information:
-            terms = self.mutual_information(pooled)
+            by_domain = self.mutual_information(pooled)
+            terms = [term for of_domain in by_domain for term in of_domain]
             mim = tf.add_n(terms) / (len(rows) if self.loss.reduction == "sum" else len(terms))
             loss += (1 - self.loss.eta) * mim
         return {
@@ -307,6 +309,8 @@ class Literal:
             "domain_single": tf.stack(single),
             "domain_cross": tf.stack(cross),
             "domain_targets": tf.constant(counts, tf.float32),
+            "domain_mim": tf.stack([tf.add_n([tf.zeros([]), *terms]) for terms in by_domain]),
+            "domain_users": tf.constant([len(terms) for terms in by_domain], tf.float32),
             "gap": tf.stack(gap),
             "relative": tf.stack(relative),
             "present": tf.constant([count > 0 for count in counts]),
@@ -337,9 +341,10 @@ class Literal:
         ]
 
     def mutual_information(self, pooled):
-        """Eq. 14-17: every pair against the single views of all, or the other, users of d."""
-        terms = []
+        """Eq. 14-17, by domain: every pair against the single views of all, or the other, users."""
+        by_domain = []
         for d in self.domains:
+            terms = []
             users = [views[d] for views in pooled if d in views]
             for i, (own_single, own_cross) in enumerate(users):
                 candidates = [
@@ -350,7 +355,8 @@ class Literal:
                 if candidates:
                     own = self.rho(own_single, own_cross)
                     terms.append(tf.math.log(tf.add_n(candidates)) - own)
-        return terms
+            by_domain.append(terms)
+        return by_domain
 
     def rho(self, u, v):
         """Eq. 17."""

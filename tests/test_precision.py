@@ -57,6 +57,7 @@ def test_weights_and_predictions_are_float32(half, make_items):
         assert made.dtype == tf.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(name for name in NETWORKS if "without" not in name))
 def test_every_network_trains(name, make_prepared):
     config = Config()

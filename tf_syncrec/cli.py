@@ -172,7 +172,7 @@ def config_from(
     if args.config:
         path = Path(args.config)
         shipped = config_module.shipped(path.stem)
-        if not path.exists() and path.name == args.config and shipped.exists():
+        if not path.exists() and path.name == args.config and shipped.is_file():
             path = shipped
     return config_module.load(path, overrides)
 

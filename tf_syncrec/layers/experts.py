@@ -135,14 +135,15 @@ class TransformerExperts(keras.layers.Layer):
                 tf.cast(self.final["final_scale"], x.dtype),
                 tf.cast(self.final["final_offset"], x.dtype),
             )
-        return tf.reshape(x, [self.num_experts, batch, -1, self.dim])
+        return tf.reshape(x, [self.num_experts, batch, slots if last is None else last, self.dim])
 
     def _latest(self, x, batch, slots, wanted):
         """The last `wanted` slots: `[n, batch * slots, dim]` -> `[n, batch * wanted, dim]`."""
         if wanted is slots:
             return x
-        x = tf.reshape(x, [-1, batch, slots, self.dim])[:, :, slots - wanted :]
-        return tf.reshape(x, [-1, batch * wanted, self.dim])
+        count = x.shape[0]  # not -1, which of no rows could be anything
+        x = tf.reshape(x, [count, batch, slots, self.dim])[:, :, slots - wanted :]
+        return tf.reshape(x, [count, batch * wanted, self.dim])
 
     def _attention(self, x, qkv, out, bias, batch, slots, wanted, training):
         """MSA, Eq. 5-6: `[1 or experts, batch * slots, dim]` -> `[experts, batch * wanted, dim]`.
@@ -158,7 +159,7 @@ class TransformerExperts(keras.layers.Layer):
         mixed = tf.matmul(self.dropout.zeroed(weights, training), value)
         if self.num_heads > 1:
             mixed = tf.transpose(mixed, [0, 1, 3, 2, 4])
-        mixed = tf.reshape(mixed, [-1, batch * wanted, self.dim])
+        mixed = tf.reshape(mixed, [self.num_experts, batch * wanted, self.dim])
         return tf.matmul(mixed, w_out * self.dropout.scale(training))
 
     def _projections(self, qkv, out):
@@ -175,8 +176,9 @@ class TransformerExperts(keras.layers.Layer):
         """`x @ w`, or x where w is None, as `[n, batch, heads, length, head_dim]`."""
         x = x if w is None else tf.matmul(x, w)
         if self.num_heads == 1:
-            return tf.reshape(x, [-1, batch, 1, length, self.dim])
-        x = tf.reshape(x, [-1, batch, length, self.num_heads, self.dim // self.num_heads])
+            return tf.reshape(x, [x.shape[0], batch, 1, length, self.dim])
+        size = self.dim // self.num_heads
+        x = tf.reshape(x, [x.shape[0], batch, length, self.num_heads, size])
         return tf.transpose(x, [0, 1, 3, 2, 4])
 
     def get_config(self):
