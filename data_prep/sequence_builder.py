@@ -184,6 +184,11 @@ class SequenceBuilder(  # type: ignore[call-arg]
         if self.data_path.exists():
             if bad := (self.info.metadata or {}).get("quarantine"):
                 self._accept(Quarantine(**bad))
+            if not (self.data_path / data_card.FILE_NAMES[0]).exists():
+                raise InputError(
+                    f"{self.data_dir} lacks {data_card.FILE_NAMES[0]}: it is of an older version or"
+                    " damaged; delete it to have it prepared anew"
+                )
             self._say(f"Reusing {self.data_dir}")
             super().download_and_prepare(**kwargs)
             return

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from data_prep import prepare
+from data_prep import InputError, prepare
 
 NAMES = ["books", "music", "a|b"]
 
@@ -108,3 +108,13 @@ def test_the_card_can_be_read(prepared, card):
     for table in text.split("\n\n"):
         cells = {line.replace("\\|", "").count("|") for line in table.splitlines() if "|" in line}
         assert len(cells) <= 1
+
+
+def test_a_dataset_without_its_card_is_not_used(log, tmp_path):
+    """Rather than to fail hours later, when the report wants it."""
+    made = prepare("interactions", path=log[0], data_dir=tmp_path, report=None)
+    assert made.data_card["users"]
+    (made.builder.data_path / "data_card.json").unlink()
+    with pytest.raises(InputError, match=r"data_card\.json.*delete") as error:
+        prepare("interactions", path=log[0], data_dir=tmp_path, report=None)
+    assert str(made.builder.data_path) in str(error.value)
