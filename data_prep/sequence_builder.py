@@ -90,8 +90,11 @@ class SequenceBuilder(  # type: ignore[call-arg]
 ):
     """Base of the builders: a subclass says where the interactions come from."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version of the pipeline."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "First version of the pipeline.",
+        "1.1.0": "With a data card; what 1.0.0 has prepared is prepared anew.",
+    }
     CONFIG: ClassVar[type[SequenceConfig]] = SequenceConfig
     SOURCE: ClassVar[str] = ""
     # TFDS 4.9.10 finds this by itself with `importlib_resources`, which it does not require.
@@ -186,8 +189,8 @@ class SequenceBuilder(  # type: ignore[call-arg]
                 self._accept(Quarantine(**bad))
             if not (self.data_path / data_card.FILE_NAMES[0]).exists():
                 raise InputError(
-                    f"{self.data_dir} lacks {data_card.FILE_NAMES[0]}: it is of an older version or"
-                    " damaged; delete it to have it prepared anew"
+                    f"{self.data_dir} lacks {data_card.FILE_NAMES[0]}: it is damaged; "
+                    "delete it to have it prepared anew"
                 )
             self._say(f"Reusing {self.data_dir}")
             super().download_and_prepare(**kwargs)

@@ -153,8 +153,11 @@ class Keeper(keras.callbacks.Callback):
         if self._of_any_worker()[0]:
             raise self._stop.stopped()
 
-    def on_train_end(self, logs=None):
-        """Nothing is lost from here on until the next step."""
+    def end(self) -> None:
+        """After the last epoch: nothing is lost any more by stopping at once.
+
+        Not between two epochs, where other workers would wait for one that stops alone.
+        """
         self._stop.waiting = False
 
     def _of_any_worker(self) -> list[bool]:

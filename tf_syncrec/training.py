@@ -151,6 +151,8 @@ def train(
             verbose=0,
             callbacks=callbacks,
         )
+    if keeper:
+        keeper.end()
     if dashboard:
         dashboard.close()
         model.load_weights(checkpoint_file)
