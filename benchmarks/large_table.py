@@ -10,7 +10,6 @@ it (Linux; MiB, resident), less weights and optimizer state: `build` the model, 
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from benchmarks.workload import RandomSequences, add_sizes, config_of, domain_sizes
+from benchmarks.workload import RandomSequences, add_sizes, config_of, domain_sizes, in_a_process
 
 STAGES = ("build", "train", "rank", "save")
 WARM_UP = 2
@@ -99,11 +98,8 @@ def main() -> None:
         return
     found = []
     for items in options.sizes.split(","):
-        command = [sys.executable, "-m", "benchmarks.large_table", *sys.argv[1:]]
-        done = subprocess.run(
-            [*command, "--items", items, "--here"], stdout=subprocess.PIPE, text=True, check=True
-        )
-        found.append(json.loads(done.stdout.splitlines()[-1]))
+        given = [*sys.argv[1:], "--items", items, "--here"]
+        found.append(in_a_process("benchmarks.large_table", given))
     rows = [
         [f"{row['items']:,}"]
         + [f"{row[name]:,.0f}" for name in ("weights_and_optimizer_mib", *STAGES, "step_ms")]

@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from tabulate import tabulate
 
-from benchmarks.train_step import in_a_process
+from benchmarks.train_step import run
 
 CURVES = {
     "items": [15_000, 100_000, 1_000_000],
@@ -54,7 +54,7 @@ def main() -> None:
                 f"round {number + 1} of {options.rounds}: {point[0]} {point[1]:,}", file=sys.stderr
             )
             given = [*arguments(*point), f"--steps={options.steps}"]
-            found[point].append(in_a_process("ours", given))
+            found[point].append(run("ours", given))
 
     def median(point, figure):
         return statistics.median(round_[figure] for round_ in found[point])

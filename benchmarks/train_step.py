@@ -11,14 +11,13 @@ default; `--length 10 --varied` are as short as in real logs, and our side then 
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks.workload import RandomSequences, add_sizes, config_of, domain_sizes
+from benchmarks.workload import RandomSequences, add_sizes, config_of, domain_sizes, in_a_process
 
 SIDES = ("ours", "transcription")
 WARM_UP = 3
@@ -48,20 +47,16 @@ def measure(side: str, options) -> dict[str, float]:
     else:
         model = Transcription(config, sizes)
         model.compile(keras.optimizers.Adam(1e-3))
+
+    def padded(items, length):
+        return tf.pad(items, [[0, 0], [length - tf.shape(items)[1], 0]])
+
     rates = [matrix_rate()]
     model.make_train_function()
-    iterator, times = iter(batches.epoch(0)), []
+    epoch, times = batches.epoch(0), []
     if side == "transcription":  # it needs T + 1 columns in every batch
-        iterator = iter(
-            batches.epoch(0).map(
-                lambda batch: {
-                    "items": tf.pad(
-                        batch["items"],
-                        [[0, 0], [options.window + 1 - tf.shape(batch["items"])[1], 0]],
-                    )
-                }
-            )
-        )
+        epoch = epoch.map(lambda batch: {"items": padded(batch["items"], options.window + 1)})
+    iterator = iter(epoch)
     for _ in range(steps):
         start = time.perf_counter()
         keras.tree.map_structure(lambda x: x.numpy(), model.train_function(iterator))
@@ -79,15 +74,9 @@ def measure(side: str, options) -> dict[str, float]:
     }
 
 
-def in_a_process(side: str, arguments: list[str]) -> dict[str, float]:
-    """One side, in a process of its own, so that its memory is its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.train_step", *arguments, f"--side={side}"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+def run(side: str, arguments: list[str]) -> dict[str, float]:
+    """One side, in a process of its own."""
+    return in_a_process("benchmarks.train_step", [*arguments, f"--side={side}"])
 
 
 def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
@@ -110,7 +99,7 @@ def main() -> None:
     for number in range(options.rounds):
         for side in SIDES:
             print(f"round {number + 1} of {options.rounds}: {side}", file=sys.stderr)
-            found[side].append(in_a_process(side, sys.argv[1:]))
+            found[side].append(run(side, sys.argv[1:]))
     result = {side: medians(rounds) for side, rounds in found.items()}
     ours, other = (result[side] for side in SIDES)
     ratio = ours["sequences_per_s"] / other["sequences_per_s"]

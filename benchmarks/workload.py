@@ -1,6 +1,9 @@
 """What the benchmarks of training share: random sequences, settings, arithmetic, the machine."""
 
 import argparse
+import json
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -101,6 +104,14 @@ def step_flop(options) -> float:
     forward, backward = 2 * experts, 2 * experts
     others = 2 * 3 * (2 * 2 * r * r + 2 * r * options.negatives)
     return float(slots * (forward + backward + others))
+
+
+def in_a_process(module: str, arguments: list[str]) -> dict[str, float]:
+    """What a script prints as JSON at its end, run alone, so that its memory is its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def matrix_rate(size=1024, repetitions=20) -> float:

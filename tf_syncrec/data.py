@@ -1,6 +1,6 @@
 """tf.data pipelines: prepared sequences in, batches of left-padded ids out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -203,6 +203,28 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
         .prefetch(PREFETCHED)
         .with_options(without_autotuning())
     )
+
+
+def first_users(batches: Iterable, wanted) -> Iterator[tuple[int, dict]]:
+    """The first users of each domain.
+
+    Args:
+        batches: of `evaluation_batches`, each of one domain.
+        wanted: `[domains]`, how many of each.
+
+    Yields:
+        `(domain, batch)`, the batch cut to the rows that are still wanted; no batch is read after
+        the last of them.
+    """
+    missing = np.array(wanted)
+    for batch in batches:
+        domain = int(batch["domain"][0])
+        if missing[domain]:
+            some = {name: part[: missing[domain]] for name, part in batch.items()}
+            missing[domain] -= len(some["domain"])
+            yield domain, some
+        if not missing.any():
+            return
 
 
 def _windows(users, counts, window, layout):

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
+from tf_syncrec.data import first_users
 from tf_syncrec.multi_domain import MultiDomainModel
 
 USERS = 1024
@@ -25,16 +26,11 @@ class GateSample:
     def __init__(self, batches: tf.data.Dataset, catalogue: Catalogue, window: int):
         self._names = catalogue.domains
         wanted = max(1, min(USERS_PER_DOMAIN, USERS // catalogue.num_domains))
-        missing = np.full(catalogue.num_domains, wanted)
         rows, domains = [], []
-        for batch in batches:
-            domain = int(batch["domain"][0])
-            items = batch["items"].numpy()[: missing[domain], -window:]
+        for domain, batch in first_users(batches, np.full(catalogue.num_domains, wanted)):
+            items = batch["items"].numpy()[:, -window:]
             rows += list(np.pad(items, [[0, 0], [window - items.shape[1], 0]]))
             domains += [domain] * len(items)
-            missing[domain] -= len(items)
-            if not missing.any():
-                break
         self._items = np.array(rows, np.int32).reshape(-1, window)
         self._domains = np.array(domains, np.int32)
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
+from tf_syncrec.data import first_users
 from tf_syncrec.metrics import SELECTION_METRIC, user_gains
 from tf_syncrec.ranking import Scorer, rank_split
 
@@ -32,7 +33,8 @@ def influence(scorer: Scorer, batches: Iterable, catalogue: Catalogue) -> dict[s
         hurt, and its standard error. Pairs without at least two users are left out.
     """
     names = catalogue.domains
-    sample = _first_users(batches, max(1, USERS // catalogue.num_domains), catalogue.num_domains)
+    wanted = np.full(catalogue.num_domains, max(1, USERS // catalogue.num_domains))
+    sample = [batch for _, batch in first_users(batches, wanted)]
     found: dict[str, Any] = {}
     for other in range(catalogue.num_domains):
         pairs = [pair for batch in sample if (pair := _with_and_without(batch, other, catalogue))]
@@ -54,20 +56,6 @@ def influence(scorer: Scorer, batches: Iterable, catalogue: Catalogue) -> dict[s
                     "error": float(own.std(ddof=1) / np.sqrt(len(own))),
                 }
     return {name: found[name] for name in names if name in found}
-
-
-def _first_users(batches: Iterable, wanted: int, num_domains: int) -> list[dict[str, Any]]:
-    """The first users of each domain, in batches of one domain each."""
-    missing = np.full(num_domains, wanted)
-    sample = []
-    for batch in batches:
-        domain = int(batch["domain"][0])
-        if missing[domain]:
-            sample.append({name: part[: missing[domain]] for name, part in batch.items()})
-            missing[domain] -= len(sample[-1]["target"])
-        elif not missing.any():
-            break
-    return sample
 
 
 def _with_and_without(batch, other: int, catalogue: Catalogue):

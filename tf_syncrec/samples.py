@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from data_prep import Catalogue, InputError
+from tf_syncrec.data import first_users
 from tf_syncrec.ranking import Scorer
 
 ROWS = 16
@@ -35,16 +36,9 @@ def sample_recommendations(
     """
     scorer.refresh()
     wanted = max(1, ROWS // catalogue.num_domains)
-    missing = np.where(catalogue.sizes > 0, wanted, 0)
     rows = []
-    for batch in batches:
-        domain = int(batch["domain"][0])
-        if missing[domain]:
-            some = {name: part[: missing[domain]] for name, part in batch.items()}
-            rows += _rows(scorer, some, domain, catalogue)
-            missing[domain] -= len(some["target"])
-        elif not missing.any():
-            break
+    for domain, batch in first_users(batches, np.where(catalogue.sizes > 0, wanted, 0)):
+        rows += _rows(scorer, batch, domain, catalogue)
     return sorted(rows, key=lambda row: row["domain"])
 
 
