@@ -2,6 +2,7 @@
 
 import statistics
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.comparing import METRICS, MODELS, ODD, QUIET, by_seed, literal_gain, literal_mean
@@ -36,6 +37,30 @@ def test_every_number_can_be_recomputed_from_the_ranks(compared):
                     assert values[metric]["std"] == spread
     cold = [row["cold"] for row in by_seed(compared.cells, "popularity")[3]]
     assert compared.comparison["cold_target_share"] == sum(cold) / len(cold) == 0.1
+
+
+def test_ranks_of_all_models_stand_in_one_table_without_ids(compared):
+    table = pq.read_table(compared.root / "ranks.parquet").to_pydict()
+    columns = {"popularity": ("popularity", 3), "item_knn": ("item_knn", 3)} | {
+        f"{model}/seed{seed}": (model, seed)
+        for model in ("bprmf_cross", "bprmf_single")
+        for seed in (1, 3)
+    }
+    assert set(table) == {"domain", "cold", *columns}
+    for column, (model, seed) in columns.items():
+        rows = sorted(by_seed(compared.cells, model)[seed], key=lambda row: row["user_id"])
+        assert table[column] == [row["rank"] for row in rows]
+        assert table["domain"] == [row["domain"] for row in rows]
+        assert table["cold"] == [row["cold"] for row in rows]
+
+
+def test_what_each_cell_found_stands_in_the_comparison(compared):
+    cells = compared.comparison["cells"]
+    assert len(cells) == len(compared.cells) == 10
+    results = {(r["model"], r["seed"], r["domain"]): found for r, _, found in compared.cells}
+    for cell in cells:
+        found = results[cell["model"], cell["seed"], cell["domain"]]
+        assert cell["settings"] == {} and found.items() <= cell.items()
 
 
 def test_differences_and_breakdown_follow_from_the_ranks(compared):

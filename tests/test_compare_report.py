@@ -63,11 +63,11 @@ def test_progress_says_which_cell_of_how_many(compared):
     assert titles[:3] == ["popularity", "item_knn", "bprmf_cross, seed 3"]
     assert f"bprmf_single, seed 1, {ODD}" in titles
     assert any("bprmf_cross, seed 1: epoch 1/1  loss" in line for line in compared.said)
-    assert compared.said[-5:] == [
+    assert compared.said[-6:] == [
         str(compared.root / name)
         for name in (
             *("comparison.json", "comparison.md", "report.html", "comparison.png"),
-            "negative_transfer-bprmf_cross.png",
+            *("negative_transfer-bprmf_cross.png", "ranks.parquet"),
         )
     ]
 

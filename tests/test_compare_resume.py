@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from tests.comparing import (
     write_log,
 )
 from tf_syncrec import compare
+from tf_syncrec.run_lock import RunLock
 
 
 def test_finished_cells_are_never_computed_again(compared, capsys):
@@ -56,6 +58,43 @@ def test_the_data_may_move(compared, tmp_path):
     with no_cells():
         run(tmp_path, "--output_dir", str(compared.root), models="popularity", seeds="3")
     assert snapshot(compared.root) == before
+
+
+@pytest.mark.parametrize("finishes", [True, False], ids=["finishes", "ends before"])
+def test_what_another_comparison_computes_is_waited_for(tmp_path, capsys, finishes):
+    """A second process with the same directory leaves a cell alone while its owner lives."""
+    write_log(tmp_path / "log.tsv")
+    with cells_here():
+        root = run(tmp_path, models="popularity,bprmf", seeds="0")
+    whole = strict_json(root / "comparison.json")
+    popularity, contested = root / "cells/popularity/seed0", root / "cells/bprmf/seed0"
+    (popularity / "result.json").unlink()
+    (contested / "result.json").rename(tmp_path / "result.json")
+    other = RunLock(contested)  # a second lock of one process is refused as another one's is
+    assert other.take() is None
+    looks = 0
+
+    def wait(_):
+        nonlocal looks
+        looks += 1
+        assert (popularity / "result.json").exists(), "does not wait while there is work"
+        assert not (contested / "result.json").exists(), "computes what another one computes"
+        if looks == 3:
+            if finishes:
+                (tmp_path / "result.json").rename(contested / "result.json")
+            other.release()
+
+    with cells_here() as patch:
+        patch.setattr(compare, "time", SimpleNamespace(sleep=wait, perf_counter=time.perf_counter))
+        run(tmp_path, models="bprmf,popularity", seeds="0")
+    assert looks == 3
+    said = capsys.readouterr().out
+    assert said.count("waiting for what others compute: [1/2]") == 1, said
+    assert ("bprmf, seed 0: epoch 1/1" in said.split("waiting for")[1]) is not finishes
+    again = strict_json(root / "comparison.json")
+    assert {n: m["test"] for n, m in again["models"].items()} == {
+        n: m["test"] for n, m in whole["models"].items()
+    }
 
 
 OTHERS = {
@@ -170,4 +209,6 @@ def without_cost(file):
         assert tuning.pop("seconds") > 0
     for model in comparison["models"].values():
         assert model.pop("cost")["seconds"] > 0
+    for cell in comparison["cells"]:
+        assert cell.pop("cost")["seconds"] > 0
     return comparison

@@ -1,18 +1,19 @@
 """Compares models: `python -m tf_syncrec.compare --dataset amazon --models syncrec,item_knn`.
 
 Trains every model with every seed on one dataset with one protocol, one cell after the other, and
-writes `report.html`, `comparison.json`, `comparison.md` and pictures. With `--grid`, settings are
-chosen for every network first. What is finished is kept: the same command goes on where it was
-stopped.
+writes `report.html`, `comparison.json`, `comparison.md`, `ranks.parquet` and pictures. With
+`--grid`, settings are chosen for every network first. What is finished is kept: the same command
+goes on where it was stopped, and several of them at once share the work.
 """
 
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from data_prep import InputError
 from tf_syncrec.baselines.recbole import check_interpreter, interpreter, settings_of
@@ -26,12 +27,13 @@ from tf_syncrec.cli import (
     run_command,
     say,
 )
-from tf_syncrec.comparison import assemble
+from tf_syncrec.comparison import assemble, rank_table, read_ranks
 from tf_syncrec.comparison_page import histories
 from tf_syncrec.comparison_report import write_comparison
 from tf_syncrec.files import write_whole
 from tf_syncrec.grid import read_grid
 from tf_syncrec.models import ABLATIONS, RECBOLE, ModelName, about_models, parse_name
+from tf_syncrec.run_lock import RunLock
 from tf_syncrec.tables import flat
 from tf_syncrec.tuning import choose, trials_of, tuning_report, validation_metric
 
@@ -44,6 +46,8 @@ PRESETS = {
     ),
 }
 """Sets of models by the question they answer, and what the others are measured against."""
+SECONDS_BETWEEN_LOOKS = 5.0
+"""How often one comparison looks whether another has finished a cell."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -119,27 +123,36 @@ def main(argv: list[str] | None = None) -> None:
 
     # --------------------------------------------------------------------------------- tuning
     total = sum(map(len, trials.values()))
-    for number, trial in enumerate(chain(*trials.values()), start=1):
-        request = trial.request(config, prepared.name)
-        _run(trial, request, root, f"[trial {number}/{total}] {trial.title}", trial=True)
+    _run_all(
+        root,
+        [
+            _Job(trial, trial.request(config, prepared.name), f"[trial {number}/{total}]", True)
+            for number, trial in enumerate(chain(*trials.values()), start=1)
+        ],
+    )
     chosen = choose(root, trials)
     for best in chosen.values():
         say(f"chosen: {best.title}: validation NDCG@10 {validation_metric(root, best):.4f}")
 
     # --------------------------------------------------------------------------------- cells
     cells = cells_of(plan, domains, {place: best.settings for place, best in chosen.items()})
-    for number, cell in enumerate(cells, start=1):
-        request = cell.request(config, prepared.name)
-        _run(cell, request, root, f"[{number}/{len(cells)}] {cell.title}")
+    _run_all(
+        root,
+        [
+            _Job(cell, cell.request(config, prepared.name), f"[{number}/{len(cells)}]")
+            for number, cell in enumerate(cells, start=1)
+        ],
+    )
 
     # ----------------------------------------------------------------------------- conclusions
     tuning = tuning_report(root, trials, cells, names, config)
-    comparison = assemble(root, cells, reference, prepared, config) | {
+    ranks = read_ranks(root, cells)
+    comparison = assemble(root, cells, ranks, reference, prepared, config) | {
         "tuning": tuning,
         "command": command_of("tf_syncrec.compare", argv),
         "data_card": prepared.data_card,
     }
-    for file in write_comparison(root, comparison, histories(root, cells)):
+    for file in write_comparison(root, comparison, rank_table(ranks), histories(root, cells)):
         say(str(file))
 
 
@@ -199,36 +212,84 @@ def _check_same(directory: Path, request: dict[str, Any]) -> None:
             )
 
 
-def _run(cell: Cell, request: dict[str, Any], root: Path, title: str, trial: bool = False) -> None:
-    """Computes a cell in a process of its own, unless it is finished.
+class _Job(NamedTuple):
+    """A cell to compute.
 
-    Args:
+    Attributes:
         cell: what is computed.
         request: what its `cell.json` says.
-        root: directory of the comparison.
-        title: for progress lines.
+        number: of how many, for progress lines.
         trial: whether validation is all that is wanted.
     """
-    directory = cell.directory(root)
-    tried = (directory / VALIDATION).exists()
-    if (directory / RESULT).exists() or (trial and tried):
+
+    cell: Cell
+    request: dict[str, Any]
+    number: str
+    trial: bool = False
+
+
+def _run_all(root: Path, jobs: Sequence[_Job]) -> None:
+    """Computes what is not finished; what other comparisons are computing, it waits for.
+
+    One that ends without finishing its cell leaves it to those that wait.
+    """
+    left, before = list(jobs), 0
+    while True:
+        holders = {job.number: holder for job in left if (holder := _run(job, root))}
+        left = [job for job in left if job.number in holders]
+        if not left:
+            return
+        if len(left) != before:
+            who = ", ".join(dict.fromkeys(holders.values()))
+            say(f"waiting for what others compute: {', '.join(holders)} ({who})")
+            before = len(left)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _run(job: _Job, root: Path) -> str | None:
+    """Computes a cell, unless it is finished or another comparison is computing it.
+
+    Returns:
+        Who else is computing it; None where it is finished now.
+    """
+    directory, title = job.cell.directory(root), f"{job.number} {job.cell.title}"
+    if _finished(job, root):
         say(f"{title}: finished before")
-        return
+        return None
     directory.mkdir(parents=True, exist_ok=True)
-    write_whole(directory / "cell.json", json.dumps(request, indent=1))
+    lock = RunLock(directory)
+    if holder := lock.take():
+        return holder
+    try:
+        if not _finished(job, root):  # since the first look
+            write_whole(directory / "cell.json", json.dumps(job.request, indent=1))
+            _compute(directory, title, job.trial, lock)
+    finally:
+        lock.release()
+    return None
+
+
+def _finished(job: _Job, root: Path) -> bool:
+    files = (RESULT, VALIDATION) if job.trial else (RESULT,)
+    return any((job.cell.directory(root) / file).exists() for file in files)
+
+
+def _compute(directory: Path, title: str, trial: bool, lock: RunLock) -> None:
+    """Runs the process of a cell, which has the lock as well, and shows what it says."""
     start, last = time.perf_counter(), ""
     # It ends when its standard input does, so with this process, however that ends.
     command = [sys.executable, "-m", "tf_syncrec.cell", str(directory), "--with_parent"]
     if trial:
         command.append("--trial")
     with (
-        (directory / "log.txt").open("a" if tried else "w") as log,
+        (directory / "log.txt").open("a" if (directory / VALIDATION).exists() else "w") as log,
         subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            pass_fds=lock.shared_with(),
         ) as process,
     ):
         try:

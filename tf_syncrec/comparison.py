@@ -1,11 +1,12 @@
-"""What the finished cells of a comparison say: means, spreads, differences, negative transfer."""
+"""What the finished cells of a comparison say: ranks, means, spreads, differences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
@@ -25,6 +26,8 @@ class ModelRanks:
     """Test ranks of one model, users in one order.
 
     Attributes:
+        seeds: in rising order.
+        seeded: whether chance has a part in it.
         user_ids: `[users]` bytes, sorted.
         domains: `[users]` name of the target's domain.
         ranks: `[seeds, users]`.
@@ -32,6 +35,7 @@ class ModelRanks:
     """
 
     def __init__(self, root: Path, cells: Sequence[Cell], seeds: Sequence[int]):
+        self.seeds, self.seeded = tuple(seeds), cells[0].model.seeded
         rows = []
         for seed in seeds:
             tables = [
@@ -55,9 +59,47 @@ class ModelRanks:
         return np.stack([user_gains(ranks, metric) for ranks in self.ranks])
 
 
+def read_ranks(root: Path, cells: Sequence[Cell]) -> dict[str, ModelRanks]:
+    """Test ranks of each model, by its name, from finished cells.
+
+    Raises:
+        ValueError: two models were ranked on different users.
+    """
+    found: dict[str, ModelRanks] = {}
+    for text in dict.fromkeys(cell.model.text for cell in cells):
+        own = [cell for cell in cells if cell.model.text == text]
+        found[text] = ModelRanks(root, own, sorted({cell.seed for cell in own}))
+    first, *others = found.items()
+    for text, other in others:
+        if not np.array_equal(other.user_ids, first[1].user_ids):
+            raise ValueError(f"{text} and {first[0]} were ranked on different users")
+    return found
+
+
+def rank_table(ranks: Mapping[str, ModelRanks]) -> pa.Table:
+    """All that the numbers are computed from, without anybody's id: a row a test user.
+
+    Args:
+        ranks: of `read_ranks`.
+
+    Returns:
+        Columns `domain` (of the target), `cold` (never seen in training), and for each model and
+        seed `MODEL/seedN`, `MODEL` where chance has no part in it: the rank, 1 = best. Rows stand
+        in the order of the user ids.
+    """
+    first = next(iter(ranks.values()))
+    columns = {"domain": pa.array(first.domains, pa.string()), "cold": pa.array(first.cold)}
+    for text, one in ranks.items():
+        for seed, values in zip(one.seeds, one.ranks, strict=True):
+            name = f"{text}/seed{seed}" if one.seeded else text
+            columns[name] = pa.array(values, pa.int32())
+    return pa.table(columns)
+
+
 def assemble(
     root: Path,
     cells: Sequence[Cell],
+    ranks: Mapping[str, ModelRanks],
     reference: str,
     prepared: PreparedDataset,
     config: Config,
@@ -67,26 +109,18 @@ def assemble(
     Args:
         root: directory of the comparison; all cells are finished.
         cells: what was compared.
+        ranks: of `read_ranks`.
         reference: name of the model that the others are measured against.
         prepared: the dataset.
         config: what all models share.
 
     Returns:
         What `comparison.json` holds, plain JSON values.
-
-    Raises:
-        ValueError: two models were ranked on different users.
     """
     names = list(prepared.catalogue.domains)
     models = {cell.model.text: cell.model for cell in cells}
     of_model = {text: [c for c in cells if c.model.text == text] for text in models}
-    seeds = {text: sorted({c.seed for c in own}) for text, own in of_model.items()}
-    ranks = {text: ModelRanks(root, own, seeds[text]) for text, own in of_model.items()}
     first = ranks[reference]
-    for text, other in ranks.items():
-        if not np.array_equal(other.user_ids, first.user_ids):
-            raise ValueError(f"{text} and {reference} were ranked on different users")
-
     index = np.array([names.index(name) for name in first.domains], int)
     means = {
         metric: {text: one.gains(metric).mean(axis=0) for text, one in ranks.items()}
@@ -104,7 +138,7 @@ def assemble(
         results[text] = {
             "about": model.about,
             "settings": dict(model.network.settings) if model.network else {},
-            "seeds": seeds[text] if model.seeded else [],
+            "seeds": list(ranks[text].seeds) if model.seeded else [],
             "test": _spread(ranks[text], index, names),
             "against_reference": {
                 metric: found[text] for metric, found in against.items() if text in found
@@ -112,7 +146,7 @@ def assemble(
             "breakdown": _mean_of(
                 [
                     breakdown(_as_ranks(ranks[text], seed, index), groups)
-                    for seed in range(len(seeds[text]))
+                    for seed in range(len(ranks[text].seeds))
                 ]
             ),
             "cost": _cost(root, of_model[text]),
@@ -127,6 +161,16 @@ def assemble(
         "models": results,
         "negative_transfer": negative_transfer(models, gains, index, names, stand_ins),
         "ablation": {label: text for label, text in ABLATIONS.items() if text in models},
+        "cells": [
+            {
+                "model": c.model.text,
+                "seed": c.seed,
+                "domain": c.domain,
+                "settings": dict(c.settings),
+            }
+            | c.result(root)
+            for c in cells
+        ],
     }
 
 

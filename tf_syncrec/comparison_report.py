@@ -7,6 +7,8 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tabulate import tabulate
 
 from tf_syncrec.comparison_page import comparison_page
@@ -26,13 +28,14 @@ GROUPS = {
 
 
 def write_comparison(
-    root: Path, comparison: Mapping[str, Any], trainings: Mapping[str, Any]
+    root: Path, comparison: Mapping[str, Any], ranks: pa.Table, trainings: Mapping[str, Any]
 ) -> list[Path]:
-    """Writes `comparison.json`, `report.html`, `comparison.md` and pictures; returns their paths.
+    """Writes the files of a comparison; returns their paths.
 
     Args:
         root: directory of the comparison.
         comparison: what `comparison.json` holds.
+        ranks: what `ranks.parquet` holds.
         trainings: of `comparison_page.histories`.
     """
     with matplotlib.rc_context({"text.parse_math": False}):
@@ -47,7 +50,8 @@ def write_comparison(
     write_whole(files[2], comparison_page(comparison, markdown(comparison, []), trainings))
     for name, figure in pictures.items():
         figure.savefig(root / name, dpi=150)
-    return files
+    pq.write_table(ranks, root / "ranks.parquet", compression="zstd")
+    return [*files, root / "ranks.parquet"]
 
 
 def markdown(comparison: Mapping[str, Any], pictures: list[str]) -> str:

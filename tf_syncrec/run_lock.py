@@ -1,4 +1,4 @@
-"""One process at a time writes a run."""
+"""One process at a time writes a run, or a cell of a comparison."""
 
 import errno
 import fcntl
@@ -18,7 +18,7 @@ class RunLock:
     The file stays: removing it would let two processes hold a file of that name each.
 
     Args:
-        directory: of the run.
+        directory: of the run, or the cell.
     """
 
     def __init__(self, directory: Path):
@@ -31,8 +31,16 @@ class RunLock:
         Raises:
             InputError: another process has it.
         """
+        if holder := self.take():
+            raise InputError(
+                f"--output_dir {self._directory}: is being written by {holder}; wait for it, or "
+                "stop it first"
+            )
+
+    def take(self) -> str | None:
+        """As `acquire`, but returns who has it in place of raising; None: this process now."""
         if self._file is not None:
-            return
+            return None
         file = open(self._directory / ".lock", "a+")  # noqa: SIM115, open until `release`
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,15 +49,17 @@ class RunLock:
             holder = file.read().strip()
             file.close()
             if error.errno not in _HELD:
-                return  # a disk without locks
-            raise InputError(
-                f"--output_dir {self._directory}: is being written by {holder or 'another process'}"
-                "; wait for it, or stop it first"
-            ) from None
+                return None  # a disk without locks
+            return holder or "another process"
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         self._file = file
+        return None
+
+    def shared_with(self) -> tuple[int, ...]:
+        """File descriptors to hand on to a child, which then holds it until both are gone."""
+        return () if self._file is None else (self._file.fileno(),)
 
     def release(self) -> None:
         """Gives it back, if this process has it."""
