@@ -40,7 +40,7 @@ class Core:
         """Returns what a fingerprint needs to know."""
         return {"min_interactions": self.min_interactions} | self._given()
 
-    def of(self, engine: Engine, events: ir.Table) -> ir.Table:
+    def of(self, engine: Engine, events: ir.Table, items: ir.Table) -> ir.Table:
         """Drops users and items, again and again until none is left that has too little.
 
         What stays is the largest part of the events in which all conditions hold, in whatever
@@ -48,7 +48,8 @@ class Core:
 
         Args:
           engine: what computes.
-          events: a table made by `hold`, which is released.
+          events: a table of `user, item` made by `hold`, which is released.
+          items: `item, domain`.
 
         Returns:
           A table made by `hold`.
@@ -58,20 +59,21 @@ class Core:
         before = -1
         while (now := engine.value(events.count())) != before:
             before, wider = now, events
-            events = engine.hold(self._once(events))
+            events = engine.hold(self._once(events, items))
             engine.release(wider)
         return events
 
-    def _once(self, events: ir.Table) -> ir.Table:
-        for side in ("item_id", "user_id"):
+    def _once(self, events: ir.Table, items: ir.Table) -> ir.Table:
+        for side in ("item", "user"):
             if self.min_interactions > 1:
                 often = events.group_by(side).having(lambda t: t.count() >= self.min_interactions)
                 events = events.semi_join(often.aggregate(), side)
         if self.min_domains > 1 or self.min_domain_interactions > 1:
             least, domains = self.min_domain_interactions, self.min_domains
-            at_home = events.group_by("user_id", "domain").having(lambda t: t.count() >= least)
-            wide = at_home.aggregate().group_by("user_id").having(lambda t: t.count() >= domains)
-            events = events.semi_join(wide.aggregate(), "user_id")
+            placed = events.join(items.select("item", "domain"), "item")
+            at_home = placed.group_by("user", "domain").having(lambda t: t.count() >= least)
+            wide = at_home.aggregate().group_by("user").having(lambda t: t.count() >= domains)
+            events = events.semi_join(wide.aggregate(), "user")
         return events
 
     def _given(self) -> dict[str, int]:

@@ -13,7 +13,6 @@ from tabulate import tabulate
 
 from data_prep.quarantine import Quarantine
 from data_prep.sequences import Sequences
-from data_prep.splits import TEST, VALIDATION
 
 FILE_NAMES = ("data_card.json", "data_card.md", "data_card.png")
 
@@ -59,9 +58,9 @@ def data_card(
             "rows_in_another_domain": totals["rows_in_another_domain"],
         },
         "unknown_test_targets": totals["unknown_test_targets"],
-        "domains": _domains(sequences),
-        "shared_users": _overlap(sequences),
-        "lengths": _lengths(sequences),
+        "domains": sequences.census.by_domain(),
+        "shared_users": sequences.census.shared_users.tolist(),
+        "lengths": _lengths(sequences.census.lengths),
     }
 
 
@@ -141,35 +140,8 @@ def markdown(card: Mapping[str, Any]) -> str:
     )
 
 
-def _domains(sequences: Sequences) -> dict[str, dict[str, int]]:
-    events = sequences.events
-    counts = events.group_by("domain_index").aggregate(
-        users=events.user_id.nunique(),
-        items=events.item_id.nunique(),
-        interactions=events.count(),
-        validation_targets=(events.role == VALIDATION).sum(),
-        test_targets=(events.role == TEST).sum(),
-    )
-    rows = sequences.engine.fetch(counts.order_by("domain_index")).to_pylist()
-    return {sequences.catalogue.domains[row.pop("domain_index")]: row for row in rows}
-
-
-def _overlap(sequences: Sequences) -> list[list[int]]:
-    size = sequences.catalogue.num_domains
-    places = sequences.events.select("user_id", "domain_index").distinct()
-    pairs = places.join(places.view(), "user_id", rname="other_{name}")
-    counts = pairs.group_by("domain_index", "other_domain_index").aggregate(users=pairs.count())
-    matrix = np.zeros((size, size), np.int64)
-    for row in sequences.engine.fetch(counts).to_pylist():
-        matrix[row["domain_index"], row["other_domain_index"]] = row["users"]
-    return matrix.tolist()
-
-
-def _lengths(sequences: Sequences) -> dict[str, Any]:
-    by_user = sequences.events.group_by("user_id").aggregate(length=lambda t: t.count())
-    counts = by_user.group_by("length").aggregate(users=lambda t: t.count())
-    table = sequences.engine.fetch(counts.order_by("length"))
-    length, users = table["length"].to_numpy(), table["users"].to_numpy()
+def _lengths(counts: Mapping[int, int]) -> dict[str, Any]:
+    length, users = np.array(sorted(counts.items())).T
     below, total = users.cumsum(), int(users.sum())
     middle = [
         length[np.searchsorted(below, k, side="right")] for k in ((total - 1) // 2, total // 2)

@@ -6,6 +6,7 @@ import abc
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -28,7 +29,13 @@ machine. With Python and TensorFlow a preparation stays within 4 GiB, whatever t
 
 
 class Engine(abc.ABC):
-    """An open connection to what computes; its tables are gone when it is closed."""
+    """An open connection to what computes; its tables are gone when it is closed.
+
+    Attributes:
+      folder: for files of this process, that are gone when it is closed.
+    """
+
+    folder: Path
 
     @abc.abstractmethod
     def table(self, rows: pa.Table) -> ir.Table:
@@ -76,8 +83,9 @@ class DuckDB(Engine):
       backend: its Ibis backend.
     """
 
-    def __init__(self, backend: Any):
+    def __init__(self, backend: Any, folder: Path):
         self.backend = backend
+        self.folder = folder
 
     def table(self, rows: pa.Table | pa.RecordBatchReader) -> ir.Table:
         """See base class; a reader is consumed at once."""
@@ -152,7 +160,7 @@ def connect(
             options["threads"] = str(threads)
         backend = ibis.duckdb.connect(**options)
         try:
-            yield DuckDB(backend)
+            yield DuckDB(backend, Path(folder))
         finally:
             backend.disconnect()
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +27,7 @@ from data_prep.quarantine import Quarantine
 from data_prep.readers import Reading
 from data_prep.sequences import build_sequences
 from data_prep.splits import DEFAULT_SHARE, TEST, TRAIN, VALIDATION, LeaveOneOut, Split, split_of
-from data_prep.tfrecords import split_info
+from data_prep.tfrecords import write_split
 
 _CITATION = """
 @inproceedings{park2024pacer,
@@ -225,26 +226,30 @@ class SequenceBuilder(  # type: ignore[call-arg]
         reading = self._interactions(engine, dl_manager)
         bad = self._set_aside(engine, reading)
         self._say(f"Read {bad.rows:,} rows ({time.perf_counter() - start:.1f} s).")
-        settings = self._settings()
+        settings, content = self._settings(), self._settings().content()
         sequences = build_sequences(engine, reading.rows, settings.core, self._say, settings.rule)
         known = sequences.catalogue
         known.save(os.path.join(self.data_dir, catalogue.FILE_NAME))
         self.info.metadata.update(
             domains=list(known.domains),
             domain_sizes=known.sizes.tolist(),
-            settings=settings.content(),
+            settings=content,
             quarantine=dataclasses.asdict(bad),
             **sequences.statistics,
         )
         card = data_card.data_card(
-            self.info.full_name, settings.content(), settings.rule.protocol, bad, sequences
+            self.info.full_name, content, settings.rule.protocol, bad, sequences
         )
         data_card.write(card, Path(self.data_dir))
-        infos = []
-        for name, role in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
-            template = self._get_filename_template(split_name=name)
-            infos.append(split_info(sequences.batches(role), role, template))
-        self.info.set_splits(tfds.core.SplitDict(infos))
+        roles = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+
+        def write(name: str) -> tfds.core.SplitInfo:
+            return write_split(
+                sequences.rows(roles[name]), self._get_filename_template(split_name=name)
+            )
+
+        with ThreadPoolExecutor(len(roles)) as threads:
+            self.info.set_splits(tfds.core.SplitDict(list(threads.map(write, roles))))
 
     def _set_aside(self, engine: Engine, reading: Reading) -> Quarantine:
         """Lists the rows that cannot be used; raises where they are too many."""

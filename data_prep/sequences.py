@@ -1,4 +1,4 @@
-"""The pipeline from interactions to one sequence a user, as Ibis expressions.
+"""The pipeline from interactions to one sequence a user.
 
 1. An item belongs to one domain: that of most of its rows, the alphabetically first on a tie.
 2. Rows with the same user, item and timestamp are one event.
@@ -8,30 +8,36 @@
    each user's sequence, or periods of one time for everybody; see `splits`.
 6. Items of training events get ids 1..N, contiguous by domain; 0 is padding or unknown.
 
-Every step is a set operation with a total order, so neither the order of the input's rows nor the
-number of threads shows in the result.
+What joins and sorts the log are Ibis expressions, with users and items as numbers: texts are
+compared once. They end in a stream of whole users, which the rest takes batch by batch in numpy:
+once to count, and once a split to write. Every step is a set operation with a total order, so
+neither the order of the input's rows nor the number of threads shows in the result.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from data_prep import histories
 from data_prep.catalogue import Catalogue
+from data_prep.census import Census
 from data_prep.core import Core
 from data_prep.engine import Engine
 from data_prep.errors import InputError
-from data_prep.splits import TEST, TRAIN, VALIDATION, LeaveOneOut, Split
+from data_prep.histories import Histories
+from data_prep.splits import TEST, TRAIN, LeaveOneOut, Split
 
 EVERYTHING, LEAVE_ONE_OUT = Core(), LeaveOneOut()
-_SEPARATOR = "\x1f"  # Keeps ("ab", "c") and ("a", "bc") apart in the hash.
+BATCH = 200_000
+"""Events taken from the engine at a time."""
 
 
 @ibis.udf.scalar.builtin
@@ -40,57 +46,95 @@ def md5(value: str) -> str:  # type: ignore[empty-body]
 
 
 @dataclasses.dataclass(frozen=True)
+class Rows:
+    """Rows of a split: one a user, with a history and, but for training, a target.
+
+    Attributes:
+      user_ids: `[users]` strings.
+      starts: `[users + 1]`, where each user's history starts, and the length of all.
+      ids: `[events]` int32, items of the histories, oldest first.
+      timestamps: `[events]` float64.
+      targets: `[users]` ids; 0 for an item that never trains, and for training.
+      target_item_ids: `[users]` strings; empty for training.
+      domains: `[users]`, that of the target; -1 for training.
+      target_timestamps: `[users]` float64; 0 for training.
+    """
+
+    user_ids: pa.Array
+    starts: np.ndarray
+    ids: np.ndarray
+    timestamps: np.ndarray
+    targets: np.ndarray
+    target_item_ids: pa.Array
+    domains: np.ndarray
+    target_timestamps: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class Sequences:
     """The pipeline's result.
 
     Attributes:
-      engine: what holds `events`.
-      events: one row an event: `user_id, user_key, position, role, item_id, id, domain_index,
-        timestamp`, with `role` as `splits` has them and `id` 0 for an item without training
-        rows.
+      path: the file of histories, see `histories.read`; gone when the engine is closed.
+      assign: gives the role of each event, see `splits`.
+      item_ids: `[items]` strings by code, of all items of the log.
+      item_domains: `[items]`, index into `catalogue.domains`.
+      ids: `[items]` int32, 0 for an item without training rows.
       catalogue: the known items.
+      census: what was counted.
       statistics: counts worth telling, by name.
     """
 
-    engine: Engine
-    events: ir.Table
+    path: Path
+    assign: Callable[[Histories], np.ndarray]
+    item_ids: pa.Array
+    item_domains: np.ndarray
+    ids: np.ndarray
     catalogue: Catalogue
+    census: Census
     statistics: dict[str, Any]
 
-    def batches(
-        self, role: int, batch_rows: int = 200_000
-    ) -> Iterator[tuple[pa.Table, np.ndarray]]:
-        """Streams users with their events, in a fixed order unrelated to ids.
+    def rows(self, role: int) -> Iterator[Rows]:
+        """Reads a split, in a fixed order of users unrelated to ids.
 
         Args:
           role: `TRAIN` for the training events alone; `VALIDATION` or `TEST` for the known events
-            before the target of that kind, and the target as the last row. Without such a target
-            a user is left out.
-          batch_rows: rows taken from the engine at a time.
+            before the target of that kind, and the target. Without such a target a user is left
+            out.
 
         Yields:
-          Whole users: a table of `user_id, id, timestamp, item_id, domain_index`, a user's rows
-          together and oldest first, and where each user starts, with the number of rows at the end.
+          Its rows, some at a time.
         """
-        events = self.events
-        rows = events.filter((events.role == role) | ((events.role < role) & (events.id > 0)))
-        if role in (VALIDATION, TEST):
-            targets = events.filter(events.role == role)
-            rows = rows.semi_join(targets.select("user_id"), "user_id")
-        rows = rows.order_by("user_key", "user_id", "position")
-        rows = rows.select("user_id", "id", "timestamp", "item_id", "domain_index")
-        pending: pa.Table | None = None
-        for batch in self.engine.stream(rows, batch_rows):
-            table = pa.Table.from_batches([batch])
-            if pending is not None:
-                table = pa.concat_tables([pending, table]).combine_chunks()
-            users = table["user_id"]
-            starts = np.append(0, 1 + np.flatnonzero(pc.not_equal(users[1:], users[:-1])))
-            # The last user may go on in the next batch.
-            pending = table.slice(int(starts[-1]))
-            yield table, starts
-        if pending is not None:
-            yield pending, np.array([0, pending.num_rows])
+        for some in histories.read(self.path):
+            rows = self._rows(some, role)
+            if len(rows.user_ids):
+                yield rows
+
+    def _rows(self, some: Histories, role: int) -> Rows:
+        roles, ids, owners = self.assign(some), self.ids[some.items], some.owners
+        if role == TRAIN:
+            before = roles == TRAIN
+            users = np.flatnonzero(np.bincount(owners[before], minlength=len(some.user_ids)))
+            domains, targets, times = np.full(len(users), -1), 0 * users, 0.0 * users
+            names = pa.repeat("", len(users))
+        else:
+            last = np.flatnonzero(roles == role)  # One a user at most.
+            users = owners[last]
+            before = (roles < role) & (ids > 0) & np.isin(owners, users)
+            items = some.items[last]
+            domains, targets, times = self.item_domains[items], ids[last], some.timestamps[last]
+            names = self.item_ids.take(pa.array(items))
+        lengths = np.bincount(owners[before], minlength=len(some.user_ids))[users]
+        return Rows(
+            user_ids=some.user_ids.take(pa.array(users)),
+            starts=np.append(0, lengths.cumsum()),
+            ids=ids[before],
+            timestamps=some.timestamps[before],
+            targets=targets,
+            target_item_ids=names,
+            domains=domains,
+            target_timestamps=times,
+        )
 
 
 def build_sequences(
@@ -99,6 +143,7 @@ def build_sequences(
     core: Core = EVERYTHING,
     report: Callable[[str], None] = lambda line: None,
     split: Split = LEAVE_ONE_OUT,
+    batch_rows: int = BATCH,
 ) -> Sequences:
     """Runs the pipeline.
 
@@ -108,6 +153,7 @@ def build_sequences(
       core: the rule of step 3.
       report: told one line a step.
       split: the rule of step 5.
+      batch_rows: events taken from the engine at a time.
 
     Returns:
       The sequences and what is known about them.
@@ -115,34 +161,54 @@ def build_sequences(
     Raises:
       InputError: fewer than two domains are left, or no target.
     """
-    owners = engine.hold(item_domains(interactions))
-    distinct = interactions.select("user_id", "item_id", "timestamp").distinct()
-    merged = engine.hold(distinct.join(owners.select("item_id", "domain"), "item_id"))
-    before = _before_core(engine, interactions, owners, merged)
-    merged, after = core.of(engine, merged), core.after
-    domains = sorted(engine.fetch(merged.select("domain").distinct())[0].to_pylist())
-    _require_domains(domains, after)
-    starts = split.starts(engine, merged)
-    events = engine.hold(split.assign(order(merged), starts))
-    totals = starts | before | _totals(engine, events, split)
-    engine.release(owners, merged)
+    items = engine.hold(items_of(interactions))
+    users = engine.hold(users_of(interactions))
+    everything = engine.hold(events_of(interactions, users, items))
+    before = _before_core(engine, interactions, users, items, everything)
+    events = core.of(engine, everything, items)
+    left = items.semi_join(events, "item").select("domain").distinct()
+    _require_domains(sorted(engine.fetch(left)[0].to_pylist()), core.after)
+    starts = split.starts(engine, events)
+    listed = engine.fetch(items.order_by("item").select("item_id", "domain")).combine_chunks()
+    item_ids = listed["item_id"].chunk(0).cast(pa.string())
+    path = engine.folder / "histories.arrow"
+    stream = engine.stream(ordered(events, users), batch_rows)
+    settled = (histories.settle_ties(h, item_ids) for h in histories.whole_users(stream))
+    histories.write(settled, path)
+    engine.release(items, users, events)
+
+    def assign(some: Histories) -> np.ndarray:
+        return split.roles(some, starts)
+
+    census = Census(listed["domain"].chunk(0))
+    for some in histories.read(path):
+        census.add(some, assign(some))
+    totals = starts | before | census.totals() | split.counts(census)
     report(
         f"Kept {totals['events']:,} events of {totals['users']:,} users; {split.outcome(totals)}"
     )
-    split.require(totals, after)
-    vocabulary = engine.hold(vocabulary_of(events))
-    catalogue = _catalogue(engine, vocabulary, domains)
-    coded = engine.hold(_with_ids(engine, events, vocabulary, domains))
-    engine.release(events, vocabulary)
-    unknown = (coded.id == 0) & (coded.role == TEST)
+    split.require(totals, core.after)
+    codes = _by_id(census)
+    catalogue = Catalogue(
+        domains=census.domains,
+        item_ids=item_ids.take(pa.array(codes)).to_numpy(zero_copy_only=False),
+        item_domains=census.item_domains[codes],
+        counts=census.events[TRAIN, codes],
+    )
+    ids = np.zeros(len(item_ids), np.int32)
+    ids[codes] = np.arange(1, len(codes) + 1)
     totals["known_items"] = catalogue.num_items
-    totals["unknown_test_targets"] = engine.value(unknown.sum()) or 0
+    totals["unknown_test_targets"] = int(census.events[TEST, ids == 0].sum())
     report(f"Indexed {catalogue.num_items:,} items of {catalogue.num_domains} domains.")
-    return Sequences(engine, coded, catalogue, totals)
+    return Sequences(path, assign, item_ids, census.item_domains, ids, catalogue, census, totals)
 
 
-def item_domains(rows: ir.Table) -> ir.Table:
-    """Step 1: `item_id, domain`, in how many domains it was seen, and how many rows name others."""
+def items_of(rows: ir.Table) -> ir.Table:
+    """Step 1: `item, item_id, domain, listings, elsewhere`.
+
+    `item` is a number, in the order of domain and name; `listings` in how many domains the item was
+    seen, `elsewhere` how many rows name another.
+    """
     counts = rows.group_by("item_id", "domain").aggregate(rows=lambda t: t.count())
     best = ibis.window(group_by="item_id", order_by=[ibis.desc("rows"), ibis.asc("domain")])
     ranked = counts.mutate(
@@ -150,93 +216,50 @@ def item_domains(rows: ir.Table) -> ir.Table:
         listings=counts.count().over(group_by="item_id"),
         elsewhere=counts.rows.sum().over(group_by="item_id") - counts.rows,
     )
-    return ranked.filter(ranked.place == 0).select("item_id", "domain", "listings", "elsewhere")
+    owned = ranked.filter(ranked.place == 0)
+    number = ibis.row_number().over(order_by=["domain", "item_id"]).cast("int32")
+    return owned.select("item_id", "domain", "listings", "elsewhere", item=number)
 
 
-def order(events: ir.Table) -> ir.Table:
-    """Step 4: adds `position` (0 is the oldest) and `size` (the user's number of events).
-
-    An order by item id or domain inside a tie would let a model read the target off the order;
-    the hash is of user and item, so that no item comes first for everybody.
-    """
-    tie = md5(events.user_id.concat(_SEPARATOR, events.item_id))
-    ordered = events.mutate(tie=tie)
-    window = ibis.window(group_by="user_id", order_by=["timestamp", "tie", "item_id"])
-    return ordered.mutate(
-        position=ibis.row_number().over(window),
-        size=ordered.count().over(group_by="user_id"),
-    ).drop("tie")
+def users_of(rows: ir.Table) -> ir.Table:
+    """`user` (a number, in an order unrelated to ids), `user_id`."""
+    users = rows.select("user_id").distinct()
+    number = ibis.row_number().over(order_by=[md5(users.user_id), users.user_id])
+    return users.select("user_id", user=number)
 
 
-def vocabulary_of(events: ir.Table) -> ir.Table:
-    """Step 6: `item_id, domain, count, id` of the items in training events."""
-    train = events.filter(events.role == TRAIN)
-    counts = train.group_by("domain", "item_id").aggregate(count=lambda t: t.count())
-    window = ibis.window(order_by=["domain", ibis.desc("count"), "item_id"])
-    return counts.mutate(id=(ibis.row_number().over(window) + 1).cast("int32"))
+def events_of(rows: ir.Table, users: ir.Table, items: ir.Table) -> ir.Table:
+    """Step 2: `user, item, timestamp`."""
+    numbered = rows.join(users, "user_id").join(items.select("item_id", "item"), "item_id")
+    return numbered.select("user", "item", "timestamp").distinct()
 
 
-def _with_ids(
-    engine: Engine, events: ir.Table, vocabulary: ir.Table, domains: list[str]
-) -> ir.Table:
-    index = pa.array(range(len(domains)), pa.int32())
-    names = engine.table(pa.table({"domain": domains, "domain_index": index}))
-    joined = events.left_join(vocabulary.select("item_id", "id"), "item_id")
-    joined = joined.drop("item_id_right").join(names, "domain")
-    return joined.select(
-        "user_id", "position", "role", "item_id", "domain_index", "timestamp",
-        user_key=md5(joined.user_id),
-        id=joined.id.fill_null(0).cast("int32"),
-    )  # fmt: skip
+def ordered(events: ir.Table, users: ir.Table) -> ir.Table:
+    """Step 4 but for ties, which `histories.settle_ties` orders: adds `user_id`."""
+    named = events.join(users, "user").select("user", "user_id", "item", "timestamp")
+    return named.order_by("user", "timestamp", "item")
 
 
-def _catalogue(engine: Engine, vocabulary: ir.Table, domains: list[str]) -> Catalogue:
-    table = engine.fetch(vocabulary.order_by("id").select("item_id", "domain", "count"))
-    # Sorted by domain, so that each domain's code is repeated as often as it has items.
-    sizes = {row["values"]: row["counts"] for row in table["domain"].value_counts().to_pylist()}
-    codes = np.arange(len(domains), dtype=np.int32)
-    return Catalogue(
-        domains=tuple(domains),
-        item_ids=table["item_id"].to_numpy(),
-        item_domains=np.repeat(codes, [sizes.get(name, 0) for name in domains]),
-        counts=table["count"].to_numpy(),
-    )
+def _by_id(census: Census) -> np.ndarray:
+    """Step 6: the codes of the items in training events, in the order of their ids."""
+    counts = census.events[TRAIN]
+    codes = np.flatnonzero(counts)
+    # Codes are in the order of domain and name; the sort is stable.
+    return codes[np.lexsort((-counts[codes], census.item_domains[codes]))]
 
 
 def _before_core(
-    engine: Engine, rows: ir.Table, owners: ir.Table, merged: ir.Table
-) -> dict[str, Any]:
-    return _counted(
-        engine,
-        rows.aggregate(rows=rows.count()),
-        owners.aggregate(
-            items_before_core=owners.count(),
-            items_in_several_domains=(owners.listings > 1).sum(),
-            rows_in_another_domain=owners.elsewhere.sum(),
-        ),
-        merged.aggregate(
-            distinct_events=merged.count(), users_before_core=merged.user_id.nunique()
-        ),
+    engine: Engine, rows: ir.Table, users: ir.Table, items: ir.Table, events: ir.Table
+) -> dict[str, int]:
+    counts = items.aggregate(
+        items_before_core=items.count(),
+        items_in_several_domains=(items.listings > 1).sum(),
+        rows_in_another_domain=items.elsewhere.sum(),
     )
-
-
-def _totals(engine: Engine, events: ir.Table, split: Split) -> dict[str, Any]:
-    return _counted(
-        engine,
-        events.aggregate(
-            events=events.count(),
-            users=(events.position == 0).sum(),
-            validation_users=(events.role == VALIDATION).sum(),
-            evaluated_users=(events.role == TEST).sum(),
-            items=events.item_id.nunique(),
-            **split.counts(events),
-        ),
-    )
-
-
-def _counted(engine: Engine, *tables: ir.Table) -> dict[str, Any]:
-    rows = [engine.fetch(table).to_pylist()[0] for table in tables]
-    return {name: int(value or 0) for row in rows for name, value in row.items()}
+    found = {"rows": engine.value(rows.count())} | engine.fetch(counts).to_pylist()[0]
+    found["distinct_events"] = engine.value(events.count())
+    found["users_before_core"] = engine.value(users.count())
+    return {name: int(value or 0) for name, value in found.items()}
 
 
 def _require_domains(domains: list[str], after: str) -> None:

@@ -10,7 +10,9 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import ibis
@@ -44,8 +46,9 @@ class Spark(Engine):
       backend: its Ibis backend.
     """
 
-    def __init__(self, session: Any):
+    def __init__(self, session: Any, folder: Path):
         self.session = session
+        self.folder = folder
         self.backend = ibis.pyspark.connect(session)
 
     def table(self, rows: pa.Table) -> ir.Table:
@@ -186,7 +189,8 @@ def connect(master: str | None = None) -> Iterator[Spark]:
             f"--engine spark: master {master or '(default)'} cannot be used ({detail})."
         ) from error
     try:
-        yield Spark(session)
+        with tempfile.TemporaryDirectory(prefix="data_prep_") as folder:
+            yield Spark(session, Path(folder))
     finally:
         if before is None:
             session.stop()

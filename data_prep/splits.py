@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import ibis
 import ibis.expr.types as ir
+import numpy as np
 
 from data_prep.engine import Engine
 from data_prep.errors import InputError
+from data_prep.histories import Histories
 
-TRAIN, VALIDATION, BETWEEN, TEST, UNUSED = range(5)
+if TYPE_CHECKING:
+    from data_prep.census import Census
+
+ROLES = 5
+TRAIN, VALIDATION, BETWEEN, TEST, UNUSED = range(ROLES)
 """Roles of events. The history of a target is what its user has of lower roles; so events `BETWEEN`
 are read with test targets alone, and `UNUSED` ones never."""
 
@@ -49,26 +54,22 @@ class LeaveOneOut:
         del engine, events
         return {}
 
-    def assign(self, ordered: ir.Table, starts: dict[str, float]) -> ir.Table:
-        """Adds `role`.
+    def roles(self, some: Histories, starts: dict[str, float]) -> np.ndarray:
+        """Returns `[events]`, the role of each event.
 
         Args:
-          ordered: events with `position` and `size`, see `sequences.order`.
+          some: whole users.
           starts: what the method of that name returned.
         """
         del starts
-        left = ordered.size - ordered.position
-        role = ibis.cases(
-            (ordered.size < MIN_EVALUATED, TRAIN),
-            (left == 1, TEST),
-            (left == 2, VALIDATION),
-            else_=TRAIN,
-        )
-        return ordered.mutate(role=role)
+        roles = np.full(len(some.items), TRAIN)
+        ends = some.starts[1:][some.lengths >= MIN_EVALUATED]
+        roles[ends - 2], roles[ends - 1] = VALIDATION, TEST
+        return roles
 
-    def counts(self, events: ir.Table) -> dict[str, ir.Value]:
+    def counts(self, census: Census) -> dict[str, int]:
         """Returns no counts beside those of every split."""
-        del events
+        del census
         return {}
 
     def outcome(self, totals: dict[str, Any]) -> str:
@@ -170,36 +171,28 @@ class GlobalTime:
                 self._empty(period, engine, events)
         return {"validation_start": times[1][0], "test_start": times[2][0]}
 
-    def assign(self, ordered: ir.Table, starts: dict[str, float]) -> ir.Table:
-        """Adds `role`.
+    def roles(self, some: Histories, starts: dict[str, float]) -> np.ndarray:
+        """Returns `[events]`, the role of each event.
 
         Args:
-          ordered: events with `position`, see `sequences.order`.
+          some: whole users.
           starts: what the method of that name returned.
         """
-        time = ordered.timestamp
-        period = ibis.cases(
-            (time >= starts["test_start"], TEST),
-            (time >= starts["validation_start"], VALIDATION),
-            else_=TRAIN,
-        )
-        events = ordered.mutate(period=period)
-        before = events.period.lag().over(group_by="user_id", order_by="position")
-        events = events.mutate(before=before)  # null for a user's first event
-        role = ibis.cases(
-            (events.period == TRAIN, TRAIN),
-            (events.before < events.period, events.period),
-            (events.period == VALIDATION, BETWEEN),
-            else_=UNUSED,
-        )
-        return events.mutate(role=role).drop("period", "before")
+        times = some.timestamps
+        periods = np.where(times >= starts["validation_start"], VALIDATION, TRAIN)
+        periods[times >= starts["test_start"]] = TEST
+        first = np.zeros(len(times), bool)
+        first[some.starts[:-1]] = True
+        enters = ~first & (np.roll(periods, 1) < periods)
+        roles = np.where(periods == VALIDATION, BETWEEN, UNUSED)
+        return np.where((periods == TRAIN) | enters, periods, roles)
 
-    def counts(self, events: ir.Table) -> dict[str, ir.Value]:
-        """Returns expressions of counts worth telling."""
-        first = events.position == 0
+    def counts(self, census: Census) -> dict[str, int]:
+        """Returns counts worth telling."""
+        # Whoever did nothing before a period has a first event there that is no target.
         return {
-            "validation_users_left_out": (first & (events.role == BETWEEN)).sum(),
-            "test_users_left_out": (first & (events.role == UNUSED)).sum(),
+            "validation_users_left_out": int(census.first_roles[BETWEEN]),
+            "test_users_left_out": int(census.first_roles[UNUSED]),
         }
 
     def outcome(self, totals: dict[str, Any]) -> str:

@@ -12,7 +12,9 @@ import pytest
 from data_prep.core import Core
 from data_prep.engine import connect
 from data_prep.errors import InputError
-from data_prep.sequences import TEST, TRAIN, VALIDATION, build_sequences
+from data_prep.histories import read
+from data_prep.sequences import build_sequences
+from data_prep.splits import TEST, TRAIN, VALIDATION
 from tests.histories import histories
 
 
@@ -31,8 +33,9 @@ def table_of(rows):
 def run(rows, k=1, threads=None, batch_rows=200_000):
     """Runs the pipeline; returns its splits as plain values, and the catalogue."""
     with connect(threads=threads) as engine:
-        built = build_sequences(engine, engine.table(table_of(rows)), Core(k))
-        splits = [histories(built, role, batch_rows) for role in (TRAIN, VALIDATION, TEST)]
+        table = engine.table(table_of(rows))
+        built = build_sequences(engine, table, Core(k), batch_rows=batch_rows)
+        splits = [histories(built, role) for role in (TRAIN, VALIDATION, TEST)]
         return splits, built.catalogue
 
 
@@ -106,8 +109,16 @@ def test_users_of_several_domains_stay(rule):
     rows = [row for seed in range(2) for row in random_log(seed, items=40)]
     with connect() as engine:
         built = build_sequences(engine, engine.table(table_of(rows)), Core(*rule))
-        columns = built.engine.fetch(built.events.select("user_id", "item_id", "timestamp"))
-        kept = {tuple(row.values()) for row in columns.to_pylist()}
+        kept = {
+            (user, built.item_ids[item].as_py(), time)
+            for some in read(built.path)
+            for user, item, time in zip(
+                some.user_ids.take(pa.array(some.owners)).to_pylist(),
+                some.items.tolist(),
+                some.timestamps.tolist(),
+                strict=True,
+            )
+        }
     listed: dict = collections.defaultdict(collections.Counter)
     for _, item, domain, _ in rows:
         listed[item][domain] += 1

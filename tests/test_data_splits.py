@@ -28,10 +28,11 @@ SMALL: dict[str, Any] = {"users": 60, "items_per_domain": 20, "interactions_per_
 def run(rows, split, k=1, threads=None, batch_rows=200_000):
     """The splits as `{user: [(item, id, time)]}` in the pipeline's order, statistics, catalogue."""
     with connect(threads=threads) as engine:
-        built = build_sequences(engine, engine.table(table_of(rows)), Core(k), split=split)
+        table = engine.table(table_of(rows))
+        built = build_sequences(engine, table, Core(k), split=split, batch_rows=batch_rows)
         splits = [
             {user: [event[:3] for event in events] for user, events in found.items()}
-            for found in (histories(built, r, batch_rows) for r in (TRAIN, VALIDATION, TEST))
+            for found in (histories(built, r) for r in (TRAIN, VALIDATION, TEST))
         ]
         return splits, built.statistics, built.catalogue
 
