@@ -42,6 +42,7 @@ setup(
         "tensorflow-datasets>=4.9.8,<5",
         "ibis-framework[duckdb]>=11,<13",
         "pyarrow>=18",
+        "google-crc32c>=1.5",
         "numpy>=2.0,<3",
         "pydantic>=2.8,<3",
         "pyyaml>=6.0",

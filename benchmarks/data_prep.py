@@ -36,8 +36,8 @@ def generate(rows: int, seed: int = 0) -> pa.Table:
     users = (rows // 10 * rng.random(rows) ** 1.5).astype(np.int64)
     items = (rows // 20 * rng.random(rows) ** 3).astype(np.int64)
     days = 86_400 * rng.integers(11_000, 16_000, rows)
-    repeated = rng.integers(0, rows, rows // 100)
-    order = rng.permutation(np.concatenate([np.arange(rows), repeated])[:rows])
+    repeated = rng.integers(0, rows - rows // 100, rows // 100)
+    order = rng.permutation(np.concatenate([np.arange(rows - len(repeated)), repeated]))
     users, items, days = users[order], items[order], days[order]
     return pa.table(
         {
@@ -105,7 +105,8 @@ WAYS = {"data_prep": with_us, "pandas": with_pandas}
 def child(way: str, path: Path) -> None:
     """One measurement, printed as JSON."""
     sys.path[0] = str(Path(__file__).parents[1])  # In this folder `data_prep` is this file.
-    import tensorflow  # noqa: F401  # Both pay nothing for imports.
+    import ibis.backends.duckdb  # noqa: F401  # Both pay nothing for imports.
+    import tensorflow  # noqa: F401
 
     from data_prep import prepare  # noqa: F401
     from tf_syncrec.training import peak_memory_mb

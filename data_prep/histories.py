@@ -48,14 +48,31 @@ class Histories:
         return np.repeat(np.arange(len(self.user_ids)), self.lengths)
 
 
-def whole_users(batches: Iterable[pa.RecordBatch]) -> Iterator[Histories]:
+def user_ids(batches: Iterable[pa.RecordBatch], path: Path) -> pa.ChunkedArray:
+    """Puts the names of all users into a file, and maps that into memory.
+
+    Args:
+      batches: rows of `user_id`, ordered by the number of the user.
+      path: the file.
+    """
+    schema = pa.schema({"user_id": pa.string()})
+    with pa.ipc.new_file(path, schema) as file:
+        for batch in batches:
+            file.write_batch(batch.cast(schema))
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()["user_id"]
+
+
+def whole_users(
+    batches: Iterable[pa.RecordBatch], user_ids: pa.ChunkedArray
+) -> Iterator[Histories]:
     """Cuts a stream of events between users.
 
     Args:
-      batches: rows of `user` (a number), `user_id, item, timestamp`, ordered by user and time.
+      batches: rows of `user` (a number), `item, timestamp`, ordered by user and time.
+      user_ids: the users' names by number.
 
     Yields:
-      All users, in the order of the stream.
+      All users, in the order of the stream; items of one user and one time in any.
     """
     pending: list[pa.RecordBatch] = []  # Of one user, who may go on in the next batch.
     for batch in batches:
@@ -65,19 +82,23 @@ def whole_users(batches: Iterable[pa.RecordBatch]) -> Iterator[Histories]:
         last = int(np.searchsorted(users, users[-1]))
         if not pending or users[-1] != pending[0]["user"][0].as_py():
             if pending or last:
-                yield _histories([*pending, batch.slice(0, last)])
+                yield _histories([*pending, batch.slice(0, last)], user_ids)
             pending, batch = [], batch.slice(last)
         pending.append(batch)
     if pending:
-        yield _histories(pending)
+        yield _histories(pending, user_ids)
 
 
-def _histories(batches: list[pa.RecordBatch]) -> Histories:
+def _histories(batches: list[pa.RecordBatch], user_ids: pa.ChunkedArray) -> Histories:
     table = pa.Table.from_batches(batches)
-    first = np.flatnonzero(np.diff(table["user"].to_numpy(), prepend=-1))
+    users = table["user"].to_numpy()
+    first = np.flatnonzero(np.diff(users, prepend=-1))
+    # Those of a batch are close together; `take` from all would copy all.
+    base, end = int(users[0]), int(users[-1]) + 1
+    near = user_ids.slice(base, end - base).combine_chunks()
     return Histories(
-        user_ids=table["user_id"].take(pa.array(first)).combine_chunks().cast(pa.string()),
-        starts=np.append(first, table.num_rows),
+        user_ids=near.take(pa.array(users[first] - base)),
+        starts=np.append(first, len(users)),
         items=table["item"].to_numpy(),
         timestamps=table["timestamp"].to_numpy(),
     )
@@ -109,7 +130,7 @@ def settle_ties(histories: Histories, item_ids: pa.Array) -> Histories:
     keys = pc.binary_join_element_wise(users, names, _SEPARATOR)
     digests = b"".join([hashlib.md5(key).digest() for key in keys.to_pylist()])
     high, low = np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2).T
-    items[tied] = items[tied[np.lexsort((low, high, tie))]]
+    items[tied] = items[tied[np.lexsort((items[tied], low, high, tie))]]
     return dataclasses.replace(histories, items=items)
 
 

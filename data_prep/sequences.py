@@ -111,23 +111,27 @@ class Sequences:
                 yield rows
 
     def _rows(self, some: Histories, role: int) -> Rows:
-        roles, ids, owners = self.assign(some), self.ids[some.items], some.owners
+        roles, ids = self.assign(some), self.ids[some.items]
         if role == TRAIN:
             before = roles == TRAIN
-            users = np.flatnonzero(np.bincount(owners[before], minlength=len(some.user_ids)))
+        else:
+            last = np.flatnonzero(roles == role)  # One a user at most.
+            users = np.searchsorted(some.starts, last, side="right") - 1
+            chosen = np.zeros(len(some.user_ids), bool)
+            chosen[users] = True
+            before = (roles < role) & (ids > 0) & np.repeat(chosen, some.lengths)
+        lengths = np.add.reduceat(before, some.starts[:-1], dtype=np.int64)
+        if role == TRAIN:
+            users = np.flatnonzero(lengths)
             domains, targets, times = np.full(len(users), -1), 0 * users, 0.0 * users
             names = pa.repeat("", len(users))
         else:
-            last = np.flatnonzero(roles == role)  # One a user at most.
-            users = owners[last]
-            before = (roles < role) & (ids > 0) & np.isin(owners, users)
             items = some.items[last]
             domains, targets, times = self.item_domains[items], ids[last], some.timestamps[last]
             names = self.item_ids.take(pa.array(items))
-        lengths = np.bincount(owners[before], minlength=len(some.user_ids))[users]
         return Rows(
             user_ids=some.user_ids.take(pa.array(users)),
-            starts=np.append(0, lengths.cumsum()),
+            starts=np.append(0, lengths[users].cumsum()),
             ids=ids[before],
             timestamps=some.timestamps[before],
             targets=targets,
@@ -166,15 +170,18 @@ def build_sequences(
     everything = engine.hold(events_of(interactions, users, items))
     before = _before_core(engine, interactions, users, items, everything)
     events = core.of(engine, everything, items)
-    left = items.semi_join(events, "item").select("domain").distinct()
-    _require_domains(sorted(engine.fetch(left)[0].to_pylist()), core.after)
+    left = items if events is everything else items.semi_join(events, "item")
+    domains = engine.fetch(left.select("domain").distinct())[0].to_pylist()
+    _require_domains(domains, core.after)
     starts = split.starts(engine, events)
     listed = engine.fetch(items.order_by("item").select("item_id", "domain")).combine_chunks()
     item_ids = listed["item_id"].chunk(0).cast(pa.string())
+    names = engine.stream(users.order_by("user").select("user_id"), batch_rows)
+    user_ids = histories.user_ids(names, engine.folder / "users.arrow")
+    stream = engine.stream(events.order_by("user", "timestamp"), batch_rows)
+    whole = histories.whole_users(stream, user_ids)
     path = engine.folder / "histories.arrow"
-    stream = engine.stream(ordered(events, users), batch_rows)
-    settled = (histories.settle_ties(h, item_ids) for h in histories.whole_users(stream))
-    histories.write(settled, path)
+    histories.write((histories.settle_ties(some, item_ids) for some in whole), path)
     engine.release(items, users, events)
 
     def assign(some: Histories) -> np.ndarray:
@@ -222,7 +229,7 @@ def items_of(rows: ir.Table) -> ir.Table:
 
 
 def users_of(rows: ir.Table) -> ir.Table:
-    """`user` (a number, in an order unrelated to ids), `user_id`."""
+    """`user, user_id`; `user` is a number, in an order unrelated to ids."""
     users = rows.select("user_id").distinct()
     number = ibis.row_number().over(order_by=[md5(users.user_id), users.user_id])
     return users.select("user_id", user=number)
@@ -232,12 +239,6 @@ def events_of(rows: ir.Table, users: ir.Table, items: ir.Table) -> ir.Table:
     """Step 2: `user, item, timestamp`."""
     numbered = rows.join(users, "user_id").join(items.select("item_id", "item"), "item_id")
     return numbered.select("user", "item", "timestamp").distinct()
-
-
-def ordered(events: ir.Table, users: ir.Table) -> ir.Table:
-    """Step 4 but for ties, which `histories.settle_ties` orders: adds `user_id`."""
-    named = events.join(users, "user").select("user", "user_id", "item", "timestamp")
-    return named.order_by("user", "timestamp", "item")
 
 
 def _by_id(census: Census) -> np.ndarray:

@@ -36,9 +36,17 @@ def write_split(batches: Iterable[Rows], template: Any) -> tfds.core.SplitInfo:
     Returns:
       What TFDS wants to know of it.
     """
-    folder, lengths, size = Path(template.data_dir), [0], 0
-    partial = [folder / f"{template.split}-00000.partial"]
-    file, written = partial[-1].open("wb"), 0
+    folder, partial, lengths = Path(template.data_dir), list[Path](), list[int]()
+    size = written = 0
+
+    def open_next() -> None:
+        nonlocal written
+        partial.append(folder / f"{template.split}-{len(partial):05d}.partial")
+        partial[-1].touch()
+        lengths.append(0)
+        written = 0
+
+    open_next()
     for rows in batches:
         records, starts = _records(rows)
         begin = 0
@@ -47,16 +55,13 @@ def write_split(batches: Iterable[Rows], template: Any) -> tfds.core.SplitInfo:
             room = starts[begin] + _SHARD_BYTES - written
             end = max(begin, int(np.searchsorted(starts[:-1], room, side="right")))
             part = records[starts[begin] : starts[end]]
-            file.write(part)
+            with partial[-1].open("ab") as file:
+                file.write(part)
             lengths[-1] += end - begin
             written, size, begin = written + len(part), size + len(part), end
             if end == len(starts) - 1:
                 break
-            file.close()
-            partial.append(folder / f"{template.split}-{len(partial):05d}.partial")
-            file, written = partial[-1].open("wb"), 0
-            lengths.append(0)
-    file.close()
+            open_next()
     for number, path in enumerate(partial):
         path.rename(template.sharded_filepath(shard_index=number, num_shards=len(partial)))
     return tfds.core.SplitInfo(
@@ -64,7 +69,7 @@ def write_split(batches: Iterable[Rows], template: Any) -> tfds.core.SplitInfo:
     )
 
 
-def _records(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def _records(rows: Rows) -> tuple[memoryview, np.ndarray]:
     """The records of a batch, one a user.
 
     Returns:
@@ -79,20 +84,20 @@ def _records(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         *_texts(b"timestamps", _slices(rows.timestamps.astype("<f8"), rows.starts)),
         *_texts(b"user_id", rows.user_ids.cast(_BYTES)),
     ]
-    sizes = np.sum([_sizes(part) for part in features], axis=0, dtype=np.int64)
+    sizes = np.stack([_sizes(part) for part in features]).sum(axis=0)
     checksums = _slices(np.zeros(len(sizes), "<u4"))
     parts = [_each(_head, sizes), *features, checksums]
     joined = pc.binary_join_element_wise(*parts, pa.scalar(b"", _BYTES))
     offsets = np.frombuffer(joined.buffers()[1], np.int64)[: len(sizes) + 1]
     data = joined.buffers()[2].to_pybytes()[: offsets[-1]]
     # A record is framed by its length with a checksum, 12 bytes, and its own checksum, 4.
-    bounds = zip((offsets[:-1] + 12).tolist(), (offsets[1:] - 4).tolist(), strict=True)
-    crc = google_crc32c.value
-    sums = np.fromiter((crc(data[begin:end]) for begin, end in bounds), np.uint32, len(sizes))
+    bounds = map(slice, (offsets[:-1] + 12).tolist(), (offsets[1:] - 4).tolist())
+    found = map(google_crc32c.value, map(data.__getitem__, bounds))
+    sums = np.fromiter(found, np.uint32, len(sizes))
     out = np.frombuffer(data, np.uint8).copy()
     places = (offsets[1:] - 4)[:, None] + np.arange(4)
     out[places] = _masked(sums).astype("<u4").view(np.uint8).reshape(-1, 4)
-    return out, offsets
+    return out.data, offsets
 
 
 def _masked(sums: Any) -> Any:
@@ -142,7 +147,9 @@ def _numbers(name: bytes, values: np.ndarray) -> list[pa.Array]:
 
 def _varints(values: np.ndarray) -> pa.Array:
     """`_varint` of each; a negative number is one of 64 bits."""
-    rest = values.astype(np.int64).view(np.uint64)[:, None] >> np.arange(0, 64, 7, dtype=np.uint64)
+    values = values.astype(np.int64).view(np.uint64)
+    bits = max(1, int(values.max(initial=0)).bit_length())
+    rest = values[:, None] >> np.arange(0, bits, 7, dtype=np.uint64)
     used = rest > 0
     used[:, 0] = True
     more = np.append(used[:, 1:], np.zeros((len(values), 1), bool), axis=1)

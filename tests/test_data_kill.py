@@ -43,7 +43,7 @@ def digests(prepared):
 @pytest.mark.parametrize(
     "moment",
     [
-        ("data_prep.tfrecords", "_varint", "500"),
+        ("data_prep.tfrecords", "_records", "2"),
         ("shutil", "rmtree", "1"),
     ],
     ids=["shards", "after"],
