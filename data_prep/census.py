@@ -20,14 +20,13 @@ class Census:
       lengths: number of events to number of users.
     """
 
-    def __init__(self, domains: pa.Array):
+    def __init__(self, domains: pa.DictionaryArray):
         """Counts nothing yet.
 
         Args:
-          domains: `[items]`, the name of each item's domain by code; never decreasing.
+          domains: `[items]`, the name of each item's domain by code, in alphabetical order.
         """
-        coded = domains.dictionary_encode()
-        self._names, self._domain = coded.dictionary.to_pylist(), coded.indices.to_numpy()
+        self._names, self._domain = domains.dictionary.to_pylist(), domains.indices.to_numpy()
         self.events = np.zeros((ROLES, len(domains)), np.int64)
         self.first_roles = np.zeros(ROLES, np.int64)
         self.lengths: collections.Counter[int] = collections.Counter()

@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_SEPARATOR = b"\x1f"  # Keeps ("ab", "c") and ("a", "bc") apart in the hash.
+_SEPARATOR = pa.scalar(
+    b"\x1f", pa.large_binary()
+)  # Keeps ("ab", "c") and ("a", "bc") apart in the hash.
 _SCHEMA = pa.schema(
     {"user_id": pa.string(), "items": pa.list_(pa.int32()), "timestamps": pa.list_(pa.float64())}
 )
@@ -125,8 +127,8 @@ def settle_ties(histories: Histories, item_ids: pa.Array) -> Histories:
         return histories
     tie = np.cumsum(~with_last)[tied]
     items = histories.items.copy()
-    users = histories.user_ids.take(pa.array(owners[tied])).cast(pa.binary())
-    names = item_ids.take(pa.array(items[tied])).cast(pa.binary())
+    users = histories.user_ids.take(pa.array(owners[tied])).cast(pa.large_binary())
+    names = item_ids.take(pa.array(items[tied])).cast(pa.large_binary())
     keys = pc.binary_join_element_wise(users, names, _SEPARATOR)
     digests = b"".join([hashlib.md5(key).digest() for key in keys.to_pylist()])
     high, low = np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2).T

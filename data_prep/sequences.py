@@ -77,7 +77,7 @@ class Sequences:
     Attributes:
       path: the file of histories, see `histories.read`; gone when the engine is closed.
       assign: gives the role of each event, see `splits`.
-      item_ids: `[items]` strings by code, of all items of the log.
+      item_ids: `[items]` large strings by code, of all items of the log.
       item_domains: `[items]`, index into `catalogue.domains`.
       ids: `[items]` int32, 0 for an item without training rows.
       catalogue: the known items.
@@ -124,7 +124,7 @@ class Sequences:
         if role == TRAIN:
             users = np.flatnonzero(lengths)
             domains, targets, times = np.full(len(users), -1), 0 * users, 0.0 * users
-            names = pa.repeat("", len(users))
+            names = pa.repeat(pa.scalar("", pa.large_string()), len(users))
         else:
             items = some.items[last]
             domains, targets, times = self.item_domains[items], ids[last], some.timestamps[last]
@@ -174,8 +174,8 @@ def build_sequences(
     domains = engine.fetch(left.select("domain").distinct())[0].to_pylist()
     _require_domains(domains, core.after)
     starts = split.starts(engine, events)
-    listed = engine.fetch(items.order_by("item").select("item_id", "domain")).combine_chunks()
-    item_ids = listed["item_id"].chunk(0).cast(pa.string())
+    listed = engine.fetch(items.order_by("item").select("item_id", "domain"))
+    item_ids = listed["item_id"].cast(pa.large_string()).combine_chunks()
     names = engine.stream(users.order_by("user").select("user_id"), batch_rows)
     user_ids = histories.user_ids(names, engine.folder / "users.arrow")
     stream = engine.stream(events.order_by("user", "timestamp"), batch_rows)
@@ -187,7 +187,7 @@ def build_sequences(
     def assign(some: Histories) -> np.ndarray:
         return split.roles(some, starts)
 
-    census = Census(listed["domain"].chunk(0))
+    census = Census(listed["domain"].dictionary_encode().combine_chunks())
     for some in histories.read(path):
         census.add(some, assign(some))
     totals = starts | before | census.totals() | split.counts(census)
