@@ -43,11 +43,13 @@ class Reading:
       bad: rows that are no interactions: `source: int64` (place in the list of sources), `line`
         (of a Parquet file: row, from 1), `reason, text`; `None` where there are none.
       labels: how each source is called.
+      held: tables made by `hold` that `rows` consists of.
     """
 
     rows: ir.Table
     bad: ir.Table | None = None
     labels: tuple[str, ...] = ()
+    held: tuple[ir.Table, ...] = ()
 
 
 def user_sources(
@@ -101,7 +103,7 @@ def read_interactions(engine: DuckDB, sources: Sequence[Source]) -> Reading:
         bad.append(unusable)
     union = functools.partial(functools.reduce, lambda left, right: left.union(right))
     labels = tuple(s.label for s in sources)
-    return Reading(union(rows), union(bad) if bad else None, labels)
+    return Reading(union(rows), union(bad) if bad else None, labels, tuple(rows))
 
 
 def _whole(engine: DuckDB, shape: Source, files: Mapping[int, Source]) -> ir.Table | None:

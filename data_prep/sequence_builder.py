@@ -227,7 +227,9 @@ class SequenceBuilder(  # type: ignore[call-arg]
         bad = self._set_aside(engine, reading)
         self._say(f"Read {bad.rows:,} rows ({time.perf_counter() - start:.1f} s).")
         settings, content = self._settings(), self._settings().content()
-        sequences = build_sequences(engine, reading.rows, settings.core, self._say, settings.rule)
+        sequences = build_sequences(
+            engine, reading.rows, settings.core, self._say, settings.rule, held=reading.held
+        )
         known = sequences.catalogue
         known.save(os.path.join(self.data_dir, catalogue.FILE_NAME))
         self.info.metadata.update(

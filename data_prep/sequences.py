@@ -17,7 +17,7 @@ neither the order of the input's rows nor the number of threads shows in the res
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,7 @@ def build_sequences(
     report: Callable[[str], None] = lambda line: None,
     split: Split = LEAVE_ONE_OUT,
     batch_rows: int = BATCH,
+    held: Iterable[ir.Table] = (),
 ) -> Sequences:
     """Runs the pipeline.
 
@@ -158,6 +159,8 @@ def build_sequences(
       report: told one line a step.
       split: the rule of step 5.
       batch_rows: events taken from the engine at a time.
+      held: tables that `interactions` consists of, released when it has been read: their texts
+        are most of what the engine holds.
 
     Returns:
       The sequences and what is known about them.
@@ -169,6 +172,7 @@ def build_sequences(
     users = engine.hold(users_of(interactions))
     everything = engine.hold(events_of(interactions, users, items))
     before = _before_core(engine, interactions, users, items, everything)
+    engine.release(*held)
     events = core.of(engine, everything, items)
     left = items if events is everything else items.semi_join(events, "item")
     domains = engine.fetch(left.select("domain").distinct())[0].to_pylist()

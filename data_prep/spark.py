@@ -88,7 +88,7 @@ class Spark(Engine):
         everything = files.mapInArrow(_Read(tuple(sources)), _READ_SQL).localCheckpoint()
         rows = self._view(everything.where("reason is null").select(*_GOOD))
         bad = self._view(everything.where("reason is not null").select(*_BAD))
-        return Reading(rows, bad, tuple(s.label for s in sources))
+        return Reading(rows, bad, tuple(s.label for s in sources), (rows,))
 
     def _frame(self, expression: ir.Table) -> Any:
         return self.session.sql(self.backend.compile(expression))
