@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=lo
 ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit test slow recbole spark docs lint format clean
+.PHONY: help setup fit test slow recbole scann spark docs lint format clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -55,6 +55,18 @@ recbole: .venv-recbole/.stamp  ## make .venv-recbole, for the baselines of RecBo
 	.venv-recbole/bin/python -m pip check
 	@touch $@
 
+scann: .venv-scann/.stamp  ## make .venv-scann, for exports with ScaNN
+
+.venv-scann/.stamp: requirements.txt requirements-scann.txt setup.py
+	$(PYTHON) -m venv --clear .venv-scann
+	@# requirements.txt, less what requirements-scann.txt pins otherwise.
+	awk -F== 'NR == FNR { other[$$1]; next } !($$1 in other)' requirements-scann.txt requirements.txt > .venv-scann/requirements.txt
+	.venv-scann/bin/python -m pip --disable-pip-version-check --no-input install --quiet $$(grep -E '^(setuptools|wheel)==' requirements.txt)
+	.venv-scann/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-build-isolation -r .venv-scann/requirements.txt -r requirements-scann.txt
+	.venv-scann/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-build-isolation --no-deps -e .
+	.venv-scann/bin/python -m pip check
+	@touch $@
+
 spark: $(VENV)/.spark  ## add pyspark to .venv, for --engine spark
 
 $(VENV)/.spark: $(STAMP) requirements-spark.txt
@@ -80,5 +92,5 @@ format: $(STAMP)  ## let ruff rewrite the files
 	$(BIN)/ruff format .
 
 clean:  ## remove .venv and every cache; runs/ and data stay
-	rm -rf $(VENV) .venv-recbole docs/_build docs/api build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-recbole .venv-scann docs/_build docs/api build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

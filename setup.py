@@ -79,6 +79,8 @@ setup(
             "myst-parser>=5.0",
             "sphinx>=8.2,<10",
         ],
+        # ScaNN is built for one TensorFlow, which is why it has an environment of its own.
+        "scann": ["scann==1.4.2", "tensorflow==2.20.*"],
         "spark": [
             "ibis-framework[pyspark]>=11,<13",
             "pyspark>=4.0,<5",

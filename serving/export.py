@@ -1,12 +1,16 @@
 """Writes a trained run as a versioned SavedModel: `python -m serving.export --run runs/NAME`."""
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import tensorflow as tf
 
 from data_prep import Catalogue, InputError
+from serving import scann_index
+from serving.index import INDEXES
+from serving.model_config import read_model_config
 from serving.recommender import Recommender
 from serving.versions import list_versions
 from serving.warmup import write_warmup
@@ -17,7 +21,12 @@ from tf_syncrec.run import Run
 
 
 def export(
-    model: SyNCRec, catalogue: Catalogue, export_dir: Path, settings: EvaluateConfig
+    model: SyNCRec,
+    catalogue: Catalogue,
+    export_dir: Path,
+    settings: EvaluateConfig,
+    index: str = "exact",
+    labelled: Collection[int] = (),
 ) -> Path:
     """Writes the next version of a SavedModel and deletes the oldest beyond `keep_versions`.
 
@@ -29,15 +38,20 @@ def export(
         catalogue: its items.
         export_dir: directory of the versions, what TF Serving calls the base path.
         settings: `top_k`, `max_k` and `keep_versions`.
+        index: how items are searched, one of `INDEXES`.
+        labelled: versions that stay however old they are.
 
     Returns:
         The directory of the new version.
+
+    Raises:
+        InputError: ScaNN is asked for and cannot be loaded.
     """
     export_dir.mkdir(parents=True, exist_ok=True)
     version = export_dir / str(max(list_versions(export_dir), default=0) + 1)
     partial = export_dir / f".{version.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    recommender = Recommender(model, catalogue, settings.top_k, settings.max_k)
+    recommender = Recommender(model, catalogue, settings.top_k, settings.max_k, index)
     tf.saved_model.save(
         recommender,
         str(partial),
@@ -46,10 +60,15 @@ def export(
             "with_options": recommender.with_options,
             "explain": recommender.explain,
         },
+        options=tf.saved_model.SaveOptions(
+            namespace_whitelist=[scann_index.NAMESPACE] if index == "scann" else []
+        ),
     )
     write_warmup(partial, export_dir.name, catalogue, settings.top_k)
     partial.rename(version)
-    for old in list(list_versions(export_dir).values())[: -settings.keep_versions]:
+    for number, old in list(list_versions(export_dir).items())[: -settings.keep_versions]:
+        if number in labelled:
+            continue
         leaving = export_dir / f".{old.name}.deleted"
         shutil.rmtree(leaving, ignore_errors=True)
         old.rename(leaving)
@@ -68,7 +87,22 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--export_dir", metavar="DIR", help="directory of the versions (default: in the run)"
     )
+    parser.add_argument(
+        "--index",
+        choices=INDEXES,
+        default="exact",
+        help="how items are searched (default: exact); scann needs the environment of "
+        "`make scann` and a server that knows its operations: docs/serving.md",
+    )
+    parser.add_argument(
+        "--model_config_file",
+        metavar="FILE",
+        help="TensorFlow Serving's models.config: versions that it labels or names are not deleted",
+    )
     args = parser.parse_args(argv)
+    if args.index == "scann":
+        scann_index.operations()  # said before the model is loaded
+    labelled = _named_versions(Path(args.model_config_file)) if args.model_config_file else ()
     run = Run(args.run)
     config, catalogue, model = run.load()
     export_dir = Path(args.export_dir) if args.export_dir else run.export_dir
@@ -78,7 +112,14 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(
             f"--export_dir {export_dir}: cannot be written to ({error.strerror})"
         ) from None
-    say(f"SavedModel: {export(model, catalogue, export_dir, config.evaluate)}")
+    version = export(model, catalogue, export_dir, config.evaluate, args.index, labelled)
+    say(f"SavedModel: {version}")
+
+
+def _named_versions(file: Path) -> set[int]:
+    """Versions that a models.config labels, or asks for by number."""
+    config = read_model_config(file)
+    return {*config.labels.values(), *config.policy.specific.versions}
 
 
 if __name__ == "__main__":

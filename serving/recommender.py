@@ -15,16 +15,25 @@ MISSING = float("-inf")
 class Recommender(tf.Module):
     """A trained model with vocabulary, top-k index per domain and popularity fallback.
 
-    Made of standard TensorFlow operations only, so that the SavedModel needs none of this code.
+    Made of standard TensorFlow operations only, so that the SavedModel needs none of this code;
+    with `index="scann"`, of ScaNN's as well.
 
     Args:
         model: the trained model.
         catalogue: raw ids, domains and training counts of its items.
         top_k: answers of `serving_default`.
         max_k: the most that `with_options` may ask for.
+        index: how items are searched, one of `serving.index.INDEXES`.
     """
 
-    def __init__(self, model: SyNCRec, catalogue: Catalogue, top_k: int = 10, max_k: int = 100):
+    def __init__(
+        self,
+        model: SyNCRec,
+        catalogue: Catalogue,
+        top_k: int = 10,
+        max_k: int = 100,
+        index: str = "exact",
+    ):
         super().__init__(name="recommender")
         # The variables under the Keras ones, and not the model: a Keras variable is written as two,
         # and TensorFlow Serving restores the one that nothing reads (keras-team/keras#20095).
@@ -51,7 +60,7 @@ class Recommender(tf.Module):
             for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True)
         ]
         self.indices = [
-            domain_index(candidates[offset : offset + size], offset) if size else None
+            domain_index(candidates[offset : offset + size], offset, index) if size else None
             for offset, size in self.slices
         ]
 
@@ -197,8 +206,8 @@ class Recommender(tf.Module):
         tf.debugging.Assert(
             tf.reduce_all(every | (index >= 0)),
             [
-                f"unknown domain; known: {', '.join(self.domain_names)} (or '' for every domain). "
-                "Received:",
+                f"unknown domain; known: {', '.join(self.domain_names)} "
+                "(or an empty string for every domain). Received:",
                 tf.boolean_mask(domain, ~every & (index < 0)),
             ],
             summarize=5,

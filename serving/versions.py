@@ -10,6 +10,7 @@ import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of Te
 import numpy as np
 import tensorflow as tf
 
+from serving import scann_index
 from serving.warmup import read_warmup
 
 
@@ -32,9 +33,14 @@ class ServedVersion:
 
     Attributes:
         signatures: `{name: SignatureDef}`.
+
+    Raises:
+        InputError: it was exported with ScaNN, which cannot be loaded here.
     """
 
     def __init__(self, path: Path):
+        if scann_index.uses_scann(path):
+            scann_index.operations()
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         try:

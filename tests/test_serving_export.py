@@ -387,7 +387,7 @@ def contents(folder):
 def quick_save(monkeypatch):
     """Writes a file in place of a model, which takes seconds; fails where the model says so."""
 
-    def save(recommender, path, signatures):
+    def save(recommender, path, signatures, options):
         assert set(signatures) == {*INPUTS, "explain"}
         os.makedirs(path)
         with open(os.path.join(path, "saved_model.pb"), "w") as file:
@@ -406,11 +406,11 @@ class FakeRecommender(str):
     serving_default = with_options = explain = None
 
 
-def export_fake(name, base, keep=5):
+def export_fake(name, base, keep=5, labelled=()):
     model: Any = name
     catalogue: Any = None
     settings = Config.model_validate({"evaluate": {"keep_versions": keep}}).evaluate
-    return export(model, catalogue, base, settings)
+    return export(model, catalogue, base, settings, labelled=labelled)
 
 
 def test_versions_count_up_and_leave_the_old_ones(served, tmp_path, quick_save):
@@ -436,6 +436,24 @@ def test_the_newest_versions_stay_and_nothing_else_is_touched(tmp_path, quick_sa
         assert export_fake("fine", tmp_path, keep).name == str(number)
         versions = {str(n) for n in range(max(1, number - keep + 1), number + 1)}
         assert {path.name for path in tmp_path.iterdir()} == versions | others
+
+
+def test_versions_that_models_config_names_stay(tmp_path, quick_save, monkeypatch):
+    file = tmp_path / "models.config"
+    file.write_text(
+        'model_config_list { config { name: "syncrec" base_path: "/models/syncrec" '
+        "model_version_policy { specific { versions: 2 versions: 4 } } "
+        'version_labels { key: "stable" value: 1 } version_labels { key: "next" value: 9 } } }'
+    )
+    settings = Config.model_validate({"evaluate": {"keep_versions": 1}})
+    monkeypatch.setattr(Run, "load", lambda run: (settings, None, "fine"))
+    options = ["--run", str(tmp_path), "--export_dir", str(tmp_path / "export")]
+    for _ in range(5):
+        export_module.main([*options, "--model_config_file", str(file)])
+    versions = {path.name for path in (tmp_path / "export").iterdir()}
+    assert versions == {"1", "2", "4", "5"}
+    export_module.main(options)
+    assert {path.name for path in (tmp_path / "export").iterdir()} == {"6"}
 
 
 def test_a_failed_export_deletes_no_version(tmp_path, quick_save):

@@ -1,0 +1,99 @@
+"""An approximate top-k index of a domain by ScaNN, of the optional extra `scann`.
+
+Not `tfrs.layers.factorized_top_k.ScaNN`: it leaves the searcher of a loaded index without a name of
+its own, so that the second index of a SavedModel, or of a second version in the same process, may
+answer with the items of the first.
+"""
+
+import uuid
+from pathlib import Path
+from types import ModuleType
+
+import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
+import tensorflow as tf
+
+from data_prep import InputError
+
+NAMESPACE = "Scann"
+"""Of ScaNN's operations, which TensorFlow knows only once ScaNN is imported."""
+
+MIN_ITEMS = 20_000
+"""Of a domain: below, nothing is won (scann/docs/algorithms.md says the same)."""
+CANDIDATES, CANDIDATES_PER_ANSWER = 500, 3
+"""That are scored exactly: so many, and so many for each answer that is wanted."""
+
+
+def operations() -> ModuleType:
+    """ScaNN's operations, from now on known to TensorFlow.
+
+    Raises:
+        InputError: ScaNN is not installed, or was built for another TensorFlow.
+    """
+    try:
+        from scann.scann_ops.py import scann_ops
+    except (ImportError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"ScaNN cannot be loaded with TensorFlow {tf.__version__}: {reason}. "
+            "`make scann` makes an environment with both: docs/serving.md"
+        ) from None
+    return scann_ops
+
+
+def uses_scann(version: Path) -> bool:
+    """Whether a SavedModel needs `operations` before it can be loaded."""
+    file = version / tf.saved_model.SAVED_MODEL_FILENAME_PB
+    return file.exists() and f"{NAMESPACE}>TensorsToScann".encode() in file.read_bytes()
+
+
+class ScannIndex(tf.Module):
+    """Approximate search in the items of one domain; the scores of what it finds are exact.
+
+    Compressed vectors (asymmetric hashing, 4 bits for two dimensions) choose candidates among all
+    items, the vectors themselves score them. There is no partition into leaves of which only a few
+    are searched: up to a million items it saved little, and found 7 to 9 in 10 of the best where
+    vectors do not form clusters. Where many are wanted, as after a very long history, the search is
+    exact.
+
+    Args:
+        candidates: `[items, dim]` float32 vectors of the domain's slice.
+        first_id: item id of the first row.
+
+    Raises:
+        InputError: as `operations`.
+    """
+
+    def __init__(self, candidates: tf.Tensor, first_id: int):
+        super().__init__(name="scann_index")
+        ops = operations()
+        self._first_id = first_id
+        self._candidates = tf.Variable(candidates, trainable=False, name="candidates")
+        # Of all that are ever loaded into one process: by this name the searcher is found there.
+        self._shared_name = f"scann_index/{uuid.uuid4()}"
+        searcher = (
+            ops.builder(candidates, num_neighbors=CANDIDATES, distance_measure="dot_product")
+            .score_ah(dimensions_per_block=2, anisotropic_quantization_threshold=0.2)
+            .build(shared_name=f"{self._shared_name}/training")
+        )
+        *parts, vectors = ops.scann_to_tensors(searcher.searcher_handle)
+        self._parts = [tf.Variable(part, trainable=False) for part in (vectors, *parts)]
+
+    def __call__(self, queries: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`(queries [batch, dim], k) -> (scores, item ids)`, both `[batch, k]`, best first."""
+
+        def exact():
+            scores = tf.matmul(queries, self._candidates, transpose_b=True)
+            scores, rows = tf.math.top_k(scores, k)
+            return scores, rows + self._first_id
+
+        def approximate():
+            ops = operations()
+            handle = ops.tensors_to_scann(*self._parts, shared_name=self._shared_name)
+            rows, _ = ops.ScannSearcher(handle).search_batched_parallel(queries, wanted)
+            vectors = tf.gather(self._candidates, rows)  # (batch, wanted, dim)
+            scores, best = tf.math.top_k(tf.einsum("bd,bnd->bn", queries, vectors), k)
+            return scores, tf.gather(rows, best, batch_dims=1) + self._first_id
+
+        wanted = CANDIDATES + CANDIDATES_PER_ANSWER * k
+        nothing = tf.shape(queries)[0] == 0  # ScaNN would answer with no columns either
+        return tf.cond(nothing | (wanted > self._candidates.shape[0] // 10), exact, approximate)
