@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from benchmarks.serving_load import Load, catalogue_of, export_untrained, histories, percentiles
 from benchmarks.serving_process import local_server, resident_mib
+from serving.index import INDEXES
 from serving.versions import ServedVersion
 
 
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--domains", type=int, default=5)
     parser.add_argument("--history", type=int, default=50, help="items of each history")
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
+    parser.add_argument("--index", choices=INDEXES, default="exact", help="of the export")
     args = parser.parse_args()
     measurements: list[dict] = []
     report = {
@@ -70,7 +72,7 @@ def main() -> None:
     for count in args.items:
         with tempfile.TemporaryDirectory() as folder:
             catalogue = catalogue_of(count, args.domains)
-            path = export_untrained(catalogue, args.dim, Path(folder))
+            path = export_untrained(catalogue, args.dim, Path(folder), index=args.index)
             requests = {batch: histories(catalogue, batch, args.history) for batch in args.batches}
             version = ServedVersion(path)
             calls = {

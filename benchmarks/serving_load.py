@@ -24,11 +24,14 @@ def catalogue_of(items: int, domains: int) -> Catalogue:
     )
 
 
-def export_untrained(catalogue: Catalogue, dim: int, export_dir: Path, keep: int = 5) -> Path:
+def export_untrained(
+    catalogue: Catalogue, dim: int, export_dir: Path, keep: int = 5, index: str = "exact"
+) -> Path:
     """Exports a model as it is initialised: what it costs does not depend on what it knows."""
     settings = {"model": {"dim": dim}, "evaluate": {"keep_versions": keep}}
     config = Config.model_validate(settings)
-    return export(SyNCRec(config, catalogue.sizes), catalogue, export_dir, config.evaluate)
+    model = SyNCRec(config, catalogue.sizes)
+    return export(model, catalogue, export_dir, config.evaluate, index)
 
 
 def histories(catalogue: Catalogue, rows: int, length: int, seed: int = 0):

@@ -50,10 +50,10 @@ class ScannIndex(tf.Module):
     """Approximate search in the items of one domain; the scores of what it finds are exact.
 
     Compressed vectors (asymmetric hashing, 4 bits for two dimensions) choose candidates among all
-    items, the vectors themselves score them. There is no partition into leaves of which only a few
-    are searched: up to a million items it saved little, and found 7 to 9 in 10 of the best where
-    vectors do not form clusters. Where many are wanted, as after a very long history, the search is
-    exact.
+    items, the vectors themselves score them. There is no partition into leaves of
+    which only the nearest are searched: it halves the time of a million items, but where vectors
+    do not form clusters it finds 75 to 89 % of the best in 15 to 30 % of the leaves. Where many
+    are wanted, as after a very long history, the search is exact.
 
     Args:
         candidates: `[items, dim]` float32 vectors of the domain's slice.
