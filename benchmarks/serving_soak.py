@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=64)
     args = parser.parse_args()
+    if args.swaps < 4:
+        parser.error(f"--swaps: growth needs at least 4, received {args.swaps}")
     with tempfile.TemporaryDirectory() as folder:
         catalogue = catalogue_of(args.items, 5)
         base = Path(folder) / "syncrec"
