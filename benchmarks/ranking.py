@@ -25,6 +25,13 @@ BATCH = 256
 """Users a batch, as `evaluate.batch_size`."""
 
 
+class Vectors(VectorScorer):
+    """Users are vectors already."""
+
+    def queries(self, batch):
+        return batch
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=10_000, help="(10000)")
@@ -38,7 +45,7 @@ def main() -> None:
 
     tf.random.set_seed(0)
     model = SyNCRec(Config(model=ModelConfig(dim=options.dim)), [items])
-    scorer, bare = ModelScorer(model), VectorScorer(model.candidate_vectors(tf.range(items + 1)))
+    scorer, bare = ModelScorer(model), Vectors(model.candidate_vectors(tf.range(items + 1)))
     scorer.refresh()
     queries = tf.random.normal([users, options.dim])
     histories = tf.random.uniform([users, options.history], 1, items + 1, tf.int32)

@@ -189,9 +189,11 @@ def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
     """Whole, and of the same settings, but without the file that has the variables now."""
     config = killed.settings()
     state = {"identity": identity(config, killed.ring().name), "progress": {}}
-    Checkpoints(tmp_path, print).save(
-        3, lambda directory: (directory / "state.json").write_text(json.dumps(state))
-    )
+
+    def write(directory):
+        (directory / "state.json").write_text(json.dumps(state))
+
+    Checkpoints(tmp_path, print).save(3, write)
     with pytest.raises(InputError, match=r"step-000000003 does not fit .*variables.h5 cannot be"):
         killed.train_kept(tmp_path, config)
     assert [path.name for path in tmp_path.glob("step-*")] == ["step-000000003"]
