@@ -44,6 +44,7 @@ setup(
         "pyarrow>=18",
         "google-crc32c>=1.5",
         "numpy>=2.0,<3",
+        "h5py>=3.12",
         "pydantic>=2.8,<3",
         "pyyaml>=6.0",
         "jinja2>=3.1,<4",

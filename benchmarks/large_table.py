@@ -4,7 +4,8 @@
 
 Each size is a process of its own. For each stage of a run, the most memory that the process held in
 it (Linux; MiB, resident), less weights and optimizer state: `build` the model, `train` some steps,
-`rank` users among all items of their domain, `save` a checkpoint and the best weights.
+`rank` users among all items of their domain, `save` a checkpoint and the best weights, `load` both
+into the model, and train one more step; with `--export`, write the SavedModel.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from tabulate import tabulate
 
 from benchmarks.workload import RandomSequences, add_sizes, config_of, domain_sizes, in_a_process
 
-STAGES = ("build", "train", "rank", "save")
+STAGES = ("build", "train", "rank", "save", "load", "export")
 WARM_UP = 2
 
 
@@ -29,12 +30,15 @@ def measure(options) -> dict[str, float]:
     import keras
     import tensorflow as tf
 
+    from data_prep import Catalogue
+    from serving.export import export
+    from tf_syncrec import large
     from tf_syncrec.checkpoints import Checkpoints
     from tf_syncrec.data import train_batches
-    from tf_syncrec.files import save_weights_whole
+    from tf_syncrec.files import load_weights, save_weights_whole
     from tf_syncrec.model import SyNCRec
     from tf_syncrec.optimizers import optimizer_of
-    from tf_syncrec.ranking import ModelScorer
+    from tf_syncrec.ranking import ModelScorer, row_chunks, target_ranks
     from tf_syncrec.training import peak_memory_mb
 
     peaks = {}
@@ -59,26 +63,42 @@ def measure(options) -> dict[str, float]:
     stage("train")
     scorer = ModelScorer(model)
     scorer.refresh()
-    histories = tf.ones([options.batch_size, options.length], tf.int32)
-    domains = tf.zeros([options.batch_size], tf.int32)
+    histories = tf.ones([options.users, options.length], tf.int32)
+    domains = tf.zeros([options.users], tf.int32)
     queries = scorer.queries({"items": histories, "domain": domains})
-    offset = 1
+    offset, begun = 1, time.perf_counter()
     for size in sizes:
-        scorer.scores(queries, tf.constant(offset), tf.constant(size))
+        for rows in row_chunks(options.users, size):
+            scores = scorer.scores(queries[rows], offset, size)
+            target_ranks(scores, histories[rows], tf.fill([len(scores)], offset), offset)
         offset += size
+    seconds = time.perf_counter() - begun
     stage("rank")
-    variables = [*model.variables, *model.optimizer.variables]
-    checkpoint = tf.train.Checkpoint(all=[variable.value for variable in variables])
+    groups = {"model": model.variables, "optimizer": model.optimizer.variables}
     with tempfile.TemporaryDirectory(dir=options.scratch) as directory:
-        Checkpoints(Path(directory), print).save(
-            1, lambda place: checkpoint.write(str(place / "variables"))
+        checkpoint = Checkpoints(Path(directory), print).save(
+            1, lambda place: large.save(place / "variables.h5", groups)
         )
-        save_weights_whole(model, Path(directory) / "best.weights.h5")
-    stage("save")
-    state = sum(variable.numpy().nbytes for variable in variables) / 2**20
+        weights = Path(directory) / "best.weights.h5"
+        save_weights_whole(model, weights)
+        stage("save")
+        large.load(checkpoint / "variables.h5", groups)
+        load_weights(model, weights)
+        model.fit(batches.epoch(0), steps_per_epoch=1, verbose=0)
+        stage("load")
+    if options.export:
+        ids = np.array([f"item {number}" for number in range(options.items)], object)
+        domains = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        names = tuple(f"domain {d}" for d in range(len(sizes)))
+        catalogue = Catalogue(names, ids, domains, np.ones(options.items, np.int64))
+        with tempfile.TemporaryDirectory(dir=options.scratch) as directory:
+            export(model, catalogue, Path(directory), config.evaluate)
+        stage("export")
+    state = sum(large.as_array(x).nbytes for group in groups.values() for x in group) / 2**20
     return {
         "items": options.items,
         "weights_and_optimizer_mib": state,
+        "rank_seconds": seconds,
         "step_ms": 1e3 * statistics.median(np.diff(ends[WARM_UP - 1 :])),
     } | {name: peak - state for name, peak in peaks.items()}
 
@@ -89,6 +109,8 @@ def main() -> None:
     add_sizes(parser)
     parser.add_argument("--sizes", default="100000,1000000", help="items, in place of --items")
     parser.add_argument("--steps", type=int, default=5, help="measured steps (5)")
+    parser.add_argument("--users", type=int, default=64, help="ranked in each domain (64)")
+    parser.add_argument("--export", action="store_true", help="write the SavedModel as well")
     parser.add_argument("--scratch", help="where a checkpoint may be written and deleted")
     parser.add_argument("--output", type=Path, help="a JSON file for the figures")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
@@ -100,14 +122,13 @@ def main() -> None:
     for items in options.sizes.split(","):
         given = [*sys.argv[1:], "--items", items, "--here"]
         found.append(in_a_process("benchmarks.large_table", given))
-    rows = [
-        [f"{row['items']:,}"]
-        + [f"{row[name]:,.0f}" for name in ("weights_and_optimizer_mib", *STAGES, "step_ms")]
-        for row in found
-    ]
+    stages = STAGES if options.export else STAGES[:-1]
+    columns = ("weights_and_optimizer_mib", *stages, "rank_seconds", "step_ms")
+    rows = [[f"{row['items']:,}"] + [f"{row[name]:,.0f}" for name in columns] for row in found]
+    headers = ["items", "state MiB", *stages, "s to rank", "ms a step"]
     print(
-        tabulate(rows, ["items", "state MiB", *STAGES, "ms a step"], disable_numparse=True)
-        + "\n(build to save: MiB besides the state)"
+        tabulate(rows, headers, disable_numparse=True)
+        + f"\n(build to {stages[-1]}: MiB besides the state)"
     )
     if options.output:
         options.output.write_text(json.dumps(found, indent=1) + "\n")

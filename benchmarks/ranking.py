@@ -3,7 +3,8 @@
     python -m benchmarks.ranking --users 10000 --items 100000
 
 Every item of one domain is scored for every user and the targets are ranked, as evaluation does it
-after the network has read the histories. The three sides take turns; figures are medians.
+after the network has read the histories; beside it, products with candidate vectors of all items
+that were made before. The sides take turns; figures are medians.
 """
 
 import argparse
@@ -16,7 +17,9 @@ import tensorflow as tf
 from tabulate import tabulate
 
 from benchmarks.workload import matrix_rate
-from tf_syncrec.ranking import VectorScorer, row_chunks, target_ranks
+from tf_syncrec.config import Config, ModelConfig
+from tf_syncrec.model import SyNCRec
+from tf_syncrec.ranking import ModelScorer, VectorScorer, row_chunks, target_ranks
 
 BATCH = 256
 """Users a batch, as `evaluate.batch_size`."""
@@ -41,7 +44,9 @@ def main() -> None:
     items, users = options.items, options.users
 
     tf.random.set_seed(0)
-    scorer = Vectors(tf.random.normal([items + 1, options.dim]))
+    model = SyNCRec(Config(model=ModelConfig(dim=options.dim)), [items])
+    scorer, bare = ModelScorer(model), Vectors(model.candidate_vectors(tf.range(items + 1)))
+    scorer.refresh()
     queries = tf.random.normal([users, options.dim])
     histories = tf.random.uniform([users, options.history], 1, items + 1, tf.int32)
     targets = tf.random.uniform([users], 1, items + 1, tf.int32)
@@ -51,7 +56,7 @@ def main() -> None:
         return target_ranks(scores, histories[chunk], targets[chunk], 1)
 
     def score(chunk):
-        return scorer.scores(queries[chunk], 1, items)
+        return bare.scores(queries[chunk], 1, items)
 
     def seconds(work):
         begun = time.perf_counter()

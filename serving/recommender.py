@@ -54,13 +54,14 @@ class Recommender(tf.Module):
         self.counts = tf.Variable(
             [0.0, *catalogue.counts.astype("float32")], trainable=False, name="counts"
         )
-        candidates = model.candidate_vectors()
         self.slices = [
             (int(offset), int(size))
             for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True)
         ]
         self.indices = [
-            domain_index(candidates[offset : offset + size], offset, index) if size else None
+            domain_index(model.candidate_vectors(tf.range(offset, offset + size)), offset, index)
+            if size
+            else None
             for offset, size in self.slices
         ]
 

@@ -13,6 +13,8 @@ import tensorflow as tf
 from data_prep import InputError
 from tf_syncrec.checkpoints import Checkpoints
 from tf_syncrec.files import save_weights_whole
+from tf_syncrec.resuming import told_of_full_disk
+from tf_syncrec.run import Run
 from tf_syncrec.stopping import Stopped, StopRequests
 
 
@@ -125,29 +127,56 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tf_syncrec import large
 from tf_syncrec.checkpoints import Checkpoints
 from tf_syncrec.cli import run_command
 
-table = tf.train.Checkpoint(table=[tf.Variable(tf.zeros([1000, 100]))])
+groups = {"all": [tf.Variable(tf.zeros(shape)) for shape in ([10], [1000, int(sys.argv[2])])]}
 checkpoints = Checkpoints(Path(sys.argv[1]), print)
-write = lambda directory: table.write(str(directory / "variables"))
+write = lambda directory: large.save(directory / "variables.h5", groups)
 checkpoints.save(1, write)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 run_command(lambda: checkpoints.save(2, write))
 """
 
 
-def test_a_write_that_fails_below_tensorflow(tmp_path):
-    """The system refuses to write on in the middle of the file, as a full disk does."""
+@pytest.mark.parametrize("width", [25, 100])
+def test_a_write_that_fails_in_the_file(tmp_path, width):
+    """The system refuses to write on, as a full disk does: in the middle of an array, or at the
+    end, when HDF5 closes the file."""
     directory = tmp_path / "checkpoints"
     run = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(directory)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", LIMITED, str(directory), str(width)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 1, run.stderr
     error = run.stderr.strip().splitlines()[-1]
     assert error.startswith("error: checkpoint") and "File too large" in error, run.stderr
     assert "step-000000001" in error
     assert [path.name for path in directory.iterdir()] == ["step-000000001"]
+
+
+FULL = {
+    "of the system": OSError(errno.ENOSPC, "No space left on device"),
+    "of HDF5": OSError("unable to extend file properly (error message = 'File too large')"),
+    "of TensorFlow": tf.errors.ResourceExhaustedError(None, None, "x; No space left on device"),
+}
+
+
+@pytest.mark.parametrize("whose", FULL)
+def test_a_full_disk_is_one_message_wherever_it_is_met(tmp_path, whose):
+    """As in writing best weights, ranks or the export."""
+    with pytest.raises(Stopped) as stopped, told_of_full_disk(Run(tmp_path)):
+        raise FULL[whose]
+    assert stopped.value.code == 1
+    assert str(tmp_path) in str(stopped.value) and "make room and" in str(stopped.value)
+
+
+def test_other_errors_are_not_said_to_be_a_full_disk(tmp_path):
+    with pytest.raises(PermissionError), told_of_full_disk(Run(tmp_path)):
+        raise PermissionError(errno.EACCES, "Permission denied")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

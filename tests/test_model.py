@@ -113,7 +113,10 @@ def test_scores_are_those_of_the_equations(style, gate, make_model, make_items):
     expected = [literal.scores(items[user], d) for user, d in checked]
     for score in ("cross", "single", "blend"):
         model = make_model(**settings, score=score)
-        queries, candidates = model.query_vectors(items, asked), model.candidate_vectors()
+        queries, candidates = (
+            model.query_vectors(items, asked),
+            model.candidate_vectors(np.arange(model.num_items + 1)),
+        )
         for (user, d), scores in zip(checked, expected, strict=True):
             first = 1 + sum(model.domain_sizes[:d])
             own = candidates[first : first + model.domain_sizes[d]]
@@ -224,8 +227,12 @@ def test_query_and_candidate_vectors_are_ready_to_be_multiplied(make_model, make
     model = make_model(similarity="cosine", temperature=0.1, score="cross")
     queries = model.query_vectors(make_items([4]), np.array([[1]], np.int32))
     np.testing.assert_allclose(np.linalg.norm(queries, axis=-1), 10.0, rtol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(model.candidate_vectors(), axis=-1), 1.0, rtol=1e-5)
-    assert model.candidate_vectors().shape == (13, 8)
+    np.testing.assert_allclose(
+        np.linalg.norm(model.candidate_vectors(np.arange(model.num_items + 1)), axis=-1),
+        1.0,
+        rtol=1e-5,
+    )
+    assert model.candidate_vectors(np.arange(model.num_items + 1)).shape == (13, 8)
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -51,7 +51,7 @@ def test_weights_and_predictions_are_float32(half, make_items):
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
     for made in (
         model.query_vectors(items, domains),
-        model.candidate_vectors(),
+        model.candidate_vectors(np.arange(model.num_items + 1)),
         *model.gate_weights(items, domains),
     ):
         assert made.dtype == tf.float32

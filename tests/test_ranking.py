@@ -222,6 +222,6 @@ def test_model_scorer_scores_like_the_model(make_prepared, make_model):
         direct = model.query_vectors(batch["items"], batch["domain"][:, None])[:, 0]
         np.testing.assert_allclose(scorer.queries(batch), direct, rtol=1e-4, atol=1e-5)
     scorer.refresh()
-    vectors = model.candidate_vectors()
+    vectors = model.candidate_vectors(np.arange(model.num_items + 1))
     received = scorer.scores(direct, 13, 3)
     np.testing.assert_allclose(received, direct @ tf.transpose(vectors[13:16]), rtol=1e-5)

@@ -12,7 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import h5py  # type: ignore[import-untyped]
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
@@ -24,6 +23,7 @@ from tf_syncrec import fit
 from tf_syncrec.checkpoints import Checkpoints
 from tf_syncrec.cli import run_command
 from tf_syncrec.keeper import Keeper
+from tf_syncrec.resuming import identity
 from tf_syncrec.run_lock import RunLock
 from tf_syncrec.stopping import Stopped
 
@@ -49,13 +49,7 @@ def whole_state(directory: Path):
     Weights, λ, optimizer, random numbers and metrics are variables; seconds are left out.
     """
     last = max(directory.glob("step-*"))
-    reader = tf.train.load_checkpoint(str(last / "variables"))
-    names = reader.get_variable_to_shape_map()
-    variables = {
-        name: np.asarray(reader.get_tensor(name)).tobytes()
-        for name in names
-        if "CHECKPOINTABLE" not in name
-    }
+    variables = h5_arrays(last / "variables.h5")
     assert len(variables) > 100
     progress = json.loads((last / "state.json").read_text())["progress"]
     for row in (progress, *progress["history"]):
@@ -175,7 +169,7 @@ def test_sigterm_in_the_middle_of_an_epoch(tmp_path, monkeypatch, uninterrupted)
     assert stopped.value.code == 128 + signal.SIGTERM
     steps = sorted(path.name for path in directory.glob("step-*"))
     assert steps == ["step-000000014", "step-000000018"]
-    with open(directory / steps[-1] / "variables.data-00000-of-00001", "r+b") as file:
+    with open(directory / steps[-1] / "variables.h5", "r+b") as file:
         file.truncate(1000)
     killed.train_kept(directory, config)
     assert whole_state(directory) == uninterrupted
@@ -189,6 +183,20 @@ def test_another_configuration_does_not_go_on(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"train.learning_rate = 0.001, .* says 0.5"):
         killed.train_kept(tmp_path, killed.settings(learning_rate=0.5))
     assert before == {file: file.read_bytes() for file in tmp_path.rglob("step-*/*")}
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
+    """Whole, and of the same settings, but without the file that has the variables now."""
+    config = killed.settings()
+    state = {"identity": identity(config, killed.ring().name), "progress": {}}
+
+    def write(directory):
+        (directory / "state.json").write_text(json.dumps(state))
+
+    Checkpoints(tmp_path, print).save(3, write)
+    with pytest.raises(InputError, match=r"step-000000003 does not fit .*variables.h5 cannot be"):
+        killed.train_kept(tmp_path, config)
+    assert [path.name for path in tmp_path.glob("step-*")] == ["step-000000003"]
 
 
 def spoil_step(number):

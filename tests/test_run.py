@@ -1,6 +1,7 @@
 """A run directory is written whole, never over another, and can be recomputed from."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,9 @@ def test_what_is_created_and_trained_loads_again(run):
         np.testing.assert_array_equal(getattr(catalogue, name), getattr(CATALOGUE, name))
     for ours, theirs in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    os.truncate(run.checkpoint_file, run.checkpoint_file.stat().st_size // 2)
+    with pytest.raises(InputError, match=f"{run.directory}.*{run.checkpoint_file} cannot be read"):
+        run.load()
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def all_scores(served, histories):
     known = [[number[item] for item in history if item in number] for history in histories]
     width = max(map(len, known))
     ids = np.array([[0] * (width - len(row)) + row for row in known], np.int32)
-    candidates = served.model.candidate_vectors().numpy()
+    candidates = served.model.candidate_vectors(np.arange(served.model.num_items + 1)).numpy()
     columns = []
     for d, (offset, size) in enumerate(
         zip(served.catalogue.offsets, served.catalogue.sizes, strict=True)

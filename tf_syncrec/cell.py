@@ -36,7 +36,7 @@ from tf_syncrec.cli import prepare_data, run_command, say
 from tf_syncrec.config import Config
 from tf_syncrec.cooccurrence import initialise_items
 from tf_syncrec.data import Sequences, evaluation_batches, train_batches
-from tf_syncrec.files import save_weights_whole, write_whole
+from tf_syncrec.files import load_weights, save_weights_whole, write_whole
 from tf_syncrec.models import RECBOLE, ModelName, parse_name
 from tf_syncrec.neighbours import fit_neighbours
 from tf_syncrec.precision import precision
@@ -172,7 +172,7 @@ def _trained_before(
         return {"test": PopularityScorer(prepared.catalogue)}
     with precision(config.train.precision):
         model = name.network.build(config, prepared)
-    model.load_weights(directory / WEIGHTS)
+    load_weights(model, directory / WEIGHTS)
     return {"test": ModelScorer(model)}
 
 

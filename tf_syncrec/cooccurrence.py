@@ -9,6 +9,7 @@ from scipy.sparse.linalg import svds
 
 from tf_syncrec.config import Config
 from tf_syncrec.data import Sequences
+from tf_syncrec.large import fill
 from tf_syncrec.multi_domain import MultiDomainModel
 
 NEIGHBOURHOOD = 10
@@ -67,7 +68,7 @@ def initialise_items(
     if config.model.item_init == "cooccurrence":
         start = time.perf_counter()
         vectors = item_vectors(prepared, config.model.dim, config.train.seed)
-        model.embedding.items.assign(vectors)
+        fill(model.embedding.items, vectors)
         report(f"Item vectors from co-occurrence: {time.perf_counter() - start:.0f} s")
 
 

@@ -4,6 +4,10 @@ from pathlib import Path
 
 import keras
 
+from tf_syncrec import large
+
+_WEIGHTS = "weights"
+
 
 def write_whole(file: Path, text: str) -> None:
     """Writes a text file aside and renames it in, so that nobody meets half of it."""
@@ -13,8 +17,20 @@ def write_whole(file: Path, text: str) -> None:
 
 
 def save_weights_whole(model: keras.Model, file: Path) -> None:
-    """Writes `*.weights.h5`, likewise; another name (link) of the old file keeps its content."""
-    partial = file.with_name(f".partial.{file.name}")  # Keras wants the end of the name
+    """Writes weights, likewise; another name (link) of the old file keeps its content."""
+    partial = file.with_name(f".partial.{file.name}")
     partial.unlink(missing_ok=True)  # left by a kill, or a link to what must stay as it is
-    model.save_weights(partial, overwrite=True)
+    large.save(partial, {_WEIGHTS: model.weights})
     partial.replace(file)
+
+
+def load_weights(model: keras.Model, file: Path) -> None:
+    """Gives a model the weights of `save_weights_whole`, or of Keras's own `save_weights`.
+
+    Raises:
+        ValueError: they are of another model, or the file is damaged.
+    """
+    if large.holds(file, _WEIGHTS):
+        large.load(file, {_WEIGHTS: model.weights})
+    else:
+        model.load_weights(file)

@@ -10,9 +10,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from data_prep import InputError
+from tf_syncrec import large
 from tf_syncrec.checkpoints import Checkpoints
 from tf_syncrec.multi_domain import MultiDomainModel
 from tf_syncrec.progress import Progress
@@ -20,7 +20,7 @@ from tf_syncrec.stopping import StopRequests
 from tf_syncrec.workers import from_chief, is_chief, sum_over_workers, take_from_chief
 
 _STATE = "state.json"
-_VARIABLES = "variables"
+_VARIABLES = "variables.h5"
 
 
 class Keeper(keras.callbacks.Callback):
@@ -102,13 +102,13 @@ class Keeper(keras.callbacks.Callback):
                     f"configuration says {here!r}; it cannot go on so, and nothing was changed"
                 )
         # New ones: the chief alone cannot read those of the model.
-        metrics = [tf.Variable(tf.zeros(x.shape, x.dtype)) for x in model.metrics_variables]
+        metrics = [np.zeros(x.shape, x.dtype) for x in model.metrics_variables]
         try:
-            _checkpoint(model, metrics).read(str(path / _VARIABLES)).assert_consumed()
-        except (tf.errors.OpError, ValueError, AssertionError) as error:
+            large.load(path / _VARIABLES, _groups(model, metrics))
+        except ValueError as error:
             raise InputError(
-                f"--resume: checkpoint {path} does not fit the model of this version: "
-                f"{' '.join(str(error).split())[:300]}"
+                f"--resume: checkpoint {path} does not fit the model of this version, and nothing "
+                f"was changed: {' '.join(str(error).split())[:300]}"
             ) from error
         if (path / self._best_file.name).exists():
             partial = self._best_file.with_name(f".partial.{self._best_file.name}")
@@ -117,7 +117,7 @@ class Keeper(keras.callbacks.Callback):
             partial.replace(self._best_file)
             partial.unlink(missing_ok=True)  # a rename between two links of one file does nothing
         half = state["progress"]["step"] > 0
-        return state["progress"], [metric.numpy().tolist() for metric in metrics] if half else None
+        return state["progress"], [metric.tolist() for metric in metrics] if half else None
 
     @property
     def last_good(self) -> Path | None:
@@ -168,13 +168,14 @@ class Keeper(keras.callbacks.Callback):
 
     def _save(self) -> None:
         for variable in self.model.trainable_variables:
-            if not tf.reduce_all(tf.math.is_finite(variable.value)):
+            if not large.all_finite(variable):
                 raise FloatingPointError(
                     f"{variable.path} has values that are no numbers, so the checkpoint is not "
                     f"written; the last good one: {self.last_good or 'none'}; try a smaller --set "
                     "train.learning_rate, or --on_nan skip"
                 )
-        metrics = _copies(self.model.metrics_variables)
+        # Each worker holds its part of a metric; this is the sum, which all have to ask for.
+        metrics = [np.array(variable.numpy()) for variable in self.model.metrics_variables]
         if self._chief:
             self.checkpoints.save(
                 self._progress.epoch * self._steps + self._progress.step,
@@ -182,34 +183,24 @@ class Keeper(keras.callbacks.Callback):
             )
         self._saved_at = time.monotonic()
 
-    def _write(self, directory: Path, metrics: list[tf.Variable]) -> None:
-        _checkpoint(self.model, metrics).write(str(directory / _VARIABLES))
+    def _write(self, directory: Path, metrics: list[np.ndarray]) -> None:
+        large.save(directory / _VARIABLES, _groups(self.model, metrics))
         state = {"identity": self._identity, "progress": self._progress.to_json()}
         (directory / _STATE).write_text(json.dumps(state, allow_nan=False))
         if self._best_file.exists():
             _link(self._best_file, directory / self._best_file.name)
 
 
-def _checkpoint(model: MultiDomainModel, metrics: list[tf.Variable]) -> tf.train.Checkpoint:
+def _groups(
+    model: MultiDomainModel, metrics: Sequence[np.ndarray]
+) -> dict[str, Sequence[large.Array]]:
     """All variables of a training, by position.
-
-    Taken from Keras's lists: TensorFlow's own walk over the attributes misses the states of Keras's
-    random number generators.
 
     Args:
         model: compiled.
-        metrics: `_copies` of its metrics.
+        metrics: values of its metrics.
     """
-    groups = {"model": model.variables, "optimizer": model.optimizer.variables}
-    return tf.train.Checkpoint(
-        metrics=metrics,
-        **{name: [variable.value for variable in group] for name, group in groups.items()},
-    )
-
-
-def _copies(variables: Sequence[keras.Variable]) -> list[tf.Variable]:
-    """Each worker holds its part of a metric; these hold the sum, which all have to ask for."""
-    return [tf.Variable(variable.numpy()) for variable in variables]
+    return {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": metrics}
 
 
 def _link(source: Path, target: Path) -> None:

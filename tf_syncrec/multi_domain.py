@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_syncrec.config import Config
 from tf_syncrec.data import Layout
+from tf_syncrec.large import in_place, pieces
 from tf_syncrec.layers import DomainBlocks, ItemNeighbours, SharedEmbedding, Similarity
 from tf_syncrec.losses import EXCLUDED, LOSSES
 from tf_syncrec.negatives import sample_in_domain
@@ -97,18 +98,21 @@ class MultiDomainModel(keras.Model):
         """
         raise NotImplementedError
 
-    def candidate_vectors(self, items=None):
+    def candidate_vectors(self, items):
         """What a query vector is compared with.
 
         Args:
-            items: int32 ids of any shape; None for all, `0..|V|`, of which 0 pads.
+            items: int32 ids of any shape.
 
         Returns:
             `[..., dim]` float32.
         """
-        if items is None:
-            return tf.cast(self.similarity.candidate(self.embedding.items.value), tf.float32)
-        return tf.cast(self.similarity.candidate(self.embedding.embed_items(items)), tf.float32)
+        return self.similarity.candidate(tf.gather(self.embedding.items.value, items))
+
+    def candidate_scales(self):
+        """What each row of M is multiplied by in `candidate_vectors`, `[items + 1]` float32."""
+        items = in_place(self.embedding.items)
+        return tf.concat([self.similarity.scale(items[rows])[:, 0] for rows in pieces(items)], 0)
 
     @property
     def tables(self) -> list[keras.Variable]:

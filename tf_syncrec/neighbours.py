@@ -10,6 +10,7 @@ import tensorflow as tf
 from data_prep import Catalogue
 from tf_syncrec.data import Sequences
 from tf_syncrec.item_similarity import similarities, user_items
+from tf_syncrec.large import fill
 from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.metrics import CUT_OFFS, SELECTION_METRIC, user_gains
 from tf_syncrec.multi_domain import MultiDomainModel
@@ -70,8 +71,8 @@ def fit_neighbours(
     if layer is None:
         return
     ids, values = neighbour_lists(prepared, layer.count)
-    layer.others.assign(ids)
-    layer.similarities.assign(values)
+    fill(layer.others, ids)
+    fill(layer.similarities, values)
     tried = list(itertools.product(WEIGHTS, DECAYS))
     found = _validate(model, tried, validation, prepared.catalogue)
     best = int(np.argmax(found))
@@ -96,20 +97,18 @@ def _validate(model, tried, validation, catalogue: Catalogue) -> np.ndarray:
         items, targets = batch["items"], batch["target"]
         if not size:
             return np.full([len(targets), len(tried)], max(CUT_OFFS) + 1)  # misses, all of them
-        queries, ranks = scorer.queries(batch), []
+        queries, ranks = scorer.queries(batch), np.zeros([len(targets), len(tried)], np.int64)
         for chunk in row_chunks(len(targets), size):
             scores = scorer.scores(queries[chunk], offset, size)
-            none = tf.zeros_like(scores)
-            votes = {}
-            for decay in DECAYS:
+            for decay in DECAYS:  # one after the other, as each takes as much memory as the scores
                 ids, of_history = model.neighbours.votes(items[chunk], decay)
-                votes[decay] = add_votes(none, ids, of_history, offset)
-            of_trials = [
-                target_ranks(scores + weight * votes[decay], items[chunk], targets[chunk], offset)
-                for weight, decay in tried
-            ]
-            ranks.append(np.stack(of_trials, axis=1))
-        return np.concatenate(ranks)
+                votes = add_votes(tf.zeros_like(scores), ids, of_history, offset)
+                for trial, (weight, trial_decay) in enumerate(tried):
+                    if trial_decay == decay:
+                        ranks[chunk, trial] = target_ranks(
+                            scores + weight * votes, items[chunk], targets[chunk], offset
+                        )
+        return ranks
 
     gains = [user_gains(rank(batch), SELECTION_METRIC) for batch in validation]
     return np.concatenate(gains).mean(axis=0) if gains else np.zeros(len(tried))

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
+from tf_syncrec.large import in_place
 from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.metrics import CUT_OFFS, domain_metrics
 
@@ -84,15 +85,17 @@ def _products(queries, candidates, offset, size):
     return tf.matmul(queries, candidates[offset : offset + size], transpose_b=True)
 
 
-class ModelScorer(VectorScorer):
+class ModelScorer(Scorer):
     """Ranks with a trained model; compiled once and kept, as tracing takes seconds.
+
+    Candidate vectors are made domain by domain where they are needed: those of all items would be
+    as large as the model.
 
     Args:
         model: a `MultiDomainModel`.
     """
 
     def __init__(self, model):
-        super().__init__()
         self._model = model
         self._queries = tf.function(
             lambda batch: model(batch), input_signature=[model.evaluation_signature]
@@ -100,8 +103,8 @@ class ModelScorer(VectorScorer):
         self._voting = False
 
     def refresh(self):
-        """Reads the candidate vectors of the model, and whether neighbours vote."""
-        self._candidates = self._model.candidate_vectors()
+        """Reads the lengths of the item vectors, and whether neighbours vote."""
+        self._scales = self._model.candidate_scales()
         neighbours = self._model.neighbours
         self._voting = neighbours is not None and float(neighbours.weight.numpy()) > 0
 
@@ -112,10 +115,32 @@ class ModelScorer(VectorScorer):
 
     def scores(self, queries, offset, size):
         """Dot products, and votes on top."""
-        if not self._voting:
-            return super().scores(queries, offset, size)
-        vectors, ids, votes = queries
-        return add_votes(super().scores(vectors, offset, size), ids, votes, offset)
+        vectors, ids, votes = queries if self._voting else (queries, None, None)
+        items = in_place(self._model.embedding.items)
+        # Of two ways to the same scores, but for rounding, one takes no more memory than they do.
+        vectors_first = size * items.shape[1] <= SCORES_AT_ONCE
+        scores = _scaled_products(vectors, items, self._scales, offset, size, vectors_first)
+        return add_votes(scores, ids, votes, offset) if self._voting else scores
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None], tf.float32),
+        tf.TensorSpec([], tf.int32),
+        tf.TensorSpec([], tf.int32),
+        tf.TensorSpec([], tf.bool),
+    ]
+)
+def _scaled_products(queries, items, scales, offset, size, vectors_first):
+    """Products with rows of `items`, each times its scale: the row, or else its products."""
+    rows, scales = items[offset : offset + size], scales[offset : offset + size]
+    return tf.cond(
+        vectors_first,
+        lambda: tf.matmul(queries, rows * scales[:, None], transpose_b=True),
+        lambda: tf.matmul(queries, rows, transpose_b=True) * scales,
+    )
 
 
 class PopularityScorer(VectorScorer):

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from data_prep import Catalogue, InputError
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
-from tf_syncrec.files import write_whole
+from tf_syncrec.files import load_weights, write_whole
 from tf_syncrec.model import SyNCRec
 from tf_syncrec.precision import precision
 from tf_syncrec.ranking import Ranks
@@ -92,7 +92,7 @@ class Run:
         """The trained model with the weights of its best epoch.
 
         Raises:
-            InputError: the directory holds no complete run.
+            InputError: the directory holds no complete run, or one that is damaged.
         """
         needed = (self.config_file, self.catalogue_file, self.checkpoint_file, self.metrics_file)
         for file in needed:
@@ -104,7 +104,10 @@ class Run:
         catalogue = Catalogue.load(self.catalogue_file)
         with precision(config.train.precision):
             model = SyNCRec(config, catalogue.sizes)
-        model.load_weights(self.checkpoint_file)
+        try:
+            load_weights(model, self.checkpoint_file)
+        except ValueError as error:
+            raise InputError(f"--run {self.directory}: its weights do not fit: {error}") from error
         return config, catalogue, model
 
     def write_json(self, file: Path, value: Any) -> None:

@@ -15,6 +15,7 @@ from tf_syncrec.callbacks import BestWeights, EpochReport, FiniteLoss, Follower,
 from tf_syncrec.config import TrainConfig
 from tf_syncrec.dashboard import Dashboard
 from tf_syncrec.data import TrainBatches
+from tf_syncrec.files import load_weights
 from tf_syncrec.input_wait import InputWait
 from tf_syncrec.keeper import Keeper
 from tf_syncrec.multi_domain import MultiDomainModel
@@ -155,5 +156,5 @@ def train(
         keeper.end()
     if dashboard:
         dashboard.close()
-        model.load_weights(checkpoint_file)
+        load_weights(model, checkpoint_file)
     return Trained(progress.history, progress.best)

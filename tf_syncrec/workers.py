@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from data_prep import InputError
 from tf_syncrec.cluster import PATIENCE, Cluster, meet
+from tf_syncrec.large import in_place, pieces, put
 from tf_syncrec.stopping import Stopped
 
 _LOST = (
@@ -121,10 +122,11 @@ def take_from_chief(strategy: tf.distribute.Strategy, variables: Sequence[keras.
     if not several_workers(strategy):
         return
     for variable in variables:
-        value = variable.numpy()
-        kind = value.dtype if value.dtype == np.float32 else np.dtype(np.float64)  # exact to 2^53
-        own = value.astype(kind) if is_chief(strategy) else np.zeros(value.shape, kind)
-        variable.assign(sum_over_workers(strategy, own).astype(value.dtype))
+        for piece in pieces(variable):
+            value = in_place(variable)[piece].numpy()
+            kind = value.dtype if value.dtype == np.float32 else np.dtype(np.float64)  # to 2^53
+            own = value.astype(kind) if is_chief(strategy) else np.zeros(value.shape, kind)
+            put(variable, piece, sum_over_workers(strategy, own).astype(value.dtype))
 
 
 @contextlib.contextmanager

@@ -3,6 +3,9 @@
 import keras
 import tensorflow as tf
 
+TINY = 1e-12
+"""Squared lengths below count as this."""
+
 
 class Similarity(keras.layers.Layer):
     """Turns both sides into vectors whose dot product is the score.
@@ -32,8 +35,14 @@ class Similarity(keras.layers.Layer):
         """Item embeddings `[..., dim]` -> candidate vectors `[..., dim]`."""
         return self._unit(m)
 
+    def scale(self, x):
+        """What vectors `[..., dim]` are multiplied by: `[..., 1]`, 1 / |x|, or 1 for `"dot"`."""
+        if self.kind == "dot":
+            return tf.ones_like(x[..., :1])
+        return tf.math.rsqrt(tf.maximum(tf.reduce_sum(tf.square(x), -1, keepdims=True), TINY))
+
     def _unit(self, x):
-        return tf.math.l2_normalize(x, axis=-1) if self.kind == "cosine" else x
+        return x * self.scale(x) if self.kind == "cosine" else x
 
     def get_config(self):
         """Constructor arguments."""
