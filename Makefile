@@ -92,5 +92,5 @@ format: $(STAMP)  ## let ruff rewrite the files
 	$(BIN)/ruff format .
 
 clean:  ## remove .venv and every cache; runs/ and data stay
-	rm -rf $(VENV) .venv-recbole .venv-scann docs/_build docs/api build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-recbole .venv-scann .venv-profile docs/_build docs/api build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,16 +1,19 @@
 """Build definition of tf_syncrec. Exact versions of a tried environment are in requirements.txt."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 README = ROOT / "README.md"
+# Read as text: importing the package needs what is to be installed.
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tf_syncrec/__init__.py").read_text())[1]
 TENSORFLOW = ">=2.20,<2.22"
 
 setup(
     name="tf_syncrec",
-    version="0.1.0",
+    version=VERSION,
     description="Multi-domain sequential recommendation (SyNCRec) in TensorFlow and Keras 3",
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",

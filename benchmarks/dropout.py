@@ -1,6 +1,6 @@
 """Time of our byte-wise dropout beside Keras's, forward and backward, on attention weights.
 
-python benchmarks/dropout.py
+python -m benchmarks.dropout
 """
 
 import time

@@ -49,3 +49,5 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = "tf_syncrec"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]

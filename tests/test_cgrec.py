@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.processes import last_line
+from tests.processes import TWO_REPLICAS, last_line
 from tf_syncrec.baselines import cgrec
 from tf_syncrec.baselines.cgrec import CGRec, coalitions
 from tf_syncrec.baselines.mmoe import MMoE
@@ -279,27 +279,10 @@ def test_fit_plays_now_and_then_and_learns(make_prepared, monkeypatch):
 # -------------------------------------------------------------------------------- two replicas
 
 REPLICAS = """
-import json
-
-import keras
-import numpy as np
-import tensorflow as tf
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-
-import tf_syncrec.multi_domain as multi_domain
 from tf_syncrec.baselines.cgrec import CGRec
 from tf_syncrec.baselines.sasrec import SASRec
 from tf_syncrec.config import Config
 
-
-def first_items(domains, count, offsets, sizes, seed):
-    size = tf.gather(sizes, domains)[..., None]
-    return tf.gather(offsets, domains)[..., None] + tf.range(count) % size
-
-
-multi_domain.sample_in_domain = first_items
 keras.utils.set_random_seed(0)
 config = Config.model_validate(
     {
@@ -350,7 +333,7 @@ print(json.dumps(result))
 @pytest.mark.slow
 def test_two_replicas_take_the_step_of_one():
     """In a process of its own, as TensorFlow fixes devices."""
-    result = last_line(REPLICAS)
+    result = last_line(TWO_REPLICAS + REPLICAS)
     assert min(result["shares"]) > 0.01
     np.testing.assert_allclose(sum(result["shares"]), result["whole"], rtol=1e-5)
     assert result["unbuilt"] == []

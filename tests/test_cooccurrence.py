@@ -77,12 +77,20 @@ class Begun(Exception):
     """A training is about to begin."""
 
 
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """Where the first test that wants a dataset prepares it for the others."""
+    return str(tmp_path_factory.mktemp("data"))
+
+
 @pytest.mark.parametrize("init", ["cooccurrence", "random"])
 @pytest.mark.parametrize("where", [fit, cell])
-def test_a_training_begins_with_them_where_they_are_asked_for(tmp_path, monkeypatch, where, init):
+def test_a_training_begins_with_them_where_they_are_asked_for(
+    tmp_path, data_dir, monkeypatch, where, init
+):
     config = Config.model_validate(
         {
-            "data": {"data_dir": str(tmp_path), "synthetic": {"users": 60, "items_per_domain": 9}},
+            "data": {"data_dir": data_dir, "synthetic": {"users": 60, "items_per_domain": 9}},
             "model": {"dim": 8, "item_init": init},
         }
     )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.processes import last_line
+from tests.processes import TWO_REPLICAS, last_line
 from tf_syncrec.layers import RelativeNegativeTransfer
 
 ALL = tf.ones([3], tf.bool)
@@ -201,27 +201,10 @@ def test_lambda_survives_saving(compiled, make_model, make_items, tmp_path):
 # ------------------------------------------------------------------------------ two replicas
 
 REPLICAS = """
-import json
-
-import keras
-import numpy as np
-import tensorflow as tf
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-
 import tf_syncrec.model as module
-import tf_syncrec.multi_domain as multi_domain
 from tf_syncrec.config import Config
 from tf_syncrec.packing import pack
 
-
-def first_items(domains, count, offsets, sizes, seed):
-    size = tf.gather(sizes, domains)[..., None]
-    return tf.gather(offsets, domains)[..., None] + tf.range(count) % size
-
-
-multi_domain.sample_in_domain = first_items
 config = Config.model_validate(
     {
         "model": {"window": 6, "dim": 8, "experts": 2, "cross_experts": 1, "blocks": 1}
@@ -299,7 +282,7 @@ print(json.dumps(result))
 @pytest.fixture(scope="module")
 def replicas():
     """What two mirrored virtual CPUs did; a process of its own, as TensorFlow fixes devices."""
-    return last_line(REPLICAS)
+    return last_line(TWO_REPLICAS + REPLICAS)
 
 
 def test_model_is_built_to_the_last_layer(replicas):

@@ -116,7 +116,11 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         "--categories", metavar="A,B", help="amazon: categories, i.e. domains, to use"
     )
     data.add_argument("--path", help="interactions: CSV, TSV or Parquet file, folder or glob")
-    data.add_argument("--data_dir", metavar="DIR", help="where prepared datasets are kept")
+    data.add_argument(
+        "--data_dir",
+        metavar="DIR",
+        help="where prepared datasets are kept (default: $TFDS_DATA_DIR, or ~/tensorflow_datasets)",
+    )
     data.add_argument(
         "--engine",
         choices=DataConfig.model_fields["engine"].annotation.__args__,  # type: ignore[union-attr]
@@ -172,7 +176,10 @@ def config_from(
     if args.config:
         path = Path(args.config)
         shipped = config_module.shipped(path.stem)
-        if not path.exists() and path.name == args.config and shipped.is_file():
+        if not path.exists() and path.name == args.config:
+            if not shipped.is_file():
+                names = ", ".join(sorted(file.stem for file in shipped.parent.glob("*.yaml")))
+                raise InputError(f"--config {path}: no such file, and none of configs/: {names}")
             path = shipped
     return config_module.load(path, overrides)
 

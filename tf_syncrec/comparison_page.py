@@ -1,5 +1,6 @@
 """A comparison as one HTML file: the tables of `comparison.md`, pictures, curves, the data."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,4 +100,8 @@ def _html(text: str) -> Markup:
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     reader.disable(["image", "link", "autolink", "html_inline", "html_block", "entity"])
     html = reader.render(text).replace("<table>", '<div class="scroll"><table>')
+    # A narrow page breaks "+0.1 [-0.1, +0.2] p 1" before the interval and before p, nowhere else.
+    html = re.sub(r"(?<=\d,) (?=[+-]\d)| (?=± \d)|(?<=±) (?=\d)|(?<=\bp) (?=\d)", "\u00a0", html)
+    verdict = r"<td>(hurt|helped)</td>(?=\s*</tr>)"  # the last cell of a row; a domain is the first
+    html = re.sub(verdict, r'<td class="strong \1">\1</td>', html)
     return Markup(html.replace("</table>", "</table></div>"))

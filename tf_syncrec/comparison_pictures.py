@@ -9,13 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tf_syncrec.metrics import SELECTION_METRIC
-
-VERDICT_COLOURS = {
-    "hurt": "#c0392b",
-    "helped": "#2471a3",
-    "no clear difference": "#909497",
-    "not trained alone": "#d5d8dc",
-}
+from tf_syncrec.pictures import VERDICT_COLOURS, short
 
 
 def model_bars(comparison: Mapping[str, Any]) -> Figure:
@@ -72,11 +66,6 @@ def transfer_bars(model: str, table: Mapping[str, Any], width: float | None = No
         axes.set_title(title, size=10)
     axes.grid(axis="x", lw=0.4)
     return figure
-
-
-def short(name: str) -> str:
-    """A name that leaves room for the picture."""
-    return name if len(name) <= 22 else f"{name[:13]}…{name[-8:]}"
 
 
 def _spread(std: float | None) -> float:

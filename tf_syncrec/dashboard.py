@@ -57,6 +57,7 @@ class Dashboard(keras.callbacks.Callback):
         self._profile = profile
         self._begun = False
         self._profiling = False
+        self._marked: Any = None  # the running step, as the profiler knows it
         self._here = 0  # steps of this process
         self._writer = tf.summary.create_file_writer(self._log_dir)
 
@@ -75,14 +76,18 @@ class Dashboard(keras.callbacks.Callback):
         self._waited = 0.0 if self._wait is None else self._wait.seconds
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Begins to profile."""
+        """Begins to profile, and marks the step: without marks the tab knows no step times."""
         if self._profile and self._here == PROFILED.start:
             tf.profiler.experimental.start(self._log_dir)
             self._profiling = True
+        if self._profiling:
+            self._marked = tf.profiler.experimental.Trace("train", step_num=self._here, _r=1)
+            self._marked.__enter__()
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes the graph once, and what is known of the domains every so many steps."""
         self._here += 1
+        self._end_mark()
         if self._here == 1:
             with self._writer.as_default():
                 tf.summary.trace_export("training step", step=0)
@@ -156,7 +161,13 @@ class Dashboard(keras.callbacks.Callback):
     def _epoch_steps(self) -> float:
         return self._step() / len(self._progress.history)
 
+    def _end_mark(self) -> None:
+        if self._marked is not None:
+            self._marked.__exit__(None, None, None)
+            self._marked = None
+
     def _end_profile(self) -> None:
+        self._end_mark()
         if self._profiling:
             tf.profiler.experimental.stop()
             self._profiling = self._profile = False

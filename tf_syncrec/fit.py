@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
             "--dataset interactions --path log.csv --set data.columns.user_id=customer",
             "--resume --output_dir runs/shop",
         ],
-        notes="Settings: configs/ and tf_syncrec/config.py; what a run leaves behind: README.md.",
+        notes="Settings: configs/ and tf_syncrec/config.py; what a run leaves behind: docs/run.md.",
     )
     add_data_options(parser)
     parser.add_argument("--output_dir", metavar="DIR", help="default: runs/DATASET-DATE-TIME")

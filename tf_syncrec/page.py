@@ -21,7 +21,7 @@ def render(template: str, **values: Any) -> str:
         autoescape=True,
         trim_blocks=True,
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "signed": signed}
     return environment.get_template(template).render(**values)
 
 
@@ -33,8 +33,14 @@ def read_json(file: Path) -> Any:
 def number(value: Any, digits: int = 4) -> str:
     """Formats a table's value; what is missing becomes a dash."""
     if isinstance(value, float):
-        return f"{value:.{digits}f}"
+        return f"{value:z.{digits}f}"  # z: no minus before zeros
     return "–" if not isinstance(value, int) else f"{value:,}"
+
+
+def signed(value: float) -> str:
+    """Formats a difference, with its sign; what rounds to nothing has none."""
+    text = f"{value:+z.3f}"
+    return text if text != "+0.000" else "0.000"
 
 
 def curves(

@@ -14,10 +14,15 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tf_syncrec.comparison_pictures import VERDICT_COLOURS, short
-
 SERIES = 8  # lines told apart by colour; with more domains the others stay grey
 WIDTH = 5.0  # inches; narrow, so that the text stays readable when a phone scales the picture
+
+VERDICT_COLOURS = {
+    "hurt": "#c0392b",
+    "helped": "#2471a3",
+    "no clear difference": "#909497",
+    "not trained alone": "#d5d8dc",
+}
 
 # Matplotlib draws with these stand-ins, which become CSS variables: one picture fits both themes.
 INK, MUTED, RULE = "#010101", "#010102", "#010103"
@@ -153,6 +158,11 @@ def lines(
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     return Chart(title, note, svg_of(figure, title), legend if len(lines) > 1 else [])
+
+
+def short(name: str) -> str:
+    """A name that leaves room for the picture."""
+    return name if len(name) <= 22 else f"{name[:13]}…{name[-8:]}"
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:

@@ -80,7 +80,10 @@ def write_report(
         samples=read_json(run_dir / "samples.json") or [],
         titles=titles or {},
         data_card=read_json(run_dir / "data_card.json") or {},
-        protocol=flat(metrics.get("protocol", {})),
+        protocol=[
+            (key.replace("_", " ").replace(".", ", "), value)
+            for key, value in flat(metrics.get("protocol", {}))
+        ],
         versions=flat(training.get("versions", {})),
         config=config.read_text(encoding="utf-8") if config.exists() else None,
     )

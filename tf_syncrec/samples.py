@@ -83,6 +83,8 @@ def read_titles(file: str | Path, item_ids: Iterable[str]) -> dict[str, str]:
                 strings_can_be_null=False,
             ),
         )
+    except FileNotFoundError:
+        raise InputError(f"--titles {file}: no such file") from None
     except (OSError, KeyError, pa.ArrowException) as error:
         text = " ".join(str(error).split())
         raise InputError(
