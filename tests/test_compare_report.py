@@ -10,6 +10,7 @@ from tests.comparing import METRICS, ODD, tables_of
 from tests.pages import Page
 from tf_syncrec.comparison_page import comparison_page
 from tf_syncrec.comparison_report import markdown
+from tf_syncrec.tables import comparison_table
 
 
 def test_best_is_bold_and_odd_names_break_no_table(compared):
@@ -41,6 +42,28 @@ def test_best_is_bold_and_odd_names_break_no_table(compared):
                 assert text == (f"**{shown}**" if is_best else shown)
         checked += 1
     assert checked == 1 + len(compared.comparison["domains"])
+
+
+def test_the_terminal_shows_every_model_and_leaves_out_domains_where_there_is_no_room(compared):
+    models, domains = compared.comparison["models"], compared.comparison["domains"]
+    shown = "\n".join(compared.said)
+    narrow = comparison_table(compared.comparison, 60).splitlines()
+    wide = comparison_table(compared.comparison).splitlines()
+    assert "\n".join(wide) in shown
+    for lines, expected in ((narrow, 3), (wide, 3 + len(domains))):
+        rows = {cells[0]: cells[1:] for cells in (re.split(r"  +", line) for line in lines[2:])}
+        assert set(rows) == set(models)
+        for name, cells in rows.items():
+            assert len(cells) + 1 == expected
+            overall = models[name]["test"]["overall"]["ndcg@10"]
+            assert cells[0].startswith(f"{overall['mean']:.4f}")
+            assert (" ± " in cells[0]) == (len(models[name]["seeds"]) > 1)
+    assert max(map(len, narrow)) <= 60 < len(wide[0])
+    verdicts = compared.comparison["negative_transfer"]["bprmf_cross"]["domains"]
+    for verdict in ("hurt", "helped"):
+        found = [name for name, row in verdicts.items() if row["verdict"] == verdict]
+        line = f"bprmf_cross, {verdict} by the other domains: {', '.join(found) or 'none'}"
+        assert line in shown
 
 
 SCORERS = ("popularity", "item_knn")

@@ -97,8 +97,13 @@ def run_command(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say which interactions to use and how to configure a run."""
+def add_data_options(parser: argparse.ArgumentParser, one_seed: bool = True) -> None:
+    """Adds the options that say which interactions to use and how to configure a run.
+
+    Args:
+        parser: of the command line.
+        one_seed: whether `--help` names `--seed`; who trains with several has an option of its own.
+    """
     data = parser.add_argument_group("data")
     data.add_argument(
         "--dataset",
@@ -141,7 +146,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help="change one setting, e.g. --set model.dim=32; may be repeated",
     )
     run.add_argument("--quiet", action="store_true", help="say nothing but errors")
-    run.add_argument("--seed", metavar="N", help="of weights, dropout, negatives and order")
+    about_seed = "of weights, dropout, negatives and order" if one_seed else argparse.SUPPRESS
+    run.add_argument("--seed", metavar="N", help=about_seed)
     run.add_argument("--epochs", metavar="N", help="how many epochs, or the most of them")
 
 

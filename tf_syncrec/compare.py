@@ -34,7 +34,8 @@ from tf_syncrec.files import write_whole
 from tf_syncrec.grid import read_grid
 from tf_syncrec.models import ABLATIONS, RECBOLE, ModelName, about_models, parse_name
 from tf_syncrec.run_lock import RunLock
-from tf_syncrec.tables import flat
+from tf_syncrec.tables import comparison_table, flat
+from tf_syncrec.terminal import width
 from tf_syncrec.tuning import choose, trials_of, tuning_report, validation_metric
 
 PRESETS = {
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         ],
         notes=f"models:\n  {models}",
     )
-    add_data_options(parser)
+    add_data_options(parser, one_seed=False)
     what = parser.add_argument_group("comparison")
     what.add_argument(
         "--models",
@@ -152,7 +153,16 @@ def main(argv: list[str] | None = None) -> None:
         "command": command_of("tf_syncrec.compare", argv),
         "data_card": prepared.data_card,
     }
-    for file in write_comparison(root, comparison, rank_table(ranks), histories(root, cells)):
+    files = write_comparison(root, comparison, rank_table(ranks), histories(root, cells))
+    say()
+    say(comparison_table(comparison, width()))
+    for text, table in comparison["negative_transfer"].items():
+        say()
+        for verdict in ("hurt", "helped"):
+            found = [name for name, row in table["domains"].items() if row["verdict"] == verdict]
+            say(f"{text}, {verdict} by the other domains: {', '.join(found) or 'none for certain'}")
+    say()
+    for file in files:
         say(str(file))
 
 

@@ -16,6 +16,7 @@ from tf_syncrec.comparison_pictures import model_bars, transfer_bars
 from tf_syncrec.files import write_whole
 from tf_syncrec.metrics import METRICS, SELECTION_METRIC
 from tf_syncrec.statistics import SIGNIFICANCE
+from tf_syncrec.tables import mean_and_spread
 
 HEADINGS = {metric: metric.upper() for metric in METRICS}
 GROUPS = {
@@ -118,16 +119,13 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", r"\|")
 
 
-def _mean(value: Mapping[str, Any]) -> str:
-    spread = f" ± {value['std']:.4f}" if value["std"] is not None else ""
-    return f"{value['mean']:.4f}{spread}"
-
-
 def _bold_best(rows: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, str]:
     """A metric of every model as text, the best in bold."""
     best = max((row[key]["mean"] for row in rows.values()), default=0.0)
     return {
-        name: f"**{_mean(row[key])}**" if row[key]["mean"] == best > 0 else _mean(row[key])
+        name: f"**{mean_and_spread(row[key])}**"
+        if row[key]["mean"] == best > 0
+        else mean_and_spread(row[key])
         for name, row in rows.items()
     }
 
@@ -231,7 +229,7 @@ def _ablation_table(comparison: Mapping[str, Any]) -> str:
     for label, name in (full | comparison["ablation"]).items():
         model = comparison["models"][name]
         cells = [model["test"]["overall"], *model["test"]["domains"].values()]
-        rows.append([label, *(_mean(cell[SELECTION_METRIC]) for cell in cells)])
+        rows.append([label, *(mean_and_spread(cell[SELECTION_METRIC]) for cell in cells)])
     return _table(rows, ["", "overall", *comparison["domains"]])
 
 

@@ -1,6 +1,6 @@
-"""Metrics as a table for the terminal, nested settings as a flat list."""
+"""Metrics as tables for the terminal, nested settings as a flat list."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -54,6 +54,37 @@ def metrics_table(
             )
         rows.append(row)
 
+    return _drawn(headers, rows, width, OTHERS)
+
+
+def comparison_table(comparison: Mapping[str, Any], width: int | None = None) -> str:
+    """One row a model: test NDCG@10 and HR@10 overall, NDCG@10 of each domain.
+
+    Args:
+        comparison: what `comparison.json` holds.
+        width: characters that a line may have; where that is not enough, domains are left out.
+    """
+    domains = comparison["domains"]
+    rows = []
+    for name, model in comparison["models"].items():
+        test = model["test"]
+        of_domains = [f"{test['domains'][d]['ndcg@10']['mean']:.4f}" for d in domains]
+        overall = [mean_and_spread(test["overall"][metric]) for metric in ("ndcg@10", "hr@10")]
+        rows.append([name, *overall, *of_domains])
+    return _drawn(["model", "NDCG@10", "HR@10", *domains], rows, width, domains)
+
+
+def mean_and_spread(value: Mapping[str, Any]) -> str:
+    """`{"mean", "std"}` as text; of a single seed there is no spread."""
+    spread = f" ± {value['std']:.4f}" if value["std"] is not None else ""
+    return f"{value['mean']:.4f}{spread}"
+
+
+def _drawn(
+    headers: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None, others: Sequence[str]
+) -> str:
+    """A table; the columns `others` are left out where a line would be longer than `width`."""
+
     def drawn(columns):
         aligned = ["left"] + ["right"] * (len(columns) - 1)
         chosen = [[row[column] for column in columns] for row in rows]
@@ -62,5 +93,5 @@ def metrics_table(
 
     table = drawn(range(len(headers)))
     if width is not None and len(table.split("\n", 1)[0]) > width:
-        return drawn([n for n in range(len(headers)) if headers[n] not in OTHERS])
+        return drawn([n for n in range(len(headers)) if headers[n] not in others])
     return table
