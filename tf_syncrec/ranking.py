@@ -12,8 +12,9 @@ from tf_syncrec.large import in_place
 from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.metrics import CUT_OFFS, domain_metrics
 
-SCORES_AT_ONCE = 32 * 2**20
-"""Scores held at a time (128 MiB of float32), whatever the size of the catalogue."""
+SCORES_AT_ONCE = 2**23
+"""Scores held at a time (32 MiB of float32), whatever the size of the catalogue. Memory for more in
+one piece comes from the system anew each time, which must clear it page by page."""
 
 PROTOCOL = {
     "candidates": "all items of the target's domain that occur in training, minus the items of the "
