@@ -9,13 +9,13 @@ sides take turns, so that other work on the machine meets both; `cpu` counts all
 
 import argparse
 import json
-import os
 import time
 
 import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.serving_load import add_sizes, begin_report
 from serving.index import domain_index
 
 ANSWERS = 10
@@ -61,23 +61,13 @@ def take_turns(sides, queries, k, seconds):
 
 
 def main() -> None:
-    numbers = lambda text: [int(part) for part in text.split(",")]  # noqa: E731
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=numbers, default=[100_000, 1_000_000], metavar="N,N")
-    parser.add_argument("--batches", type=numbers, default=[1, 64], metavar="N,N")
-    parser.add_argument("--dim", type=int, default=64, help="r")
+    add_sizes(parser)
     parser.add_argument("--history", type=int, default=50, help="items to search in addition")
     parser.add_argument("--queries", type=int, default=256, help="of which recall is the mean")
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement")
     args = parser.parse_args()
-    measurements: list[dict] = []
-    report = {
-        "cores": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 2),
-        "tensorflow": tf.__version__,
-        "settings": vars(args),
-        "measurements": measurements,
-    }
+    report = begin_report(args)
     k = tf.constant(ANSWERS + args.history)
     for items in args.items:
         for kind in ("clustered", "unstructured"):
@@ -91,7 +81,7 @@ def main() -> None:
                 for name in ("exact", "scann")
             }
             built = time.perf_counter() - start
-            measurements.append(
+            report["measurements"].append(
                 {"items": items, "vectors": kind, "build_seconds": round(built, 1)}
                 | {"recall@10": round(recall(sides, queries, k), 4)}
                 | {

@@ -14,9 +14,17 @@ import time
 from pathlib import Path
 
 import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
-import tensorflow as tf
 
-from benchmarks.serving_load import Load, catalogue_of, export_untrained, histories, percentiles
+from benchmarks.serving_load import (
+    Load,
+    add_sizes,
+    begin_report,
+    catalogue_of,
+    export_untrained,
+    histories,
+    numbers,
+    percentiles,
+)
 from benchmarks.serving_process import local_server, resident_mib
 from serving.index import INDEXES
 from serving.versions import ServedVersion
@@ -50,25 +58,15 @@ def served(url, items, domain, clients, seconds):
 
 
 def main() -> None:
-    numbers = lambda text: [int(part) for part in text.split(",")]  # noqa: E731
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=numbers, default=[100_000, 1_000_000], metavar="N,N")
-    parser.add_argument("--batches", type=numbers, default=[1, 64], metavar="N,N")
+    add_sizes(parser)
     parser.add_argument("--clients", type=numbers, default=[1, 4], metavar="N,N")
-    parser.add_argument("--dim", type=int, default=64, help="r")
     parser.add_argument("--domains", type=int, default=5)
     parser.add_argument("--history", type=int, default=50, help="items of each history")
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
     parser.add_argument("--index", choices=INDEXES, default="exact", help="of the export")
     args = parser.parse_args()
-    measurements: list[dict] = []
-    report = {
-        "cores": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 2),
-        "tensorflow": tf.__version__,
-        "settings": vars(args),
-        "measurements": measurements,
-    }
+    report = begin_report(args)
     for count in args.items:
         with tempfile.TemporaryDirectory() as folder:
             catalogue = catalogue_of(count, args.domains)
@@ -86,7 +84,7 @@ def main() -> None:
                         f"{clients} clients": served(url, items, domain, clients, args.seconds)
                         for clients in args.clients
                     }
-                    measurements.append(
+                    report["measurements"].append(
                         {"items": count, "batch": batch, "bare call": calls[batch]}
                         | measured
                         | {"server_mib": round(resident_mib(pid))}

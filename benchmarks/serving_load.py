@@ -1,17 +1,44 @@
-"""Models to serve and requests to send, for the scripts that measure serving."""
+"""What the scripts that measure serving share: sizes, report, models to serve, requests to send."""
 
+import argparse
+import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import numpy as np
 import requests
+import tensorflow as tf
 
 from data_prep import Catalogue
 from serving.export import export
 from tf_syncrec.config import Config
 from tf_syncrec.model import SyNCRec
+
+
+def numbers(text: str) -> list[int]:
+    """`"1,64"` as an option."""
+    return [int(part) for part in text.split(",")]
+
+
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    """Options for the sizes that a script goes through."""
+    parser.add_argument("--items", type=numbers, default=[100_000, 1_000_000], metavar="N,N")
+    parser.add_argument("--batches", type=numbers, default=[1, 64], metavar="N,N")
+    parser.add_argument("--dim", type=int, default=64, help="r")
+
+
+def begin_report(args: argparse.Namespace) -> dict[str, Any]:
+    """What is measured and where; `measurements` is an empty list."""
+    return {
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "tensorflow": tf.__version__,
+        "settings": vars(args),
+        "measurements": [],
+    }
 
 
 def catalogue_of(items: int, domains: int) -> Catalogue:
