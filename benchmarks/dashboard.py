@@ -48,11 +48,9 @@ class Row(keras.callbacks.Callback):
         self.progress.step += 1
 
     def on_epoch_end(self, epoch, logs=None):
-        scalars = {name: float(logs[name]) for name in self.model.trackers}
         self.progress.end_epoch(
             {"epoch": epoch + 1, "seconds": self.progress.elapsed(), "validation": {}}
             | {"domains": {}, "validation_domains": {}, "gates": self.sample.weights(self.model)}
-            | scalars
             | self.model.epoch_scalars()
         )
 

@@ -37,6 +37,7 @@ def measure(options) -> dict:
 
     from tf_syncrec.cluster import cluster_of
     from tf_syncrec.data import train_batches
+    from tf_syncrec.heap import KeepFreedMemory
     from tf_syncrec.model import SyNCRec
     from tf_syncrec.optimizers import optimizer_of
     from tf_syncrec.replicas import shared_out, strategy_of
@@ -59,9 +60,10 @@ def measure(options) -> dict:
         steps_per_epoch=batches.steps,
         verbose=0,
         callbacks=[
+            KeepFreedMemory(),
             keras.callbacks.LambdaCallback(
                 on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter())
-            )
+            ),
         ],
     )
     table = sum(int(np.prod(table.shape)) for table in model.tables)

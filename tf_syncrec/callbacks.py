@@ -77,7 +77,7 @@ class EpochReport(keras.callbacks.Callback):
             name: {quantity: float(values[d]) for quantity, values in quantities.items()}
             for d, name in enumerate(names)
         }
-        scalars = {name: float(logs[name]) for name in model.trackers} | model.epoch_scalars()
+        scalars = model.epoch_scalars()
         gates = self._sample.weights(model)
         row = (
             {"epoch": epoch + 1, "seconds": seconds}

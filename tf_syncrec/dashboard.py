@@ -103,9 +103,9 @@ class Dashboard(keras.callbacks.Callback):
         if self._sums() is None:
             self._write_by_domain(row["domains"])
         with self._writer.as_default(step=self._step()):
-            for name in (*self.model.trackers, *self.model.epoch_scalars()):
-                tf.summary.scalar(f"training/{name}", row[name])
-            tf.summary.scalar("training/epoch", row["epoch"])
+            for name, value in row.items():
+                if isinstance(value, (int, float)) and name != "seconds":
+                    tf.summary.scalar(f"training/{name}", value)
             self._write_speed(row["seconds"])
             results = {"overall": row["validation"], **row["validation_domains"]}
             for name, values in results.items():

@@ -260,8 +260,8 @@ class SyNCRec(MultiDomainModel):
         self.domain_tracker.update_state(losses)
 
     def epoch_scalars(self):
-        """α and β."""
-        return {
+        """The same, and α and β."""
+        return super().epoch_scalars() | {
             "alpha": float(self.negative_transfer.alpha),
             "beta": float(self.negative_transfer.beta),
         }

@@ -233,12 +233,13 @@ class MultiDomainModel(keras.Model):
             self.trackers[SKIPPED].update_state(1.0 - tf.cast(finite, tf.float32))
         else:
             step()
-        logs = {name: tracker.result() for name, tracker in self.trackers.items()}
         if several_workers(self.distribute_strategy):
-            # `fit` takes the mean over the workers along the first axis, and fails (Keras 3.15)
-            # where there is none. This can go when `reduce_per_replica` of Keras takes scalars.
-            logs = {name: value[None] for name, value in logs.items()}
-        return logs
+            # The workers meet four times for each number here, so it is the one that has to be
+            # looked at. `fit` takes the mean over the workers along the first axis, and fails
+            # (Keras 3.15) where there is none; the axis can go when `reduce_per_replica` of Keras
+            # takes scalars.
+            return {"loss": self.trackers["loss"].result()[None]}
+        return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def watch_gradients(self, gradients, weights) -> None:
         """What a step notes of its gradients, one for each of the weights or None."""
@@ -247,8 +248,8 @@ class MultiDomainModel(keras.Model):
         """What else changes in a training step, besides the weights that have a gradient."""
 
     def epoch_scalars(self) -> dict[str, float]:
-        """What the log of an epoch says, besides the losses."""
-        return {}
+        """What the log of an epoch says: means over its steps. All workers have to ask."""
+        return {name: float(tracker.result()) for name, tracker in self.trackers.items()}
 
     def domain_sums(self) -> np.ndarray | None:
         """What the steps of the epoch so far add up to, for `domain_means`; None for nothing."""

@@ -7,12 +7,22 @@ import tensorflow as tf
 class Adam(keras.optimizers.Adam):
     """Keras's Adam, with the slices of a row added up first.
 
-    Keras (3.15) adds the squares of slices, where Adam has the square of their sum.
+    Keras (3.15) adds the squares of slices, where Adam has the square of their sum. It is done
+    before replicas add up their gradients: slices they would have to gather, in five rounds each.
     """
 
-    def update_step(self, gradient, variable, learning_rate):
-        """One step of one variable."""
-        super().update_step(tf.convert_to_tensor(gradient), variable, learning_rate)
+    def apply(self, grads, trainable_variables=None):
+        """One step of all variables, with a gradient or None of each."""
+        variables = trainable_variables or self._trainable_variables
+        added_up = [
+            None if gradient is None else self.add_up(gradient, variable)
+            for gradient, variable in zip(grads, variables, strict=True)
+        ]
+        super().apply(added_up, trainable_variables)
+
+    def add_up(self, gradient, variable):
+        """What `update_step` gets for a gradient that may be slices."""
+        return tf.convert_to_tensor(gradient)
 
 
 class RowwiseAdam(Adam):
@@ -62,6 +72,15 @@ class RowwiseAdam(Adam):
     def _number_a_row(self, table, name, dtype=None):
         with self._distribution_strategy.extended.colocate_vars_with(table.value):
             return self.add_variable(table.shape[:1], dtype=dtype, name=f"{table.name}_{name}")
+
+    def add_up(self, gradient, variable):
+        """Of a table, slices: of several replicas a row once, so that few are exchanged."""
+        if variable.path not in self._tables:
+            return super().add_up(gradient, variable)
+        if self._distribution_strategy.num_replicas_in_sync == 1:
+            return gradient  # `update_step` adds them up
+        rows, sums = by_rows(gradient)
+        return tf.IndexedSlices(sums, rows, dense_shape=tf.constant([*variable.shape], tf.int64))
 
     def update_step(self, gradient, variable, learning_rate):
         """One step of one variable."""

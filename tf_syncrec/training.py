@@ -16,6 +16,7 @@ from tf_syncrec.config import TrainConfig
 from tf_syncrec.dashboard import Dashboard
 from tf_syncrec.data import TrainBatches
 from tf_syncrec.files import load_weights
+from tf_syncrec.heap import KeepFreedMemory
 from tf_syncrec.input_wait import InputWait
 from tf_syncrec.keeper import Keeper
 from tf_syncrec.multi_domain import MultiDomainModel
@@ -141,6 +142,8 @@ def train(
         ]
     if keeper:
         callbacks.append(keeper)
+    if model.distribute_strategy.num_replicas_in_sync > 1:
+        callbacks.append(KeepFreedMemory())
     while not progress.ended(config, planned):
         epoch = batches.epoch(progress.epoch, progress.step)
         model.fit(
