@@ -11,33 +11,46 @@ from matplotlib.figure import Figure
 from tf_syncrec.metrics import SELECTION_METRIC
 from tf_syncrec.pictures import VERDICT_COLOURS, short
 
+OF_REFERENCE, OF_OTHERS = "C3", "C0"
 
-def model_bars(comparison: Mapping[str, Any]) -> Figure:
-    """NDCG@10 of every model, overall and in each domain, with the spread over seeds."""
+
+def model_dots(comparison: Mapping[str, Any]) -> Figure:
+    """NDCG@10 of every model, best overall first, in a panel for all users and one a domain.
+
+    A line is the reference; bars are the spread over seeds.
+    """
     models = comparison["models"]
-    places = ["overall", *comparison["domains"]]
-    thick = 0.8 / len(models)
-    figure = Figure(figsize=(9, 1.2 + len(places) * (0.3 + 0.14 * len(models))), layout="tight")
-    axes = figure.add_subplot()
-    for i, (name, model) in enumerate(models.items()):
-        test = model["test"]
-        values = [test["overall"], *(test["domains"][d] for d in comparison["domains"])]
-        axes.barh(
-            [y - 0.4 + thick * (i + 0.5) for y in range(len(places))],
-            [value[SELECTION_METRIC]["mean"] for value in values],
-            thick,
-            xerr=[_spread(value[SELECTION_METRIC]["std"]) for value in values],
-            error_kw={"elinewidth": 0.8},
-            label=name,
-            color=f"C{i % 10}",
-            hatch="//" if i >= 10 else None,
-        )
-    axes.set_yticks(range(len(places)), [short(place) for place in places])
-    axes.invert_yaxis()
-    axes.set_xlabel("test NDCG@10")
-    axes.grid(axis="x", lw=0.4)
-    axes.set_axisbelow(True)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    names = sorted(models, key=lambda name: -_ndcg(models[name]["test"]["overall"])["mean"])
+    columns = min(4, 1 + len(comparison["domains"]))
+    rows = -(-(1 + len(comparison["domains"])) // columns)
+    figure = Figure(
+        figsize=(2.5 + 2.4 * columns, rows * (0.8 + 0.21 * len(names))), layout="constrained"
+    )
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+    for axes, place in zip(panels, ["overall", *comparison["domains"]], strict=False):
+        for y, name in enumerate(names):
+            test = models[name]["test"]
+            value = _ndcg(test["overall"] if place == "overall" else test["domains"][place])
+            axes.errorbar(
+                value["mean"],
+                y,
+                xerr=_spread(value["std"]),
+                fmt="o",
+                ms=4,
+                color=OF_REFERENCE if name == comparison["reference"] else OF_OTHERS,
+            )
+            if name == comparison["reference"]:
+                axes.axvline(value["mean"], color=OF_REFERENCE, lw=0.8)
+        axes.set_title(short(place), size=9)
+        axes.set_xlim(left=0)
+        axes.tick_params(labelsize=8)
+        axes.grid(lw=0.4)
+        axes.set_axisbelow(True)
+    figure.axes[0].set_yticks(range(len(names)), names)
+    figure.axes[0].set_ylim(len(names) - 0.5, -0.5)
+    for axes in figure.axes[1 + len(comparison["domains"]) :]:
+        axes.remove()
+    figure.supxlabel("test NDCG@10", size=9)
     return figure
 
 
@@ -66,6 +79,11 @@ def transfer_bars(model: str, table: Mapping[str, Any], width: float | None = No
         axes.set_title(title, size=10)
     axes.grid(axis="x", lw=0.4)
     return figure
+
+
+def _ndcg(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Mean and deviation over the seeds."""
+    return values[SELECTION_METRIC]
 
 
 def _spread(std: float | None) -> float:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from tabulate import tabulate
 
 from tf_syncrec.comparison_page import comparison_page
-from tf_syncrec.comparison_pictures import model_bars, transfer_bars
+from tf_syncrec.comparison_pictures import model_dots, transfer_bars
 from tf_syncrec.files import write_whole
 from tf_syncrec.metrics import METRICS, SELECTION_METRIC
 from tf_syncrec.statistics import SIGNIFICANCE
@@ -40,7 +40,7 @@ def write_comparison(
         trainings: of `comparison_page.histories`.
     """
     with matplotlib.rc_context({"text.parse_math": False}):
-        pictures = {"comparison.png": model_bars(comparison)}
+        pictures = {"comparison.png": model_dots(comparison)}
         for model, table in comparison["negative_transfer"].items():
             name = f"negative_transfer-{model.replace(':', '-')}.png"
             pictures[name] = transfer_bars(model, table)
