@@ -18,6 +18,7 @@ from tabulate import tabulate
 
 from benchmarks.workload import matrix_rate
 from tf_syncrec.config import Config, ModelConfig
+from tf_syncrec.heap import keep_freed_memory
 from tf_syncrec.model import SyNCRec
 from tf_syncrec.ranking import ModelScorer, VectorScorer, row_chunks, target_ranks
 
@@ -43,6 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     items, users = options.items, options.users
 
+    keep_freed_memory()  # as the command lines do
     tf.random.set_seed(0)
     model = SyNCRec(Config(model=ModelConfig(dim=options.dim)), [items])
     scorer, bare = ModelScorer(model), Vectors(model.candidate_vectors(tf.range(items + 1)))

@@ -13,6 +13,7 @@ import tensorflow as tf
 from data_prep import InputError, PreparedDataset, prepare
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config, DataConfig
+from tf_syncrec.heap import keep_freed_memory
 from tf_syncrec.stopping import Stopped
 from tf_syncrec.terminal import be_quiet, say
 
@@ -67,6 +68,7 @@ def run_command(main: Callable[[], None]) -> None:
     """Runs a command line; what the user got wrong is one line on stderr and exit code 2."""
     # TFDS warns about deprecations inside itself, once a split.
     absl.logging.set_verbosity(absl.logging.ERROR)
+    keep_freed_memory()
     _prepared.clear()
     try:
         main()

@@ -7,8 +7,11 @@ import keras
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of `mallopt` (malloc.h)."""
 
-HIGHEST = 32 * 2**20
-"""Bytes, what glibc itself adjusts the threshold for maps to, as large blocks are freed."""
+LARGEST = 2**26
+"""Bytes: what is larger comes from the system, and goes back to it, each time."""
+
+KEPT = 2**30
+"""Bytes, the most freed memory that stays with the process where nothing above it is in use."""
 
 
 class KeepFreedMemory(keras.callbacks.Callback):
@@ -17,9 +20,8 @@ class KeepFreedMemory(keras.callbacks.Callback):
     Whenever TensorFlow (2.21) makes a `GeneratorDataset`, and the iterators of a distribution
     strategy have one, it sets glibc's threshold for memory maps to 128 KiB, to save Python memory.
     All larger tensors, which are most of a step, are then mapped, filled with zeros page by page
-    and unmapped again each time: half of the time of a step on CPUs. This sets what glibc would
-    have come to by itself. It can go when TensorFlow leaves the threshold alone. On other systems
-    it does nothing.
+    and unmapped again each time: half of the time of a step on CPUs. It can go when TensorFlow
+    leaves the threshold alone.
     """
 
     def on_train_begin(self, logs=None):
@@ -34,8 +36,14 @@ class KeepFreedMemory(keras.callbacks.Callback):
 
 
 def keep_freed_memory() -> None:
-    """Sets the thresholds of glibc; does nothing where the C library is another."""
+    """Sets thresholds of glibc for this process; does nothing where the C library is another.
+
+    By itself glibc gives back 64 MiB and all blocks of 32 MiB, such as the scores of some users
+    for 100,000 items, which then have to be cleared page by page for the next ones.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
-        mallopt(M_MMAP_THRESHOLD, HIGHEST)
-        mallopt(M_TRIM_THRESHOLD, 2 * HIGHEST)
+        # Older versions of glibc refuse more than 32 MiB.
+        if not mallopt(M_MMAP_THRESHOLD, LARGEST):
+            mallopt(M_MMAP_THRESHOLD, LARGEST // 2)
+        mallopt(M_TRIM_THRESHOLD, KEPT)
