@@ -9,6 +9,7 @@ import numpy as np
 from tests.comparing import METRICS, ODD, tables_of
 from tests.pages import Page
 from tf_syncrec.comparison_page import comparison_page
+from tf_syncrec.comparison_pictures import model_dots
 from tf_syncrec.comparison_report import markdown
 from tf_syncrec.tables import comparison_table
 
@@ -119,3 +120,25 @@ def test_names_bring_no_markup(compared):
     tags = [Page(comparison_page(each, markdown(each, []), {})).tags for each in (renamed, named)]
     assert sorted(set(tags[0])) == sorted({*tags[1]} - {"em"})
     assert tags[0] == [tag for tag in tags[1] if tag != "em"]
+
+
+def test_a_domain_may_be_called_overall():
+    """Each panel of the picture has the numbers of its own place."""
+    value = lambda mean: {"ndcg@10": {"mean": mean, "std": None}}  # noqa: E731
+    figure = model_dots(
+        {
+            "domains": ["overall", "b"],
+            "reference": "m",
+            "models": {
+                "m": {
+                    "test": {
+                        "overall": value(0.1),
+                        "domains": {"overall": value(0.2), "b": value(0.3)},
+                    }
+                }
+            },
+        }
+    )
+    lines = [float(np.ravel(axes.lines[-1].get_xdata())[0]) for axes in figure.axes]
+    dots = [float(np.ravel(axes.lines[0].get_xdata())[0]) for axes in figure.axes]
+    assert lines == dots == [0.1, 0.2, 0.3]

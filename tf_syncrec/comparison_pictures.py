@@ -19,36 +19,37 @@ def model_dots(comparison: Mapping[str, Any]) -> Figure:
 
     A line is the reference; bars are the spread over seeds.
     """
-    models = comparison["models"]
-    names = sorted(models, key=lambda name: -_ndcg(models[name]["test"]["overall"])["mean"])
-    columns = min(4, 1 + len(comparison["domains"]))
-    rows = -(-(1 + len(comparison["domains"])) // columns)
+    # Overall first; by position, since a domain may be called "overall" too.
+    places = ["overall", *comparison["domains"]]
+    found = {
+        name: [
+            values[SELECTION_METRIC]
+            for values in (test["overall"], *(test["domains"][d] for d in comparison["domains"]))
+        ]
+        for name, test in ((name, model["test"]) for name, model in comparison["models"].items())
+    }
+    names = sorted(found, key=lambda name: -found[name][0]["mean"])
+    columns = min(4, len(places))
+    rows = -(-len(places) // columns)
     figure = Figure(
         figsize=(2.5 + 2.4 * columns, rows * (0.8 + 0.21 * len(names))), layout="constrained"
     )
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
-    for axes, place in zip(panels, ["overall", *comparison["domains"]], strict=False):
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
+    for number, (axes, place) in enumerate(zip(panels, places, strict=False)):
         for y, name in enumerate(names):
-            test = models[name]["test"]
-            value = _ndcg(test["overall"] if place == "overall" else test["domains"][place])
-            axes.errorbar(
-                value["mean"],
-                y,
-                xerr=_spread(value["std"]),
-                fmt="o",
-                ms=4,
-                color=OF_REFERENCE if name == comparison["reference"] else OF_OTHERS,
-            )
-            if name == comparison["reference"]:
-                axes.axvline(value["mean"], color=OF_REFERENCE, lw=0.8)
+            value = found[name][number]
+            colour = OF_REFERENCE if name == comparison["reference"] else OF_OTHERS
+            spread = _spread(value["std"])
+            axes.errorbar(value["mean"], y, xerr=spread, fmt="o", ms=4, color=colour)
+        axes.axvline(found[comparison["reference"]][number]["mean"], color=OF_REFERENCE, lw=0.8)
         axes.set_title(short(place), size=9)
         axes.set_xlim(left=0)
         axes.tick_params(labelsize=8)
         axes.grid(lw=0.4)
         axes.set_axisbelow(True)
-    figure.axes[0].set_yticks(range(len(names)), names)
-    figure.axes[0].set_ylim(len(names) - 0.5, -0.5)
-    for axes in figure.axes[1 + len(comparison["domains"]) :]:
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    for axes in panels[len(places) :]:
         axes.remove()
     figure.supxlabel("test NDCG@10", size=9)
     return figure
@@ -79,11 +80,6 @@ def transfer_bars(model: str, table: Mapping[str, Any], width: float | None = No
         axes.set_title(title, size=10)
     axes.grid(axis="x", lw=0.4)
     return figure
-
-
-def _ndcg(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Mean and deviation over the seeds."""
-    return values[SELECTION_METRIC]
 
 
 def _spread(std: float | None) -> float:

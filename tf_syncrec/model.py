@@ -260,7 +260,7 @@ class SyNCRec(MultiDomainModel):
         self.domain_tracker.update_state(losses)
 
     def epoch_scalars(self):
-        """The same, and α and β."""
+        """As in `MultiDomainModel`, and α and β."""
         return super().epoch_scalars() | {
             "alpha": float(self.negative_transfer.alpha),
             "beta": float(self.negative_transfer.beta),
