@@ -39,6 +39,25 @@ def arguments(name: str, value: int) -> list[str]:
     return given
 
 
+def draw(result: dict[str, dict[str, float]], picture: Path) -> None:
+    """A panel a curve; dashed is what would grow as its size does."""
+    figure, axes = plt.subplots(1, len(CURVES), figsize=(3 * len(CURVES), 3), sharey=True)
+    for axis, (name, values) in zip(axes, CURVES.items(), strict=True):
+        axis.plot(values, [result[f"{name}={value}"]["relative"] for value in values], "o-")
+        if name == "items":
+            axis.set_xscale("log")
+        else:
+            axis.plot(values, [value / values[0] for value in values], "--", color="grey")
+        axis.set_xticks(values, [f"{value:,}" for value in values])
+        axis.minorticks_off()
+        axis.set_xlabel(name)
+    axes[0].set_ylabel("time of a step, relative")
+    axes[0].set_ylim(bottom=0)  # last, as it stops all from growing with what is drawn
+    figure.tight_layout()
+    figure.savefig(picture, dpi=150)
+    plt.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="(3)")
@@ -59,19 +78,15 @@ def main() -> None:
     def median(point, figure):
         return statistics.median(round_[figure] for round_ in found[point])
 
-    # The machine's speed changes by the minute: a time in units of its matrix product.
-    work = {
-        point: statistics.median(of["step_ms"] * of["matrix_gflop_per_s"] for of in rounds)
-        for point, rounds in found.items()
-    }
     rows, result = [], {}
     for name, value in points:
         extra = median((name, value), "peak_mib") - median(
             (name, value), "weights_and_optimizer_mib"
         )
-        relative = work[name, value] / work[name, CURVES[name][0]]
+        step_ms = median((name, value), "step_ms")
+        relative = step_ms / median((name, CURVES[name][0]), "step_ms")
         result[f"{name}={value}"] = {
-            "step_ms": median((name, value), "step_ms"),
+            "step_ms": step_ms,
             "relative": relative,
             "peak_mib_beyond_state": extra,
         }
@@ -79,7 +94,7 @@ def main() -> None:
             [
                 name,
                 f"{value:,}",
-                f"{median((name, value), 'step_ms'):.0f}",
+                f"{step_ms:.0f}",
                 f"{relative:.2f}",
                 f"{extra:.0f}",
             ]
@@ -89,13 +104,7 @@ def main() -> None:
     if options.output:
         options.output.write_text(json.dumps(result, indent=1))
     if options.picture:
-        figure, axes = plt.subplots(1, len(CURVES), figsize=(3 * len(CURVES), 3), sharey=True)
-        for axis, (name, values) in zip(axes, CURVES.items(), strict=True):
-            axis.plot(values, [result[f"{name}={value}"]["relative"] for value in values], "o-")
-            axis.set(xlabel=name, ylim=(0, None), xscale="log" if name == "items" else "linear")
-        axes[0].set_ylabel("time of a step, relative")
-        figure.tight_layout()
-        figure.savefig(options.picture, dpi=150)
+        draw(result, options.picture)
 
 
 if __name__ == "__main__":

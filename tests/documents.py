@@ -21,7 +21,7 @@ class Block(NamedTuple):
     @property
     def commands(self) -> list[list[str]]:
         """The command lines of a shell block, as words; environment and comments left out."""
-        lines = self.text.replace("\\\n", " ").splitlines()
+        lines = self.text.replace("\\\n", "").splitlines()  # as a shell joins lines
         if self.language == "console":
             lines = [line[2:] for line in lines if line.startswith("$ ")]
         words = [shlex.split(line, comments=True) for line in lines]
