@@ -266,6 +266,7 @@ def test_a_real_model_trains_and_selects_by_our_protocol(tmp_path, synthetic, na
     settings = {"epochs": 1, "train_batch_size": 256}
     scorers, info = train_recbole(name, synthetic, tmp_path, PYTHON, settings, seed=1)
     assert (info["epochs"], info["best_epoch"], info["settings"]["seed"]) == (1, 1, 1)
+    assert str(tmp_path) not in json.dumps(info)
     assert info["parameters"] > 1000 and info["peak_memory_mb"] > 50
     assert info["seconds_per_epoch"] > 0
     for split, scorer in scorers.items():

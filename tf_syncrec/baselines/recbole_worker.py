@@ -368,8 +368,9 @@ def run(folder):
     (folder / "scores").mkdir(exist_ok=True)
     scores.store(validation, "validation", folder / "scores")
     scores.store(Split(folder / "test.npz"), "test", folder / "scores")
-    options = config.final_config_dict.items()
     plain = (str, int, float, bool, list, type(None))
+    folders = {"data_path", "checkpoint_dir"}  # of this one run
+    options = [(k, v) for k, v in config.final_config_dict.items() if k not in folders]
     return {
         **result,
         "parameters": parameters,
