@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 PIP   := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # A process a core, but no more than memory allows; see tests/conftest.py for what runs together.
-PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup --durations=15 --durations-min=10
 # Passed on to the program: make fit ARGS="--epochs 3", make test ARGS="-k serving"
 ARGS  ?=
 

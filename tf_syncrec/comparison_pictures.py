@@ -23,10 +23,10 @@ def model_dots(comparison: Mapping[str, Any]) -> Figure:
     places = ["overall", *comparison["domains"]]
     found = {
         name: [
-            values[SELECTION_METRIC]
-            for values in (test["overall"], *(test["domains"][d] for d in comparison["domains"]))
+            model["test"]["overall"][SELECTION_METRIC],
+            *(model["test"]["domains"][d][SELECTION_METRIC] for d in comparison["domains"]),
         ]
-        for name, test in ((name, model["test"]) for name, model in comparison["models"].items())
+        for name, model in comparison["models"].items()
     }
     names = sorted(found, key=lambda name: -found[name][0]["mean"])
     columns = min(4, len(places))

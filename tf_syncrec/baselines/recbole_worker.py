@@ -370,7 +370,6 @@ def run(folder):
     scores.store(Split(folder / "test.npz"), "test", folder / "scores")
     plain = (str, int, float, bool, list, type(None))
     folders = {"data_path", "checkpoint_dir"}  # of this one run
-    options = [(k, v) for k, v in config.final_config_dict.items() if k not in folders]
     return {
         **result,
         "parameters": parameters,
@@ -378,7 +377,11 @@ def run(folder):
         "samples_per_epoch": len(dataset),
         "device": str(config["device"]),
         "versions": {"recbole": recbole.__version__, "torch": torch.__version__},
-        "settings": {k: v for k, v in sorted(options) if isinstance(v, plain)},
+        "settings": {
+            name: value
+            for name, value in sorted(config.final_config_dict.items())
+            if isinstance(value, plain) and name not in folders
+        },
     }
 
 
