@@ -45,6 +45,8 @@ def make_model(catalogue, seed=0):
         layer.similarities.assign(rng.uniform(0, 1, layer.others.shape) * (layer.others > 0))
         layer.weight.assign(8.0)
         layer.decay.assign(0.8)
+    if layer := model.view_weights:
+        layer.single.assign(rng.uniform(0, 2, len(SIZES)))
     return model
 
 

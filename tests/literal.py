@@ -5,6 +5,7 @@ one head and one slot after another. It reads the weights of a `SyNCRec` model a
 with it. Everything is plain eager TensorFlow, so that gradients exist.
 """
 
+import numpy as np
 import tensorflow as tf
 
 PAD = 0
@@ -367,17 +368,20 @@ class Literal:
     # ------------------------------------------------------------------------------ prediction
 
     def scores(self, row, d):
-        """`{score: scores}` of every item of domain d as the next one of a user (Eq. 19)."""
+        """`{score: scores}` of every item of domain d as the next one of a user (Eq. 19).
+
+        The model's `score` is `blend`.
+        """
         inputs, own = self.prediction_sequences(row, d)
         y_cross = self.cross_pass(inputs)[-1]
         y_single = self.single_pass(own, d)[-1]
         first = 1 + sum(self.sizes[:d])
-        scores: dict[str, list] = {"cross": [], "single": [], "blend": []}
-        for item in range(first, first + self.sizes[d]):
-            scores["cross"].append(self.score(y_cross, item))
-            scores["single"].append(self.score(y_single, item))
-            scores["blend"].append(self.score(y_cross, item) + self.score(y_single, item))
-        return scores
+        of_items = range(first, first + self.sizes[d])
+        cross = np.array([self.score(y_cross, item) for item in of_items])
+        single = np.array([self.score(y_single, item) for item in of_items])
+        w = float(self.model.view_weights.single[d])
+        blend = w * single + (2 - w) * cross
+        return {"cross": cross, "single": single, "sum": cross + single, "blend": blend}
 
 
 def _times(x, matrix):

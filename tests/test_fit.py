@@ -84,6 +84,9 @@ def test_metrics_can_be_recomputed_from_the_ranks(trained):
     assert set(metrics["negative_transfer"]) == set(metrics["test"]["domains"])
     relative = [values["lambda"] for values in metrics["negative_transfer"].values()]
     assert sum(relative) == pytest.approx(1.0, abs=1e-5)
+    assert set(metrics["view_weights"]) == set(metrics["test"]["domains"])
+    for weights in metrics["view_weights"].values():
+        assert weights["single"] + weights["cross"] == 2
     assert {"protocol", "validation"} <= set(metrics)
 
 

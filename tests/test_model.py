@@ -109,10 +109,16 @@ def test_scores_are_those_of_the_equations(style, gate, make_model, make_items):
     asked = np.tile(np.array([0, 1, 2], np.int32), (4, 1))
     checked = [(0, 0), (0, 2), (1, 1), (2, 0), (3, 1)]
     settings = {"style": style, "gate": gate, "similarity": similarity, "blocks": 1, "window": 4}
-    literal = Literal(make_model(**settings))
+    blending = make_model(**settings, score="blend")
+    np.testing.assert_array_equal(blending.view_weights.single, 1.0)  # until they are fitted
+    weights = np.array([0.5, 1.25, 2.0], np.float32)
+    blending.view_weights.single.assign(weights)
+    literal = Literal(blending)
     expected = [literal.scores(items[user], d) for user, d in checked]
-    for score in ("cross", "single", "blend"):
+    for score in ("cross", "single", "sum", "blend"):
         model = make_model(**settings, score=score)
+        if score == "blend":
+            model.view_weights.single.assign(weights)
         queries, candidates = (
             model.query_vectors(items, asked),
             model.candidate_vectors(np.arange(model.num_items + 1)),
@@ -183,7 +189,7 @@ def test_users_do_not_see_each_other(gate, make_model, make_items, representatio
     )
 
 
-@pytest.mark.parametrize("score", ["cross", "single", "blend"])
+@pytest.mark.parametrize("score", ["cross", "single", "sum", "blend"])
 @pytest.mark.parametrize("gate", ["sequence", "causal"])
 def test_domains_asked_together_or_apart_get_the_same_answer(score, gate, make_model, make_items):
     sizes = (5, 4, 3, 6)
@@ -212,7 +218,7 @@ def test_single_view_answers_from_its_own_domain_only(make_model, make_items):
         np.testing.assert_allclose(model.query_vectors(alone, ids[:1])[0], answer[user], atol=1e-5)
 
 
-@pytest.mark.parametrize("score", ["cross", "single", "blend"])
+@pytest.mark.parametrize("score", ["cross", "single", "sum", "blend"])
 def test_only_the_last_window_of_a_history_counts(score, make_model, make_items):
     model = make_model(score=score)
     items = make_items([12, 12])

@@ -56,6 +56,7 @@ def make_run(folder: Path, domains: list[str], epochs: int = 6) -> Path:
         "validation": both,
         "test": both,
         "negative_transfer": transfer,
+        "view_weights": {d: {"single": 1.75, "cross": 0.25} for d in domains[-1:]},
         "influence": {
             d: {e: {"users": 9, "change": -0.02, "error": 0.001} for e in domains if e != d}
             for d in domains
@@ -217,7 +218,8 @@ def test_beside_a_comparison(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "missing", ["baselines", "training", "negative_transfer", "protocol", "validation"]
+    "missing",
+    ["baselines", "training", "negative_transfer", "view_weights", "protocol", "validation"],
 )
 def test_optional_keys(tmp_path, missing):
     run = make_run(tmp_path, ["books", "toys"])
@@ -250,6 +252,9 @@ def test_reading_follows_the_sign_of_the_gap(tmp_path):
         "zero": "Neither",
         "helped one": "Helped",
     }
+    text = "".join(Page(source).text)  # the last domain alone has weights of the two views
+    assert text.count("follow its own view by") == 1
+    assert "follow its own view by 88 %, the view of all domains by 12 %" in " ".join(text.split())
 
 
 def test_run_without_metrics(tmp_path):

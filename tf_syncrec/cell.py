@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from data_prep import InputError
 from tf_syncrec.baselines.item_knn import tune_item_knn
 from tf_syncrec.baselines.recbole import interpreter, train_recbole
+from tf_syncrec.blending import fit_view_weights
 from tf_syncrec.cells import RESULT, VALIDATION
 from tf_syncrec.cli import prepare_data, run_command, say
 from tf_syncrec.config import Config
@@ -159,6 +160,7 @@ def _train(
     )
     write_whole(directory / "history.json", json.dumps(trained.history, allow_nan=False))
     fit_neighbours(model, prepared, validation, say)
+    fit_view_weights(model, prepared.catalogue, validation, say)
     save_weights_whole(model, directory / WEIGHTS)
     scorer = ModelScorer(model)
     return {"validation": scorer, "test": scorer}, trained.cost(model)

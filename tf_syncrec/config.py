@@ -85,7 +85,8 @@ class ModelConfig(_Section):
     item_init: Literal["random", "cooccurrence"] = "random"
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: float = Field(0.1, gt=0)
-    score: Literal["blend", "cross", "single"] = "blend"
+    # blend: both views, weighed on validation; sum: both alike.
+    score: Literal["blend", "sum", "cross", "single"] = "blend"
     # Votes of each history item for so many items that the same users had; 0: none.
     neighbours: int = Field(0, ge=0)
 

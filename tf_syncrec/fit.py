@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import tf_syncrec
 from serving.export import export
+from tf_syncrec.blending import fit_view_weights, view_weights
 from tf_syncrec.cli import (
     Parser,
     add_data_options,
@@ -191,6 +192,7 @@ def _run(
         return
     history, best = trained
     fit_neighbours(model, prepared, validation, say)
+    fit_view_weights(model, catalogue, validation, say)
     save_weights_whole(model, run.checkpoint_file)
     write_projector(run.log_dir, model, catalogue)
 
@@ -218,6 +220,7 @@ def _run(
             name: {key: values[key] for key in ("lambda", "gap")}
             for name, values in history[best]["domains"].items()
         },
+        "view_weights": view_weights(model, names),
         "influence": influence(scorer, validation, catalogue),
         "baselines": {"popularity": {"test": popularity}},
         "training": trained.cost(model)

@@ -10,6 +10,7 @@ from tf_syncrec.layers import (
     ACMoE,
     RelativeNegativeTransfer,
     SingleCrossMutualInformation,
+    ViewWeights,
     group_by_domain,
     split_views,
 )
@@ -99,28 +100,41 @@ class SyNCRec(MultiDomainModel):
                 model.dim, config.loss.rho, config.loss.contrast
             )
             parts.append(self.mutual_information)
+        self.view_weights = None
+        if model.score == "blend":
+            self.view_weights = ViewWeights(self.num_domains, dtype="float32")
+            parts.append(self.view_weights)
         self.build_parts(*parts)
 
     # ------------------------------------------------------------------------------ prediction
 
     def query_vectors(self, items, domains):
         """As in `MultiDomainModel`, by the views that `model.score` names (Eq. 19)."""
-        cross_view, single_view = split_views(
-            items, domains, self.offsets, self.config.model.window
-        )
         score = self.config.model.score
-        query = tf.zeros([], self.compute_dtype)
-        if score != "single":
-            y_cross = self.acmoe.cross(self.embedding(cross_view), cross_view, last=1)
-            query += self.similarity.query(y_cross)
-        if score != "cross":
-            blocks = group_by_domain(domains, self.num_domains)
-            y_single = self.acmoe.single(
-                self.embedding(single_view), single_view, blocks, last=tf.shape(domains)[1]
-            )
-            query += self.similarity.query(blocks.scatter(y_single, tf.shape(domains)))
-        shape = [tf.shape(items)[0], tf.shape(domains)[1], self.config.model.dim]
-        return tf.cast(tf.broadcast_to(query, shape), tf.float32)
+        if score == "cross":
+            shape = [tf.shape(items)[0], tf.shape(domains)[1], self.config.model.dim]
+            return tf.broadcast_to(self.cross_queries(items, domains), shape)
+        if score == "single":
+            return self.single_queries(items, domains)
+        cross, single = self.cross_queries(items, domains), self.single_queries(items, domains)
+        if self.view_weights is None:
+            return cross + single
+        of_single, of_cross = self.view_weights(domains)
+        return of_cross[..., None] * cross + of_single[..., None] * single
+
+    def cross_queries(self, items, domains):
+        """What the cross view looks for, the same in all domains: `[batch, 1, dim]` float32."""
+        view, _ = split_views(items, domains, self.offsets, self.config.model.window)
+        y = self.acmoe.cross(self.embedding(view), view, last=1)
+        return tf.cast(self.similarity.query(y), tf.float32)
+
+    def single_queries(self, items, domains):
+        """What the single view of each domain looks for: `[batch, queries, dim]` float32."""
+        _, view = split_views(items, domains, self.offsets, self.config.model.window)
+        blocks = group_by_domain(domains, self.num_domains)
+        y = self.acmoe.single(self.embedding(view), view, blocks, last=tf.shape(domains)[1])
+        query = self.similarity.query(blocks.scatter(y, tf.shape(domains)))
+        return tf.cast(query, tf.float32)
 
     @property
     def expert_names(self):

@@ -12,9 +12,10 @@ from tf_syncrec.data import Sequences
 from tf_syncrec.item_similarity import similarities, user_items
 from tf_syncrec.large import fill
 from tf_syncrec.layers.item_neighbours import add_votes
-from tf_syncrec.metrics import CUT_OFFS, SELECTION_METRIC, user_gains
+from tf_syncrec.metrics import SELECTION_METRIC
 from tf_syncrec.multi_domain import MultiDomainModel
-from tf_syncrec.ranking import ModelScorer, row_chunks, target_ranks
+from tf_syncrec.ranking import ModelScorer
+from tf_syncrec.trials import trial_gains
 
 SHRINKAGE = 10.0
 """Takes from similarities that few users support; what tuned item-kNN has as well."""
@@ -86,29 +87,19 @@ def fit_neighbours(
 
 
 def _validate(model, tried, validation, catalogue: Catalogue) -> np.ndarray:
-    """The metric of each `(weight, decay)`; the network is asked once."""
-    scorer, offsets, sizes = ModelScorer(model), catalogue.offsets, catalogue.sizes
+    """The metric of each `(weight, decay)`."""
+    scorer = ModelScorer(model)
     model.neighbours.weight.assign(0.0)
     scorer.refresh()
 
-    def rank(batch):
-        domain = int(batch["domain"][0])
-        offset, size = int(offsets[domain]), int(sizes[domain])
-        items, targets = batch["items"], batch["target"]
-        if not size:
-            return np.full([len(targets), len(tried)], max(CUT_OFFS) + 1)  # misses, all of them
-        queries, ranks = scorer.queries(batch), np.zeros([len(targets), len(tried)], np.int64)
-        for chunk in row_chunks(len(targets), size):
-            scores = scorer.scores(queries[chunk], offset, size)
-            for decay in DECAYS:  # one after the other, as each takes as much memory as the scores
-                ids, of_history = model.neighbours.votes(items[chunk], decay)
-                votes = add_votes(tf.zeros_like(scores), ids, of_history, offset)
-                for trial, (weight, trial_decay) in enumerate(tried):
-                    if trial_decay == decay:
-                        ranks[chunk, trial] = target_ranks(
-                            scores + weight * votes, items[chunk], targets[chunk], offset
-                        )
-        return ranks
+    def scores(queries, items, offset, size):
+        of_network = scorer.scores(queries, offset, size)
+        for decay in DECAYS:  # one after the other, as each takes as much memory as the scores
+            ids, of_history = model.neighbours.votes(items, decay)
+            votes = add_votes(tf.zeros_like(of_network), ids, of_history, offset)
+            for trial, (weight, trial_decay) in enumerate(tried):
+                if trial_decay == decay:
+                    yield trial, of_network + weight * votes
 
-    gains = [user_gains(rank(batch), SELECTION_METRIC) for batch in validation]
-    return np.concatenate(gains).mean(axis=0) if gains else np.zeros(len(tried))
+    gains, _ = trial_gains(validation, catalogue, len(tried), scorer.queries, scores)
+    return gains.mean(axis=0) if len(gains) else np.zeros(len(tried))

@@ -118,15 +118,18 @@ class ModelScorer(Scorer):
     def scores(self, queries, offset, size):
         """Dot products, and votes on top."""
         vectors, ids, votes = queries if self._voting else (queries, None, None)
+        scores = self.products(vectors, offset, size)
+        return add_votes(scores, ids, votes, offset) if self._voting else scores
+
+    def products(self, vectors, offset, size):
+        """Dot products of query vectors `[rows, dim]` with the items of one domain."""
         items = in_place(self._model.embedding.items)
         # Of two ways to the same scores, but for rounding, one takes no more memory than they do.
         if size * items.shape[1] <= SCORES_AT_ONCE:
             if self._scaled is None or self._scaled[0] != (offset, size):
                 self._scaled = (offset, size), _scaled_rows(items, self._scales, offset, size)
-            scores = tf.matmul(vectors, self._scaled[1], transpose_b=True)
-        else:
-            scores = _scaled_products(vectors, items, self._scales, offset, size)
-        return add_votes(scores, ids, votes, offset) if self._voting else scores
+            return tf.matmul(vectors, self._scaled[1], transpose_b=True)
+        return _scaled_products(vectors, items, self._scales, offset, size)
 
 
 OF_A_DOMAIN = (

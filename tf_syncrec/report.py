@@ -70,6 +70,7 @@ def write_report(
         alone=bool(alone),
         transfer=sorted(transfer.items(), key=lambda item: item[1]["gap"]),
         even=sum(values["lambda"] for values in transfer.values()) / max(len(transfer), 1),
+        view_weights=metrics.get("view_weights", {}),
         neutral_gap=NEUTRAL_GAP,
         influence=between,
         strongest=max(changes, default=0.0),

@@ -11,6 +11,7 @@ from tf_syncrec.layers.mutual_information import SingleCrossMutualInformation
 from tf_syncrec.layers.negative_transfer import RelativeNegativeTransfer
 from tf_syncrec.layers.similarity import Similarity
 from tf_syncrec.layers.towers import Tower
+from tf_syncrec.layers.view_weights import ViewWeights
 from tf_syncrec.layers.views import View, item_domains, split_views
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Tower",
     "TransformerExperts",
     "View",
+    "ViewWeights",
     "group_by_domain",
     "item_domains",
     "split_views",
