@@ -16,11 +16,10 @@ import numpy as np
 from tabulate import tabulate
 
 from tf_syncrec import fit
-from tf_syncrec.models import ABLATIONS, NETWORKS
+from tf_syncrec.models import ABLATIONS, FULL, NETWORKS
 
 PLANTED = "contrary"
-FULL = "full"
-VARIANTS = {FULL: "syncrec"} | ABLATIONS
+VARIANTS = {"full": FULL} | ABLATIONS
 
 
 def metrics_of(directory: Path, seed: str, network: str, options: list[str]) -> dict:
@@ -72,7 +71,7 @@ def main() -> None:
     for seed in args.seeds.split(","):
         for name, network in VARIANTS.items():
             found[name].append(summary(metrics_of(args.output_dir, seed, network, options)))
-    columns = list(found[FULL][0])
+    columns = list(found["full"][0])
     values = {name: np.array([list(row.values()) for row in rows]) for name, rows in found.items()}
     rows = [[name, *map(mean_and_spread, of.T)] for name, of in values.items()]
     print(tabulate(rows, ["variant", *columns], disable_numparse=True, tablefmt="github"))
@@ -80,8 +79,8 @@ def main() -> None:
     places = [columns.index(place) for place in (PLANTED, "shared", "overall")]
     rows = []
     for name, of in values.items():
-        if name != FULL:
-            less = (values[FULL] - of)[:, places].T
+        if name != "full":
+            less = (values["full"] - of)[:, places].T
             higher = [f"{(place > 0).sum()} of {len(place)}" for place in less]
             cells = [
                 f"{mean_and_spread(place, '+')}, higher with {seeds}"

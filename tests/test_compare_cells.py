@@ -3,9 +3,12 @@
 import itertools
 from pathlib import Path
 
+import pytest
+
 from tf_syncrec.cells import Cell, cells_of
 from tf_syncrec.config import Config
-from tf_syncrec.models import parse_name
+from tf_syncrec.models import ABLATIONS, FULL, PARTS, parse_name
+from tf_syncrec.tables import flat
 
 
 def test_cells_are_made_seed_by_seed_and_have_directories_of_their_own():
@@ -43,6 +46,24 @@ def test_what_makes_a_network_what_it_is_wins_over_its_settings():
     config = one.request(Config(), "data")["config"]
     assert config["model"]["dim"] == 8 and config["train"]["seed"] == 3
     assert config["negative_transfer"]["enabled"] is False
+
+
+@pytest.mark.parametrize("left_out", [(), tuple(PARTS)])
+def test_variants_lack_one_part_whatever_the_configuration_leaves_out(left_out):
+    settings: dict[str, dict] = {}
+    for section, name in (part.split(".") for part in left_out):
+        settings.setdefault(section, {})[name] = False
+    config = Config.model_validate(settings)
+
+    def missing(text):
+        asked = dict(flat(Cell(parse_name(text), 0, None, ()).request(config, "data")["config"]))
+        return {part for part in PARTS if not asked[part]}
+
+    assert missing("syncrec") == set(left_out)
+    assert missing(FULL) == set()
+    of_variants = [missing(text) for text in ABLATIONS.values()]
+    assert all(len(parts) == 1 for parts in of_variants)
+    assert set.union(*of_variants) == set(PARTS)
 
 
 def test_a_cell_is_asked_for_nothing_that_its_model_does_not_read():

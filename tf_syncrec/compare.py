@@ -32,7 +32,7 @@ from tf_syncrec.comparison_page import histories
 from tf_syncrec.comparison_report import write_comparison
 from tf_syncrec.files import write_whole
 from tf_syncrec.grid import read_grid
-from tf_syncrec.models import ABLATIONS, RECBOLE, ModelName, about_models, parse_name
+from tf_syncrec.models import ABLATIONS, FULL, RECBOLE, ModelName, about_models, parse_name
 from tf_syncrec.run_lock import RunLock
 from tf_syncrec.tables import comparison_table, flat
 from tf_syncrec.terminal import width
@@ -40,7 +40,7 @@ from tf_syncrec.tuning import choose, trials_of, tuning_report, validation_metri
 
 PRESETS = {
     "negative_transfer": ("syncrec,syncrec_single,sasrec_cross,sasrec_single", "sasrec_single"),
-    "ablation": (",".join(["syncrec", *ABLATIONS.values()]), "syncrec"),
+    "ablation": (",".join([FULL, *ABLATIONS.values()]), FULL),
     "main": (
         "syncrec,sasrec_cross,sasrec_single,gru4rec,bprmf,mmoe,cgrec,item_knn,popularity",
         "syncrec",

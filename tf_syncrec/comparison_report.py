@@ -15,6 +15,7 @@ from tf_syncrec.comparison_page import comparison_page
 from tf_syncrec.comparison_pictures import model_dots, transfer_bars
 from tf_syncrec.files import write_whole
 from tf_syncrec.metrics import METRICS, SELECTION_METRIC
+from tf_syncrec.models import FULL
 from tf_syncrec.statistics import SIGNIFICANCE
 from tf_syncrec.tables import mean_and_spread
 
@@ -224,7 +225,7 @@ def _tuning_table(tuning: Mapping[str, Any]) -> str:
 
 
 def _ablation_table(comparison: Mapping[str, Any]) -> str:
-    full = {"full": "syncrec"} if "syncrec" in comparison["models"] else {}
+    full = {"full": FULL} if FULL in comparison["models"] else {}
     rows = []
     for label, name in (full | comparison["ablation"]).items():
         model = comparison["models"][name]

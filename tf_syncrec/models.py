@@ -34,9 +34,10 @@ class Network(NamedTuple):
     settings: dict[str, Any]
 
 
-def _network(kind, about, **settings) -> Network:
-    changes = {name.replace("__", "."): value for name, value in settings.items()}
-    return Network(about, lambda config, prepared: kind(config, prepared.catalogue.sizes), changes)
+def _network(kind, about, settings=None) -> Network:
+    return Network(
+        about, lambda config, prepared: kind(config, prepared.catalogue.sizes), settings or {}
+    )
 
 
 def _bprmf(config: Config, prepared: Sequences) -> BPRMF:
@@ -48,17 +49,28 @@ def _bprmf(config: Config, prepared: Sequences) -> BPRMF:
     return BPRMF(config, prepared.catalogue.sizes, np.array(users, object))
 
 
+PARTS = {
+    "negative_transfer.enabled": "loss correction: λ = 1/|D|",
+    "loss.mutual_information": "the mutual-information loss",
+    "model.asymmetric": "the asymmetric stop-gradient",
+}
+"""What the paper's Table 5 takes away: the setting of each, and what is missing without it."""
+
+
+def _without(part: str) -> Network:
+    """SyNCRec with all parts of the paper but one, whatever the configuration leaves out."""
+    settings = {name: name != part for name in PARTS}
+    return _network(SyNCRec, f"SyNCRec, all parts of the paper without {PARTS[part]}", settings)
+
+
 NETWORKS = {
     "syncrec": _network(SyNCRec, "SyNCRec"),
-    "syncrec_without_lc_ntg": _network(
-        SyNCRec, "SyNCRec without loss correction: λ = 1/|D|", negative_transfer__enabled=False
+    "syncrec_full": _network(
+        SyNCRec, "SyNCRec, all parts of the paper", dict.fromkeys(PARTS, True)
     ),
-    "syncrec_without_sc_mim": _network(
-        SyNCRec, "SyNCRec without the mutual-information loss", loss__mutual_information=False
-    ),
-    "syncrec_without_acmoe": _network(
-        SyNCRec, "SyNCRec without the asymmetric stop-gradient", model__asymmetric=False
-    ),
+    "syncrec_without_lc_ntg": _without("negative_transfer.enabled"),
+    "syncrec_without_sc_mim": _without("loss.mutual_information"),
+    "syncrec_without_acmoe": _without("model.asymmetric"),
     "sasrec": _network(SASRec, "SASRec, one Transformer"),
     "gru4rec": _network(GRU4Rec, "GRU4Rec, a recurrent network"),
     "mmoe": _network(MMoE, "MMoE of Transformers: no asymmetry, no λ, no second view"),
@@ -69,12 +81,13 @@ SCORERS = {
     "popularity": "number of training interactions",
     "item_knn": "item-kNN, cosine, tuned on validation",
 }
+FULL = "syncrec_full"
 ABLATIONS = {
     "(A) w/o LC-NTG": "syncrec_without_lc_ntg",
     "(B) w/o SC-MIM": "syncrec_without_sc_mim",
     "(C) w/o ACMoE": "syncrec_without_acmoe",
 }
-"""The variants of the paper's Table 5."""
+"""The variants of the paper's Table 5, and what they are measured against."""
 
 
 class ModelName(NamedTuple):
