@@ -90,6 +90,15 @@ def test_gates_are_means_over_users_of_the_domain(make_model, make_prepared):
         np.testing.assert_allclose(sum(shown["cross"]), 1.0, rtol=1e-5)
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_only_a_model_with_sc_mim_tells_of_it(enabled, make_model):
+    model = make_model(mutual_information=enabled)
+    model.compile("adam")
+    model.train_step({"items": np.array([[1, 6, 2], [7, 3, 12]], np.int32)})
+    for told in (model.epoch_scalars(), model.epoch_domains()):
+        assert "loss_single" in told and ("loss_mim" in told) == enabled
+
+
 @pytest.mark.parametrize("domains", [1, 3, 50])
 def test_a_picture_of_any_number_of_domains(domains):
     names = ["$x_{$", *(f"d{i}" for i in range(domains - 1))]

@@ -18,7 +18,7 @@ from tf_syncrec.metrics import rank_metrics
 TINY = [
     *("--set", "model.dim=8", "--set", "model.experts=2", "--set", "model.cross_experts=1"),
     *("--set", "model.blocks=1", "--set", "model.window=8", "--set", "loss.negatives=16"),
-    *("--set", "train.batch_size=32"),
+    *("--set", "train.batch_size=32", "--set", "loss.mutual_information=true"),
 ]
 
 

@@ -1,6 +1,6 @@
 """SyNCRec: single- and cross-domain sequential recommendation in one network (paper 4)."""
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -61,13 +61,6 @@ class SyNCRec(MultiDomainModel):
     Reference: Pacer and Runner (SIGIR 2024), section 4.
     """
 
-    reported: ClassVar = {
-        "loss": "total",
-        "loss_single": "single",
-        "loss_cross": "cross",
-        "loss_mim": "mutual_information",
-    }
-
     def __init__(self, config: Config, domain_sizes, **kwargs):
         super().__init__(config, domain_sizes, **kwargs)
         model = config.model
@@ -105,6 +98,14 @@ class SyNCRec(MultiDomainModel):
             self.view_weights = ViewWeights(self.num_domains, dtype="float32")
             parts.append(self.view_weights)
         self.build_parts(*parts)
+
+    @property
+    def reported(self):
+        """As in `MultiDomainModel`; no SC-MIM where there is none."""
+        names = {"loss": "total", "loss_single": "single", "loss_cross": "cross"}
+        return names | (
+            {"loss_mim": "mutual_information"} if self.config.loss.mutual_information else {}
+        )
 
     # ------------------------------------------------------------------------------ prediction
 

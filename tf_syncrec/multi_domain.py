@@ -34,9 +34,6 @@ class MultiDomainModel(keras.Model):
         domain_sizes: trained items of each domain; item ids are contiguous by domain from 1.
     """
 
-    reported: ClassVar[dict[str, str]] = {"loss": "total"}
-    """Scalars that the log shows, and what `batch_losses` calls them."""
-
     evaluation_signature: ClassVar[dict[str, tf.TensorSpec]] = {
         "items": tf.TensorSpec([None, None], tf.int32),
         "domain": tf.TensorSpec([None], tf.int32),
@@ -66,6 +63,11 @@ class MultiDomainModel(keras.Model):
             self.neighbours = ItemNeighbours(
                 self.num_items, model.neighbours, min(VOTING, model.window)
             )
+
+    @property
+    def reported(self) -> dict[str, str]:
+        """Scalars that the log shows, and what `batch_losses` calls them."""
+        return {"loss": "total"}
 
     def build_parts(self, *parts: keras.layers.Layer) -> None:
         """Creates all weights; shapes follow from the configuration alone."""
