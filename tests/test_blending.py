@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import FakePrepared
 from tf_syncrec import blending
 from tf_syncrec.baselines.sasrec import SASRec
-from tf_syncrec.blending import PRIOR_USERS, WEIGHTS, fit_view_weights
+from tf_syncrec.blending import LISTED, PRIOR_USERS, WEIGHTS, fit_view_weights
 from tf_syncrec.config import Config
 from tf_syncrec.data import evaluation_batches
 from tf_syncrec.metrics import user_gains
@@ -83,6 +83,14 @@ def test_a_domain_without_validation_users_does_as_all_do(make_prepared):
     received = model.view_weights.single.numpy()
     assert len(set(received)) == 1
     assert received[0] == WEIGHTS[literal_choice(model, one, batches, PRIOR_USERS)[0][0]]
+
+
+@pytest.mark.parametrize("count", [LISTED, LISTED + 1])
+def test_many_domains_are_not_all_named(count, make_prepared):
+    prepared = make_prepared((3,) * count)
+    (said,), _ = fit(small_model(prepared), prepared)
+    named = [name for name in prepared.catalogue.domains if f"{name} " in said]
+    assert len(named) == (count if count == LISTED else 0)
 
 
 def test_nothing_to_choose_with_or_between_changes_nothing(make_prepared):

@@ -19,6 +19,9 @@ WEIGHTS = (1.0, 0.75, 1.25, 0.5, 1.5, 0.25, 1.75, 0.0, 2.0)
 PRIOR_USERS = 1000
 """In each domain, everybody counts as so many users of the domain's own."""
 
+LISTED = 8
+"""Domains that are named where it says what was chosen; of more, the range."""
+
 
 def fit_view_weights(
     model: MultiDomainModel,
@@ -48,11 +51,12 @@ def fit_view_weights(
     )
     model.view_weights.single.assign(np.array(WEIGHTS, np.float32)[chosen])
     fitted = np.take_along_axis(gains, chosen[domains][:, None], axis=1).mean()
-    weights = ", ".join(
-        f"{name} {WEIGHTS[c]:g}" for name, c in zip(catalogue.domains, chosen, strict=True)
-    )
+    weights = [WEIGHTS[c] for c in chosen]
+    listed = ", ".join(f"{d} {w:g}" for d, w in zip(catalogue.domains, weights, strict=True))
+    if len(weights) > LISTED:
+        listed = f"{min(weights):g} to {max(weights):g}, by domain"
     report(
-        f"Weight of the single view, of 2: {weights}; validation {SELECTION_METRIC} "
+        f"Weight of the single view, of 2: {listed}; validation {SELECTION_METRIC} "
         f"{fitted:.4f}, with 1 everywhere {gains[:, 0].mean():.4f}"
     )
 
