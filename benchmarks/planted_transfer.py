@@ -17,6 +17,7 @@ from tabulate import tabulate
 
 from tf_syncrec import fit
 from tf_syncrec.models import ABLATIONS, FULL, NETWORKS
+from tf_syncrec.tables import mean_and_spread
 
 PLANTED = "contrary"
 VARIANTS = {"full": FULL} | ABLATIONS
@@ -55,10 +56,10 @@ def summary(metrics: dict) -> dict[str, float]:
     }
 
 
-def mean_and_spread(values: np.ndarray, sign: str = "") -> str:
-    """`mean ± standard deviation` over seeds."""
-    deviation = values.std(ddof=1) if len(values) > 1 else float("nan")
-    return f"{values.mean():{sign}.4f} ± {deviation:.4f}"
+def over_seeds(values: np.ndarray, sign: str = "") -> str:
+    """`mean ± standard deviation`."""
+    deviation = float(values.std(ddof=1)) if len(values) > 1 else None
+    return mean_and_spread({"mean": float(values.mean()), "std": deviation}, sign)
 
 
 def main() -> None:
@@ -73,7 +74,7 @@ def main() -> None:
             found[name].append(summary(metrics_of(args.output_dir, seed, network, options)))
     columns = list(found["full"][0])
     values = {name: np.array([list(row.values()) for row in rows]) for name, rows in found.items()}
-    rows = [[name, *map(mean_and_spread, of.T)] for name, of in values.items()]
+    rows = [[name, *map(over_seeds, of.T)] for name, of in values.items()]
     print(tabulate(rows, ["variant", *columns], disable_numparse=True, tablefmt="github"))
 
     places = [columns.index(place) for place in (PLANTED, "shared", "overall")]
@@ -83,7 +84,7 @@ def main() -> None:
             less = (values["full"] - of)[:, places].T
             higher = [f"{(place > 0).sum()} of {len(place)}" for place in less]
             cells = [
-                f"{mean_and_spread(place, '+')}, higher with {seeds}"
+                f"{over_seeds(place, '+')}, higher with {seeds}"
                 for place, seeds in zip(less, higher, strict=True)
             ]
             rows.append([name, *cells])

@@ -1,4 +1,4 @@
-"""Fits what each of the two views counts in a prediction, on validation."""
+"""Fits on validation what is added up in a prediction: votes, and each of the two views."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,10 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.layers.item_neighbours import add_votes
+from tf_syncrec.data import Sequences
 from tf_syncrec.metrics import SELECTION_METRIC
 from tf_syncrec.model import SyNCRec
 from tf_syncrec.multi_domain import MultiDomainModel
+from tf_syncrec.neighbours import fit_neighbours
 from tf_syncrec.ranking import ModelScorer
 from tf_syncrec.trials import trial_gains
 
@@ -21,6 +22,24 @@ PRIOR_USERS = 1000
 
 LISTED = 8
 """Domains that are named where it says what was chosen; of more, the range."""
+
+
+def fit_score(
+    model: MultiDomainModel,
+    prepared: Sequences,
+    validation: tf.data.Dataset,
+    report: Callable[[str], None],
+) -> None:
+    """Sets all of a score that training does not: votes first, then the weights of the views.
+
+    Args:
+        model: trained.
+        prepared: what it was trained on.
+        validation: from `data.evaluation_batches`.
+        report: told what was chosen.
+    """
+    fit_neighbours(model, prepared, validation, report)
+    fit_view_weights(model, prepared.catalogue, validation, report)
 
 
 def fit_view_weights(
@@ -77,25 +96,20 @@ def _gains(model: SyNCRec, catalogue: Catalogue, validation):
     scorer.refresh()
 
     @tf.function(input_signature=[model.evaluation_signature])
-    def ask(batch):
+    def views(batch):
         items, domains = batch["items"], batch["domain"][:, None]
         single, cross = model.single_queries(items, domains), model.cross_queries(items, domains)
-        return single[:, 0], cross[:, 0], model.neighbours(items) if model.neighbours else ()
+        return single[:, 0], cross[:, 0]
+
+    def ask(batch):
+        of_views = views({name: batch[name] for name in model.evaluation_signature})
+        return of_views, scorer.votes(batch["items"])
 
     def scores(asked, items, offset, size):
-        single, cross, votes = asked
-        single, cross = (scorer.products(vectors, offset, size) for vectors in (single, cross))
-        added = tf.zeros_like(single)
-        if votes:
-            ids, of_history = votes
-            added = add_votes(added, ids, of_history, offset)
+        of_views, votes = asked
+        single, cross = (scorer.products(vectors, offset, size) for vectors in of_views)
+        added = scorer.with_votes(tf.zeros_like(single), votes, offset)
         for trial, weight in enumerate(WEIGHTS):
             yield trial, weight * single + (2.0 - weight) * cross + added
 
-    return trial_gains(
-        validation,
-        catalogue,
-        len(WEIGHTS),
-        lambda batch: ask({name: batch[name] for name in model.evaluation_signature}),
-        scores,
-    )
+    return trial_gains(validation, catalogue, len(WEIGHTS), ask, scores)

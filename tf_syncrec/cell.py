@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from data_prep import InputError
 from tf_syncrec.baselines.item_knn import tune_item_knn
 from tf_syncrec.baselines.recbole import interpreter, train_recbole
-from tf_syncrec.blending import fit_view_weights
+from tf_syncrec.blending import fit_score
 from tf_syncrec.cells import RESULT, VALIDATION
 from tf_syncrec.cli import prepare_data, run_command, say
 from tf_syncrec.config import Config
@@ -39,7 +39,6 @@ from tf_syncrec.cooccurrence import initialise_items
 from tf_syncrec.data import Sequences, evaluation_batches, train_batches
 from tf_syncrec.files import load_weights, save_weights_whole, write_whole
 from tf_syncrec.models import RECBOLE, ModelName, parse_name
-from tf_syncrec.neighbours import fit_neighbours
 from tf_syncrec.precision import precision
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
 from tf_syncrec.single_domain import SingleDomain
@@ -159,8 +158,7 @@ def _train(
         report=say,
     )
     write_whole(directory / "history.json", json.dumps(trained.history, allow_nan=False))
-    fit_neighbours(model, prepared, validation, say)
-    fit_view_weights(model, prepared.catalogue, validation, say)
+    fit_score(model, prepared, validation, say)
     save_weights_whole(model, directory / WEIGHTS)
     scorer = ModelScorer(model)
     return {"validation": scorer, "test": scorer}, trained.cost(model)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import tf_syncrec
 from serving.export import export
-from tf_syncrec.blending import fit_view_weights, view_weights
+from tf_syncrec.blending import fit_score, view_weights
 from tf_syncrec.cli import (
     Parser,
     add_data_options,
@@ -31,7 +31,6 @@ from tf_syncrec.files import save_weights_whole
 from tf_syncrec.influence import influence
 from tf_syncrec.keeper import Keeper
 from tf_syncrec.model import SyNCRec
-from tf_syncrec.neighbours import fit_neighbours
 from tf_syncrec.precision import precision
 from tf_syncrec.projector import write_projector
 from tf_syncrec.ranking import ModelScorer, PopularityScorer, protocol, rank_split
@@ -191,8 +190,7 @@ def _run(
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again
         return
     history, best = trained
-    fit_neighbours(model, prepared, validation, say)
-    fit_view_weights(model, catalogue, validation, say)
+    fit_score(model, prepared, validation, say)
     save_weights_whole(model, run.checkpoint_file)
     write_projector(run.log_dir, model, catalogue)
 

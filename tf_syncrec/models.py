@@ -82,12 +82,13 @@ SCORERS = {
     "item_knn": "item-kNN, cosine, tuned on validation",
 }
 FULL = "syncrec_full"
+"""What the variants of the paper's Table 5 are measured against."""
 ABLATIONS = {
     "(A) w/o LC-NTG": "syncrec_without_lc_ntg",
     "(B) w/o SC-MIM": "syncrec_without_sc_mim",
     "(C) w/o ACMoE": "syncrec_without_acmoe",
 }
-"""The variants of the paper's Table 5, and what they are measured against."""
+"""The variants of the paper's Table 5."""
 
 
 class ModelName(NamedTuple):

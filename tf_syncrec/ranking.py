@@ -113,13 +113,23 @@ class ModelScorer(Scorer):
     def queries(self, batch):
         """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""
         vectors = self._queries({name: batch[name] for name in self._model.evaluation_signature})
-        return (vectors, *self._model.neighbours(batch["items"])) if self._voting else vectors
+        return (vectors, *self.votes(batch["items"])) if self._voting else vectors
+
+    def votes(self, items):
+        """Ids and votes of the neighbours of histories; nothing where neighbours do not vote."""
+        return self._model.neighbours(items) if self._voting else ()
 
     def scores(self, queries, offset, size):
         """Dot products, and votes on top."""
-        vectors, ids, votes = queries if self._voting else (queries, None, None)
-        scores = self.products(vectors, offset, size)
-        return add_votes(scores, ids, votes, offset) if self._voting else scores
+        vectors, *votes = queries if self._voting else (queries,)
+        return self.with_votes(self.products(vectors, offset, size), votes, offset)
+
+    def with_votes(self, scores, votes, offset):
+        """Scores of one domain, and on top what `votes` returned."""
+        if not self._voting:
+            return scores
+        ids, of_history = votes
+        return add_votes(scores, ids, of_history, offset)
 
     def products(self, vectors, offset, size):
         """Dot products of query vectors `[rows, dim]` with the items of one domain."""

@@ -74,10 +74,10 @@ def comparison_table(comparison: Mapping[str, Any], width: int | None = None) ->
     return _drawn(["model", "NDCG@10", "HR@10", *domains], rows, width, domains)
 
 
-def mean_and_spread(value: Mapping[str, Any]) -> str:
-    """`{"mean", "std"}` as text; of a single seed there is no spread."""
+def mean_and_spread(value: Mapping[str, Any], sign: str = "") -> str:
+    """`{"mean", "std"}` as text; of a single seed there is no spread; `+` for differences."""
     spread = f" ± {value['std']:.4f}" if value["std"] is not None else ""
-    return f"{value['mean']:.4f}{spread}"
+    return f"{value['mean']:{sign}.4f}{spread}"
 
 
 def _drawn(
