@@ -32,8 +32,9 @@ setup(
     # no top-level package with so common a name as "configs" lands in site-packages.
     package_dir={"tf_syncrec.configs": "configs"},
     package_data={
-        "tf_syncrec": ["templates/*.j2"],
-        "serving": ["*.config", "*.html", "docker-compose.yml"],
+        "tf_syncrec.reporting": ["templates/*.j2"],
+        "serving.deploy": ["*.config", "docker-compose.yml"],
+        "serving.server": ["*.html"],
         "tf_syncrec.configs": ["*.yaml"],
     },
     install_requires=[

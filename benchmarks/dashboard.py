@@ -19,12 +19,12 @@ import numpy as np
 
 from data_prep import prepare
 from tf_syncrec.config import Config, load, shipped
-from tf_syncrec.dashboard import Dashboard
-from tf_syncrec.data import evaluation_batches, train_batches
-from tf_syncrec.gate_sample import GateSample
-from tf_syncrec.input_wait import InputWait
-from tf_syncrec.model import SyNCRec
-from tf_syncrec.progress import Progress
+from tf_syncrec.data.batches import evaluation_batches, train_batches
+from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.training.progress import Progress
+from tf_syncrec.training.tensorboard.dashboard import Dashboard
+from tf_syncrec.training.tensorboard.gate_sample import GateSample
+from tf_syncrec.training.tensorboard.input_wait import InputWait
 
 
 class Unwatched(SyNCRec):

@@ -109,7 +109,7 @@ def child(way: str, path: Path) -> None:
     import tensorflow  # noqa: F401
 
     from data_prep import prepare  # noqa: F401
-    from tf_syncrec.training import peak_memory_mb
+    from tf_syncrec.training.loop import peak_memory_mb
 
     with tempfile.TemporaryDirectory() as folder:
         start, start_cpu = time.perf_counter(), time.process_time()

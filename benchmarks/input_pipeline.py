@@ -16,9 +16,9 @@ import keras
 import tensorflow as tf
 
 from benchmarks.workload import RandomSequences, add_sizes, config_of, domain_sizes
-from tf_syncrec.data import train_batches
-from tf_syncrec.model import SyNCRec
-from tf_syncrec.optimizers import optimizer_of
+from tf_syncrec.data.batches import train_batches
+from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.training.optimizers import optimizer_of
 
 ROUNDS = 3
 

@@ -32,14 +32,14 @@ def measure(options) -> dict[str, float]:
 
     from data_prep import Catalogue
     from serving.export import export
-    from tf_syncrec import large
-    from tf_syncrec.checkpoints import Checkpoints
-    from tf_syncrec.data import train_batches
-    from tf_syncrec.files import load_weights, save_weights_whole
-    from tf_syncrec.model import SyNCRec
-    from tf_syncrec.optimizers import optimizer_of
-    from tf_syncrec.ranking import ModelScorer, row_chunks, target_ranks
-    from tf_syncrec.training import peak_memory_mb
+    from tf_syncrec.data.batches import train_batches
+    from tf_syncrec.evaluation.ranking import ModelScorer, row_chunks, target_ranks
+    from tf_syncrec.models.syncrec import SyNCRec
+    from tf_syncrec.training.checkpoints import Checkpoints
+    from tf_syncrec.training.loop import peak_memory_mb
+    from tf_syncrec.training.optimizers import optimizer_of
+    from tf_syncrec.utils import variables as large
+    from tf_syncrec.utils.files import load_weights, save_weights_whole
 
     peaks = {}
 

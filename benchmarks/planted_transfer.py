@@ -16,8 +16,8 @@ import numpy as np
 from tabulate import tabulate
 
 from tf_syncrec import fit
-from tf_syncrec.models import ABLATIONS, FULL, NETWORKS
-from tf_syncrec.tables import mean_and_spread
+from tf_syncrec.models.registry import ABLATIONS, FULL, NETWORKS
+from tf_syncrec.utils.tables import mean_and_spread
 
 PLANTED = "contrary"
 VARIANTS = {"full": FULL} | ABLATIONS

@@ -18,9 +18,9 @@ from tabulate import tabulate
 
 from benchmarks.workload import matrix_rate
 from tf_syncrec.config import Config, ModelConfig
-from tf_syncrec.heap import keep_freed_memory
-from tf_syncrec.model import SyNCRec
-from tf_syncrec.ranking import ModelScorer, VectorScorer, row_chunks, target_ranks
+from tf_syncrec.evaluation.ranking import ModelScorer, VectorScorer, row_chunks, target_ranks
+from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.utils.memory import keep_freed_memory
 
 BATCH = 256
 """Users a batch, as `evaluate.batch_size`."""

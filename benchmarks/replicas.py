@@ -35,12 +35,12 @@ def measure(options) -> dict:
     import numpy as np
     import tensorflow as tf
 
-    from tf_syncrec.cluster import cluster_of
-    from tf_syncrec.data import train_batches
-    from tf_syncrec.heap import KeepFreedMemory
-    from tf_syncrec.model import SyNCRec
-    from tf_syncrec.optimizers import optimizer_of
-    from tf_syncrec.replicas import shared_out, strategy_of
+    from tf_syncrec.data.batches import train_batches
+    from tf_syncrec.distributed.cluster import cluster_of
+    from tf_syncrec.distributed.replicas import shared_out, strategy_of
+    from tf_syncrec.models.syncrec import SyNCRec
+    from tf_syncrec.training.optimizers import optimizer_of
+    from tf_syncrec.utils.memory import KeepFreedMemory
 
     together = options.side == "together"
     cluster = cluster_of(options.workers, options.index, "auto") if together else None

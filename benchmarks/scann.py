@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.serving_load import add_sizes, begin_report
-from serving.index import domain_index
+from serving.saved_model.index import domain_index
 
 ANSWERS = 10
 

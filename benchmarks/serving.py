@@ -26,8 +26,8 @@ from benchmarks.serving_load import (
     percentiles,
 )
 from benchmarks.serving_process import local_server, resident_mib
-from serving.index import INDEXES
-from serving.versions import ServedVersion
+from serving.saved_model.index import INDEXES
+from serving.server.versions import ServedVersion
 
 
 def bare(version, items, domain, seconds):

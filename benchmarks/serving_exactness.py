@@ -22,8 +22,8 @@ import requests
 
 from benchmarks.serving_process import local_server
 from serving.client import Answer, Client
-from tf_syncrec.ranking import ModelScorer, Scorer
-from tf_syncrec.run import Run
+from tf_syncrec.evaluation.ranking import ModelScorer, Scorer
+from tf_syncrec.training.run_directory import Run
 
 ROUNDING = 1e-4
 """Two scores, of size 10 or so, that are no further apart may change places: a sum of float32

@@ -15,7 +15,7 @@ import tensorflow as tf
 from data_prep import Catalogue
 from serving.export import export
 from tf_syncrec.config import Config
-from tf_syncrec.model import SyNCRec
+from tf_syncrec.models.syncrec import SyNCRec
 
 
 def numbers(text: str) -> list[int]:

@@ -30,10 +30,10 @@ def measure(side: str, options) -> dict[str, float]:
 
     from benchmarks.transcription import Transcription
     from benchmarks.workload import matrix_rate, step_flop
-    from tf_syncrec.data import Layout, train_batches
-    from tf_syncrec.model import SyNCRec
-    from tf_syncrec.optimizers import optimizer_of
-    from tf_syncrec.training import peak_memory_mb
+    from tf_syncrec.data.batches import Layout, train_batches
+    from tf_syncrec.models.syncrec import SyNCRec
+    from tf_syncrec.training.loop import peak_memory_mb
+    from tf_syncrec.training.optimizers import optimizer_of
 
     keras.utils.set_random_seed(0)
     config, sizes = config_of(options), domain_sizes(options)

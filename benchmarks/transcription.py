@@ -1,18 +1,18 @@
 """SyNCRec as the paper's equations read: a pass for each domain and a loop over experts.
 
 What `train_step.py` compares our training step with. The same losses and gradients as those of
-`tf_syncrec.model.SyNCRec` (`tests/test_transcription.py`), from Keras's own layers, as one would
-write them down: |D| + 1 passes over left-padded sequences of T slots, K experts one by one in each
-of them, and Adam over the whole item table.
+`tf_syncrec.models.syncrec.SyNCRec` (`tests/models/test_transcription.py`), from Keras's own layers,
+as one would write them down: |D| + 1 passes over left-padded sequences of T slots, K experts one by
+one in each of them, and Adam over the whole item table.
 """
 
 import keras
 import tensorflow as tf
 
 from tf_syncrec.layers import RelativeNegativeTransfer, Similarity, item_domains
-from tf_syncrec.layers.layer_norm import EPSILON
-from tf_syncrec.losses import EXCLUDED, LOSSES
-from tf_syncrec.negatives import sample_in_domain
+from tf_syncrec.layers.ops.layer_norm import EPSILON
+from tf_syncrec.losses.functions import EXCLUDED, LOSSES
+from tf_syncrec.losses.negatives import sample_in_domain
 
 
 class Block(keras.layers.Layer):

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import tensorflow_datasets as tfds
 from absl import logging
 
-from data_prep import data_card
-from data_prep.builders import Amazon, Interactions, Synthetic
+from data_prep import card as data_card
 from data_prep.catalogue import FILE_NAME, Catalogue
 from data_prep.errors import InputError
-from data_prep.progress import no_progress_bars
-from data_prep.quarantine import DEFAULT_SHARE as DEFAULT_BAD_SHARE
-from data_prep.sequence_builder import SequenceBuilder
-from data_prep.splits import DEFAULT_SHARE, LeaveOneOut
+from data_prep.pipeline.splits import DEFAULT_SHARE, LeaveOneOut
+from data_prep.read.quarantine import DEFAULT_SHARE as DEFAULT_BAD_SHARE
+from data_prep.store.builders import Amazon, Interactions, Synthetic
+from data_prep.store.progress import no_progress_bars
+from data_prep.store.sequence_builder import SequenceBuilder
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -8,16 +8,16 @@ import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of Te
 import tensorflow as tf
 
 from data_prep import Catalogue, InputError
-from serving import scann_index
-from serving.index import INDEXES
-from serving.model_config import read_model_config
-from serving.recommender import Recommender
-from serving.versions import list_versions
-from serving.warmup import write_warmup
+from serving.saved_model import scann_index
+from serving.saved_model.index import INDEXES
+from serving.saved_model.recommender import Recommender
+from serving.saved_model.warmup import write_warmup
+from serving.server.model_config import read_model_config
+from serving.server.versions import list_versions
 from tf_syncrec.cli import Parser, run_command, say
 from tf_syncrec.config import EvaluateConfig
-from tf_syncrec.model import SyNCRec
-from tf_syncrec.run import Run
+from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.training.run_directory import Run
 
 
 def export(

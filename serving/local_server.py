@@ -15,10 +15,10 @@ import tensorflow as tf
 import uvicorn
 
 from data_prep import InputError
-from serving.app import ModelServer, ServerLimits
-from serving.model_config import ModelConfig, read_model_config
-from serving.rest import Limits
-from serving.versions import Versions
+from serving.server.app import ModelServer, ServerLimits
+from serving.server.model_config import ModelConfig, read_model_config
+from serving.server.rest import Limits
+from serving.server.versions import Versions
 from tf_syncrec.cli import Parser, run_command, say
 
 CONNECTIONS = 1000

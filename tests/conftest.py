@@ -18,7 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are busy with each other's 
 def pytest_collection_modifyitems(items):
     """A file runs in one process, and all that look at one comparison too: fixtures are dear."""
     for item in items:
-        group = "compared" if "compared" in item.fixturenames else item.path.name
+        group = "compared" if "compared" in item.fixturenames else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
 
 
@@ -33,7 +33,7 @@ def make_model():
     import keras
 
     from tf_syncrec.config import Config
-    from tf_syncrec.model import SyNCRec
+    from tf_syncrec.models.syncrec import SyNCRec
 
     # Named here, so that no test depends on the default of a setting it is not about.
     tiny = (
@@ -114,7 +114,7 @@ def same_negatives(monkeypatch):
         size = tf.maximum(tf.gather(sizes, domains), 1)[..., None]
         return tf.gather(offsets, domains)[..., None] + tf.range(count) % size
 
-    monkeypatch.setattr("tf_syncrec.multi_domain.sample_in_domain", first_items)
+    monkeypatch.setattr("tf_syncrec.models.base.sample_in_domain", first_items)
 
 
 class FakePrepared:
@@ -186,7 +186,7 @@ def make_prepared():
 def compared(tmp_path_factory):
     """One comparison that most tests look at: `(directory, comparison, cells, what was said)`."""
     # Tests without a comparison need not wait for TensorFlow.
-    from tests.comparing import MODELS, cells_here, read_cells, run, strict_json
+    from tests.support.comparing import MODELS, cells_here, read_cells, run, strict_json
 
     directory = tmp_path_factory.mktemp("compare")
     said = io.StringIO()
@@ -203,16 +203,16 @@ def compared(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
-    """A model and its export, as `tests.exporting.make_served` says."""
-    from tests.exporting import make_served
+    """A model and its export, as `tests.support.exporting.make_served` says."""
+    from tests.support.exporting import make_served
 
     return make_served(tmp_path_factory.mktemp("export") / "not" / "there" / "syncrec")
 
 
 @pytest.fixture(scope="session")
 def rest(served):
-    """The local server over that export, as `tests.rest_server.running` says, and `served`."""
-    from tests.rest_server import LIMITS, running
+    """The local server over that export, as `rest_server.running` says, and `served`."""
+    from tests.support.rest_server import LIMITS, running
 
     with running(served.base, LIMITS) as rest:
         rest.served = served

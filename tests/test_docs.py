@@ -4,23 +4,29 @@ import re
 
 import pytest
 
-from tests.documents import PAGES, ROOT
+from tests.support.documents import PAGES, ROOT
 
 PACKAGES = ("data_prep", "tf_syncrec", "serving")
 
 
-def test_the_map_names_every_module_and_no_other():
-    named: dict[str, list[str]] = {package: [] for package in PACKAGES}
-    package = ""
-    for line in (ROOT / "docs/architecture.md").read_text().splitlines():
-        if line.startswith("## "):
-            package = re.split(r"\W", line[3:])[0]
-        elif line.startswith("| `"):
-            named[package] += re.findall(r"`([\w/]+\.py)`", line.split("|")[1])
-    for package, files in named.items():
-        folder = ROOT / package
-        there = [str(path.relative_to(folder)) for path in folder.rglob("*.py")]
-        assert sorted(files) == sorted(name for name in there if "__init__" not in name)
+def test_the_map_names_every_room_and_no_other():
+    named = re.findall(
+        r"^\| `([\w/]+)` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE
+    )
+    there = [
+        str(path.parent.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("__init__.py")
+    ]
+    assert sorted(named) == sorted(there)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_room_holds_at_most_a_dozen_files_and_says_what_it_is_for(package):
+    for room in (ROOT / package).rglob("__init__.py"):
+        files = [file.name for file in room.parent.glob("*.py") if file != room]
+        assert len(files) <= 12, f"{room.parent}: {sorted(files)}"
+        assert room.read_text().startswith('"""'), f"{room} says nothing"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

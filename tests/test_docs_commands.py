@@ -22,15 +22,15 @@ import requests
 import tensorflow as tf
 
 from data_prep import prepare
-from tests.comparing import cells_here, domains_of, scripted_cells
-from tests.documents import PAGES, ROOT, blocks_of
-from tests.rest_server import running
+from tests.support.comparing import cells_here, domains_of, scripted_cells
+from tests.support.documents import PAGES, ROOT, blocks_of
+from tests.support.rest_server import running
 from tests.test_fit import TINY, write_log
 from tf_syncrec.cli import Parser, config_from
 from tf_syncrec.config import Config
 from tf_syncrec.layers import split_views
-from tf_syncrec.losses import LOSSES
-from tf_syncrec.models import NETWORKS
+from tf_syncrec.losses.functions import LOSSES
+from tf_syncrec.models.registry import NETWORKS
 
 SHELLS = ("bash", "console")
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]

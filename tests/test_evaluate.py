@@ -10,13 +10,13 @@ import pytest
 from tf_syncrec import evaluate
 from tf_syncrec.cli import prepare_data, run_command
 from tf_syncrec.config import Config
-from tf_syncrec.data import evaluation_batches
-from tf_syncrec.model import SyNCRec
-from tf_syncrec.ranking import ModelScorer, PopularityScorer, rank_split
-from tf_syncrec.run import Run
-from tf_syncrec.sampled_negatives import SAMPLED
-from tf_syncrec.sampled_ranking import rank_sampled
-from tf_syncrec.stored_negatives import stored_negatives
+from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, rank_split
+from tf_syncrec.evaluation.sampled.draws import SAMPLED
+from tf_syncrec.evaluation.sampled.ranking import rank_sampled
+from tf_syncrec.evaluation.sampled.stored import stored_negatives
+from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.training.run_directory import Run
 
 SETTINGS = {
     "model": {"dim": 4, "experts": 2, "cross_experts": 1, "blocks": 1, "window": 4},

@@ -13,9 +13,9 @@ import tensorflow as tf
 from data_prep import InputError, PreparedDataset, prepare
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config, DataConfig
-from tf_syncrec.heap import keep_freed_memory
-from tf_syncrec.stopping import Stopped
-from tf_syncrec.terminal import be_quiet, say
+from tf_syncrec.utils.memory import keep_freed_memory
+from tf_syncrec.utils.stopping import Stopped
+from tf_syncrec.utils.terminal import be_quiet, say
 
 _prepared: list[PreparedDataset] = []
 """Datasets of this process, which `run_command` looks at where a file cannot be read."""

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep import InputError
-from tf_syncrec.baselines.recbole import check_interpreter, interpreter, settings_of
-from tf_syncrec.cells import RESULT, VALIDATION, Cell, cells_of
 from tf_syncrec.cli import (
     Parser,
     add_data_options,
@@ -27,16 +25,18 @@ from tf_syncrec.cli import (
     run_command,
     say,
 )
-from tf_syncrec.comparison import assemble, rank_table, read_ranks
-from tf_syncrec.comparison_page import histories
-from tf_syncrec.comparison_report import write_comparison
-from tf_syncrec.files import write_whole
-from tf_syncrec.grid import read_grid
-from tf_syncrec.models import ABLATIONS, FULL, RECBOLE, ModelName, about_models, parse_name
-from tf_syncrec.run_lock import RunLock
-from tf_syncrec.tables import comparison_table, flat
-from tf_syncrec.terminal import width
-from tf_syncrec.tuning import choose, trials_of, tuning_report, validation_metric
+from tf_syncrec.comparison.cells import RESULT, VALIDATION, Cell, cells_of
+from tf_syncrec.comparison.grid import read_grid
+from tf_syncrec.comparison.recbole.bridge import check_interpreter, interpreter, settings_of
+from tf_syncrec.comparison.results import assemble, rank_table, read_ranks
+from tf_syncrec.comparison.tuning import choose, trials_of, tuning_report, validation_metric
+from tf_syncrec.models.registry import ABLATIONS, FULL, RECBOLE, ModelName, about_models, parse_name
+from tf_syncrec.reporting.comparison_page import histories
+from tf_syncrec.reporting.comparison_tables import write_comparison
+from tf_syncrec.utils.files import write_whole
+from tf_syncrec.utils.locks import RunLock
+from tf_syncrec.utils.tables import comparison_table, flat
+from tf_syncrec.utils.terminal import width
 
 PRESETS = {
     "negative_transfer": ("syncrec,syncrec_single,sasrec_cross,sasrec_single", "sasrec_single"),
@@ -288,7 +288,13 @@ def _compute(directory: Path, title: str, trial: bool, lock: RunLock) -> None:
     """Runs the process of a cell, which has the lock as well, and shows what it says."""
     start, last = time.perf_counter(), ""
     # It ends when its standard input does, so with this process, however that ends.
-    command = [sys.executable, "-m", "tf_syncrec.cell", str(directory), "--with_parent"]
+    command = [
+        sys.executable,
+        "-m",
+        "tf_syncrec.comparison.worker",
+        str(directory),
+        "--with_parent",
+    ]
     if trial:
         command.append("--trial")
     with (

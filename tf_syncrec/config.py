@@ -12,10 +12,10 @@ import yaml
 from pydantic import Field
 
 from data_prep import InputError
-from tf_syncrec.files import write_whole
+from tf_syncrec.distributed.replicas import STRATEGIES
 from tf_syncrec.layers.gates import GATES
-from tf_syncrec.losses import LOSSES
-from tf_syncrec.replicas import STRATEGIES
+from tf_syncrec.losses.functions import LOSSES
+from tf_syncrec.utils.files import write_whole
 
 # YAML reads 2018 as a number.
 _Year = Annotated[
@@ -36,7 +36,7 @@ class _Section(pydantic.BaseModel):
 
 
 class SyntheticConfig(_Section):
-    """How much the synthetic dataset has, see `data_prep.synthetic`."""
+    """How much the synthetic dataset has, see `data_prep.read.synthetic`."""
 
     users: int = Field(3000, ge=1)
     items_per_domain: int = Field(250, ge=4)

@@ -4,13 +4,13 @@ import json
 
 from data_prep import InputError
 from tf_syncrec.cli import Parser, prepare_data, run_command, say
-from tf_syncrec.data import evaluation_batches
-from tf_syncrec.ranking import ModelScorer, PopularityScorer, rank_split
-from tf_syncrec.run import Run
-from tf_syncrec.sampled_negatives import NEGATIVES, SAMPLED
-from tf_syncrec.sampled_ranking import DRAWN_FROM, rank_sampled, sampled_protocol
-from tf_syncrec.stored_negatives import stored_negatives
-from tf_syncrec.tables import metrics_table
+from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, rank_split
+from tf_syncrec.evaluation.sampled.draws import NEGATIVES, SAMPLED
+from tf_syncrec.evaluation.sampled.ranking import DRAWN_FROM, rank_sampled, sampled_protocol
+from tf_syncrec.evaluation.sampled.stored import stored_negatives
+from tf_syncrec.training.run_directory import Run
+from tf_syncrec.utils.tables import metrics_table
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 import tf_syncrec
 from serving.export import export
-from tf_syncrec.blending import fit_score, view_weights
 from tf_syncrec.cli import (
     Parser,
     add_data_options,
@@ -23,33 +22,11 @@ from tf_syncrec.cli import (
     run_command,
     say,
 )
-from tf_syncrec.cluster import cluster_of
 from tf_syncrec.config import Config
-from tf_syncrec.cooccurrence import initialise_items
-from tf_syncrec.data import evaluation_batches, train_batches
-from tf_syncrec.files import save_weights_whole
-from tf_syncrec.influence import influence
-from tf_syncrec.keeper import Keeper
-from tf_syncrec.model import SyNCRec
-from tf_syncrec.precision import precision
-from tf_syncrec.projector import write_projector
-from tf_syncrec.ranking import ModelScorer, PopularityScorer, protocol, rank_split
-from tf_syncrec.replicas import strategy_of
-from tf_syncrec.report import sample_titles, write_report
-from tf_syncrec.resuming import (
-    add_run_options,
-    config_to_resume,
-    identity,
-    told_of_full_disk,
-    training_overrides,
-)
-from tf_syncrec.run import Run
-from tf_syncrec.samples import sample_recommendations
-from tf_syncrec.stopping import StopRequests
-from tf_syncrec.tables import metrics_table
-from tf_syncrec.terminal import width
-from tf_syncrec.training import train
-from tf_syncrec.workers import (
+from tf_syncrec.data.batches import evaluation_batches, train_batches
+from tf_syncrec.distributed.cluster import cluster_of
+from tf_syncrec.distributed.replicas import strategy_of
+from tf_syncrec.distributed.workers import (
     agree,
     chief_first,
     from_chief,
@@ -57,6 +34,29 @@ from tf_syncrec.workers import (
     take_from_chief,
     told_of_lost_workers,
 )
+from tf_syncrec.evaluation.influence import influence
+from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, protocol, rank_split
+from tf_syncrec.evaluation.samples import sample_recommendations
+from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.report import sample_titles, write_report
+from tf_syncrec.scoring.view_weights import fit_score, view_weights
+from tf_syncrec.training.item_vectors import initialise_items
+from tf_syncrec.training.keeper import Keeper
+from tf_syncrec.training.loop import train
+from tf_syncrec.training.resuming import (
+    add_run_options,
+    config_to_resume,
+    identity,
+    told_of_full_disk,
+    training_overrides,
+)
+from tf_syncrec.training.run_directory import Run
+from tf_syncrec.training.tensorboard.projector import write_projector
+from tf_syncrec.utils.files import save_weights_whole
+from tf_syncrec.utils.precision import precision
+from tf_syncrec.utils.stopping import StopRequests
+from tf_syncrec.utils.tables import metrics_table
+from tf_syncrec.utils.terminal import width
 
 
 def main(argv: list[str] | None = None) -> None:

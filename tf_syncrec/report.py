@@ -12,12 +12,12 @@ import matplotlib
 
 from data_prep import InputError
 from tf_syncrec.cli import Parser, run_command, say
-from tf_syncrec.files import write_whole
-from tf_syncrec.metrics import SELECTION_METRIC
-from tf_syncrec.page import curves, gates_at, read_json, render
-from tf_syncrec.pictures import RC, Chart, bars
-from tf_syncrec.samples import read_titles
-from tf_syncrec.tables import flat
+from tf_syncrec.evaluation.metrics import SELECTION_METRIC
+from tf_syncrec.evaluation.samples import read_titles
+from tf_syncrec.reporting.charts import RC, Chart, bars
+from tf_syncrec.reporting.page import curves, gates_at, read_json, render
+from tf_syncrec.utils.files import write_whole
+from tf_syncrec.utils.tables import flat
 
 METRICS = (SELECTION_METRIC, "ndcg@5", "hr@10", "hr@5", "mrr")
 NEUTRAL_GAP = 0.01  # a loss gap nearer to zero than this is called neither help nor harm

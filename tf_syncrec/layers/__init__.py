@@ -2,13 +2,13 @@
 
 from tf_syncrec.layers.acmoe import ACMoE
 from tf_syncrec.layers.domain_blocks import DomainBlocks, group_by_domain
-from tf_syncrec.layers.dropout import Dropout
 from tf_syncrec.layers.embedding import SharedEmbedding
 from tf_syncrec.layers.experts import TransformerExperts
 from tf_syncrec.layers.gates import GATES, CausalGate, SequenceGate
 from tf_syncrec.layers.item_neighbours import ItemNeighbours
 from tf_syncrec.layers.mutual_information import SingleCrossMutualInformation
 from tf_syncrec.layers.negative_transfer import RelativeNegativeTransfer
+from tf_syncrec.layers.ops.dropout import Dropout
 from tf_syncrec.layers.similarity import Similarity
 from tf_syncrec.layers.towers import Tower
 from tf_syncrec.layers.view_weights import ViewWeights

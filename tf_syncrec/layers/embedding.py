@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from tf_syncrec.layers.dropout import Dropout
-from tf_syncrec.layers.layer_norm import normalise
+from tf_syncrec.layers.ops.dropout import Dropout
+from tf_syncrec.layers.ops.layer_norm import normalise
 from tf_syncrec.layers.views import PAD, View
 
 ROWS_AT_ONCE = 1 << 18

@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
-from tf_syncrec.layers.dropout import Dropout
-from tf_syncrec.layers.feed_forward import feed_forward
-from tf_syncrec.layers.layer_norm import layer_norm, normalise
+from tf_syncrec.layers.ops.dropout import Dropout
+from tf_syncrec.layers.ops.feed_forward import feed_forward
+from tf_syncrec.layers.ops.layer_norm import layer_norm, normalise
 
 
 def attention_bias(mask, dtype):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_syncrec.replicas import gather_replicas
+from tf_syncrec.distributed.replicas import gather_replicas
 
 
 def pool_by_domain(y, segments, domains, num_domains):

@@ -3,10 +3,10 @@
 import keras
 import tensorflow as tf
 
-from tf_syncrec.layers.dropout import Dropout
 from tf_syncrec.layers.experts import StackedGlorotUniform
-from tf_syncrec.layers.feed_forward import feed_forward
-from tf_syncrec.layers.layer_norm import layer_norm
+from tf_syncrec.layers.ops.dropout import Dropout
+from tf_syncrec.layers.ops.feed_forward import feed_forward
+from tf_syncrec.layers.ops.layer_norm import layer_norm
 
 
 class Tower(keras.layers.Layer):

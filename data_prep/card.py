@@ -1,0 +1,187 @@
+"""What is in a prepared dataset, and what was dropped on the way there: as JSON and to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+from data_prep.pipeline.sequences import Sequences
+from data_prep.read.quarantine import Quarantine
+
+FILE_NAMES = ("data_card.json", "data_card.md", "data_card.png")
+
+
+def data_card(
+    name: str, settings: Mapping[str, Any], protocol: str, bad: Quarantine, sequences: Sequences
+) -> dict[str, Any]:
+    """Counts everything.
+
+    Args:
+      name: of the dataset.
+      settings: what made it.
+      protocol: which events train and which are targets, in words.
+      bad: the rows that were set aside.
+      sequences: the result of the pipeline.
+
+    Returns:
+      The card, as plain JSON values.
+    """
+    totals = sequences.statistics
+    return {
+        "dataset": name,
+        "settings": dict(settings),
+        "split": protocol,
+        "rows": {
+            "read": bad.rows or totals["rows"],
+            "bad": dict(bad.reasons),
+            "repeated": totals["rows"] - totals["distinct_events"],
+            "dropped_by_core": totals["distinct_events"] - totals["events"],
+            "kept": totals["events"],
+        },
+        "users": {
+            "read": totals["users_before_core"],
+            "kept": totals["users"],
+            "validation_targets": totals["validation_users"],
+            "test_targets": totals["evaluated_users"],
+        },
+        "items": {
+            "read": totals["items_before_core"],
+            "kept": totals["items"],
+            "in_training": totals["known_items"],
+            "in_several_domains": totals["items_in_several_domains"],
+            "rows_in_another_domain": totals["rows_in_another_domain"],
+        },
+        "unknown_test_targets": totals["unknown_test_targets"],
+        "domains": sequences.census.by_domain(),
+        "shared_users": sequences.census.shared_users.tolist(),
+        "lengths": _lengths(sequences.census.lengths),
+    }
+
+
+def write(card: Mapping[str, Any], folder: Path) -> None:
+    """Writes the card in three files, see `FILE_NAMES`."""
+    texts = (json.dumps(card, indent=1, ensure_ascii=False) + "\n", markdown(card))
+    for name, text in zip(FILE_NAMES[:2], texts, strict=True):
+        (folder / name).write_text(text, encoding="utf-8")
+    _picture(card["lengths"]["histogram"]).savefig(
+        folder / FILE_NAMES[2], metadata={"Software": None}
+    )
+
+
+def markdown(card: Mapping[str, Any]) -> str:
+    """The card to read."""
+    rows, users, items = card["rows"], card["users"], card["items"]
+    lengths = card["lengths"]
+    steps = [("rows read", rows["read"])]
+    steps += [(f"− bad: {_cell(reason)}", count) for reason, count in rows["bad"].items()]
+    steps += [
+        ("− repeated (user, item and time)", rows["repeated"]),
+        ("− of users or items with too few", rows["dropped_by_core"]),
+        ("**interactions kept**", rows["kept"]),
+    ]
+    people = [
+        ("users read", users["read"]),
+        ("users kept", users["kept"]),
+        ("validation targets", users["validation_targets"]),
+        ("test targets", users["test_targets"]),
+        ("test targets whose item never trains", card["unknown_test_targets"]),
+        ("items read", items["read"]),
+        ("items kept", items["kept"]),
+        ("items in training", items["in_training"]),
+        ("items listed in several domains", items["in_several_domains"]),
+        (
+            "their rows in a domain that was not kept",
+            items["rows_in_another_domain"],
+        ),
+    ]
+    names = [_cell(name) for name in card["domains"]]
+    fields = ("users", "items", "interactions", "test_targets")
+    domains = [
+        [name, *(values[field] for field in fields)]
+        for name, values in zip(names, card["domains"].values(), strict=True)
+    ]
+    shared = [[name, *row] for name, row in zip(names, card["shared_users"], strict=True)]
+    settings = [
+        (_cell(k), f"`{_cell(json.dumps(v, ensure_ascii=False))}`")
+        for k, v in card["settings"].items()
+        if k != "files"  # Digests, which tell a reader nothing.
+    ]
+    return (
+        "\n\n".join(
+            [
+                f"# {card['dataset']}",
+                f"Split: {card['split']}.",
+                _table(settings, ["setting", "value"]),
+                "## Rows",
+                _table(steps, ["", "rows"]),
+                "## Users and items",
+                _table(people, ["", "number"]),
+                "## Domains",
+                _table(domains, ["domain", "users", "items", "interactions", "test targets"]),
+                "## Users who are in both domains",
+                _table(shared, ["", *names]),
+                "## Interactions of a user",
+                f"{lengths['min']:,} to {lengths['max']:,}, median {lengths['median']:g}, mean "
+                f"{lengths['mean']:.1f}.",
+                f"![How many users have how many interactions]({FILE_NAMES[2]})",
+                _table(
+                    [(_range(b), b["users"]) for b in lengths["histogram"]],
+                    ["interactions", "users"],
+                ),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _lengths(counts: Mapping[int, int]) -> dict[str, Any]:
+    length, users = np.array(sorted(counts.items())).T
+    below, total = users.cumsum(), int(users.sum())
+    middle = [
+        length[np.searchsorted(below, k, side="right")] for k in ((total - 1) // 2, total // 2)
+    ]
+    # 1, 2, 3-4, 5-8, ...: histories are short with a long tail.
+    bins = np.ceil(np.log2(length)).astype(int)
+    histogram = [
+        {"from": 1 + (1 << b) // 2 * (b > 0), "to": 1 << b, "users": int(users[bins == b].sum())}
+        for b in map(int, range(bins[0], bins[-1] + 1))
+    ]
+    return {
+        "min": int(length[0]),
+        "median": float(np.mean(middle)),
+        "mean": float((length * users).sum() / total),
+        "max": int(length[-1]),
+        "histogram": histogram,
+    }
+
+
+def _picture(histogram: list[dict[str, int]]) -> Figure:
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.bar(
+        [_range(b) for b in histogram], [b["users"] for b in histogram], color="#4878a8"
+    )
+    axes.tick_params("x", labelsize=8, rotation=30)
+    axes.bar_label(bars, fmt="{:,.0f}", fontsize=8)
+    axes.set(xlabel="interactions of a user", ylabel="users")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _range(part: Mapping[str, int]) -> str:
+    return str(part["to"]) if part["from"] == part["to"] else f"{part['from']}-{part['to']}"
+
+
+def _cell(text: str) -> str:
+    """Text that can stand in a table of Markdown."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _table(rows: list, headers: list[str]) -> str:
+    return tabulate(rows, headers, tablefmt="github", intfmt=",")

@@ -1,0 +1,80 @@
+"""Step 3 of the pipeline: which users and items have enough events to stay."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import ibis.expr.types as ir
+
+from data_prep.engines.engine import Engine
+from data_prep.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Core:
+    """What every user and every item that stays must have; the defaults keep everything.
+
+    Attributes:
+      min_interactions: events of each user and of each item.
+      min_domains: domains of each user, with `min_domain_interactions` events in each of these.
+      min_domain_interactions: see there.
+    """
+
+    min_interactions: int = 1
+    min_domains: int = 1
+    min_domain_interactions: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in dataclasses.asdict(self).items():
+            if isinstance(least, bool) or not isinstance(least, int) or least < 1:
+                raise InputError(f"data.{name}={least}: expected a whole number of 1 or more.")
+
+    @property
+    def after(self) -> str:
+        """How a message goes on that says what was left: ` after min_interactions=5`."""
+        given = [f"{name}={least}" for name, least in self._given().items()]
+        return f" after {', '.join(given)}" if given else ""
+
+    def content(self) -> dict[str, Any]:
+        """Returns what a fingerprint needs to know."""
+        return {"min_interactions": self.min_interactions} | self._given()
+
+    def of(self, engine: Engine, events: ir.Table, items: ir.Table) -> ir.Table:
+        """Drops users and items, again and again until none is left that has too little.
+
+        What stays is the largest part of the events in which all conditions hold, in whatever
+        order they are looked at.
+
+        Args:
+          engine: what computes.
+          events: a table of `user, item` made by `hold`, which is released.
+          items: `item, domain`.
+
+        Returns:
+          A table made by `hold`.
+        """
+        if not self._given():
+            return events
+        before = -1
+        while (now := engine.value(events.count())) != before:
+            before, wider = now, events
+            events = engine.hold(self._once(events, items))
+            engine.release(wider)
+        return events
+
+    def _once(self, events: ir.Table, items: ir.Table) -> ir.Table:
+        for side in ("item", "user"):
+            if self.min_interactions > 1:
+                often = events.group_by(side).having(lambda t: t.count() >= self.min_interactions)
+                events = events.semi_join(often.aggregate(), side)
+        if self.min_domains > 1 or self.min_domain_interactions > 1:
+            least, domains = self.min_domain_interactions, self.min_domains
+            placed = events.join(items.select("item", "domain"), "item")
+            at_home = placed.group_by("user", "domain").having(lambda t: t.count() >= least)
+            wide = at_home.aggregate().group_by("user").having(lambda t: t.count() >= domains)
+            events = events.semi_join(wide.aggregate(), "user")
+        return events
+
+    def _given(self) -> dict[str, int]:
+        return {name: least for name, least in dataclasses.asdict(self).items() if least != 1}

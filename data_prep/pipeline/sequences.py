@@ -1,0 +1,277 @@
+"""The pipeline from interactions to one sequence a user.
+
+1. An item belongs to one domain: that of most of its rows, the alphabetically first on a tie.
+2. Rows with the same user, item and timestamp are one event.
+3. Optionally, items and users with too few events are dropped until none is left; see `core`.
+4. A user's events are ordered by timestamp; inside a tie, which no log can order, by a hash.
+5. A split says which events train and which are targets of validation and test: leave-one-out on
+   each user's sequence, or periods of one time for everybody; see `splits`.
+6. Items of training events get ids 1..N, contiguous by domain; 0 is padding or unknown.
+
+What joins and sorts the log are Ibis expressions, with users and items as numbers: texts are
+compared once. They end in a stream of whole users, which the rest takes batch by batch in numpy:
+once to count, and once a split to write. Every step is a set operation with a total order, so
+neither the order of the input's rows nor the number of threads shows in the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+
+from data_prep.catalogue import Catalogue
+from data_prep.engines.engine import Engine
+from data_prep.errors import InputError
+from data_prep.pipeline import histories
+from data_prep.pipeline.census import Census
+from data_prep.pipeline.core import Core
+from data_prep.pipeline.histories import Histories
+from data_prep.pipeline.splits import TEST, TRAIN, LeaveOneOut, Split
+
+EVERYTHING, LEAVE_ONE_OUT = Core(), LeaveOneOut()
+BATCH = 200_000
+"""Events taken from the engine at a time."""
+
+
+@ibis.udf.scalar.builtin
+def md5(value: str) -> str:  # type: ignore[empty-body]
+    """The engine's own md5, as lower-case hexadecimal digits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Rows of a split: one a user, with a history and, but for training, a target.
+
+    Attributes:
+      user_ids: `[users]` strings.
+      starts: `[users + 1]`, where each user's history starts, and the length of all.
+      ids: `[events]` int32, items of the histories, oldest first.
+      timestamps: `[events]` float64.
+      targets: `[users]` ids; 0 for an item that never trains, and for training.
+      target_item_ids: `[users]` strings; empty for training.
+      domains: `[users]`, that of the target; -1 for training.
+      target_timestamps: `[users]` float64; 0 for training.
+    """
+
+    user_ids: pa.Array
+    starts: np.ndarray
+    ids: np.ndarray
+    timestamps: np.ndarray
+    targets: np.ndarray
+    target_item_ids: pa.Array
+    domains: np.ndarray
+    target_timestamps: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """The pipeline's result.
+
+    Attributes:
+      path: the file of histories, see `histories.read`; gone when the engine is closed.
+      assign: gives the role of each event, see `splits`.
+      item_ids: `[items]` large strings by code, of all items of the log.
+      item_domains: `[items]`, index into `catalogue.domains`.
+      ids: `[items]` int32, 0 for an item without training rows.
+      catalogue: the known items.
+      census: what was counted.
+      statistics: counts worth telling, by name.
+    """
+
+    path: Path
+    assign: Callable[[Histories], np.ndarray]
+    item_ids: pa.Array
+    item_domains: np.ndarray
+    ids: np.ndarray
+    catalogue: Catalogue
+    census: Census
+    statistics: dict[str, Any]
+
+    def rows(self, role: int) -> Iterator[Rows]:
+        """Reads a split, in a fixed order of users unrelated to ids.
+
+        Args:
+          role: `TRAIN` for the training events alone; `VALIDATION` or `TEST` for the known events
+            before the target of that kind, and the target. Without such a target a user is left
+            out.
+
+        Yields:
+          Its rows, some at a time.
+        """
+        for some in histories.read(self.path):
+            rows = self._rows(some, role)
+            if len(rows.user_ids):
+                yield rows
+
+    def _rows(self, some: Histories, role: int) -> Rows:
+        roles, ids = self.assign(some), self.ids[some.items]
+        if role == TRAIN:
+            before = roles == TRAIN
+        else:
+            last = np.flatnonzero(roles == role)  # One a user at most.
+            users = np.searchsorted(some.starts, last, side="right") - 1
+            chosen = np.zeros(len(some.user_ids), bool)
+            chosen[users] = True
+            before = (roles < role) & (ids > 0) & np.repeat(chosen, some.lengths)
+        lengths = np.add.reduceat(before, some.starts[:-1], dtype=np.int64)
+        if role == TRAIN:
+            users = np.flatnonzero(lengths)
+            domains, targets, times = np.full(len(users), -1), 0 * users, 0.0 * users
+            names = pa.repeat(pa.scalar("", pa.large_string()), len(users))
+        else:
+            items = some.items[last]
+            domains, targets, times = self.item_domains[items], ids[last], some.timestamps[last]
+            names = self.item_ids.take(pa.array(items))
+        return Rows(
+            user_ids=some.user_ids.take(pa.array(users)),
+            starts=np.append(0, lengths[users].cumsum()),
+            ids=ids[before],
+            timestamps=some.timestamps[before],
+            targets=targets,
+            target_item_ids=names,
+            domains=domains,
+            target_timestamps=times,
+        )
+
+
+def build_sequences(
+    engine: Engine,
+    interactions: ir.Table,
+    core: Core = EVERYTHING,
+    report: Callable[[str], None] = lambda line: None,
+    split: Split = LEAVE_ONE_OUT,
+    batch_rows: int = BATCH,
+    held: Iterable[ir.Table] = (),
+) -> Sequences:
+    """Runs the pipeline.
+
+    Args:
+      engine: what holds `interactions`.
+      interactions: `user_id, item_id, domain, timestamp` without nulls.
+      core: the rule of step 3.
+      report: told one line a step.
+      split: the rule of step 5.
+      batch_rows: events taken from the engine at a time.
+      held: tables that `interactions` consists of, released when it has been read: their texts
+        are most of what the engine holds.
+
+    Returns:
+      The sequences and what is known about them.
+
+    Raises:
+      InputError: fewer than two domains are left, or no target.
+    """
+    items = engine.hold(items_of(interactions))
+    users = engine.hold(users_of(interactions))
+    everything = engine.hold(events_of(interactions, users, items))
+    before = _before_core(engine, interactions, users, items, everything)
+    engine.release(*held)
+    events = core.of(engine, everything, items)
+    left = items if events is everything else items.semi_join(events, "item")
+    domains = engine.fetch(left.select("domain").distinct())[0].to_pylist()
+    _require_domains(domains, core.after)
+    starts = split.starts(engine, events)
+    listed = engine.fetch(items.order_by("item").select("item_id", "domain"))
+    item_ids = listed["item_id"].cast(pa.large_string()).combine_chunks()
+    names = engine.stream(users.order_by("user").select("user_id"), batch_rows)
+    user_ids = histories.user_ids(names, engine.folder / "users.arrow")
+    stream = engine.stream(events.order_by("user", "timestamp"), batch_rows)
+    whole = histories.whole_users(stream, user_ids)
+    path = engine.folder / "histories.arrow"
+    histories.write((histories.settle_ties(some, item_ids) for some in whole), path)
+    engine.release(items, users, events)
+
+    def assign(some: Histories) -> np.ndarray:
+        return split.roles(some, starts)
+
+    census = Census(listed["domain"].dictionary_encode().combine_chunks())
+    for some in histories.read(path):
+        census.add(some, assign(some))
+    totals = starts | before | census.totals() | split.counts(census)
+    report(
+        f"Kept {totals['events']:,} events of {totals['users']:,} users; {split.outcome(totals)}"
+    )
+    split.require(totals, core.after)
+    codes = _by_id(census)
+    catalogue = Catalogue(
+        domains=census.domains,
+        item_ids=item_ids.take(pa.array(codes)).to_numpy(zero_copy_only=False),
+        item_domains=census.item_domains[codes],
+        counts=census.events[TRAIN, codes],
+    )
+    ids = np.zeros(len(item_ids), np.int32)
+    ids[codes] = np.arange(1, len(codes) + 1)
+    totals["known_items"] = catalogue.num_items
+    totals["unknown_test_targets"] = int(census.events[TEST, ids == 0].sum())
+    report(f"Indexed {catalogue.num_items:,} items of {catalogue.num_domains} domains.")
+    return Sequences(path, assign, item_ids, census.item_domains, ids, catalogue, census, totals)
+
+
+def items_of(rows: ir.Table) -> ir.Table:
+    """Step 1: `item, item_id, domain, listings, elsewhere`.
+
+    `item` is a number, in the order of domain and name; `listings` in how many domains the item was
+    seen, `elsewhere` how many rows name another.
+    """
+    counts = rows.group_by("item_id", "domain").aggregate(rows=lambda t: t.count())
+    best = ibis.window(group_by="item_id", order_by=[ibis.desc("rows"), ibis.asc("domain")])
+    ranked = counts.mutate(
+        place=ibis.row_number().over(best),
+        listings=counts.count().over(group_by="item_id"),
+        elsewhere=counts.rows.sum().over(group_by="item_id") - counts.rows,
+    )
+    owned = ranked.filter(ranked.place == 0)
+    number = ibis.row_number().over(order_by=["domain", "item_id"]).cast("int32")
+    return owned.select("item_id", "domain", "listings", "elsewhere", item=number)
+
+
+def users_of(rows: ir.Table) -> ir.Table:
+    """`user, user_id`; `user` is a number, in an order unrelated to ids."""
+    users = rows.select("user_id").distinct()
+    number = ibis.row_number().over(order_by=[md5(users.user_id), users.user_id])
+    return users.select("user_id", user=number)
+
+
+def events_of(rows: ir.Table, users: ir.Table, items: ir.Table) -> ir.Table:
+    """Step 2: `user, item, timestamp`."""
+    numbered = rows.join(users, "user_id").join(items.select("item_id", "item"), "item_id")
+    return numbered.select("user", "item", "timestamp").distinct()
+
+
+def _by_id(census: Census) -> np.ndarray:
+    """Step 6: the codes of the items in training events, in the order of their ids."""
+    counts = census.events[TRAIN]
+    codes = np.flatnonzero(counts)
+    # Codes are in the order of domain and name; the sort is stable.
+    return codes[np.lexsort((-counts[codes], census.item_domains[codes]))]
+
+
+def _before_core(
+    engine: Engine, rows: ir.Table, users: ir.Table, items: ir.Table, events: ir.Table
+) -> dict[str, int]:
+    counts = items.aggregate(
+        items_before_core=items.count(),
+        items_in_several_domains=(items.listings > 1).sum(),
+        rows_in_another_domain=items.elsewhere.sum(),
+    )
+    found = {"rows": engine.value(rows.count())} | engine.fetch(counts).to_pylist()[0]
+    found["distinct_events"] = engine.value(events.count())
+    found["users_before_core"] = engine.value(users.count())
+    return {name: int(value or 0) for name, value in found.items()}
+
+
+def _require_domains(domains: list[str], after: str) -> None:
+    if not domains:
+        raise InputError(f"No interaction is left{after}; lower data.min_interactions.")
+    if len(domains) == 1:
+        raise InputError(
+            f"There is one domain only{after} ('{domains[0]}'), and two or more are needed; give "
+            "more categories, or name the right column with --set data.columns.domain=NAME."
+        )

@@ -1,0 +1,266 @@
+"""Step 5 of the pipeline: which events train, and which are the targets of validation and test."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import ibis.expr.types as ir
+import numpy as np
+
+from data_prep.engines.engine import Engine
+from data_prep.errors import InputError
+from data_prep.pipeline.histories import Histories
+
+if TYPE_CHECKING:
+    from data_prep.pipeline.census import Census
+
+ROLES = 5
+TRAIN, VALIDATION, BETWEEN, TEST, UNUSED = range(ROLES)
+"""Roles of events. The history of a target is what its user has of lower roles; so events `BETWEEN`
+are read with test targets alone, and `UNUSED` ones never."""
+
+MIN_EVALUATED = 3
+"""Events a user needs for leave-one-out: one to learn from and two targets."""
+
+DEFAULT_SHARE = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class LeaveOneOut:
+    """Of a user with three events or more the last is for test, the one before it for validation.
+
+    All else trains. Since each user has a time of its own, training events of one user may be later
+    than the targets of another.
+    """
+
+    name: ClassVar[str] = "leave_one_out"
+    protocol: ClassVar[str] = (
+        "leave-one-out on the merged sequence of users with at least 3 interactions: the last "
+        "is the test target, the second to last the validation target"
+    )
+    # Broken where the description of a dataset has always been broken.
+    about: ClassVar[str] = (
+        "The last interaction of a user with three or more is the target of\n"
+        "split `test`, the one before it of `validation`; the rest is split `train`."
+    )
+
+    def content(self) -> dict[str, Any]:
+        """Returns what a fingerprint needs to know: nothing, this is how it always was."""
+        return {}
+
+    def starts(self, engine: Engine, events: ir.Table) -> dict[str, float]:
+        """Returns no times: there are no periods."""
+        del engine, events
+        return {}
+
+    def roles(self, some: Histories, starts: dict[str, float]) -> np.ndarray:
+        """Returns `[events]`, the role of each event.
+
+        Args:
+          some: whole users.
+          starts: what the method of that name returned.
+        """
+        del starts
+        roles = np.full(len(some.items), TRAIN)
+        ends = some.starts[1:][some.lengths >= MIN_EVALUATED]
+        roles[ends - 2], roles[ends - 1] = VALIDATION, TEST
+        return roles
+
+    def counts(self, census: Census) -> dict[str, int]:
+        """Returns no counts beside those of every split."""
+        del census
+        return {}
+
+    def outcome(self, totals: dict[str, Any]) -> str:
+        """Says in half a sentence what came out."""
+        return f"{totals['evaluated_users']:,} users have {MIN_EVALUATED} or more."
+
+    def require(self, totals: dict[str, Any], after: str) -> None:
+        """Raises `InputError` if there is no target.
+
+        Args:
+          totals: counts by name.
+          after: what was done to the log, for the message.
+        """
+        if not totals["evaluated_users"]:
+            raise InputError(
+                f"None of the {totals['users']:,} users has {MIN_EVALUATED} interactions or more"
+                f"{after}, so nothing can be evaluated; check the user column "
+                "(--set data.columns.user_id=NAME) or give a longer log."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class GlobalTime:
+    """Two moments part the whole log: what is before the first trains, for everybody.
+
+    A user's first event of a period is its target, if the user did anything before it. Events of
+    one timestamp are never parted: those at a cut belong to the later period.
+
+    Attributes:
+      validation_share: part of all events before the test period that are the validation period.
+      test_share: part of all events, the latest, that are the test period.
+    """
+
+    validation_share: float = DEFAULT_SHARE
+    test_share: float = DEFAULT_SHARE
+
+    name: ClassVar[str] = "global_time"
+
+    def __post_init__(self) -> None:
+        shares = {"validation_share": self.validation_share, "test_share": self.test_share}
+        for field, share in shares.items():
+            number = isinstance(share, (int, float)) and not isinstance(share, bool)
+            if not (number and 0 < share < 1):
+                raise InputError(f"data.{field}={share}: expected a number between 0 and 1.")
+        if self.validation_share + self.test_share >= 1:
+            raise InputError(f"{self._given()}: they leave nothing to train on; lower them.")
+
+    @property
+    def protocol(self) -> str:
+        """The rule in words, as `metrics.json` has it."""
+        return (
+            f"global time: the last {100 * self.test_share:g} % of all interactions in time are "
+            f"the test period, the {100 * self.validation_share:g} % before them the validation "
+            "period, what is earlier trains; a user's first interaction of a period is the target, "
+            "all that the user did before it the history; who did nothing before is left out"
+        )
+
+    @property
+    def about(self) -> str:
+        """The rule in words, as the description of a dataset has it."""
+        return (
+            f"The last {100 * self.test_share:g} % of all interactions in time\n"
+            f"are the period of split `test`, the {100 * self.validation_share:g} % before them of "
+            "`validation`, what is earlier is split\n`train`. A user's first interaction of a "
+            "period is the target, where the user did anything before."
+        )
+
+    def content(self) -> dict[str, Any]:
+        """Returns what a fingerprint needs to know."""
+        return {"split": self.name} | dataclasses.asdict(self)
+
+    def starts(self, engine: Engine, events: ir.Table) -> dict[str, float]:
+        """Finds the two moments.
+
+        Args:
+          engine: what computes.
+          events: one row an event, held by the engine.
+
+        Returns:
+          `validation_start` and `test_start`: the timestamps with which the periods begin.
+
+        Raises:
+          InputError: a period comes out empty.
+        """
+        total = engine.value(events.count())
+        in_time = events.order_by("timestamp").select("timestamp")
+        shares = (1.0, self.validation_share + self.test_share, self.test_share)
+        places = [total - round(total * share) for share in shares]
+        # A place behind the last event has no time: that period is empty, as is one whose first
+        # event is as old as that of the period before.
+        times = [
+            engine.fetch(in_time.limit(1, offset=place))["timestamp"].to_pylist()
+            for place in places
+        ]
+        for period, first, following in zip(
+            ("training", "validation", "test"), times, [*times[1:], []], strict=True
+        ):
+            if first == following:
+                self._empty(period, engine, events)
+        return {"validation_start": times[1][0], "test_start": times[2][0]}
+
+    def roles(self, some: Histories, starts: dict[str, float]) -> np.ndarray:
+        """Returns `[events]`, the role of each event.
+
+        Args:
+          some: whole users.
+          starts: what the method of that name returned.
+        """
+        times = some.timestamps
+        periods = np.where(times >= starts["validation_start"], VALIDATION, TRAIN)
+        periods[times >= starts["test_start"]] = TEST
+        first = np.zeros(len(times), bool)
+        first[some.starts[:-1]] = True
+        enters = ~first & (np.roll(periods, 1) < periods)
+        roles = np.where(periods == VALIDATION, BETWEEN, UNUSED)
+        return np.where((periods == TRAIN) | enters, periods, roles)
+
+    def counts(self, census: Census) -> dict[str, int]:
+        """Returns counts worth telling."""
+        # Whoever did nothing before a period has a first event there that is no target.
+        return {
+            "validation_users_left_out": int(census.first_roles[BETWEEN]),
+            "test_users_left_out": int(census.first_roles[UNUSED]),
+        }
+
+    def outcome(self, totals: dict[str, Any]) -> str:
+        """Says in half a sentence what came out."""
+        return (
+            f"{totals['validation_users']:,} validation targets from time "
+            f"{totals['validation_start']:.15g} on, {totals['evaluated_users']:,} test targets "
+            f"from {totals['test_start']:.15g} on; left out, as they did nothing before: "
+            f"{totals['validation_users_left_out']:,} and {totals['test_users_left_out']:,} users."
+        )
+
+    def require(self, totals: dict[str, Any], after: str) -> None:
+        """Raises `InputError` if a period has no target.
+
+        Args:
+          totals: counts by name.
+          after: what was done to the log, for the message.
+        """
+        for period, targets in (("validation", "validation_users"), ("test", "evaluated_users")):
+            if not totals[targets]:
+                raise InputError(
+                    f"{self._given()}: none of the {totals[f'{period}_users_left_out']:,} users of "
+                    f"the {period} period did anything before it{after}, so nothing can be "
+                    "evaluated; pass other shares or data.split=leave_one_out."
+                )
+
+    def _given(self) -> str:
+        return (
+            f"data.split={self.name} with data.validation_share={self.validation_share} and "
+            f"data.test_share={self.test_share}"
+        )
+
+    def _empty(self, period: str, engine: Engine, events: ir.Table) -> None:
+        time = events.timestamp
+        facts = events.aggregate(total=time.count(), oldest=time.min(), newest=time.max())
+        row = engine.fetch(facts).to_pylist()[0]
+        raise InputError(
+            f"{self._given()}: the {period} period is empty; the {row['total']:,} interactions are "
+            f"of time {row['oldest']:.15g} to {row['newest']:.15g}, and those of one time stay "
+            "together. Pass other shares, or data.split=leave_one_out."
+        )
+
+
+Split = LeaveOneOut | GlobalTime
+SPLITS = (LeaveOneOut.name, GlobalTime.name)
+
+
+def split_of(name: str, validation_share: float, test_share: float) -> Split:
+    """Makes a split from the settings.
+
+    Args:
+      name: one of `SPLITS`.
+      validation_share: see `GlobalTime`.
+      test_share: see `GlobalTime`.
+
+    Returns:
+      The split.
+
+    Raises:
+      InputError: the name is unknown, a share out of range, or one given that is not used.
+    """
+    if name not in SPLITS:
+        raise InputError(f"data.split={name}: unknown; expected one of {', '.join(SPLITS)}.")
+    if name == GlobalTime.name:
+        return GlobalTime(validation_share, test_share)
+    for field, share in (("validation_share", validation_share), ("test_share", test_share)):
+        if share != DEFAULT_SHARE:
+            raise InputError(
+                f"data.{field}={share}: belongs to data.split={GlobalTime.name}, not to {name}."
+            )
+    return LeaveOneOut()

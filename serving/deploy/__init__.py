@@ -1,0 +1,1 @@
+"""Templates for TensorFlow Serving: models, batching, monitoring, Docker Compose."""

@@ -1,0 +1,239 @@
+"""A user's own files: every shape that is read, and every row that is set aside."""
+
+import datetime
+import gzip
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data_prep.engines.engine import connect
+from data_prep.errors import InputError
+from data_prep.read.readers import read_interactions, user_sources
+from data_prep.read.records import CUT_OFF
+
+HEADER = "user_id,item_id,domain,timestamp"
+GOOD = [("u1", "i1", "a", 1.5), ("u2", "i2", "b", 1_400_000_000_123.0)]
+
+
+def read_all(path, columns=None):
+    """Good rows, and bad ones as `(file name, line, reason, text)`."""
+    with connect() as engine:
+        reading = read_interactions(engine, user_sources(path, columns))
+        rows = engine.fetch(reading.rows).select(["user_id", "item_id", "domain", "timestamp"])
+        good = sorted(tuple(row.values()) for row in rows.to_pylist())
+        if reading.bad is None:
+            return good, []
+        bad = engine.fetch(reading.bad.order_by("source", "line")).to_pylist()
+        names = [label.rpartition("/")[2] for label in reading.labels]
+        return good, [(names[r["source"]], r["line"], r["reason"], r["text"]) for r in bad]
+
+
+def read(path, columns=None):
+    good, bad = read_all(path, columns)
+    assert not bad
+    return good
+
+
+def write(path, *lines, end="\n"):
+    path.write_bytes("".join(line + end for line in lines).encode())
+    return path
+
+
+def body(separator=","):
+    return [separator.join(map(str, row)) for row in GOOD]
+
+
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_text_shapes(tmp_path, separator, end):
+    header = HEADER.replace(",", separator)
+    path = write(tmp_path / "log.csv", "\ufeff" + header, *body(separator), "", end=end)
+    assert read(path) == GOOD
+
+
+def test_gzip_is_told_by_content(tmp_path):
+    text = "\n".join([HEADER, *body()]).encode()
+    for name in ("log.csv.gz", "log.csv"):
+        (tmp_path / name).write_bytes(gzip.compress(text))
+        assert read(tmp_path / name) == GOOD
+
+
+def test_renamed_extra_and_reordered_columns(tmp_path):
+    lines = [f"{t},x,{u},{i},{d}" for u, i, d, t in GOOD]
+    path = write(tmp_path / "log.csv", "when,note,user_id,item,domain", *lines)
+    assert read(path, {"timestamp": "when", "item_id": "item"}) == GOOD
+
+
+def test_folder_glob_and_mixed_shapes(tmp_path):
+    write(tmp_path / "one.csv", HEADER, body()[0])
+    write(tmp_path / "b[1].tsv", HEADER.replace(",", "\t"), body("\t")[1])
+    write(tmp_path / "_SUCCESS.csv")
+    write(tmp_path / "notes.md", "no data")
+    assert read(tmp_path) == GOOD
+    assert read(tmp_path / "o*.csv") == GOOD[:1]
+
+
+def test_quoted_fields_keep_separators(tmp_path):
+    path = write(tmp_path / "log.csv", HEADER, '"a,b","say ""hi""",d,1', "u,i,e,2")
+    assert ("a,b", 'say "hi"', "d", 1.0) in read(path)
+
+
+def test_parquet_types(tmp_path):
+    moments = [
+        datetime.datetime(2020, 1, 1, 0, 0, 1, 600_000),
+        datetime.datetime(1969, 12, 31, 23, 59, 58, 400_000),
+    ]
+    for unit in ("ms", "us", "ns"):
+        table = pa.table(
+            {
+                "user_id": [1, 2],
+                "item_id": pa.array(["i", "j"]).dictionary_encode(),
+                "domain": ["a", "b"],
+                "timestamp": pa.array(moments, pa.timestamp(unit)),
+            }
+        )
+        pq.write_table(table, tmp_path / "log.parquet")
+        assert read(tmp_path / "log.parquet") == [
+            ("1", "i", "a", 1577836801.6),
+            ("2", "j", "b", -1.6),
+        ]
+
+
+def test_parquet_dates_and_zones(tmp_path):
+    zoned = pa.array([datetime.datetime(2020, 1, 1)], pa.timestamp("us", "Europe/Paris"))
+    for times in (pa.array([datetime.date(2020, 1, 1)]), zoned, pa.array([1577836800])):
+        table = pa.table({"user_id": ["u"], "item_id": ["i"], "domain": ["d"], "timestamp": times})
+        pq.write_table(table, tmp_path / "log.parquet")
+        assert read(tmp_path / "log.parquet") == [("u", "i", "d", 1577836800.0)]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("u,i,d,yesterday", "timestamp that is no number"),
+        ("u,i,d,nan", "timestamp that is no number"),
+        ("u,i,d,inf", "timestamp out of range"),
+        ("u,i,d,-1e30", "timestamp out of range"),
+        ("u,i,d,9223372036854775808", "timestamp out of range"),
+        ("u,i,d,", "empty timestamp"),
+        (",i,d,1", "empty user_id"),
+        ("u, ,d,1", "empty item_id"),
+        ('u,i,"",1', "empty domain"),
+        ("u,i\0,d,1", "item_id with a NUL byte"),
+        ("u,i,1", "3 fields where 4 are expected"),
+        ("u,i,d,1,2", "5 fields where 4 are expected"),
+        ('u,"i,d,1', "broken quoting"),
+        ('u,"i"x,d,1', "broken quoting"),
+    ],
+)
+def test_a_bad_line_is_set_aside(tmp_path, line, reason):
+    path = write(tmp_path / "log.csv", HEADER, body()[0], line, body()[1])
+    for file in (path, tmp_path / "log.csv.gz"):
+        if file != path:
+            file.write_bytes(gzip.compress(path.read_bytes()))
+        assert read_all(file) == (GOOD, [(file.name, 3, reason, line)])
+
+
+def test_bytes_that_are_not_utf8(tmp_path):
+    path = tmp_path / "log.csv"
+    lines = [HEADER + ",note", "u,caf\xe9,d,2,x", body()[0] + ",caf\xe9", body()[1] + ",x"]
+    path.write_bytes("\n".join(lines).encode("latin-1"))
+    # Of the note nothing is used, so it may hold anything.
+    bad = [("log.csv", 2, "item_id that is not UTF-8", "u,caf\\xe9,d,2,x")]
+    assert read_all(path) == (GOOD, bad)
+
+
+def test_line_numbers_count_quoted_line_ends_and_blank_lines(tmp_path):
+    lines = [HEADER, '"u\nv",i,d,1', "", "u,i,d,soon", '"open,i,d,1', "", "u,i,d,later"]
+    path = write(tmp_path / "log.csv", *lines)
+    good, bad = read_all(path)
+    assert good == [("u\nv", "i", "d", 1.0)]
+    assert [(line, text) for _, line, _, text in bad] == [
+        (5, "u,i,d,soon"),
+        (6, '"open,i,d,1'),
+        (8, "u,i,d,later"),
+    ]
+
+
+def test_bad_lines_far_down_and_in_several_files(tmp_path):
+    lines = [f"u{n},i{n},d,{n}" for n in range(60_000)]
+    write(tmp_path / "a.csv", HEADER, *lines, "u,i,d,late")
+    write(tmp_path / "b.csv", HEADER, *lines[:5])
+    write(tmp_path / "c.csv", HEADER, '"', *lines[:5], '"')
+    good, bad = read_all(tmp_path)
+    assert len(good) == 60_010
+    assert [row[:2] for row in bad] == [("a.csv", 60_002), ("c.csv", 2), ("c.csv", 8)]
+
+
+def test_bad_parquet_rows_are_set_aside(tmp_path):
+    columns = {"user_id": ["u", "v", "w"], "item_id": ["i", "j", ""], "domain": ["a", "b", "c"]}
+    times = [1.0, float("nan"), 3.0]
+    pq.write_table(pa.table(columns | {"timestamp": times}), tmp_path / "a.parquet")
+    good = {"user_id": ["x"], "item_id": ["k"], "domain": ["a"], "timestamp": [4.0]}
+    pq.write_table(pa.table(good), tmp_path / "b.parquet")
+    pq.write_table(pa.table(columns | {"timestamp": [None, 2.0, 3.0]}), tmp_path / "c.parquet")
+    assert read_all(tmp_path) == (
+        [("u", "i", "a", 1.0), ("v", "j", "b", 2.0), ("x", "k", "a", 4.0)],
+        [
+            ("a.parquet", 2, "timestamp that is no number", "v,j,b,nan"),
+            ("a.parquet", 3, "empty item_id", "w,,c,3.0"),
+            ("c.parquet", 1, "empty timestamp", "u,i,a,"),
+            ("c.parquet", 3, "empty item_id", "w,,c,3.0"),
+        ],
+    )
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path):
+    columns = {"user_id": ["u"] * 5000, "item_id": [f"i{n}" for n in range(5000)]}
+    columns |= {"domain": ["d"] * 5000, "timestamp": [str(n) for n in range(5000)]}
+    for name in ("a.parquet", "b.parquet"):
+        pq.write_table(pa.table(columns), tmp_path / name)
+    data = bytearray((tmp_path / "b.parquet").read_bytes())
+    data[4:2000] = b"\xff" * 1996
+    (tmp_path / "b.parquet").write_bytes(data)
+    with pytest.raises(InputError, match=r"b\.parquet: cannot be read"):
+        read_all(tmp_path)
+
+
+def test_missing_column(tmp_path):
+    path = write(tmp_path / "log.csv", "user,item_id,domain,timestamp", *body())
+    with pytest.raises(InputError) as caught:
+        read(path)
+    message = str(caught.value)
+    for word in (str(path), "'user_id'", "user, item_id, domain", "--set data.columns.user_id="):
+        assert word in message
+    with pytest.raises(InputError, match=r"data.columns.who"):
+        read(path, {"who": "user"})
+
+
+def test_files_that_are_no_logs(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "absent.csv")
+    with pytest.raises(InputError, match="no data file"):
+        read(tmp_path)
+    with pytest.raises(InputError, match="is empty"):
+        read(write(tmp_path / "empty.csv"))
+    with pytest.raises(InputError, match="no rows"):
+        read(write(tmp_path / "header.csv", HEADER, ""))
+    (tmp_path / "latin.csv").write_bytes(b"user_id,item_id,domain,caf\xe9\nu,i,d,1")
+    with pytest.raises(InputError, match=r"'timestamp'.*domain, caf\\xe9"):
+        read(tmp_path / "latin.csv")
+    (tmp_path / "log.zip").write_bytes(b"PK\x03\x04rest")
+    with pytest.raises(InputError, match="zip"):
+        read(tmp_path / "log.zip")
+    (tmp_path / "log.parquet").write_bytes(b"PAR1 and then nothing of use")
+    with pytest.raises(InputError, match="Parquet"):
+        read(tmp_path / "log.parquet")
+
+
+def test_damaged_gzip(tmp_path):
+    lines = [f"u{n},i{n * 7919 % 10007},d,{n}" for n in range(50_000)]
+    whole = gzip.compress("\n".join([HEADER, *lines]).encode())
+    (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
+    good, ((_, line, reason, text),) = read_all(tmp_path / "cut.csv.gz")
+    assert 10_000 < len(good) == line - 2 and reason == CUT_OFF and text == ""
+    assert {row[0] for row in good} == {f"u{n}" for n in range(len(good))}
+    (tmp_path / "short.csv.gz").write_bytes(whole[:20])
+    with pytest.raises(InputError, match="gzip data is damaged"):
+        read(tmp_path / "short.csv.gz")

@@ -1,0 +1,224 @@
+"""Losses and negatives: hand-computed numbers, known identities, fair draws."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_syncrec.losses.functions import (
+    EXCLUDED,
+    LOSSES,
+    bce,
+    bpr,
+    bpr_sigmoid,
+    gbce,
+    sampled_softmax,
+)
+from tf_syncrec.losses.negatives import sample_in_domain
+
+RATE = tf.constant([0.1])
+
+
+def scores(shape=(6,), negatives=5, seed=0):
+    rng = np.random.default_rng(seed)
+    return (
+        tf.constant(rng.normal(0, 2, shape), tf.float32),
+        tf.constant(rng.normal(0, 2, (*shape, negatives)), tf.float32),
+    )
+
+
+def log_sigmoid(x):
+    return -np.log1p(np.exp(-np.asarray(x)))
+
+
+@pytest.mark.parametrize(
+    ("loss", "positive", "negative", "expected"),
+    [
+        # σ(2) = 0.880797, σ(-1) = 0.268941; ln(1 + exp(-0.611856))
+        (bpr_sigmoid, 2.0, [-1.0], 0.433303),
+        (bpr_sigmoid, 0.0, [0.0], 0.693147),
+        (bpr_sigmoid, 50.0, [-50.0], 0.313262),
+        (bpr_sigmoid, -50.0, [50.0], 1.313262),
+        (bpr, 2.0, [-1.0], 0.048587),  # ln(1 + e^-3)
+        (bpr, 1.0, [1.0, 3.0], (0.693147 + 2.126928) / 2),
+        (bce, 0.0, [0.0], 2 * 0.693147),
+        (bce, 1.0, [-1.0, 2.0], 0.313262 + (0.313262 + 2.126928) / 2),
+        (sampled_softmax, 0.0, [0.0, 0.0, 0.0], np.log(4)),
+        (sampled_softmax, 1.0, [2.0], 1.313262),  # ln(1 + e)
+    ],
+)
+def test_losses_by_hand(loss, positive, negative, expected):
+    received = loss(tf.constant([positive]), tf.constant([negative]), RATE)
+    np.testing.assert_allclose(received, [expected], rtol=1e-5)
+
+
+def test_published_loss_is_equation_8():
+    """-log σ(P⁺ - P⁻) with P = σ(y · m), and so between 0.31 and 1.31."""
+    positive, negative = scores(negatives=1)
+    p, n = (1 / (1 + np.exp(-x.numpy())) for x in (positive, negative[:, 0]))
+    received = bpr_sigmoid(positive, negative, RATE)
+    np.testing.assert_allclose(received, -log_sigmoid(p - n), rtol=1e-5)
+    assert np.all((received > 0.3132) & (received < 1.3133))
+
+
+def test_sampled_softmax_over_everything_is_softmax():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (6, 9)).astype(np.float32)
+    target = rng.integers(9, size=6)
+    full = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=target, logits=logits)
+    rest = np.stack([np.delete(row, t) for row, t in zip(logits, target, strict=True)])
+    positive = logits[np.arange(6), target]
+    np.testing.assert_allclose(sampled_softmax(positive, rest, RATE), full, rtol=1e-5)
+
+
+def test_one_negative_makes_sampled_softmax_bpr():
+    positive, negative = scores(negatives=1)
+    np.testing.assert_allclose(
+        sampled_softmax(positive, negative, RATE), bpr(positive, negative, RATE), rtol=1e-5
+    )
+
+
+def gsasrec(positive, negative, alpha, t):
+    """gBCE as defined in Petrov and Macdonald, RecSys 2023, Eq. 6-8 and section 5.2."""
+    beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
+    terms = beta * log_sigmoid(positive) + log_sigmoid(-negative.numpy()).sum(axis=-1)
+    return -terms / (negative.shape[-1] + 1)
+
+
+@pytest.mark.parametrize("negatives", [1, 16, 256])
+def test_gbce_is_gsasrecs(negatives):
+    """With its 1 / (negatives + 1): without it φ, and so λ, grows with the negatives."""
+    alpha, t = 0.3, 0.75
+    positive, negative = scores(negatives=negatives)
+    received = gbce(positive, negative, tf.constant([alpha]), calibration=t)
+    np.testing.assert_allclose(received, gsasrec(positive, negative, alpha, t), rtol=1e-4)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.4, 0.75, 1.0])
+@pytest.mark.parametrize("alpha", [0.01, 0.3, 1.0])
+def test_gbce_weighs_positive_and_negatives_like_gsasrec(alpha, t):
+    """The same up to a constant factor."""
+    positive, negative = scores()
+    received = gbce(positive, negative, tf.constant([alpha]), calibration=t)
+    ratio = received / gsasrec(positive, negative, alpha, t)
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+
+
+def test_uncalibrated_gbce_is_bce_over_all_negatives():
+    positive, negative = scores()
+    plain = gbce(positive, negative, RATE, calibration=0.0)
+    summed = -log_sigmoid(positive) - log_sigmoid(-negative.numpy()).sum(axis=-1)
+    np.testing.assert_allclose(plain / summed, plain[0] / summed[0], rtol=1e-5)
+    # Every item drawn: nothing to calibrate.
+    all_drawn = gbce(positive, negative, tf.constant([1.0]), calibration=0.75)
+    np.testing.assert_allclose(all_drawn, plain, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_want_the_target_above_the_negatives(name):
+    positive, negative = scores()
+    with tf.GradientTape() as tape:
+        tape.watch([positive, negative])
+        loss = LOSSES[name](positive, negative, RATE)
+    assert loss.shape == positive.shape
+    assert np.all(loss > 0)
+    up, down = tape.gradient(loss, [positive, negative])
+    assert np.all(up < 0)
+    assert np.all(down > 0)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_no_loss_feels_an_excluded_item(name):
+    positive, negative = scores()
+    loss = LOSSES[name]
+    excluded = tf.concat([negative[:, :2], tf.fill([6, 2], EXCLUDED), negative[:, 2:]], axis=1)
+    with tf.GradientTape() as tape:
+        tape.watch([positive, excluded])
+        received = loss(positive, excluded, RATE)
+    np.testing.assert_allclose(received, loss(positive, negative, RATE), rtol=1e-5)
+    gradients = tape.gradient(received, [positive, excluded])
+    assert np.all(gradients[1][:, 2:4] == 0)
+    assert all(np.all(np.isfinite(g)) for g in gradients)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_stay_finite(name):
+    positive = tf.constant([-1e3, 1e3, 0.0])
+    negative = tf.constant([[1e3, 1e3], [-1e3, 0.0], [EXCLUDED, EXCLUDED]])
+    with tf.GradientTape() as tape:
+        tape.watch([positive, negative])
+        loss = LOSSES[name](positive, negative, RATE)
+    assert np.all(np.isfinite(loss))
+    assert all(np.all(np.isfinite(g)) for g in tape.gradient(loss, [positive, negative]))
+
+
+# ------------------------------------------------------------------------------------ negatives
+
+
+def draw(sizes, domains, count, seed=0):
+    sizes = np.asarray(sizes, np.int32)
+    offsets = (1 + np.cumsum(sizes) - sizes).astype(np.int32)
+    seed = keras.random.SeedGenerator(seed)
+    return sample_in_domain(tf.constant(domains), count, offsets, tf.constant(sizes), seed).numpy()
+
+
+@pytest.mark.parametrize("domains", [[0, 1, 2, 3], [[3, 1, 0], [2, 2, 1]]])
+def test_negatives_come_from_the_domain_asked_for(domains):
+    sizes = [3, 1, 100_000, 7]
+    first = np.array([1, 4, 5, 100_005])
+    ids = draw(sizes, domains, 500)
+    assert ids.shape == (*np.shape(domains), 500)
+    local = ids - first[domains][..., None]
+    assert np.all(local >= 0)
+    assert np.all(local < np.array(sizes)[domains][..., None])
+
+
+def test_negatives_are_uniform():
+    """Chi-square: 4 standard deviations, so that only a bias fails."""
+    for size in (2, 7, 50):
+        ids = draw([5, size], np.full(400, 1), 100)
+        counts = np.bincount(ids.ravel() - 6, minlength=size)
+        expected = ids.size / size
+        statistic = np.sum((counts - expected) ** 2 / expected)
+        assert statistic < (size - 1) + 4 * np.sqrt(2 * (size - 1))
+        assert statistic > 0
+
+
+def test_draws_differ_between_targets_domains_and_steps():
+    ids = draw([1000, 1000], [[0, 0, 0], [1, 1, 1]], 8).reshape(6, 8) % 1000
+    assert len({tuple(row) for row in ids}) == 6
+    seed = keras.random.SeedGenerator(0)
+    arguments = (tf.constant([0]), 8, tf.constant([1]), tf.constant([1000]))
+    assert np.any(sample_in_domain(*arguments, seed) != sample_in_domain(*arguments, seed))
+    again, same = (draw([1000], [0], 8, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(again, same)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_drawn_target_is_no_negative(name, shared, make_model, make_items, monkeypatch):
+    """Item 3 of a domain of three is always drawn; it must not push itself down."""
+    sizes = (3, 2)
+    items = make_items([4, 2], sizes, domains=[[0], [0]])
+    items[items > 0] = 3
+    totals = []
+    for drawn in ([1, 3, 2, 3], [1, 2]):
+
+        def sample(domains, count, offsets, sizes, seed, drawn=drawn):
+            shift = tf.gather(offsets, domains)[..., None] - 1
+            return tf.minimum(shift + tf.constant(drawn), 5)
+
+        monkeypatch.setattr("tf_syncrec.models.base.sample_in_domain", sample)
+        model = make_model(sizes, name=name, shared_negatives=shared, negatives=len(drawn))
+        totals.append(model.batch_losses(items).single)
+    np.testing.assert_allclose(totals[0], totals[1], rtol=1e-5)
+
+
+def test_a_domain_of_one_item_has_nothing_to_contrast(make_model, make_items):
+    model = make_model((1, 4), name="sampled_softmax", mutual_information=False)
+    items = make_items([5], (1, 4), domains=[[0]])
+    with tf.GradientTape() as tape:
+        losses = model.batch_losses(items)
+    assert losses.domain_single[0] == losses.domain_cross[0] == 0
+    for gradient in tape.gradient(losses.total, model.embedding.trainable_weights):
+        np.testing.assert_allclose(tf.convert_to_tensor(gradient), 0, atol=1e-6)

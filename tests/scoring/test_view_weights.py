@@ -1,0 +1,118 @@
+"""What the views count in a prediction: the best on validation, in each domain."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.conftest import FakePrepared
+from tf_syncrec.config import Config
+from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.evaluation.metrics import user_gains
+from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
+from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.scoring import view_weights as blending
+from tf_syncrec.scoring.view_weights import LISTED, PRIOR_USERS, WEIGHTS, fit_view_weights
+from tf_syncrec.scoring.votes import fit_neighbours
+
+SETTINGS = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 12}
+
+
+def small_model(prepared, seed=0, kind=SyNCRec, **settings):
+    """Item vectors and SOS of some size, so that the two views disagree."""
+    keras.utils.set_random_seed(seed)
+    model = kind(Config.model_validate({"model": SETTINGS | settings}), prepared.catalogue.sizes)
+    rng = np.random.default_rng(seed)
+    for weight in model.trainable_weights:
+        weight.assign(weight + rng.normal(0, 0.5, weight.shape).astype(np.float32))
+    return model
+
+
+def fit(model, prepared):
+    """What was said; the batches that were read."""
+    said: list[str] = []
+    batches = evaluation_batches(prepared, "validation", 16)
+    fit_view_weights(model, prepared.catalogue, batches, said.append)
+    return said, batches
+
+
+def literal_choice(model, prepared, batches, prior):
+    """Each domain's best of `WEIGHTS`, by ranking all of validation with each; and the gains."""
+    found = []
+    for weight in WEIGHTS:
+        model.view_weights.single.assign(np.full(prepared.catalogue.num_domains, weight))
+        ranks = rank_split(ModelScorer(model), batches, prepared.catalogue, with_rows=False)
+        found.append(user_gains(ranks.ranks, "ndcg@10"))
+    gains, chosen = np.array(found), []
+    for d in range(prepared.catalogue.num_domains):
+        own = gains[:, ranks.domains == d].sum(axis=1) + prior * gains.mean(axis=1)
+        chosen.append(int(np.argmax(own)))
+    return np.array(chosen), gains, ranks.domains
+
+
+@pytest.mark.parametrize("neighbours", [0, 6])
+@pytest.mark.parametrize("prior", [PRIOR_USERS, 20])
+def test_validation_chooses_the_weight_of_each_domain(
+    neighbours, prior, make_prepared, monkeypatch
+):
+    """With votes on top of the scores as they will be, and one domain without any item."""
+    monkeypatch.setattr(blending, "PRIOR_USERS", prior)
+    prepared = make_prepared(users=300)
+    model = small_model(prepared, neighbours=neighbours)
+    fit_neighbours(
+        model, prepared, evaluation_batches(prepared, "validation", 16), lambda line: None
+    )
+    (said,), batches = fit(model, prepared)
+    received = model.view_weights.single.numpy()
+    chosen, gains, domains = literal_choice(model, prepared, batches, prior)
+    np.testing.assert_array_equal(received, np.array(WEIGHTS)[chosen])
+    best = gains[chosen[domains], np.arange(len(domains))].mean()
+    assert f"{best:.4f}, with 1 everywhere {gains[0].mean():.4f}" in said
+    assert len(set(gains.mean(axis=1))) > len(WEIGHTS) // 2  # they are not all the same
+    if prior == 20:
+        assert len(set(received)) > 1
+
+
+def test_a_domain_without_validation_users_does_as_all_do(make_prepared):
+    prepared = make_prepared(users=300)
+    catalogue, splits = prepared.catalogue, dict(prepared.splits)
+    splits["validation"] = [row for row in splits["validation"] if row["domain"] == 0]
+    one = FakePrepared(catalogue, splits)
+    model = small_model(one)
+    _, batches = fit(model, one)
+    received = model.view_weights.single.numpy()
+    assert len(set(received)) == 1
+    assert received[0] == WEIGHTS[literal_choice(model, one, batches, PRIOR_USERS)[0][0]]
+
+
+@pytest.mark.parametrize("count", [LISTED, LISTED + 1])
+def test_many_domains_are_not_all_named(count, make_prepared):
+    prepared = make_prepared((3,) * count)
+    (said,), _ = fit(small_model(prepared), prepared)
+    named = [name for name in prepared.catalogue.domains if f"{name} " in said]
+    assert len(named) == (count if count == LISTED else 0)
+
+
+def test_nothing_to_choose_with_or_between_changes_nothing(make_prepared):
+    prepared = make_prepared()
+    nobody = FakePrepared(prepared.catalogue, prepared.splits | {"validation": []})
+    model = small_model(nobody)
+    assert fit(model, nobody)[0] == []
+    np.testing.assert_array_equal(model.view_weights.single, 1.0)
+    for other in (
+        small_model(prepared, kind=SASRec),
+        small_model(prepared, score="sum"),
+        small_model(prepared, score="cross"),
+    ):
+        assert fit(other, prepared)[0] == []
+
+
+def test_weights_are_saved_and_never_trained(make_prepared, tmp_path):
+    prepared = make_prepared(users=120)
+    model, twin = small_model(prepared), small_model(prepared, seed=1)
+    model.view_weights.single.assign([0.25, 1.0, 2.0, 1.5])
+    model.save_weights(tmp_path / "one.weights.h5")
+    twin.load_weights(tmp_path / "one.weights.h5")
+    np.testing.assert_array_equal(twin.view_weights.single, model.view_weights.single)
+    assert not model.view_weights.trainable_weights
+    assert model.count_trained() == small_model(prepared, score="sum").count_trained()

@@ -1,0 +1,152 @@
+"""Votes of neighbours: lists, sums, and what validation chooses."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.sparse as sparse
+import tensorflow as tf
+
+from data_prep import Catalogue
+from tests.conftest import FakePrepared
+from tf_syncrec.config import Config
+from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.data.item_similarity import similarities, user_items
+from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
+from tf_syncrec.layers import ItemNeighbours
+from tf_syncrec.layers.item_neighbours import add_votes
+from tf_syncrec.models.item_knn import ItemKNN
+from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.scoring.votes import DECAYS, SHRINKAGE, WEIGHTS, fit_neighbours, neighbour_lists
+
+HISTORY = 12
+
+
+def of_prepared(prepared, count):
+    """A layer with the lists of a dataset."""
+    layer = ItemNeighbours(prepared.catalogue.num_items, count, HISTORY)
+    layer.build()
+    for state, values in zip(
+        (layer.others, layer.similarities), neighbour_lists(prepared, count), strict=True
+    ):
+        state.assign(values)
+    return layer
+
+
+def small_model(prepared, neighbours):
+    settings = {"model": {"dim": 8, "blocks": 1, "neighbours": neighbours}}
+    return SASRec(Config.model_validate(settings), prepared.catalogue.sizes)
+
+
+@pytest.mark.parametrize("count", [1, 4, 60])
+def test_lists_hold_the_most_similar_of_all_domains(make_prepared, count):
+    prepared = make_prepared()
+    ids, values = neighbour_lists(prepared, count)
+    every = similarities(user_items(prepared), prepared.catalogue, SHRINKAGE)
+    dense = sparse.hstack(every).toarray()
+    assert ids.shape == values.shape == (prepared.catalogue.num_items + 1, count)
+    for item, row in enumerate(dense):
+        nearest = sorted((-value, other + 1) for other, value in enumerate(row) if value)[:count]
+        assert ids[item].tolist() == [o for _, o in nearest] + [0] * (count - len(nearest))
+        np.testing.assert_array_equal(values[item, : len(nearest)], [-v for v, _ in nearest])
+        assert not values[item, len(nearest) :].any()
+    assert (ids[1:] > 0).mean() > 0.5
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_whole_lists_vote_as_item_knn_scores(make_prepared, weight):
+    """Also of repeated items, whose latest place counts, and of rows with padding."""
+    prepared = make_prepared(longest=HISTORY - 1)
+    catalogue = prepared.catalogue
+    layer = of_prepared(prepared, catalogue.num_items)
+    layer.weight.assign(weight)
+    layer.decay.assign(0.7)
+    knn = ItemKNN(
+        similarities(user_items(prepared), catalogue, SHRINKAGE), catalogue, 0.7, "merged"
+    )
+    repeated = 0
+    for batch in evaluation_batches(prepared, "test", 16):
+        domain = int(batch["domain"][0])
+        offset, size = int(catalogue.offsets[domain]), int(catalogue.sizes[domain])
+        if not size:
+            continue
+        expected = weight * knn.scores(knn.queries(batch), offset, size)
+        base = np.random.default_rng(0).normal(size=expected.shape).astype(np.float32)
+        ids, votes = layer(batch["items"])
+        received = add_votes(tf.constant(base), ids, votes, offset)
+        np.testing.assert_allclose(received, base + expected, rtol=1e-5, atol=1e-5)
+        repeated += sum(len(set(row[row > 0])) < (row > 0).sum() for row in batch["items"].numpy())
+    assert repeated > 10
+
+
+def test_only_the_latest_items_vote(make_prepared):
+    layer = of_prepared(make_prepared(), 5)
+    layer.weight.assign(1.0)
+    layer.decay.assign(0.9)
+    items = np.random.default_rng(0).integers(1, 36, (3, 50)).astype(np.int32)
+    for received, expected in zip(layer(items), layer(items[:, -HISTORY:]), strict=True):
+        np.testing.assert_array_equal(received, expected)
+
+
+def test_validation_chooses_weight_and_decay(make_prepared):
+    prepared = make_prepared(users=120)
+    model = small_model(prepared, neighbours=6)
+    batches = evaluation_batches(prepared, "validation", 16)
+    said: list[str] = []
+    fit_neighbours(model, prepared, batches, said.append)
+    layer = model.neighbours
+    chosen = [float(layer.weight), float(layer.decay)]
+
+    scorer, found = ModelScorer(model), {}
+    for weight, decay in itertools.product(WEIGHTS, DECAYS):
+        layer.weight.assign(weight)
+        layer.decay.assign(decay)
+        ranks = rank_split(scorer, batches, prepared.catalogue, with_rows=False)
+        found[weight, decay] = ranks.metrics(prepared.catalogue.domains)["overall"]["ndcg@10"]
+    best = max(found, key=found.__getitem__)  # of equals the first
+    assert best[0] > 0
+    np.testing.assert_allclose(chosen, best)
+    assert f"{found[best]:.4f}, without {found[0.0, 0.5]:.4f}" in said[0]
+    assert len({round(value, 6) for value in found.values()}) > len(found) // 2
+
+
+def test_without_anything_to_count_nobody_votes():
+    """No two users share an item: counting says nothing of what somebody is yet to have."""
+    catalogue = Catalogue(
+        ("a", "b"),
+        np.array([f"i{i}" for i in range(1, 41)], object),
+        np.repeat(np.arange(2, dtype=np.int32), 20),
+        np.ones(40, np.int64),
+    )
+    target = {"target": 40, "domain": 1, "target_item_id": b"i40"}
+    splits: dict[str, list[dict]] = {"train": [], "validation": [], "test": []}
+    for user in range(10):
+        row = {"user_id": b"%d" % user, "items": np.arange(1, 4, dtype=np.int32) + 3 * user}
+        splits["train"].append(row)
+        splits["validation"].append(row | target)
+    prepared = FakePrepared(catalogue, splits)
+    model = small_model(prepared, neighbours=3)
+    fit_neighbours(
+        model, prepared, evaluation_batches(prepared, "validation", 4), lambda line: None
+    )
+    assert float(model.neighbours.weight) == 0
+
+
+def test_votes_are_saved_with_the_weights_and_never_trained(make_prepared, tmp_path):
+    prepared = make_prepared(users=120)
+    model = small_model(prepared, neighbours=6)
+    batches = evaluation_batches(prepared, "validation", 16)
+    fit_neighbours(model, prepared, batches, lambda line: None)
+    model.save_weights(tmp_path / "one.weights.h5")
+    twin = small_model(prepared, neighbours=6)
+    twin.load_weights(tmp_path / "one.weights.h5")
+    ranks = [
+        rank_split(ModelScorer(each), batches, prepared.catalogue).ranks for each in (model, twin)
+    ]
+    np.testing.assert_array_equal(ranks[0], ranks[1])
+    without = small_model(prepared, neighbours=0)
+    assert [w.shape for w in model.trainable_weights] == [
+        w.shape for w in without.trainable_weights
+    ]
+    assert model.count_trained() == without.count_trained() == without.count_params()
+    assert model.count_params() > model.count_trained()

@@ -1,0 +1,76 @@
+"""A small model with every difficulty of a catalogue, exported once for all tests of serving."""
+
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data_prep import Catalogue
+from serving.export import export
+from tf_syncrec.config import Config
+from tf_syncrec.models.syncrec import SyNCRec
+
+DOMAINS = ("audio", "books", "empty", "música")
+SIZES = (30, 3, 0, 45)
+WINDOW, TOP_K, MAX_K = 6, 10, 40
+SETTINGS = {
+    "model": {"dim": 8, "experts": 3, "cross_experts": 2, "blocks": 1, "window": WINDOW}
+    | {"neighbours": 4},
+    "evaluate": {"top_k": TOP_K, "max_k": MAX_K},
+}
+TOLERANCE = 1e-3  # of scores between -20 and 20
+
+
+def make_catalogue():
+    """Ids with spaces, quotes and letters of several scripts; popular first, with ties."""
+    rng = np.random.default_rng(0)
+    ids = [f"{DOMAINS[d]} 日本 'x' {i}" for d, size in enumerate(SIZES) for i in range(size)]
+    counts = np.concatenate([-np.sort(-rng.integers(1, 30, size)) for size in SIZES])
+    domains = np.repeat(np.arange(len(SIZES), dtype=np.int32), SIZES)
+    return Catalogue(DOMAINS, np.array(ids, object), domains, counts)
+
+
+def make_model(catalogue, seed=0):
+    """A model whose every weight matters: as initialised, many are 0 or 1."""
+    keras.utils.set_random_seed(seed)
+    model = SyNCRec(Config.model_validate(SETTINGS), catalogue.sizes)
+    rng = np.random.default_rng(seed)
+    for weight in model.trainable_weights:
+        weight.assign(weight + rng.normal(0, 0.3, weight.shape).astype(np.float32))
+    if layer := model.neighbours:
+        others = rng.integers(0, catalogue.num_items + 1, layer.others.shape)
+        others[0] = 0  # padding has no neighbours
+        layer.others.assign(others)
+        layer.similarities.assign(rng.uniform(0, 1, layer.others.shape) * (layer.others > 0))
+        layer.weight.assign(8.0)
+        layer.decay.assign(0.8)
+    if layer := model.view_weights:
+        layer.single.assign(rng.uniform(0, 2, len(SIZES)))
+    return model
+
+
+def make_served(base):
+    """A model, its export below `base`, and what that loads as."""
+    catalogue = make_catalogue()
+    model = make_model(catalogue)
+    version = export(model, catalogue, base, Config.model_validate(SETTINGS).evaluate)
+    return SimpleNamespace(
+        catalogue=catalogue,
+        model=model,
+        base=base,
+        version=version,
+        loaded=tf.saved_model.load(str(version)),
+        ids=[str(item) for item in catalogue.item_ids],
+    )
+
+
+def padded(histories, width=None):
+    width = max([len(history) for history in histories] + [width or 0])
+    return [[*history, *[""] * (width - len(history))] for history in histories]
+
+
+def random_histories(served, count, seed, longest=3 * WINDOW):
+    """At least one known item each; some repeat, some are longer than the window."""
+    rng = np.random.default_rng(seed)
+    return [list(rng.choice(served.ids, rng.integers(1, longest))) for _ in range(count)]

@@ -1,0 +1,89 @@
+"""The local server on a free port, in this process, for the tests of serving."""
+
+import contextlib
+import socket
+import threading
+import time
+from types import SimpleNamespace
+
+import tensorflow as tf
+import uvicorn
+
+from serving.local_server import Watcher, listen
+from serving.server.app import ModelServer, ServerLimits
+from serving.server.model_config import ModelConfig
+from serving.server.rest import Limits
+from serving.server.versions import Versions
+
+LIMITS = ServerLimits(body=200_000, active=16, body_seconds=1.0, request=Limits(64, 1000))
+"""Of the server that most tests ask."""
+
+
+@contextlib.contextmanager
+def running(export_dir, limits=None, config_file=None, seconds=0.05, threads=2):
+    """Yields `url`, `port`, `server` and the `watcher`, which looks every `seconds`."""
+    versions = Versions(export_dir, lambda numbers: server.config.wanted(numbers))
+    server = ModelServer(versions, ModelConfig(), limits or ServerLimits(), threads)
+    watcher = Watcher(server, config_file, seconds)
+    watcher.look()
+    with listen("127.0.0.1", 0) as sock:
+        config = uvicorn.Config(server.app, log_level="warning", access_log=False)
+        web = uvicorn.Server(config)
+        thread = threading.Thread(target=web.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread.start()
+        port = sock.getsockname()[1]
+        try:
+            with watcher:
+                yield SimpleNamespace(
+                    url=f"http://127.0.0.1:{port}", port=port, server=server, watcher=watcher
+                )
+        finally:
+            web.should_exit = True
+            thread.join(30)
+            server.close()
+
+
+def raw(port, data, seconds=20):
+    """What the server sends back for these bytes, until it closes or goes silent."""
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+        with contextlib.suppress(ConnectionError):  # it may answer before it has read all
+            connection.sendall(data)
+        received = b""
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            while chunk := connection.recv(65536):
+                received += chunk
+        return received
+
+
+def wait_for(condition, seconds=30):
+    """Returns once a condition holds; fails after a while."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.02)
+
+
+class Tiny(tf.Module):
+    """A model that answers with the number of its version; loaded in no time."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = tf.Variable(number, trainable=False)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.string, name="items"),
+            tf.TensorSpec([None], tf.string, name="domain"),
+        ]
+    )
+    def serving_default(self, items, domain):
+        return {"version": tf.fill([tf.shape(domain)[0]], self.number)}
+
+
+def put(base, number):
+    """Renames a version in, as the export does."""
+    partial = base / f".{number}.partial"
+    model = Tiny(number)
+    signatures = {"serving_default": model.serving_default}
+    tf.saved_model.save(model, str(partial), signatures=signatures)
+    partial.rename(base / str(number))

@@ -1,0 +1,173 @@
+"""A run directory is written whole, never over another, and can be recomputed from."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data_prep import Catalogue, InputError
+from tf_syncrec.config import Config
+from tf_syncrec.evaluation.metrics import domain_metrics
+from tf_syncrec.evaluation.ranking import Ranks
+from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.training import run_directory as run_module
+from tf_syncrec.training.run_directory import Run
+
+TINY = {"model": {"dim": 4, "experts": 2, "cross_experts": 1, "blocks": 1, "window": 4}}
+CATALOGUE = Catalogue(
+    ("bøger", "empty", "音楽"),
+    np.array(["a,b", 'say "x"', "naïve\n", "日本", "7"], object),
+    np.array([0, 0, 0, 2, 2], np.int32),
+    np.array([9, 4, 1, 3, 2], np.int64),
+)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path / "runs" / "one")
+
+
+# -------------------------------------------------------------------------------- the directory
+
+
+def test_a_new_or_empty_directory_is_free(run):
+    run.check_free()
+    run.directory.mkdir(parents=True)
+    run.check_free()
+    (run.directory / "notes.txt").write_text("mine")
+    run.check_free()
+
+
+def test_a_run_is_not_overwritten(run):
+    run.create(Config(), CATALOGUE)
+    with pytest.raises(
+        InputError, match=f"--output_dir {run.directory}: already holds an unfinished run"
+    ):
+        run.check_free()
+
+
+def test_a_file_is_no_run_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        Run(tmp_path / "file").check_free()
+    with pytest.raises(InputError, match=r"--output_dir .*cannot be created"):
+        Run(tmp_path / "file" / "below").create(Config(), CATALOGUE)
+
+
+def test_what_is_created_and_trained_loads_again(run):
+    config = Config.model_validate(TINY)
+    run.create(config, CATALOGUE)
+    model = SyNCRec(config, CATALOGUE.sizes)
+    model.save_weights(run.checkpoint_file)
+    run.write_json(run.metrics_file, {})
+    again, catalogue, loaded = run.load()
+    assert again == config
+    assert catalogue.domains == CATALOGUE.domains
+    for name in ("item_ids", "item_domains", "counts"):
+        np.testing.assert_array_equal(getattr(catalogue, name), getattr(CATALOGUE, name))
+    for ours, theirs in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    os.truncate(run.checkpoint_file, run.checkpoint_file.stat().st_size // 2)
+    with pytest.raises(InputError, match=f"{run.directory}.*{run.checkpoint_file} cannot be read"):
+        run.load()
+
+
+@pytest.mark.parametrize(
+    "missing", ["config_file", "catalogue_file", "checkpoint_file", "metrics_file"]
+)
+def test_an_incomplete_run_says_what_is_missing(run, missing):
+    run.create(Config(), CATALOGUE)
+    run.checkpoint_file.write_text("")
+    run.metrics_file.write_text("{}")
+    file: Path = getattr(run, missing)
+    file.unlink()
+    with pytest.raises(InputError, match=f"--run {run.directory}: .*{file.name} is missing"):
+        run.load()
+
+
+# --------------------------------------------------------------------------------------- metrics
+
+
+def test_json_round_trip(tmp_path):
+    value = {"overall": {"users": 3, "hr@5": 0.25}, "domains": {"bøger": 1}}
+    Run(tmp_path).write_json(tmp_path / "metrics.json", value)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == value
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), np.float32(1), {1, 2}])
+def test_what_is_no_json_leaves_the_old_file(tmp_path, wrong):
+    file = tmp_path / "metrics.json"
+    Run(tmp_path).write_json(file, {"a": 1})
+    with pytest.raises((ValueError, TypeError)):
+        Run(tmp_path).write_json(file, {"a": 1, "b": wrong})
+    assert json.loads(file.read_text()) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+# ----------------------------------------------------------------------------------------- ranks
+
+
+def random_ranks(users, seed=0):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 6, users)
+    return Ranks(
+        user_ids=np.array([f"üser {i}".encode() for i in range(users)], object),
+        domains=rng.choice([0, 2], users).astype(np.int32),
+        target_ids=np.array([f"tärget {i}".encode() for i in range(users)], object),
+        cold=rng.random(users) < 0.2,
+        ranks=rng.integers(1, 30, users),
+        history_items=rng.integers(1, 6, lengths.sum()).astype(np.int32),
+        history_lengths=lengths,
+    )
+
+
+@pytest.mark.parametrize(("users", "rows_per_write", "groups"), [(10, 3, 4), (9, 3, 3), (5, 99, 1)])
+def test_ranks_round_trip(run, monkeypatch, users, rows_per_write, groups):
+    monkeypatch.setattr(run_module, "ROWS_PER_WRITE", rows_per_write)
+    run.directory.mkdir(parents=True)
+    ranks = random_ranks(users)
+    run.write_ranks(ranks, CATALOGUE)
+    assert [path.name for path in run.directory.iterdir()] == ["test_ranks.parquet"]
+
+    file = pq.ParquetFile(run.ranks_file)
+    assert file.num_row_groups == groups
+    text = pa.string()
+    assert file.schema_arrow.names == ["user_id", "domain", "item_id", "rank", "history"]
+    assert file.schema_arrow.types[:4] == [text, text, text, pa.int64()]
+    assert file.schema_arrow.types[4].value_type == text
+    rows = file.read().to_pylist()
+    ends = np.cumsum(ranks.history_lengths)
+    for i, row in enumerate(rows):
+        history = ranks.history_items[ends[i] - ranks.history_lengths[i] : ends[i]]
+        assert row == {
+            "user_id": f"üser {i}",
+            "domain": CATALOGUE.domains[ranks.domains[i]],
+            "item_id": f"tärget {i}",
+            "rank": ranks.ranks[i],
+            "history": [CATALOGUE.item_ids[item - 1] for item in history],
+        }
+    assert len(rows) == users
+
+    frame = pd.read_parquet(run.ranks_file)
+    assert [list(history) for history in frame["history"]] == [row["history"] for row in rows]
+    # The promise of the file: everything can be recomputed from it.
+    names = list(CATALOGUE.domains)
+    domains = np.array([names.index(name) for name in frame["domain"]])
+    assert domain_metrics(frame["rank"].to_numpy(), domains, names) == ranks.metrics(names)
+
+
+def test_ranks_without_any_history(run):
+    run.directory.mkdir(parents=True)
+    ranks = random_ranks(3)
+    nothing = np.zeros(0, np.int32)
+    run.write_ranks(
+        Ranks(**vars(ranks) | {"history_items": nothing, "history_lengths": np.zeros(3, int)}),
+        CATALOGUE,
+    )
+    assert pq.read_table(run.ranks_file)["history"].to_pylist() == [[], [], []]

@@ -1,0 +1,75 @@
+"""Activations in bfloat16, everything that is added up or kept in float32."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_syncrec.config import Config
+from tf_syncrec.models.registry import NETWORKS
+from tf_syncrec.training.optimizers import optimizer_of
+from tf_syncrec.utils.precision import precision
+
+
+@pytest.fixture
+def half(make_model):
+    """`half(**settings)`: the model of `make_model`, computing in bfloat16."""
+
+    def make(**settings):
+        with precision("mixed_bfloat16"):
+            return make_model(**settings)
+
+    return make
+
+
+def test_the_policy_is_that_of_models_made_inside():
+    with precision("mixed_bfloat16"):
+        inside = keras.layers.Dense(1)
+    assert inside.compute_dtype == "bfloat16"
+    assert keras.layers.Dense(1).compute_dtype == "float32"
+
+
+@pytest.mark.parametrize("style", ["pre_norm", "paper"])
+@pytest.mark.parametrize("gate", ["causal", "sequence"])
+def test_losses_are_nearly_those_of_float32(
+    style, gate, half, make_model, make_items, same_negatives
+):
+    items = make_items([6, 4, 5])
+    settings = {"style": style, "gate": gate, "blocks": 2, "heads": 2}
+    whole, halved = (make(**settings).batch_losses(items) for make in (make_model, half))
+    for name, loss in whole._asdict().items():
+        other = getattr(halved, name)
+        assert other.dtype == loss.dtype in (tf.float32, tf.bool)
+        if loss.dtype == tf.float32:
+            np.testing.assert_allclose(other, loss, rtol=0.05, atol=0.05, err_msg=name)
+    assert float(whole.total) != float(halved.total)
+
+
+def test_weights_and_predictions_are_float32(half, make_items):
+    model = half()
+    items, domains = make_items([6, 4]), tf.constant([[0, 1], [2, 0]])
+    assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
+    for made in (
+        model.query_vectors(items, domains),
+        model.candidate_vectors(np.arange(model.num_items + 1)),
+        *model.gate_weights(items, domains),
+    ):
+        assert made.dtype == tf.float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(name for name in NETWORKS if "without" not in name))
+def test_every_network_trains(name, make_prepared):
+    config = Config()
+    config.model.dim, config.model.window, config.loss.negatives = 8, 6, 3
+    with precision("mixed_bfloat16"):
+        model = NETWORKS[name].build(config, make_prepared(sizes=(5, 4), users=2))
+    model.compile(optimizer_of("rowwise_adam", 0.05, model.tables))
+    batch = {"items": tf.constant([[1, 6, 2, 7], [0, 3, 8, 9]])}
+    if model.batch_layout == "packed":
+        batch["segments"] = tf.where(batch["items"] > 0, [[0], [1]], -1)
+    elif model.batch_layout == "users":
+        batch["user_id"] = tf.constant(["user 0", "user 1"])
+    step = tf.function(model.train_step)
+    losses = [float(step(batch)["loss"]) for _ in range(40)]
+    assert all(np.isfinite(losses)) and np.mean(losses[-10:]) < np.mean(losses[:5])

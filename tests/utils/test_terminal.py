@@ -1,0 +1,76 @@
+"""What commands say: help that is true, silence when asked for, tables that fit."""
+
+import io
+import re
+import shlex
+import sys
+
+import pytest
+
+from serving import export, local_server
+from tf_syncrec import compare, evaluate, fit, report
+from tf_syncrec.cli import Parser
+from tf_syncrec.utils.tables import metrics_table
+from tf_syncrec.utils.terminal import be_quiet, say, steps_bar
+
+COMMANDS = [fit, evaluate, compare, report, export, local_server]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda module: module.__name__)
+def test_help_shows_examples_of_options_that_there_are(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--help"])
+    assert stop.value.code == 0
+    options, examples = capsys.readouterr().out.split("examples:\n")
+    known = set(re.findall(r"^  (--\w+)", options, flags=re.M))
+    lines = [line for line in examples.splitlines() if line.startswith("  python -m ")]
+    assert lines
+    for line in lines:
+        words = shlex.split(line)
+        assert words[2] == command.__name__
+        assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_quiet_is_quiet_until_the_next_command(capsys):
+    parser = Parser("x", "Does things.", ["--quiet"])
+    parser.add_argument("--quiet", action="store_true")
+    parser.parse_args(["--quiet"])
+    say("something")
+    assert capsys.readouterr().out == ""
+    parser.parse_args([])
+    say("something")
+    assert capsys.readouterr().out == "something\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("out", "quiet", "shown"),
+    [(Terminal(), False, True), (Terminal(), True, False), (io.StringIO(), False, False)],
+)
+def test_a_bar_is_for_terminals(out, quiet, shown, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", out)
+    be_quiet(quiet)
+    bar = steps_bar("epoch 1/2", 5, 0)
+    bar.update()
+    bar.close()
+    be_quiet(False)
+    assert ("epoch 1/2" in out.getvalue()) == shown
+    # What was drawn is wiped out at the end.
+    assert not out.getvalue().rpartition("\r")[2].strip()
+
+
+def test_a_table_fits_a_narrow_terminal():
+    result = {"users": 1000} | dict.fromkeys(("hr@5", "hr@10", "ndcg@5", "ndcg@10", "mrr"), 0.1234)
+    metrics = {"overall": result, "domains": {"books": result, "films": result}}
+    transfer = {name: {"lambda": 0.5, "gap": -0.1} for name in ("books", "films")}
+    whole = metrics_table(metrics, metrics, transfer)
+    assert metrics_table(metrics, metrics, transfer, 200) == whole
+    narrow = metrics_table(metrics, metrics, transfer, 80)
+    assert max(map(len, narrow.splitlines())) <= 80 < max(map(len, whole.splitlines()))
+    assert narrow.split("\n")[0].split() == [
+        *("domain", "users", "NDCG@10", "popularity", "NDCG@10", "ratio", "lambda", "gap")
+    ]

@@ -1,1 +1,0 @@
-"""Baselines to compare with: one file each, on our layers, losses, data and training script."""

@@ -1,0 +1,121 @@
+"""The cells of a comparison: which there are, where each lives, and what each is asked for."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tf_syncrec.comparison.recbole.bridge import settings_of
+from tf_syncrec.config import Config
+from tf_syncrec.models.registry import RECBOLE, ModelName
+
+Settings = tuple[tuple[str, Any], ...]
+"""What a point of the grid changes in the shared configuration, `(("model.dim", 32), ...)`."""
+
+RESULT = "result.json"
+VALIDATION = "validation.json"
+
+
+class Cell(NamedTuple):
+    """A model, a seed and, for single-domain models, a domain.
+
+    Attributes:
+        model: what is trained.
+        seed: of the training.
+        domain: the only one that it is trained on; None for all of them.
+        settings: what a grid changes for it.
+    """
+
+    model: ModelName
+    seed: int
+    domain: str | None
+    settings: Settings = ()
+
+    @property
+    def title(self) -> str:
+        """For progress lines."""
+        return ", ".join(
+            [
+                self.model.text,
+                *([f"seed {self.seed}"] if self.model.seeded else []),
+                *([self.domain] if self.domain else []),
+                *_texts(self.settings),
+            ]
+        )
+
+    def directory(self, root: Path) -> Path:
+        """Where it lives: cells that differ in anything never share a directory.
+
+        Domains may have names that no file can have; settings that a grid can change have not.
+        """
+        parts = [self.model.text.replace(":", "-"), *_texts(self.settings), f"seed{self.seed}"]
+        if self.domain is not None:
+            parts.append("domain-" + hashlib.sha256(self.domain.encode()).hexdigest()[:16])
+        return root.joinpath("cells", *parts)
+
+    def request(self, config: Config, dataset: str) -> dict[str, Any]:
+        """What `cell.json` says: all that the result depends on."""
+        settings = self._what_it_reads(config).model_dump()
+        settings["train"]["seed"] = self.seed
+        own = self.model.network.settings if self.model.network else {}
+        for key, value in [*self.settings, *own.items()]:
+            section, name = key.split(".")
+            settings[section][name] = value
+        return {
+            "model": self.model.text,
+            "seed": self.seed,
+            "domain": self.domain,
+            "dataset": dataset,
+            "config": settings,
+        }
+
+    def _what_it_reads(self, config: Config) -> Config:
+        """The configuration with defaults where a setting is nothing to this model.
+
+        Whoever changes the network then keeps what was computed without one.
+        """
+        nothing = Config(data=config.data, evaluate=config.evaluate)
+        if self.model.base.startswith(RECBOLE):
+            nothing.model.window = config.model.window
+            nothing.train.patience = config.train.patience
+            own = settings_of(self.model.base.removeprefix(RECBOLE), config.recbole)
+            return nothing.model_copy(update={"recbole": own})
+        if self.model.network is None:
+            return nothing
+        return config.model_copy(update={"recbole": {}})
+
+    def result(self, root: Path) -> dict[str, Any]:
+        """What a finished cell found, without the ranks of its test targets."""
+        return json.loads((self.directory(root) / RESULT).read_text())
+
+    def validation(self, root: Path) -> dict[str, Any]:
+        """What a finished trial, or cell, found on validation."""
+        file = self.directory(root) / VALIDATION
+        return json.loads(file.read_text()) if file.exists() else self.result(root)
+
+
+def _texts(settings: Settings) -> list[str]:
+    return [f"{key}={value}" for key, value in settings]
+
+
+def cells_of(
+    plan: Mapping[ModelName, Sequence[int]],
+    domains: Sequence[str],
+    chosen: Mapping[tuple[ModelName, str | None], Settings] | None = None,
+) -> list[Cell]:
+    """All cells, seed by seed, so that a comparison that is stopped has whole seeds.
+
+    Args:
+        plan: the seeds of each model; of one without chance in it, a single one.
+        domains: of the dataset.
+        chosen: of a model (and domain), what tuning chose; nothing for those that are not there.
+    """
+    rounds = max(map(len, plan.values()))
+    return [
+        Cell(model, seed, domain, (chosen or {}).get((model, domain), ()))
+        for number in range(rounds)
+        for model, seeds in plan.items()
+        for seed in seeds[number : number + 1]
+        for domain in (domains if model.single else [None])
+    ]

@@ -1,0 +1,207 @@
+"""One cell of a comparison: a model, a seed and, for single-domain models, a domain.
+
+A cell is its own process and its own directory, so that peak memory is its own, a crash is nobody
+else's, and what is finished is never computed again:
+
+    cell.json        what is asked for: model, seed, domain, resolved configuration, dataset
+    log.txt          what was said on the way
+    validation.json  of a trial: validation metrics and cost; its presence says that it is done
+    ranks.parquet    a row a test user: user_id, domain, rank, cold
+    history.json     each epoch of a network
+    result.json      validation metrics and cost; the last file to appear, its presence says done
+
+`--trial` stops before the test targets are ranked. Without it, a finished trial goes on from there.
+`--with_parent` ends the process when its standard input is closed.
+"""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep import InputError
+from tf_syncrec.cli import prepare_data, run_command, say
+from tf_syncrec.comparison.cells import RESULT, VALIDATION
+from tf_syncrec.comparison.recbole.bridge import interpreter, train_recbole
+from tf_syncrec.config import Config
+from tf_syncrec.data.batches import Sequences, evaluation_batches, train_batches
+from tf_syncrec.data.single_domain import SingleDomain
+from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
+from tf_syncrec.models.item_knn import tune_item_knn
+from tf_syncrec.models.registry import RECBOLE, ModelName, parse_name
+from tf_syncrec.scoring.view_weights import fit_score
+from tf_syncrec.training.item_vectors import initialise_items
+from tf_syncrec.training.loop import peak_memory_mb, train
+from tf_syncrec.utils.files import load_weights, save_weights_whole, write_whole
+from tf_syncrec.utils.precision import precision
+
+WEIGHTS = "best.weights.h5"
+
+
+def run_cell(directory: Path, trial: bool = False) -> None:
+    """Does what `cell.json` in a directory asks for.
+
+    Args:
+        directory: of the cell.
+        trial: whether to stop after validation; a later call without it trains no more.
+    """
+    request = json.loads((directory / "cell.json").read_text())
+    config = Config.model_validate(request["config"])
+    whole = prepare_data(config)
+    if whole.name != request["dataset"]:
+        raise InputError(
+            f"{directory}: the data has changed since the comparison was begun: that was "
+            f"{request['dataset']}, this is {whole.name}"
+        )
+    name, domain = parse_name(request["model"]), request["domain"]
+    prepared: Sequences = whole
+    if domain is not None:
+        prepared = SingleDomain(whole, whole.catalogue.domains.index(domain))
+    batches = {
+        split: evaluation_batches(prepared, split, config.evaluate.batch_size)
+        for split in ("validation", "test")
+    }
+    stand_in = domain is not None and not _can_be_learnt(prepared, batches)
+    if stand_in:
+        say(f"{domain}: no trained items, or no validation or test targets: popularity stands in")
+        name = parse_name("popularity")
+
+    def rank(split):
+        return rank_split(scorers[split], batches[split], prepared.catalogue, with_rows=False)
+
+    def write(file):
+        before = found["cost"].get("seconds", 0.0)
+        found["cost"]["seconds"] = before + time.perf_counter() - start
+        write_whole(file, json.dumps(found, allow_nan=False))
+
+    start, tried = time.perf_counter(), directory / VALIDATION
+    if tried.exists():
+        found = json.loads(tried.read_text())
+        scorers = _trained_before(name, config, prepared, directory)
+    else:
+        scorers, cost = _train(name, config, prepared, batches["validation"], directory)
+        validation = rank("validation").metrics(prepared.catalogue.domains)
+        found = {"stand_in": stand_in, "validation": validation, "cost": cost}
+    if trial:
+        write(tried)
+        return
+    _write_ranks(directory / "ranks.parquet", rank("test"), prepared.catalogue.domains)
+    shutil.rmtree(directory / "recbole" / "scores", ignore_errors=True)  # users x items x 4 bytes
+    write(directory / RESULT)
+
+
+def _can_be_learnt(prepared: Sequences, batches) -> bool:
+    """Whether a model of this domain alone has anything to learn, and is asked anything."""
+    asked = all(next(iter(split), None) is not None for split in batches.values())
+    return asked and bool(prepared.catalogue.num_items)
+
+
+def _train(
+    name: ModelName,
+    config: Config,
+    prepared: Sequences,
+    validation,
+    directory: Path,
+) -> tuple[dict[str, Scorer], dict[str, Any]]:
+    """Scorers of the splits, and what they cost."""
+    if name.base.startswith(RECBOLE):
+        scorers, info = train_recbole(
+            name.base.removeprefix(RECBOLE),
+            prepared,
+            directory / "recbole",
+            python=interpreter(),
+            settings={
+                "stopping_step": config.train.patience,
+                "MAX_ITEM_LIST_LENGTH": config.model.window,
+            }
+            | config.recbole,
+            seed=config.train.seed,
+            report=say,
+        )
+        return dict(scorers), info
+    keras.utils.set_random_seed(config.train.seed)
+    if name.network is None:
+        scorer: Scorer = PopularityScorer(prepared.catalogue)
+        cost: dict[str, Any] = {}
+        if name.base == "item_knn":
+            scorer, trials = tune_item_knn(prepared, validation, say)
+            cost["trials"] = trials
+        return {"validation": scorer, "test": scorer}, cost | {"peak_memory_mb": peak_memory_mb()}
+    with precision(config.train.precision):
+        model = name.network.build(config, prepared)
+    initialise_items(model, config, prepared, say)
+    batches = train_batches(
+        prepared,
+        config.model.window,
+        config.train.batch_size,
+        config.train.seed,
+        model.batch_layout,
+        config.train.windows,
+    )
+    trained = train(
+        model,
+        config.train,
+        batches,
+        validation,
+        prepared.catalogue,
+        directory / WEIGHTS,
+        directory / "logs",
+        report=say,
+    )
+    write_whole(directory / "history.json", json.dumps(trained.history, allow_nan=False))
+    fit_score(model, prepared, validation, say)
+    save_weights_whole(model, directory / WEIGHTS)
+    scorer = ModelScorer(model)
+    return {"validation": scorer, "test": scorer}, trained.cost(model)
+
+
+def _trained_before(
+    name: ModelName, config: Config, prepared: Sequences, directory: Path
+) -> dict[str, Scorer]:
+    """What a finished trial in the directory had trained."""
+    if name.network is None:  # popularity stood in
+        return {"test": PopularityScorer(prepared.catalogue)}
+    with precision(config.train.precision):
+        model = name.network.build(config, prepared)
+    load_weights(model, directory / WEIGHTS)
+    return {"test": ModelScorer(model)}
+
+
+def _write_ranks(file: Path, ranks: Ranks, names) -> None:
+    table = pa.table(
+        {
+            "user_id": pa.array(ranks.user_ids, pa.binary()).cast(pa.string()),
+            "domain": pa.array(np.array(names, object)[ranks.domains], pa.string()),
+            "rank": pa.array(ranks.ranks, pa.int64()),
+            "cold": pa.array(ranks.cold, pa.bool_()),
+        }
+    )
+    partial = file.with_suffix(".partial")
+    pq.write_table(table, partial)
+    partial.replace(file)
+
+
+def _end_with_parent() -> None:
+    """Ends this process with its parent, so that two never write into one directory."""
+
+    def wait():
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+if __name__ == "__main__":
+    if "--with_parent" in sys.argv:
+        _end_with_parent()
+    run_command(lambda: run_cell(Path(sys.argv[1]), trial="--trial" in sys.argv[2:]))

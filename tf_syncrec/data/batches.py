@@ -1,0 +1,254 @@
+"""tf.data pipelines: prepared sequences in, batches of left-padded ids out."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep import Catalogue
+from tf_syncrec.data.packing import pack
+
+
+class Sequences(Protocol):
+    """What a `PreparedDataset` is to training and ranking: rows of users, and their items."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The known items."""
+
+    def as_dataset(self, split: str) -> tf.data.Dataset:
+        """Rows of `user_id, items`; of `validation` and `test` also the target."""
+
+
+Layout = Literal["packed", "padded", "users"]
+
+SHUFFLE_BUFFER = 100_000
+"""Windows shuffled at a time: bounds memory, and is the whole of most datasets."""
+
+PARALLEL_CALLS = 4
+PREFETCHED = 4
+"""Rows mapped at a time and batches ready ahead: plenty, since a step takes far longer."""
+
+USERS_AT_ONCE = 1024
+"""Users whose sequences are cut into windows together."""
+
+LENGTHS = [8, 16, 32, 64]
+"""Histories between two of these are ranked together: a batch costs what its longest row does."""
+
+
+@dataclass(frozen=True)
+class TrainBatches:
+    """Training batches whose order is a function of seed and epoch.
+
+    Any position of a training can so be found again without replaying what came before it.
+
+    Attributes:
+        windows: all of them, in the order of the data, before anything random.
+        users: whose each window is, in the same order.
+        count: how many there are.
+        batch_size: windows a batch.
+        seed: of the shuffling.
+        lay_out: from windows to what the model reads.
+    """
+
+    windows: tf.data.Dataset
+    users: tf.data.Dataset
+    count: int
+    batch_size: int
+    seed: int
+    lay_out: Callable
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+        return -(-self.count // self.batch_size)
+
+    def epoch(self, epoch: int, first: int = 0) -> tf.data.Dataset:
+        """Batches of an epoch, counted from 0, from the batch `first` on."""
+        return (
+            self._shuffled(self.windows, epoch)
+            .skip(first * self.batch_size)
+            .padded_batch(self.batch_size)
+            .map(self.lay_out, num_parallel_calls=PARALLEL_CALLS)
+            .prefetch(PREFETCHED)
+            .with_options(without_autotuning())
+        )
+
+    def __iter__(self) -> Iterator:
+        """The batches of the first epoch."""
+        return iter(self.epoch(0))
+
+    def users_of(self, epoch: int, step: int) -> list[str]:
+        """Whose windows a batch has; reads the data up to there, so it is for rare cases."""
+        users = self._shuffled(self.users, epoch).skip(step * self.batch_size).take(self.batch_size)
+        found = {
+            user.decode() for user in users.with_options(without_autotuning()).as_numpy_iterator()
+        }
+        return sorted(found)
+
+    def _shuffled(self, rows: tf.data.Dataset, epoch: int) -> tf.data.Dataset:
+        """The same order for any rows that are as many."""
+        seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
+        return rows.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False)
+
+
+def train_batches(
+    prepared: Sequences,
+    window: int,
+    batch_size: int,
+    seed: int,
+    layout: Layout = "packed",
+    windows: Literal["all", "last"] = "all",
+) -> TrainBatches:
+    """Training sequences, in another order every epoch.
+
+    The sequence of a user is cut into windows of T targets, the most recent ones together, so that
+    every item is a target once an epoch. A window begins with the last item of the one before it.
+
+    Args:
+        prepared: dataset with a `train` split.
+        window: T.
+        batch_size: windows a batch.
+        seed: of the shuffling.
+        layout: `"packed"`: `{"items", "segments"}` of `packing.pack`; `"padded"`: `{"items"}`, a
+            window a row, padded with 0 on the left; `"users"`: the same, where windows do not
+            overlap, and whose they are, `{"items", "user_id"}`.
+        windows: `"last"` leaves out all but the latest window of each user.
+
+    Returns:
+        Batches of `{"items": [rows, length] int32, "segments": [rows, length] int32, "user_id":
+        [rows] string}`, length at most T + 1.
+    """
+
+    def num_windows(items):
+        counts = tf.cast((items.row_lengths() + window - 1) // window, tf.int32)
+        return tf.minimum(counts, 1) if windows == "last" else counts
+
+    users = (
+        prepared.as_dataset("train")
+        .map(lambda user: {"items": user["items"], "user_id": user["user_id"]})
+        .ragged_batch(USERS_AT_ONCE)
+    )
+    # Counted, since Keras begins one more step, on no data, where it does not know how many.
+    count = users.with_options(without_autotuning()).reduce(
+        np.int64(0),
+        lambda n, some: n + tf.cast(tf.reduce_sum(num_windows(some["items"])), tf.int64),
+    )
+
+    def pick(row):
+        items = tf.boolean_mask(row["items"], row["items"] > 0)[::-1]
+        return {"items": items} | ({"user_id": row["user_id"]} if layout == "users" else {})
+
+    @tf.function  # traced once, not once an epoch
+    def lay_out(rows):
+        rows = _left_padded(rows)
+        if layout != "packed":
+            return rows
+        items, segments = pack(rows["items"], window)
+        return {"items": items, "segments": segments}
+
+    cut = (
+        users.map(lambda some: _windows(some, num_windows(some["items"]), window, layout))
+        .unbatch()
+        .apply(tf.data.experimental.assert_cardinality(count))
+    )
+    return TrainBatches(
+        # Cached before anything random; what is cached has at most T + 1 numbers a window.
+        windows=cut.map(pick, num_parallel_calls=PARALLEL_CALLS).cache(),
+        users=cut.map(lambda row: row["user_id"], num_parallel_calls=PARALLEL_CALLS),
+        count=int(count),
+        batch_size=batch_size,
+        seed=seed,
+        lay_out=lay_out,
+    )
+
+
+def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
+    """Targets of a split with the histories before them, each batch of one domain.
+
+    Args:
+        prepared: dataset with the split.
+        split: `"validation"` or `"test"`.
+        batch_size: users a batch.
+
+    Returns:
+        `tf.data.Dataset` of `{"items": [batch, length] int32, "domain": [batch] int32, "target":
+        [batch] int32 (0 when never seen in training), "user_id": [batch] string, "target_item_id":
+        [batch] string}`; items are whole histories, oldest first, padded with 0 on the left.
+    """
+
+    def pick(row):
+        return {
+            "items": row["items"][::-1],
+            "domain": row["domain"],
+            "target": row["target"],
+            "user_id": row["user_id"],
+            "target_item_id": row["target_item_id"],
+        }
+
+    def kind(row):
+        length = tf.searchsorted(LENGTHS, tf.size(row["items"])[None])[0]
+        return tf.cast(row["domain"] * (len(LENGTHS) + 1) + length, tf.int64)
+
+    def batch(_, rows):
+        return rows.padded_batch(batch_size)
+
+    return (
+        prepared.as_dataset(split)
+        .map(pick, num_parallel_calls=PARALLEL_CALLS)
+        .group_by_window(kind, batch, batch_size)
+        .map(_left_padded, num_parallel_calls=PARALLEL_CALLS)
+        .prefetch(PREFETCHED)
+        .with_options(without_autotuning())
+    )
+
+
+def first_users(batches: Iterable, wanted) -> Iterator[tuple[int, dict]]:
+    """The first users of each domain.
+
+    Args:
+        batches: of `evaluation_batches`, each of one domain.
+        wanted: `[domains]`, how many of each.
+
+    Yields:
+        `(domain, batch)`, the batch cut to the rows that are still wanted; no batch is read after
+        the last of them.
+    """
+    missing = np.array(wanted)
+    for batch in batches:
+        domain = int(batch["domain"][0])
+        if missing[domain]:
+            some = {name: part[: missing[domain]] for name, part in batch.items()}
+            missing[domain] -= len(some["domain"])
+            yield domain, some
+        if not missing.any():
+            return
+
+
+def _windows(users, counts, window, layout):
+    """Cuts a ragged batch of users into windows, padded with 0 on the left: `[windows, T + 1]`."""
+    items = users["items"]
+    lengths = tf.cast(items.row_lengths(), tf.int32)
+    owner = tf.repeat(tf.range(tf.size(counts)), counts)
+    # Windows of a user still to come: the last one ends where the sequence does.
+    later = tf.gather(tf.cumsum(counts), owner) - 1 - tf.range(tf.size(owner))
+    ends = tf.gather(lengths, owner) - later * window
+    columns = ends[:, None] - tf.range(window + 1, 0, -1)
+    known = (columns >= 0) & ((layout != "users") | (tf.range(window + 1) > 0))
+    flat = tf.gather(tf.cast(items.row_starts(), tf.int32), owner)[:, None] + columns
+    cut = tf.where(known, tf.gather(items.flat_values, tf.where(known, flat, 0)), 0)
+    return {"items": cut, "user_id": tf.gather(users["user_id"], owner)}
+
+
+def _left_padded(batch):
+    """Right padding of reversed rows -> left padding of rows in order."""
+    return batch | {"items": tf.reverse(batch["items"], axis=[1])}
+
+
+def without_autotuning() -> tf.data.Options:
+    """Fixed parallelism: an iterator that ends waits for the autotuner's next round, up to 60 s."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options

@@ -1,0 +1,97 @@
+"""Which items the same users had: cosine similarity over training users."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse as sparse
+
+from data_prep import Catalogue
+from tf_syncrec.data.batches import Sequences
+
+PAIRS_AT_ONCE = 2**22
+"""Pairs of items counted at a time while fitting: some 200 MB, whatever the catalogue."""
+
+USERS_AT_ONCE = 8192
+"""Training rows read at a time."""
+
+
+def user_items(prepared: Sequences) -> sparse.csr_array:
+    """Who had what in training, however often: `[users, items + 1]` of 0 and 1, by item id."""
+    lengths, items = [], []
+    for rows in prepared.as_dataset("train").ragged_batch(USERS_AT_ONCE):
+        lengths.append(rows["items"].row_lengths().numpy())
+        items.append(rows["items"].flat_values.numpy())
+    starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+    ids = np.concatenate(items)
+    shape = (len(starts) - 1, prepared.catalogue.num_items + 1)
+    matrix = sparse.csr_array((np.ones(len(ids), np.float32), ids, starts), shape=shape)
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
+
+
+def similarities(
+    interactions: sparse.csr_array,
+    catalogue: Catalogue,
+    shrinkage: float = 0.0,
+    neighbours: int | None = None,
+) -> list[sparse.csr_array]:
+    """Cosine similarity of items over their users, `co / (sqrt(n_i n_j) + shrinkage)`.
+
+    An item is no neighbour of itself. Counted in blocks of rows: memory is that of the result and
+    of `PAIRS_AT_ONCE` pairs, never items x items.
+
+    Args:
+        interactions: `[users, items + 1]` of 0 and 1, from `user_items`.
+        catalogue: items and domains.
+        shrinkage: from 0; takes from similarities that few users support.
+        neighbours: the most similar items kept for each item in each domain (of equals, those with
+            the lower ids); None keeps all.
+
+    Returns:
+        One `[items + 1, size]` float32 a domain: similarity of any item to the domain's items.
+    """
+    if not shrinkage >= 0:
+        raise ValueError(f"shrinkage must be 0 or more. Received: {shrinkage}")
+    if neighbours is not None and neighbours < 1:
+        raise ValueError(f"neighbours must be 1 or more, or None. Received: {neighbours}")
+    users = interactions.sum(axis=0, dtype=np.float64)
+    by_item = interactions.T.tocsr()
+    result = []
+    for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True):
+        of_domain = interactions[:, offset : offset + size]
+        # How many pairs of interactions each row of the product is summed from.
+        pairs = by_item @ of_domain.sum(axis=1, dtype=np.float64)
+        blocks = []
+        for start, stop in _row_blocks(pairs):
+            shared = (by_item[start:stop] @ of_domain).tocoo()
+            item, other = shared.row + start, shared.col + offset
+            value = shared.data / (np.sqrt(users[item] * users[other]) + shrinkage)
+            kept = item != other
+            if neighbours is not None:
+                kept[kept] = _nearest(shared.row[kept], shared.col[kept], value[kept], neighbours)
+            blocks.append(
+                sparse.csr_array(
+                    (value[kept].astype(np.float32), (shared.row[kept], shared.col[kept])),
+                    shape=shared.shape,
+                )
+            )
+        result.append(sparse.vstack(blocks, format="csr"))
+    return result
+
+
+def _row_blocks(pairs: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Cuts rows into runs of about `PAIRS_AT_ONCE` pairs, or of one row."""
+    block = (np.cumsum(pairs) // PAIRS_AT_ONCE).astype(np.int64)
+    starts = np.flatnonzero(np.diff(block, prepend=-1)).tolist()
+    yield from zip(starts, [*starts[1:], len(pairs)], strict=True)
+
+
+def _nearest(rows, columns, values, neighbours: int) -> np.ndarray:
+    """Which entries are among the largest of their row, as a mask."""
+    crowded = np.flatnonzero(np.bincount(rows)[rows] > neighbours)  # few: sorting is what costs
+    order = crowded[np.lexsort((columns[crowded], -values[crowded], rows[crowded]))]
+    ordered = rows[order]
+    mask = np.ones(len(rows), bool)
+    mask[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered) < neighbours
+    return mask

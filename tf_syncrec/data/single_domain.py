@@ -1,0 +1,61 @@
+"""One domain of a prepared dataset, as a dataset of its own."""
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep import Catalogue
+from tf_syncrec.data.batches import PARALLEL_CALLS, Sequences
+
+
+class SingleDomain:
+    """What is left of a dataset to a model that knows one domain alone.
+
+    Items are numbered anew from 1, those of other domains are gone from all sequences, users
+    without an item do not train, and only targets of the domain are asked for.
+
+    Args:
+        prepared: the whole dataset.
+        domain: index of the domain; it may have no trained item.
+
+    Attributes:
+        catalogue: of the domain.
+    """
+
+    def __init__(self, prepared: Sequences, domain: int):
+        self._prepared, self._domain = prepared, domain
+        whole = prepared.catalogue
+        self._offset, self._size = int(whole.offsets[domain]), int(whole.sizes[domain])
+        own = slice(self._offset - 1, self._offset - 1 + self._size)
+        self.catalogue = Catalogue(
+            domains=(whole.domains[domain],),
+            item_ids=whole.item_ids[own],
+            item_domains=np.zeros(self._size, np.int32),
+            counts=whole.counts[own],
+        )
+
+    def as_dataset(self, split: str) -> tf.data.Dataset:
+        """As `PreparedDataset.as_dataset`, without timestamps."""
+        if split == "train":
+            return (
+                self._prepared.as_dataset(split)
+                .map(self._training_row, num_parallel_calls=PARALLEL_CALLS)
+                .filter(lambda row: tf.size(row["items"]) > 0)
+            )
+        return (
+            self._prepared.as_dataset(split)
+            .filter(lambda row: row["domain"] == self._domain)
+            .map(self._target_row, num_parallel_calls=PARALLEL_CALLS)
+        )
+
+    def _training_row(self, row):
+        items = row["items"] - (self._offset - 1)
+        own = (items >= 1) & (items <= self._size)
+        return {"user_id": row["user_id"], "items": tf.boolean_mask(items, own)}
+
+    def _target_row(self, row):
+        known = row["target"] > 0
+        return self._training_row(row) | {
+            "target": tf.where(known, row["target"] - (self._offset - 1), 0),
+            "target_item_id": row["target_item_id"],
+            "domain": tf.zeros_like(row["domain"]),
+        }

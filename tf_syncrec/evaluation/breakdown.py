@@ -1,0 +1,230 @@
+"""What the numbers are made of: metrics by kind of target."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from data_prep import PreparedDataset
+from tf_syncrec.evaluation.metrics import user_gains
+from tf_syncrec.evaluation.ranking import Ranks
+
+LENGTH_BINS = {"0": 0, "1": 1, "2": 2, "3-5": 3, "6-10": 6, "11+": 11}
+"""Numbers of interactions in the target's domain: label and lower end."""
+
+MIN_SHARED_USERS = 2
+MIN_SHARED_PART = 0.5
+"""Two items of a domain are near-duplicates, as the variants of a product are, when at least
+MIN_SHARED_USERS users had both on one UTC day in training; close ones when these are at least
+MIN_SHARED_PART of the users of the item that fewer had."""
+
+LARGEST_DAY = 200
+"""Items of one domain and user on a day; days with more say nothing (an import, a robot), and their
+pairs would be very many."""
+
+USERS_AT_ONCE = 8192
+"""Rows of the dataset read at a time."""
+
+# Logs name no unit. Up to this magnitude of the largest timestamp a day has this many units:
+# numbered days; seconds, milliseconds, microseconds since 1970; beyond, nanoseconds.
+_UNITS = ((1e6, 1.0), (1e11, 86_400.0), (1e14, 86_400e3), (1e17, 86_400e6), (np.inf, 86_400e9))
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetGroups:
+    """Kinds of targets of a split.
+
+    Attributes:
+        user_ids: `[users]` bytes, to join by.
+        groups: `{name: {group: [users] bool}}`; of one name, a target is in one group (in none of
+            `last_item` when the history is empty).
+    """
+
+    user_ids: np.ndarray
+    groups: dict[str, dict[str, np.ndarray]]
+
+
+def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
+    """Sorts the targets of a split into groups.
+
+    * `last_item`: the last item of the history is of the `same domain` as the target or of an
+      `other domain`.
+    * `same_day`: an in-domain interaction of the history is on the target's UTC day: `yes`, `no`.
+      Where timestamps are whole days, the order of these two is not known.
+    * `near_duplicate`: the history holds a near-duplicate of the target (`MIN_SHARED_USERS`; the
+      target itself is none): `close`, `loose` (but no close one), `no`.
+    * `in_domain_history`: interactions of the history in the target's domain, by `LENGTH_BINS`.
+    * `cold`: the target never occurs in training: `yes`, `no`.
+
+    Args:
+        prepared: the dataset; histories are those the models get.
+        split: `validation` or `test`.
+    """
+    per_day = _units_a_day(prepared)
+    duplicates, close = near_duplicates(prepared, per_day)
+    base = prepared.catalogue.num_items + 1
+    item_domains = np.concatenate([[-1], prepared.catalogue.item_domains])  # by id
+    parts = []
+    for rows in _batches(prepared, split):
+        lengths = rows["items"].row_lengths().numpy()
+        items = rows["items"].flat_values.numpy().astype(np.int64)
+        domain, target = rows["domain"].numpy(), rows["target"].numpy().astype(np.int64)
+        users = len(target)
+        owner = np.repeat(np.arange(users), lengths)
+        domains = item_domains[items]
+        in_domain = domains == domain[owner]
+        days = _days(rows["timestamps"].flat_values.numpy(), per_day)
+        same_day = in_domain & (days == _days(rows["target_timestamp"].numpy(), per_day)[owner])
+        pairs = target[owner] * base + items
+        place = np.searchsorted(duplicates, pairs)
+        near = np.append(duplicates, -1)[place] == pairs
+        nearer = near & np.append(close, False)[place]
+        last = np.full(users, -1)
+        last[lengths > 0] = domains[np.cumsum(lengths)[lengths > 0] - 1]
+        parts.append(
+            {
+                "user_id": rows["user_id"].numpy(),
+                "last_same": last == domain,
+                "has_last": last >= 0,
+                "same_day": np.bincount(owner[same_day], minlength=users) > 0,
+                "near": np.bincount(owner[near], minlength=users) > 0,
+                "close": np.bincount(owner[nearer], minlength=users) > 0,
+                "length": np.bincount(owner[in_domain], minlength=users),
+                "cold": target == 0,
+            }
+        )
+    of = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    bins = np.searchsorted(list(LENGTH_BINS.values()), of["length"], side="right") - 1
+    groups = {
+        "last_item": {
+            "same domain": of["last_same"],
+            "other domain": of["has_last"] & ~of["last_same"],
+        },
+        "same_day": _yes_no(of["same_day"]),
+        "near_duplicate": {
+            "close": of["close"],
+            "loose": of["near"] & ~of["close"],
+            "no": ~of["near"],
+        },
+        "in_domain_history": {label: bins == i for i, label in enumerate(LENGTH_BINS)},
+        "cold": _yes_no(of["cold"]),
+    }
+    return TargetGroups(of["user_id"], groups)
+
+
+def breakdown(ranks: Ranks, targets: TargetGroups) -> dict[str, dict[str, dict[str, Any]]]:
+    """Metrics of each group, and the part it has in all hits.
+
+    Args:
+        ranks: a model's ranks of the split that `targets` is of; users in any order.
+        targets: from `group_targets`.
+
+    Returns:
+        `{name: {group: {"users", "share_of_hits", "hr@10", "ndcg@10"}}}`, plain JSON numbers;
+        `share_of_hits` is the group's part of all targets ranked 10th or better. Zeros without
+        users or hits.
+
+    Raises:
+        ValueError: the two are not of the same users.
+    """
+    ranked, grouped = np.argsort(ranks.user_ids), np.argsort(targets.user_ids)
+    if not np.array_equal(ranks.user_ids[ranked], targets.user_ids[grouped]):
+        raise ValueError(
+            "ranks and groups must be of the same users, each once. "
+            f"Received: {len(ranked)} and {len(grouped)} users"
+        )
+    values = {}
+    for metric in ("hr@10", "ndcg@10"):
+        values[metric] = np.empty(len(grouped))
+        values[metric][grouped] = user_gains(ranks.ranks, metric)[ranked]
+    hits = values["hr@10"].sum()
+
+    def row(members):
+        users = int(members.sum())
+        means = {m: float(v[members].mean()) if users else 0.0 for m, v in values.items()}
+        share = float(values["hr@10"][members].sum() / hits) if hits else 0.0
+        return {"users": users, "share_of_hits": share, **means}
+
+    return {
+        name: {group: row(members) for group, members in groups.items()}
+        for name, groups in targets.groups.items()
+    }
+
+
+def near_duplicates(prepared: PreparedDataset, per_day: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of near-duplicates (see `MIN_SHARED_USERS`), from training rows alone.
+
+    Args:
+        prepared: the dataset.
+        per_day: how many units of its time make a day.
+
+    Returns:
+        Sorted codes `item * (items + 1) + other` `[pairs]` int64 of all pairs, both ways round, and
+        which are close `[pairs]` bool.
+    """
+    catalogue = prepared.catalogue
+    base = catalogue.num_items + 1
+    item_domains = np.concatenate([[-1], catalogue.item_domains])
+    # An item with one row has one user, too few to share; there are very many such items.
+    rare = np.concatenate([[True], catalogue.counts < MIN_SHARED_USERS])
+    users = np.zeros(base, np.int64)
+    codes, counts = [], []
+    for rows in _batches(prepared, "train"):
+        items = rows["items"].flat_values.numpy().astype(np.int64)
+        owner = np.repeat(np.arange(rows["items"].nrows()), rows["items"].row_lengths().numpy())
+        users += np.bincount(np.unique(owner * base + items) % base, minlength=base)
+        days = _days(rows["timestamps"].flat_values.numpy(), per_day)
+        kept = ~rare[items]
+        rows_of_pairs = owner[kept], days[kept], item_domains[items[kept]], items[kept]
+        code, count = np.unique(_same_day_pairs(*rows_of_pairs, base), return_counts=True)
+        codes.append(code)
+        counts.append(count)
+    pairs, index = np.unique(np.concatenate(codes), return_inverse=True)
+    shared = np.bincount(index, weights=np.concatenate(counts), minlength=len(pairs))
+    pairs, shared = pairs[shared >= MIN_SHARED_USERS], shared[shared >= MIN_SHARED_USERS]
+    first, second = pairs // base, pairs % base
+    close = shared >= MIN_SHARED_PART * np.minimum(users[first], users[second])
+    both = np.concatenate([pairs, second * base + first])
+    order = np.argsort(both)
+    return both[order], np.tile(close, 2)[order]
+
+
+def _same_day_pairs(users, days, domains, items, base: int) -> np.ndarray:
+    """Codes `item * base + other`, `item < other`, once a user with both on a day in a domain."""
+    order = np.lexsort((items, domains, days, users))
+    users, days, domains, items = (column[order] for column in (users, days, domains, items))
+    same = (users[1:] == users[:-1]) & (days[1:] == days[:-1]) & (domains[1:] == domains[:-1])
+    basket = np.concatenate([[0], np.cumsum(~same)]) if len(users) else np.zeros(0, np.int64)
+    new = np.ones(len(users), bool)
+    new[1:] = ~same | (items[1:] != items[:-1])
+    users, basket, items = users[new], basket[new], items[new]
+    sizes = np.bincount(basket)
+    # Each row is paired with those after it in its basket.
+    after = np.cumsum(sizes)[basket] - np.arange(len(basket)) - 1
+    after[sizes[basket] > LARGEST_DAY] = 0
+    left = np.repeat(np.arange(len(basket)), after)
+    right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(after) - after, after)
+    codes = items[left] * base + items[right]
+    order = np.lexsort((codes, users[left]))
+    left, codes = left[order], codes[order]
+    new = np.ones(len(codes), bool)
+    new[1:] = (codes[1:] != codes[:-1]) | (users[left[1:]] != users[left[:-1]])
+    return codes[new]
+
+
+def _units_a_day(prepared: PreparedDataset) -> float:
+    some = next(_batches(prepared, "train"))["timestamps"].flat_values.numpy()
+    return next(units for limit, units in _UNITS if np.abs(some).max(initial=0) < limit)
+
+
+def _days(timestamps: np.ndarray, per_day: float) -> np.ndarray:
+    return np.floor(timestamps / per_day).astype(np.int64)
+
+
+def _yes_no(members: np.ndarray) -> dict[str, np.ndarray]:
+    return {"yes": members, "no": ~members}
+
+
+def _batches(prepared: PreparedDataset, split: str) -> Iterator[dict[str, Any]]:
+    return iter(prepared.as_dataset(split).ragged_batch(USERS_AT_ONCE))

@@ -1,0 +1,345 @@
+"""Full ranking: where the target stands among all items of its domain."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep import Catalogue, PreparedDataset
+from tf_syncrec.evaluation.metrics import CUT_OFFS, domain_metrics
+from tf_syncrec.layers.item_neighbours import add_votes
+from tf_syncrec.utils.variables import in_place
+
+SCORES_AT_ONCE = 2**23
+"""Scores held at a time (32 MiB of float32), whatever the size of the catalogue. Memory for more in
+one piece comes from the system anew each time, which must clear it page by page."""
+
+PROTOCOL = {
+    "candidates": "all items of the target's domain that occur in training, minus the items of the "
+    "user's history, plus the target",
+    "cold_targets": "a target that never occurs in training ranks behind all candidates, at least "
+    "11th",
+    "ties": "rank against the target",
+    "selection": "validation ndcg@10; test is scored once",
+}
+"""How targets are ranked, whichever they are."""
+
+
+def protocol(prepared: PreparedDataset) -> dict[str, Any]:
+    """What a reader of the numbers has to know: the split, the ranking, the data."""
+    return {"split": prepared.split_protocol} | PROTOCOL | {"dataset": prepared.name}
+
+
+class Scorer(Protocol):
+    """Whatever can be ranked."""
+
+    def refresh(self) -> None:
+        """Called before a split is ranked: takes over what has been learned since."""
+        return None
+
+    def queries(self, batch):
+        """What `scores` needs to know of a batch of `data.evaluation_batches`.
+
+        Returns:
+            An array, or a tuple of arrays, with a row a user.
+        """
+
+    def scores(self, queries, offset: int, size: int):
+        """Scores of the items of one domain, ids `offset` to `offset + size - 1`.
+
+        Args:
+            queries: some rows of what `queries` returned.
+            offset: first item id of the domain.
+            size: trained items of the domain.
+
+        Returns:
+            `[rows, size]` float32.
+        """
+
+
+class VectorScorer(Scorer):
+    """Scores are dot products of query vectors `[batch, dim]` and candidate vectors.
+
+    Args:
+        candidates: `[items + 1, dim]`; row 0 is padding.
+    """
+
+    def __init__(self, candidates=None):
+        self._candidates = candidates
+
+    def scores(self, queries, offset, size):
+        """Dot products."""
+        return _products(queries, self._candidates, offset, size)
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([], tf.int32),
+        tf.TensorSpec([], tf.int32),
+    ]
+)
+def _products(queries, candidates, offset, size):
+    return tf.matmul(queries, candidates[offset : offset + size], transpose_b=True)
+
+
+class ModelScorer(Scorer):
+    """Ranks with a trained model; compiled once and kept, as tracing takes seconds.
+
+    Candidate vectors are made domain by domain where they are needed: those of all items would be
+    as large as the model.
+
+    Args:
+        model: a `MultiDomainModel`.
+    """
+
+    def __init__(self, model):
+        self._model = model
+        self._queries = tf.function(
+            lambda batch: model(batch), input_signature=[model.evaluation_signature]
+        )
+        self._voting = False
+
+    def refresh(self):
+        """Reads the lengths of the item vectors, and whether neighbours vote."""
+        self._scaled: tuple[tuple[int, int], tf.Tensor] | None = None  # the last domain's vectors
+        self._scales = self._model.candidate_scales()
+        neighbours = self._model.neighbours
+        self._voting = neighbours is not None and float(neighbours.weight.numpy()) > 0
+
+    def queries(self, batch):
+        """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""
+        vectors = self._queries({name: batch[name] for name in self._model.evaluation_signature})
+        return (vectors, *self.votes(batch["items"])) if self._voting else vectors
+
+    def votes(self, items):
+        """Ids and votes of the neighbours of histories; nothing where neighbours do not vote."""
+        return self._model.neighbours(items) if self._voting else ()
+
+    def scores(self, queries, offset, size):
+        """Dot products, and votes on top."""
+        vectors, *votes = queries if self._voting else (queries,)
+        return self.with_votes(self.products(vectors, offset, size), votes, offset)
+
+    def with_votes(self, scores, votes, offset):
+        """Scores of one domain, and on top what `votes` returned."""
+        if not self._voting:
+            return scores
+        ids, of_history = votes
+        return add_votes(scores, ids, of_history, offset)
+
+    def products(self, vectors, offset, size):
+        """Dot products of query vectors `[rows, dim]` with the items of one domain."""
+        items = in_place(self._model.embedding.items)
+        # Of two ways to the same scores, but for rounding, one takes no more memory than they do.
+        if size * items.shape[1] <= SCORES_AT_ONCE:
+            if self._scaled is None or self._scaled[0] != (offset, size):
+                self._scaled = (offset, size), _scaled_rows(items, self._scales, offset, size)
+            return tf.matmul(vectors, self._scaled[1], transpose_b=True)
+        return _scaled_products(vectors, items, self._scales, offset, size)
+
+
+OF_A_DOMAIN = (
+    tf.TensorSpec([None, None], tf.float32),
+    tf.TensorSpec([None], tf.float32),
+    tf.TensorSpec([], tf.int32),
+    tf.TensorSpec([], tf.int32),
+)
+"""Signature of a table of items, a scale for each, and the rows of a domain: first, number."""
+
+
+@tf.function(input_signature=OF_A_DOMAIN)
+def _scaled_rows(items, scales, offset, size):
+    return items[offset : offset + size] * scales[offset : offset + size, None]
+
+
+@tf.function(input_signature=(tf.TensorSpec([None, None], tf.float32), *OF_A_DOMAIN))
+def _scaled_products(queries, items, scales, offset, size):
+    products = tf.matmul(queries, items[offset : offset + size], transpose_b=True)
+    return products * scales[offset : offset + size]
+
+
+class PopularityScorer(VectorScorer):
+    """Ranks by the number of training interactions: the least a recommender has to beat."""
+
+    def __init__(self, catalogue: Catalogue):
+        counts = np.concatenate([[0], catalogue.counts]).astype(np.float32)
+        super().__init__(tf.constant(counts[:, None]))
+
+    def queries(self, batch):
+        """The same for everybody, `[batch, 1]`."""
+        return tf.ones([tf.shape(batch["items"])[0], 1])
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Ranks of a split, one entry a user.
+
+    Attributes:
+        user_ids: `[users]` bytes.
+        domains: `[users]` int32, domain of the target.
+        target_ids: `[users]` bytes, raw id of the target; it and the histories may be left out.
+        cold: `[users]` bool, the target never occurs in training.
+        ranks: `[users]` int64, 1 = best.
+        history_items: all histories end to end, int32 ids, oldest first.
+        history_lengths: `[users]` int64.
+    """
+
+    user_ids: np.ndarray
+    domains: np.ndarray
+    target_ids: np.ndarray
+    cold: np.ndarray
+    ranks: np.ndarray
+    history_items: np.ndarray
+    history_lengths: np.ndarray
+
+    def metrics(self, names):
+        """`{"overall": R, "domains": {domain: R}}`."""
+        return domain_metrics(self.ranks, self.domains, names)
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([], tf.int32),
+    ]
+)
+def target_ranks(scores, history, targets, offset):
+    """Ranks of targets of one domain among its items.
+
+    Args:
+        scores: `[batch, size]` of the domain's items.
+        history: `[batch, length]` int32, 0 pads; its items, but for the target, do not compete.
+        targets: `[batch]` int32, 0 for a target that training never saw.
+        offset: first item id of the domain.
+
+    Returns:
+        `[batch]` int32: 1 + the number of competitors that score at least as much. For an unseen
+        target, 1 + the number of candidates, and a miss at every cut-off even where a domain has
+        fewer candidates than that.
+
+    Raises:
+        tf.errors.InvalidArgumentError: a score is not a finite number.
+    """
+    # Finite vectors may overflow. A sum is infinite or NaN where a part of it is, and takes a third
+    # of the time that looking at each part does.
+    sums = tf.debugging.check_numerics(tf.reduce_sum(scores, axis=1), "scores")
+    size = tf.shape(scores)[1]
+    local = tf.where((history >= offset) & (history < offset + size), history - offset, -1)
+    local = tf.sort(local, axis=1)  # so that a repeated item can be told from its neighbour
+    first = tf.concat([tf.ones_like(local[:, :1], tf.bool), local[:, 1:] != local[:, :-1]], axis=1)
+    target = targets - offset
+    excluded = first & (local >= 0) & (local != target[:, None])
+
+    own = tf.gather(scores, tf.maximum(target, 0), batch_dims=1)[:, None]
+    others = tf.gather(scores, tf.maximum(local, 0), batch_dims=1)
+    # The target's own score is the one that makes this at least 1.
+    with tf.control_dependencies([sums]):
+        at_least = _count(scores >= own)
+    not_competing = tf.math.count_nonzero(excluded & (others >= own), axis=1, dtype=tf.int32)
+    num_candidates = size - tf.math.count_nonzero(excluded, axis=1, dtype=tf.int32)
+    unseen = tf.maximum(num_candidates, max(CUT_OFFS)) + 1
+    return tf.where(targets > 0, at_least - not_competing, unseen)
+
+
+def _count(true):
+    """How many of each row are True, `[batch]` int32."""
+    # Eight of them are a word, whose bits are counted: half of the time of adding up numbers.
+    rows, size = tf.unstack(tf.shape(true))
+    whole = size - size % 8
+    words = tf.reshape(tf.cast(true[:, :whole], tf.uint8), [rows, whole // 8, 8])
+    bits = tf.raw_ops.PopulationCount(x=tf.bitcast(words, tf.int64))
+    left = tf.math.count_nonzero(true[:, whole:], axis=1, dtype=tf.int32)
+    return tf.reduce_sum(tf.cast(bits, tf.int32), axis=1) + left
+
+
+def rank_split(
+    scorer: Scorer,
+    batches: tf.data.Dataset,
+    catalogue: Catalogue,
+    with_rows: bool = True,
+) -> Ranks:
+    """Ranks every target of a split against all candidates of its domain.
+
+    Args:
+        scorer: what scores.
+        batches: from `data.evaluation_batches`.
+        catalogue: items and domains.
+        with_rows: as in `collect_ranks`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: a score is not a finite number.
+    """
+    scorer.refresh()
+    offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
+
+    def rank(batch):
+        domain = int(batch["domain"][0])
+        offset, size = offsets[domain], sizes[domain]
+        rows = len(batch["target"])
+        if not size:  # no item of the domain was ever trained: all are misses
+            return np.full(rows, max(CUT_OFFS) + 1)
+        queries = scorer.queries(batch)
+        return np.concatenate(
+            [
+                target_ranks(
+                    scorer.scores(take_rows(queries, chunk), offset, size),
+                    batch["items"][chunk],
+                    batch["target"][chunk],
+                    offset,
+                )
+                for chunk in row_chunks(rows, size)
+            ]
+        )
+
+    return collect_ranks(rank, batches, with_rows)
+
+
+def take_rows(queries, rows: slice):
+    """Some rows of what a scorer's `queries` returned."""
+    return tf.nest.map_structure(lambda part: part[rows], queries)
+
+
+def row_chunks(rows: int, size: int) -> Iterator[slice]:
+    """Cuts the rows of a batch so that `SCORES_AT_ONCE` scores, `size` a row, are held at most.
+
+    Pieces are of about the same number of rows, as each of them reads all item vectors.
+    """
+    pieces = -(-rows // max(SCORES_AT_ONCE // size, 1))
+    step = -(-rows // max(pieces, 1))
+    for start in range(0, rows, step):
+        yield slice(start, start + step)
+
+
+def collect_ranks(
+    rank: Callable[[Any], np.ndarray], batches: tf.data.Dataset, with_rows: bool = True
+) -> Ranks:
+    """Ranks batch by batch and puts the results together.
+
+    Args:
+        rank: ranks of the targets of a batch, `[rows]`.
+        batches: from `data.evaluation_batches`.
+        with_rows: False leaves out what only `test_ranks.parquet` needs: raw item ids, histories.
+    """
+    kinds = (object, np.int32, object, bool, np.int64, np.int32, np.int64)
+    nobody = tuple(np.empty(0, kind) for kind in kinds)
+    columns: list[tuple] = [nobody]  # a split, or a domain of it, may have no targets
+    for batch in batches:
+        items = batch["items"].numpy()[: None if with_rows else 0]
+        columns.append(
+            (
+                batch["user_id"].numpy(),
+                batch["domain"].numpy(),
+                batch["target_item_id"].numpy()[: len(items)],
+                batch["target"].numpy() == 0,
+                rank(batch),
+                items[items > 0],
+                (items > 0).sum(axis=1),
+            )
+        )
+    return Ranks(*(np.concatenate(column) for column in zip(*columns, strict=True)))

@@ -1,0 +1,102 @@
+"""Sampled ranking: where the target stands among its stored negatives."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep import Catalogue, PreparedDataset
+from tf_syncrec.evaluation.metrics import CUT_OFFS
+from tf_syncrec.evaluation.ranking import (
+    Ranks,
+    Scorer,
+    collect_ranks,
+    protocol,
+    row_chunks,
+    take_rows,
+)
+from tf_syncrec.evaluation.sampled.draws import NEGATIVES, SEED
+from tf_syncrec.evaluation.sampled.stored import StoredNegatives
+
+DRAWN_FROM = {
+    "sampled_domain": "the trained items of the target's domain",
+    "sampled_all": "the trained items of all domains",
+}
+
+
+def sampled_protocol(name: str, prepared: PreparedDataset) -> dict[str, Any]:
+    """What a sampled protocol does, as `ranking.protocol` says it of the full one."""
+    return {
+        "name": name,
+        **protocol(prepared),
+        "candidates": f"{NEGATIVES} negatives drawn uniformly without replacement (seed {SEED}) "
+        f"from {DRAWN_FROM[name]}, minus the items of the user's history, plus the target; "
+        "all of them where fewer are left",
+        "scores": "items of every domain by the query for the target's domain",
+        "selection": "validation ndcg@10 by full ranking",
+    }
+
+
+def rank_sampled(
+    scorer: Scorer,
+    batches: tf.data.Dataset,
+    catalogue: Catalogue,
+    negatives: StoredNegatives,
+    with_rows: bool = True,
+) -> Ranks:
+    """Ranks every target of a split against its negatives.
+
+    Ties and targets never seen in training rank as in `ranking.target_ranks`.
+
+    Args:
+        scorer: what scores; is asked for items of any domain that negatives are of, with the
+            queries for the target's domain. (RecBole's stored scores are of the target's alone.)
+        batches: from `data.evaluation_batches`.
+        catalogue: items and domains.
+        negatives: of the split.
+        with_rows: as in `ranking.collect_ranks`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: a score is not a finite number.
+    """
+    scorer.refresh()
+    slices = list(zip(catalogue.offsets.tolist(), catalogue.sizes.tolist(), strict=True))
+
+    def rank(batch):
+        target, drawn = batch["target"].numpy(), negatives.of(batch["user_id"])
+        candidates = np.where(target[:, None] > 0, np.hstack([target[:, None], drawn]), 0)
+        scores = _candidate_scores(scorer, batch, candidates, slices)
+        at_least = ((drawn > 0) & (scores[:, 1:] >= scores[:, :1])).sum(axis=1)
+        unseen = np.maximum((drawn > 0).sum(axis=1), max(CUT_OFFS))
+        return 1 + np.where(target > 0, at_least, unseen)
+
+    return collect_ranks(rank, batches, with_rows)
+
+
+def _candidate_scores(scorer: Scorer, batch, candidates: np.ndarray, slices) -> np.ndarray:
+    """Scores of some items of each row, the very numbers that full ranking compares.
+
+    Args:
+        scorer: what scores.
+        batch: of `data.evaluation_batches`.
+        candidates: `[rows, any]` int32, 0 is none.
+        slices: `(first item id, number of items)` of each domain.
+
+    Returns:
+        `[rows, any]` float32.
+    """
+    scores = np.zeros(candidates.shape, np.float32)
+    queries = None
+    for offset, size in slices:
+        row, column = np.nonzero((candidates >= offset) & (candidates < offset + size))
+        if not len(row):  # also of a domain without items
+            continue
+        queries = scorer.queries(batch) if queries is None else queries
+        for chunk in row_chunks(len(candidates), size):
+            of_items = scorer.scores(take_rows(queries, chunk), offset, size)
+            of_items = tf.debugging.check_numerics(of_items, "scores")
+            part = slice(*np.searchsorted(row, [chunk.start, chunk.stop]))
+            place = candidates[row[part], column[part]] - offset
+            at = np.stack([row[part] - chunk.start, place], axis=1)
+            scores[row[part], column[part]] = tf.gather_nd(of_items, at)  # and nothing else copied
+    return scores

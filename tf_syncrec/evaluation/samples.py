@@ -1,0 +1,97 @@
+"""Recommendations for a few users, to be looked at."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from data_prep import Catalogue, InputError
+from tf_syncrec.data.batches import first_users
+from tf_syncrec.evaluation.ranking import Scorer
+
+ROWS = 16
+"""Rows in all, as long as each domain has one."""
+ANSWERS = 5
+HISTORY = 6
+"""Latest items of a history that are shown."""
+
+
+def sample_recommendations(
+    scorer: Scorer, batches: Iterable, catalogue: Catalogue
+) -> list[dict[str, Any]]:
+    """What the first users of each domain are recommended in it; nobody picks the good ones.
+
+    Args:
+        scorer: a trained model.
+        batches: test batches of `data.evaluation_batches`, each of one domain.
+        catalogue: items and domains.
+
+    Returns:
+        Rows of `user_id, domain, history` (the latest item ids, oldest first), `earlier` (how many
+        came before them), `recommended` (item ids, best first, none of the history) and `target`.
+    """
+    scorer.refresh()
+    wanted = max(1, ROWS // catalogue.num_domains)
+    rows = []
+    for domain, batch in first_users(batches, np.where(catalogue.sizes > 0, wanted, 0)):
+        rows += _rows(scorer, batch, domain, catalogue)
+    return sorted(rows, key=lambda row: row["domain"])
+
+
+def _rows(scorer, batch, domain, catalogue):
+    offset, size = int(catalogue.offsets[domain]), int(catalogue.sizes[domain])
+    scores = np.array(scorer.scores(scorer.queries(batch), offset, size))
+    for row in range(len(scores)):
+        history = batch["items"][row].numpy()
+        history = history[history > 0]
+        own = history[(history >= offset) & (history < offset + size)]
+        scores[row, own - offset] = -np.inf
+        best = np.argsort(-scores[row], kind="stable")[: min(ANSWERS, size - len(set(own)))]
+        yield {
+            "user_id": batch["user_id"][row].numpy().decode(),
+            "domain": catalogue.domains[domain],
+            "history": catalogue.item_ids[history[-HISTORY:] - 1].tolist(),
+            "earlier": max(len(history) - HISTORY, 0),
+            "recommended": catalogue.item_ids[best + offset - 1].tolist(),
+            "target": batch["target_item_id"][row].numpy().decode(),
+        }
+
+
+def read_titles(file: str | Path, item_ids: Iterable[str]) -> dict[str, str]:
+    """Titles of some items.
+
+    Args:
+        file: CSV (also `.gz`) with the columns `item_id` and `title`; of two rows of an item the
+            first counts.
+        item_ids: whose titles are wanted.
+
+    Raises:
+        InputError: it cannot be read, or lacks a column.
+    """
+    columns = ["item_id", "title"]
+    try:
+        table = csv.read_csv(
+            file,
+            parse_options=csv.ParseOptions(newlines_in_values=True),
+            convert_options=csv.ConvertOptions(
+                include_columns=columns,
+                column_types=dict.fromkeys(columns, pa.string()),
+                strings_can_be_null=False,
+            ),
+        )
+    except FileNotFoundError:
+        raise InputError(f"--titles {file}: no such file") from None
+    except (OSError, KeyError, pa.ArrowException) as error:
+        text = " ".join(str(error).split())
+        raise InputError(
+            f"--titles {file}: not a CSV file with the columns item_id and title ({text})"
+        ) from None
+    table = table.filter(pc.is_in(table["item_id"], pa.array(list(item_ids), pa.string())))
+    titles: dict[str, str] = {}
+    for item, title in zip(*(table[name].to_pylist() for name in columns), strict=True):
+        titles.setdefault(item, title)
+    return titles

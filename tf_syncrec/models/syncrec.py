@@ -1,0 +1,342 @@
+"""SyNCRec: single- and cross-domain sequential recommendation in one network (paper 4)."""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tf_syncrec.config import Config
+from tf_syncrec.distributed.replicas import over_replicas
+from tf_syncrec.layers import (
+    ACMoE,
+    RelativeNegativeTransfer,
+    SingleCrossMutualInformation,
+    ViewWeights,
+    group_by_domain,
+    split_views,
+)
+from tf_syncrec.layers.mutual_information import pool_by_domain
+from tf_syncrec.models.base import MultiDomainModel
+
+
+class Losses(NamedTuple):
+    """What one batch costs, and what it says about the domains.
+
+    Attributes:
+        total: the loss L of Eq. 18, scalar.
+        single: L_single, mean over targets or over users (`loss.reduction`), scalar.
+        cross: uncorrected L_cross, likewise, scalar.
+        mutual_information: SC-MIM loss, mean over users and their domains or over users, scalar.
+        domain_single: sum of the single-view losses of each domain's targets, `[domains]`.
+        domain_cross: the same of the cross view, `[domains]`.
+        domain_targets: number of targets of each domain, `[domains]`.
+        domain_mim: sum of the SC-MIM terms of each domain's users, `[domains]`.
+        domain_users: number of these terms, `[domains]`.
+        relative: λ after this batch, `[domains]`.
+        gap: φ, `[domains]`.
+        present: whether any replica has a target of the domain, `[domains]` bool.
+    """
+
+    total: tf.Tensor
+    single: tf.Tensor
+    cross: tf.Tensor
+    mutual_information: tf.Tensor
+    domain_single: tf.Tensor
+    domain_cross: tf.Tensor
+    domain_targets: tf.Tensor
+    domain_mim: tf.Tensor
+    domain_users: tf.Tensor
+    relative: tf.Tensor
+    gap: tf.Tensor
+    present: tf.Tensor
+
+
+class SyNCRec(MultiDomainModel):
+    """The whole model: two views, ACMoE, LC-NTG and SC-MIM.
+
+    Args:
+        config: the run's configuration; `model`, `loss` and `negative_transfer` are read.
+        domain_sizes: trained items of each domain; item ids are contiguous by domain from 1.
+
+    Reference: Pacer and Runner (SIGIR 2024), section 4.
+    """
+
+    def __init__(self, config: Config, domain_sizes, **kwargs):
+        super().__init__(config, domain_sizes, **kwargs)
+        model = config.model
+        self.acmoe = ACMoE(
+            model.experts,
+            model.cross_experts,
+            self.num_domains,
+            model.window,
+            model.dim,
+            num_blocks=model.blocks,
+            num_heads=model.heads,
+            ff_dim=model.ff_dim,
+            dropout=model.dropout,
+            style=model.style,
+            gate=model.gate,
+            asymmetric=model.asymmetric,
+        )
+        transfer = config.negative_transfer
+        self.negative_transfer = RelativeNegativeTransfer(
+            self.num_domains,
+            transfer.alpha,
+            transfer.beta,
+            transfer.delta,
+            transfer.trainable_rates and transfer.enabled,
+            dtype="float32",
+        )
+        parts: list[keras.layers.Layer] = [self.acmoe, self.negative_transfer]
+        if config.loss.mutual_information:
+            self.mutual_information = SingleCrossMutualInformation(
+                model.dim, config.loss.rho, config.loss.contrast
+            )
+            parts.append(self.mutual_information)
+        self.view_weights = None
+        if model.score == "blend":
+            self.view_weights = ViewWeights(self.num_domains, dtype="float32")
+            parts.append(self.view_weights)
+        self.build_parts(*parts)
+
+    @property
+    def reported(self):
+        """As in `MultiDomainModel`; no SC-MIM where there is none."""
+        names = {"loss": "total", "loss_single": "single", "loss_cross": "cross"}
+        return names | (
+            {"loss_mim": "mutual_information"} if self.config.loss.mutual_information else {}
+        )
+
+    # ------------------------------------------------------------------------------ prediction
+
+    def query_vectors(self, items, domains):
+        """As in `MultiDomainModel`, by the views that `model.score` names (Eq. 19)."""
+        score = self.config.model.score
+        if score == "cross":
+            shape = [tf.shape(items)[0], tf.shape(domains)[1], self.config.model.dim]
+            return tf.broadcast_to(self.cross_queries(items, domains), shape)
+        if score == "single":
+            return self.single_queries(items, domains)
+        cross, single = self.cross_queries(items, domains), self.single_queries(items, domains)
+        if self.view_weights is None:
+            return cross + single
+        of_single, of_cross = self.view_weights(domains)
+        return of_cross[..., None] * cross + of_single[..., None] * single
+
+    def cross_queries(self, items, domains):
+        """What the cross view looks for, the same in all domains: `[batch, 1, dim]` float32."""
+        view, _ = split_views(items, domains, self.offsets, self.config.model.window)
+        y = self.acmoe.cross(self.embedding(view), view, last=1)
+        return tf.cast(self.similarity.query(y), tf.float32)
+
+    def single_queries(self, items, domains):
+        """What the single view of each domain looks for: `[batch, queries, dim]` float32."""
+        _, view = split_views(items, domains, self.offsets, self.config.model.window)
+        blocks = group_by_domain(domains, self.num_domains)
+        y = self.acmoe.single(self.embedding(view), view, blocks, last=tf.shape(domains)[1])
+        query = self.similarity.query(blocks.scatter(y, tf.shape(domains)))
+        return tf.cast(query, tf.float32)
+
+    @property
+    def expert_names(self):
+        """Each of the K experts by the task that trains it."""
+        j = self.config.model.cross_experts
+        of_single = range(self.config.model.experts - j)
+        return [f"cross {n + 1}" for n in range(j)] + [f"single {n + 1}" for n in of_single]
+
+    def gate_weights(self, items, domains):
+        """How much each expert counts in a prediction (Eq. 3).
+
+        Args:
+            items: as in `query_vectors`.
+            domains: as in `query_vectors`.
+
+        Returns:
+            g^cross, `[batch, experts]`, and g^d, `[batch, queries, experts]`, float32, of
+            `expert_names`.
+        """
+        cross, single = split_views(items, domains, self.offsets, self.config.model.window)
+        cross_gates = self.acmoe.cross_gate(
+            self.embedding(cross), tf.zeros_like(cross.tokens), cross.positions, cross.mask
+        )
+        single_gates = self.acmoe.single_gate(
+            self.embedding(single), single.domains, single.positions, single.mask
+        )
+        single_gates = single_gates[:, tf.shape(single_gates)[1] - tf.shape(domains)[1] :]
+        return tf.cast(cross_gates[:, -1], tf.float32), tf.cast(single_gates, tf.float32)
+
+    # -------------------------------------------------------------------------------- training
+
+    def batch_losses(self, items, segments=None, training=True) -> Losses:
+        """All losses of a batch (Eq. 8-18), as `Losses`; arguments as in `MultiDomainModel`."""
+        config = self.config
+        cross_view, single_view = split_views(
+            items, None, self.offsets, config.model.window, segments
+        )
+        blocks = group_by_domain(single_view.domains, self.num_domains)
+        y_cross = self.acmoe.cross(
+            self.embedding(cross_view, training=training), cross_view, training=training
+        )
+        y_single = self.acmoe.single(
+            self.embedding(single_view, training=training), single_view, blocks, training=training
+        )
+
+        targets = blocks.gather(items[:, -tf.shape(single_view.domains)[1] :])
+        target_losses = self.target_losses([y_single, blocks.gather(y_cross)], targets, blocks)
+        domain_single, domain_cross = (
+            blocks.sum_by_domain(loss, self.num_domains) for loss in target_losses
+        )
+        domain_targets = blocks.sum_by_domain(tf.ones_like(target_losses[0]), self.num_domains)
+
+        gap, present, relative = self._negative_transfer(
+            domain_single, domain_cross, domain_targets
+        )
+        weights = relative
+        if not config.negative_transfer.enabled:  # measured, but as if no domain suffered
+            weights = tf.fill([self.num_domains], 1.0 / self.num_domains)
+        if config.negative_transfer.scaled:
+            # |D| λ is 1 for every domain while none suffers more than another.
+            weights *= self.num_domains
+        if config.loss.reduction == "sum":
+            sequences = tf.unique(tf.reshape(single_view.segments, [-1])).y
+            count = over_replicas(tf.reduce_sum(tf.cast(sequences >= 0, tf.float32)))
+        else:
+            count = over_replicas(tf.reduce_sum(domain_targets))
+        single = tf.math.divide_no_nan(tf.reduce_sum(domain_single), count)
+        cross = tf.math.divide_no_nan(tf.reduce_sum(domain_cross), count)
+        corrected = tf.math.divide_no_nan(tf.reduce_sum(weights * domain_cross), count)
+        mim = tf.zeros([])
+        domain_mim = domain_users = tf.zeros([self.num_domains])
+        if config.loss.mutual_information:
+            domain_mim, domain_users = self._mutual_information(
+                y_single, y_cross, single_view, blocks
+            )
+            if config.loss.reduction == "mean":
+                count = over_replicas(tf.reduce_sum(domain_users))
+            mim = tf.math.divide_no_nan(tf.reduce_sum(domain_mim), count)
+        total = config.loss.eta * (single + corrected) + (1.0 - config.loss.eta) * mim
+        return Losses(
+            total,
+            single,
+            cross,
+            mim,
+            domain_single,
+            domain_cross,
+            domain_targets,
+            domain_mim,
+            domain_users,
+            relative,
+            gap,
+            present,
+        )
+
+    def _negative_transfer(self, domain_single, domain_cross, domain_targets):
+        """φ (Eq. 10) and λ (Eq. 11) of the global batch, on every replica the same."""
+        measured = over_replicas(tf.stack([domain_single - domain_cross, domain_targets]))
+        gap, targets = tf.unstack(tf.stop_gradient(measured))
+        if self.config.negative_transfer.gap == "mean":
+            gap = tf.math.divide_no_nan(gap, targets)
+        present = targets > 0
+        return gap, present, self.negative_transfer(gap, present)
+
+    def _mutual_information(self, y_single, y_cross, view, blocks):
+        """Sum and number of SC-MIM terms (Eq. 16), each `[domains]`."""
+        y_single = blocks.scatter(y_single, tf.shape(view.domains))
+        single, present = pool_by_domain(y_single, view.segments, view.domains, self.num_domains)
+        cross, _ = pool_by_domain(y_cross, view.segments, view.domains, self.num_domains)
+        return self.mutual_information(single, cross, present)
+
+    def compile(self, optimizer, **kwargs):
+        """Prepares training; the loss is the model's own."""
+        super().compile(optimizer, **kwargs)
+        self.domain_tracker = DomainTracker(self.num_domains)
+        self._expert_weights = {
+            "gradient_cross_experts": self.acmoe.cross_experts,
+            "gradient_single_experts": self.acmoe.single_experts,
+        }
+        for name in self._expert_weights:
+            self.trackers[name] = keras.metrics.Mean(name)
+
+    @property
+    def metrics(self):
+        """What `fit` resets at the start of an epoch."""
+        return super().metrics + ([self.domain_tracker] if hasattr(self, "domain_tracker") else [])
+
+    def watch_gradients(self, gradients, weights):
+        """Notes the norm of the gradient of either group of experts, of a replica its share."""
+        of_weight = {id(w): g for w, g in zip(weights, gradients, strict=True) if g is not None}
+        for name, experts in self._expert_weights.items():
+            own = [of_weight[id(w)] for w in experts.trainable_weights if id(w) in of_weight]
+            self.trackers[name].update_state(tf.linalg.global_norm(own))
+
+    def after_step(self, losses):
+        """Updates λ, once a step."""
+        self.negative_transfer.update(losses.relative, losses.gap, losses.present)
+        self.domain_tracker.update_state(losses)
+
+    def epoch_scalars(self):
+        """As in `MultiDomainModel`, and α and β."""
+        return super().epoch_scalars() | {
+            "alpha": float(self.negative_transfer.alpha),
+            "beta": float(self.negative_transfer.beta),
+        }
+
+    def domain_sums(self):
+        """What the steps of the epoch so far add up to, `[quantities, domains]`."""
+        return tf.convert_to_tensor(self.domain_tracker.sums).numpy()
+
+    def domain_means(self, sums):
+        """Losses in both views, SC-MIM and λ, means over some steps, and φ.
+
+        Args:
+            sums: of `domain_sums`, or the difference of two.
+        """
+        single, cross, relative, mim = domain_means(sums).numpy()
+        means = {
+            "loss_single": single,
+            "loss_cross": cross,
+            "gap": single - cross,
+            "lambda": relative,
+        }
+        return means | ({"loss_mim": mim} if self.config.loss.mutual_information else {})
+
+    def epoch_domains(self):
+        """`domain_means` of the epoch."""
+        return self.domain_means(self.domain_sums())
+
+
+class DomainTracker(keras.metrics.Metric):
+    """Sums over an epoch of what each batch says about the domains.
+
+    λ of a single step follows the noise of one batch, so the mean is what is reported.
+    """
+
+    def __init__(self, num_domains, name="domains", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.sums = self.add_variable((7, num_domains), initializer="zeros", name="sums")
+
+    def update_state(self, losses: Losses):
+        """Adds a batch."""
+        one = tf.ones_like(losses.relative)
+        of_targets = [losses.domain_single, losses.domain_cross, losses.domain_targets]
+        of_users = [losses.domain_mim, losses.domain_users]
+        self.sums.assign_add(tf.stack([*of_targets, losses.relative, one, *of_users]))
+
+    def result(self):
+        """`domain_means` of the epoch so far."""
+        return domain_means(tf.convert_to_tensor(self.sums))
+
+
+def domain_means(sums):
+    """Mean single loss, cross loss, λ and SC-MIM loss; 0 for a domain never seen.
+
+    Args:
+        sums: `[7, domains]` of `DomainTracker`.
+
+    Returns:
+        `[4, domains]`.
+    """
+    single, cross, targets, relative, steps, mim, users = tf.unstack(sums)
+    return tf.math.divide_no_nan(
+        tf.stack([single, cross, relative, mim]), tf.stack([targets, targets, steps, users])
+    )

@@ -1,0 +1,107 @@
+"""What the HTML pages share: templates, how numbers are written, curves of a training."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+
+from tf_syncrec.evaluation.metrics import SELECTION_METRIC
+from tf_syncrec.reporting.charts import Chart, Points, lines
+
+LOSSES = {"total": "loss", "single": "loss_single", "cross": "loss_cross", "SC-MIM": "loss_mim"}
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from a template of `templates/`; all values are escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+    )
+    environment.filters |= {"number": number, "signed": signed}
+    return environment.get_template(template).render(**values)
+
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file; None where there is none."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """Formats a table's value; what is missing becomes a dash."""
+    if isinstance(value, float):
+        return f"{value:z.{digits}f}"  # z: no minus before zeros
+    return "–" if not isinstance(value, int) else f"{value:,}"
+
+
+def signed(value: float) -> str:
+    """Formats a difference, with its sign; what rounds to nothing has none."""
+    text = f"{value:+z.3f}"
+    return text if text != "+0.000" else "0.000"
+
+
+def curves(
+    history: Sequence[Mapping], domains: Sequence[str], best: int | None, suffix: str = ""
+) -> list[Chart]:
+    """Pictures of a training over its epochs; one without any value in the history is left out.
+
+    Args:
+        history: as in `history.json`.
+        domains: in the order of the legend.
+        best: the epoch whose weights were kept, counted from 1.
+        suffix: of the headings, which are distinct on a page.
+    """
+    losses = {label: _series(history, key) for label, key in LOSSES.items()}
+    validation = {"validation": _series(history, "validation", SELECTION_METRIC)}
+
+    def by_domain(quantity):
+        return {d: _series(history, "domains", d, quantity) for d in domains}
+
+    weights = by_domain("lambda")
+    last = [points[-1][1] for points in weights.values() if points]
+    even = sum(last) / max(len(last), 1)
+    kept = f"The dashed line marks epoch {best}, whose weights were kept." if best else ""
+    share = "Weight of a domain's cross-domain loss; the thin line is an even share."
+    charts = [
+        lines(f"λ per domain{suffix}", share, weights, level=even),
+        lines(
+            f"Gap per domain{suffix}",
+            "In the shaded part the other domains hurt.",
+            by_domain("gap"),
+            level=0.0,
+        ),
+        lines(f"Training losses{suffix}", "Mean of each epoch.", losses),
+        lines(f"Validation NDCG@10{suffix}", kept, validation, mark=best),
+        lines(
+            f"Single-domain loss per domain{suffix}",
+            "Loss of a domain's items from its own history alone.",
+            by_domain("loss_single"),
+        ),
+        lines(
+            f"Cross-domain loss per domain{suffix}",
+            "The same items, from the history of all domains.",
+            by_domain("loss_cross"),
+        ),
+    ]
+    return [chart for chart in charts if chart is not None]
+
+
+def gates_at(history: Sequence[Mapping], best: int | None) -> Mapping[str, Any]:
+    """`gates` of the epoch that was kept, else of the last one; empty without any."""
+    kept = history[best - 1] if best and best <= len(history) else (history or [{}])[-1]
+    return kept.get("gates", {})
+
+
+def _series(history: Sequence[Mapping], *keys: str) -> Points:
+    """The `(epoch, value)` of one quantity, without the epochs that lack it."""
+    points = []
+    for row in history:
+        value: Any = row
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if isinstance(value, int | float) and math.isfinite(value):
+            points.append((row["epoch"], float(value)))
+    return points

@@ -1,0 +1,115 @@
+"""Fits on validation what is added up in a prediction: votes, and each of the two views."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep import Catalogue
+from tf_syncrec.data.batches import Sequences
+from tf_syncrec.evaluation.metrics import SELECTION_METRIC
+from tf_syncrec.evaluation.ranking import ModelScorer
+from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.scoring.trials import trial_gains
+from tf_syncrec.scoring.votes import fit_neighbours
+
+WEIGHTS = (1.0, 0.75, 1.25, 0.5, 1.5, 0.25, 1.75, 0.0, 2.0)
+"""What is tried for the single view, of 2 that both views have; of equals, the nearest to 1."""
+
+PRIOR_USERS = 1000
+"""In each domain, everybody counts as so many users of the domain's own."""
+
+LISTED = 8
+"""Domains that are named where it says what was chosen; of more, the range."""
+
+
+def fit_score(
+    model: MultiDomainModel,
+    prepared: Sequences,
+    validation: tf.data.Dataset,
+    report: Callable[[str], None],
+) -> None:
+    """Sets all of a score that training does not: votes first, then the weights of the views.
+
+    Args:
+        model: trained.
+        prepared: what it was trained on.
+        validation: from `data.evaluation_batches`.
+        report: told what was chosen.
+    """
+    fit_neighbours(model, prepared, validation, report)
+    fit_view_weights(model, prepared.catalogue, validation, report)
+
+
+def fit_view_weights(
+    model: MultiDomainModel,
+    catalogue: Catalogue,
+    validation: tf.data.Dataset,
+    report: Callable[[str], None],
+) -> None:
+    """Sets `model.view_weights`; does nothing for a model that does not blend two views.
+
+    The weight of a domain is the one with the best validation metric over its users and
+    `PRIOR_USERS` more who are like everybody: a domain of few users has what is best for all.
+
+    Args:
+        model: trained, its votes fitted: what they say is no reason for either view.
+        catalogue: items and domains of what it was trained on.
+        validation: from `data.evaluation_batches`.
+        report: told what was chosen.
+    """
+    if not isinstance(model, SyNCRec) or model.view_weights is None:
+        return
+    gains, domains = _gains(model, catalogue, validation)
+    if not len(gains):
+        return
+    prior = PRIOR_USERS * gains.mean(axis=0)
+    chosen = np.array(
+        [np.argmax(gains[domains == d].sum(axis=0) + prior) for d in range(catalogue.num_domains)]
+    )
+    model.view_weights.single.assign(np.array(WEIGHTS, np.float32)[chosen])
+    fitted = np.take_along_axis(gains, chosen[domains][:, None], axis=1).mean()
+    weights = [WEIGHTS[c] for c in chosen]
+    listed = ", ".join(f"{d} {w:g}" for d, w in zip(catalogue.domains, weights, strict=True))
+    if len(weights) > LISTED:
+        listed = f"{min(weights):g} to {max(weights):g}, by domain"
+    report(
+        f"Weight of the single view, of 2: {listed}; validation {SELECTION_METRIC} "
+        f"{fitted:.4f}, with 1 everywhere {gains[:, 0].mean():.4f}"
+    )
+
+
+def view_weights(model: SyNCRec, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What each view counts, `{domain: {"single": w, "cross": 2 - w}}`; {} unless both blend."""
+    if model.view_weights is None:
+        return {}
+    single, cross = model.view_weights(tf.range(len(names)))
+    return {
+        name: {"single": float(single[d]), "cross": float(cross[d])} for d, name in enumerate(names)
+    }
+
+
+def _gains(model: SyNCRec, catalogue: Catalogue, validation):
+    """The selection metric of each user with each of `WEIGHTS`, and the users' domains."""
+    scorer = ModelScorer(model)
+    scorer.refresh()
+
+    @tf.function(input_signature=[model.evaluation_signature])
+    def views(batch):
+        items, domains = batch["items"], batch["domain"][:, None]
+        single, cross = model.single_queries(items, domains), model.cross_queries(items, domains)
+        return single[:, 0], cross[:, 0]
+
+    def ask(batch):
+        of_views = views({name: batch[name] for name in model.evaluation_signature})
+        return of_views, scorer.votes(batch["items"])
+
+    def scores(asked, items, offset, size):
+        of_views, votes = asked
+        single, cross = (scorer.products(vectors, offset, size) for vectors in of_views)
+        added = scorer.with_votes(tf.zeros_like(single), votes, offset)
+        for trial, weight in enumerate(WEIGHTS):
+            yield trial, weight * single + (2.0 - weight) * cross + added
+
+    return trial_gains(validation, catalogue, len(WEIGHTS), ask, scores)

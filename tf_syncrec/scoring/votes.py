@@ -1,0 +1,105 @@
+"""Fits the votes of neighbours: lists by counting, weight and decay on validation."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import scipy.sparse as sparse
+import tensorflow as tf
+
+from data_prep import Catalogue
+from tf_syncrec.data.batches import Sequences
+from tf_syncrec.data.item_similarity import similarities, user_items
+from tf_syncrec.evaluation.metrics import SELECTION_METRIC
+from tf_syncrec.evaluation.ranking import ModelScorer
+from tf_syncrec.layers.item_neighbours import add_votes
+from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.scoring.trials import trial_gains
+from tf_syncrec.utils.variables import fill
+
+SHRINKAGE = 10.0
+"""Takes from similarities that few users support; what tuned item-kNN has as well."""
+
+WEIGHTS = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0)
+DECAYS = (0.5, 0.7, 0.9)
+"""What is tried on validation: every combination."""
+
+
+def neighbour_lists(prepared: Sequences, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The most similar items of each item, of whatever domain, by their training users.
+
+    Args:
+        prepared: dataset with a `train` split.
+        count: length of the lists.
+
+    Returns:
+        Ids and similarities, `[items + 1, count]` int32 and float32, the most similar first (of
+        equals, the one with the lower id), filled up with 0.
+    """
+    catalogue = prepared.catalogue
+    of_domains = similarities(user_items(prepared), catalogue, SHRINKAGE, count)
+    found = sparse.hstack(of_domains, format="coo")
+    item, other = found.coords
+    order = np.lexsort((other, -found.data, item))
+    item, other, value = item[order], other[order] + 1, found.data[order]
+    place = np.arange(len(item)) - np.searchsorted(item, item)
+    kept = place < count
+    shape = (catalogue.num_items + 1, count)
+    ids, values = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    ids[item[kept], place[kept]] = other[kept]
+    values[item[kept], place[kept]] = value[kept]
+    return ids, values
+
+
+def fit_neighbours(
+    model: MultiDomainModel,
+    prepared: Sequences,
+    validation: tf.data.Dataset,
+    report: Callable[[str], None],
+) -> None:
+    """Sets what `model.neighbours` asks for; does nothing where it asks for nothing.
+
+    Weight and decay are those with the best validation metric, of equals the first tried, so the
+    weight is 0 where counting has nothing to add.
+
+    Args:
+        model: trained.
+        prepared: what it was trained on.
+        validation: from `data.evaluation_batches`.
+        report: told what was chosen.
+    """
+    layer = model.neighbours
+    if layer is None:
+        return
+    ids, values = neighbour_lists(prepared, layer.count)
+    fill(layer.others, ids)
+    fill(layer.similarities, values)
+    tried = list(itertools.product(WEIGHTS, DECAYS))
+    found = _validate(model, tried, validation, prepared.catalogue)
+    best = int(np.argmax(found))
+    weight, decay = tried[best]
+    layer.weight.assign(weight)
+    layer.decay.assign(decay)
+    report(
+        f"Votes of {layer.count} neighbours: weight {weight:g}, decay {decay:g}; validation "
+        f"{SELECTION_METRIC} {found[best]:.4f}, without {found[0]:.4f}"
+    )
+
+
+def _validate(model, tried, validation, catalogue: Catalogue) -> np.ndarray:
+    """The metric of each `(weight, decay)`."""
+    scorer = ModelScorer(model)
+    model.neighbours.weight.assign(0.0)
+    scorer.refresh()
+
+    def scores(queries, items, offset, size):
+        of_network = scorer.scores(queries, offset, size)
+        for decay in DECAYS:  # one after the other, as each takes as much memory as the scores
+            ids, of_history = model.neighbours.votes(items, decay)
+            votes = add_votes(tf.zeros_like(of_network), ids, of_history, offset)
+            for trial, (weight, trial_decay) in enumerate(tried):
+                if trial_decay == decay:
+                    yield trial, of_network + weight * votes
+
+    gains, _ = trial_gains(validation, catalogue, len(tried), scorer.queries, scores)
+    return gains.mean(axis=0) if len(gains) else np.zeros(len(tried))

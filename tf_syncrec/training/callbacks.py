@@ -1,0 +1,208 @@
+"""What happens after each step and epoch: validation, history, best weights, a finite loss."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from data_prep import Catalogue
+from tf_syncrec.data.batches import TrainBatches
+from tf_syncrec.distributed.workers import from_chief
+from tf_syncrec.evaluation.metrics import SELECTION_METRIC
+from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
+from tf_syncrec.models.base import SKIPPED
+from tf_syncrec.training.keeper import Keeper
+from tf_syncrec.training.progress import Progress
+from tf_syncrec.training.tensorboard.gate_sample import GateSample
+from tf_syncrec.utils.files import save_weights_whole
+from tf_syncrec.utils.terminal import steps_bar
+
+NAMED = 10
+"""Users that a message names, of all those of a batch."""
+
+
+class EpochReport(keras.callbacks.Callback):
+    """Counts steps, validates by full ranking and records what was learned about each domain.
+
+    Must stand before the callbacks that read the progress. Ends `fit` after one epoch, since the
+    batches of the next one are others.
+
+    Args:
+        batches: validation batches of `data.evaluation_batches`.
+        catalogue: items and domains.
+        progress: changed.
+        planned: the most epochs that there will be.
+        report: told one line an epoch.
+    """
+
+    def __init__(
+        self,
+        batches: tf.data.Dataset,
+        catalogue: Catalogue,
+        progress: Progress,
+        planned: int,
+        report: Callable[[str], None],
+    ):
+        super().__init__()
+        self._progress = progress
+        self._batches = batches
+        self._catalogue = catalogue
+        self._planned = planned
+        self._report = report
+        self._scorer: ModelScorer | None = None
+        self._sample: GateSample | None = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self._progress.start_clock()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts the step."""
+        self._progress.step += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Ranks the validation targets and writes everything down."""
+        seconds, model = self._progress.elapsed(), self.model
+        names = self._catalogue.domains
+        if self._scorer is None or self._sample is None:
+            self._scorer = ModelScorer(model)
+            self._sample = GateSample(self._batches, self._catalogue, model.config.model.window)
+        ranks = rank_split(self._scorer, self._batches, self._catalogue, with_rows=False)
+        validation = ranks.metrics(names)
+
+        quantities = model.epoch_domains()
+        domains = {
+            name: {quantity: float(values[d]) for quantity, values in quantities.items()}
+            for d, name in enumerate(names)
+        }
+        scalars = model.epoch_scalars()
+        gates = self._sample.weights(model)
+        row = (
+            {"epoch": epoch + 1, "seconds": seconds}
+            | scalars
+            | {"domains": domains, "validation": validation["overall"]}
+            | {"validation_domains": validation["domains"]}
+            | ({} if gates is None else {"gates": gates})
+        )
+        self._progress.end_epoch(row)
+        from_chief(model.distribute_strategy, row)  # a `Follower` takes it
+        now = validation["overall"][SELECTION_METRIC]
+        best = self._progress.history[self._progress.best]["validation"][SELECTION_METRIC]
+        self._report(
+            f"epoch {epoch + 1}/{self._planned}  loss {scalars['loss']:.4f}  validation NDCG@10 "
+            f"{now:.4f} {'(best)' if self._progress.best == epoch else f'(best {best:.4f})'}  "
+            f"{seconds:.0f} s"
+        )
+        model.stop_training = True
+
+
+class StepBar(keras.callbacks.Callback):
+    """On a terminal, a bar of the steps of the running epoch; it goes when the epoch ends.
+
+    Args:
+        progress: only read; this stands before the callback that counts.
+        steps: batches an epoch.
+        planned: the most epochs that there will be.
+    """
+
+    def __init__(self, progress: Progress, steps: int, planned: int):
+        super().__init__()
+        self._progress = progress
+        self._steps = steps
+        self._planned = planned
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Shows it."""
+        description = f"epoch {epoch + 1}/{self._planned}"
+        self._bar = steps_bar(description, self._steps, self._progress.step)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """One step further."""
+        self._bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Makes room for the line of the epoch."""
+        self._bar.close()
+
+
+class Follower(keras.callbacks.Callback):
+    """What a worker that is not the chief has in place of `EpochReport`: what the chief found.
+
+    Args:
+        progress: changed.
+    """
+
+    def __init__(self, progress: Progress):
+        super().__init__()
+        self._progress = progress
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self._progress.start_clock()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts the step."""
+        self._progress.step += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Waits until the chief has ranked."""
+        # Reading a metric adds it up over the workers, so all of them have to.
+        self.model.epoch_domains()
+        self.model.epoch_scalars()
+        self._progress.end_epoch(from_chief(self.model.distribute_strategy))
+        self.model.stop_training = True
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Keeps the weights of the best epoch so far.
+
+    Args:
+        file: `*.weights.h5`, in an existing directory.
+        progress: says which epoch is best.
+    """
+
+    def __init__(self, file: Path, progress: Progress):
+        super().__init__()
+        self._file = file
+        self._progress = progress
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes them when they are the best."""
+        if self._progress.best == epoch:
+            save_weights_whole(self.model, self._file)
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Stops at the first step whose loss is no number.
+
+    Args:
+        batches: what is trained on, to say whose the batch was.
+        progress: says which step it was.
+        keeper: says which checkpoint is the last good one.
+    """
+
+    def __init__(self, batches: TrainBatches, progress: Progress, keeper: Keeper | None):
+        super().__init__()
+        self._batches = batches
+        self._progress = progress
+        self._keeper = keeper
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Looks at the mean over the epoch, which one such step spoils."""
+        skipped = logs.get(SKIPPED, 0)
+        lost = skipped == self._batches.steps
+        if math.isfinite(logs["loss"]) and not lost:
+            return
+        epoch, step = self._progress.epoch, self._progress.step
+        users = self._batches.users_of(epoch, step - 1)
+        more = f" and {len(users) - NAMED} more" if len(users) > NAMED else ""
+        kept = self._keeper.last_good if self._keeper else None
+        found = "every step was skipped" if lost else f"the loss is {logs['loss']}"
+        raise FloatingPointError(
+            f"epoch {epoch + 1}, step {step} of {self._batches.steps}: {found}, so training cannot "
+            f"go on; users of the batch: {', '.join(users[:NAMED])}{more}; last good checkpoint: "
+            f"{kept or 'none'}; try a smaller --set train.learning_rate"
+            + ("" if lost or not self._keeper else ", or go on with --resume --on_nan skip")
+        )

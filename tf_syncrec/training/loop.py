@@ -1,0 +1,163 @@
+"""The training script that every model shares: epochs, selection on validation, early stopping."""
+
+import re
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data_prep import Catalogue
+from tf_syncrec.config import TrainConfig
+from tf_syncrec.data.batches import TrainBatches
+from tf_syncrec.distributed.replicas import shared_out
+from tf_syncrec.distributed.workers import is_chief
+from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.training.callbacks import BestWeights, EpochReport, FiniteLoss, Follower, StepBar
+from tf_syncrec.training.keeper import Keeper
+from tf_syncrec.training.optimizers import optimizer_of
+from tf_syncrec.training.progress import Progress
+from tf_syncrec.training.tensorboard.dashboard import Dashboard
+from tf_syncrec.training.tensorboard.input_wait import InputWait
+from tf_syncrec.utils.files import load_weights
+from tf_syncrec.utils.memory import KeepFreedMemory
+
+
+class Trained(NamedTuple):
+    """What a training was.
+
+    Attributes:
+        history: one dict an epoch, as in `history.json`.
+        best: index of the epoch with the best validation metric.
+    """
+
+    history: list[dict[str, Any]]
+    best: int
+
+    def cost(self, model: MultiDomainModel) -> dict[str, Any]:
+        """Epochs, seconds, MiB and parameters, for the record."""
+        return {
+            "epochs": len(self.history),
+            "best_epoch": self.best + 1,
+            "seconds_per_epoch": float(np.median([epoch["seconds"] for epoch in self.history])),
+            "peak_memory_mb": peak_memory_mb(),
+            "parameters": model.count_trained(),
+        }
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process has held, MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss includes what the parent held when it started this process
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if found:
+            return int(found[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def planned_epochs(config: TrainConfig, steps_per_epoch: int) -> int:
+    """`epochs`, or as many as make `min_steps` steps."""
+    return max(config.epochs, -(-config.min_steps // max(steps_per_epoch, 1)))
+
+
+def learning_rate(config: TrainConfig, steps_per_epoch: int):
+    """What Adam takes.
+
+    Args:
+        config: `schedule`, `learning_rate` (the highest), and how long to train.
+        steps_per_epoch: batches an epoch.
+
+    Returns:
+        A number, or what gives the rate of a step.
+    """
+    if config.schedule == "constant":
+        return config.learning_rate
+    steps = planned_epochs(config, steps_per_epoch) * steps_per_epoch
+    warmup = min(steps_per_epoch, max(steps // 10, 1))
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=config.learning_rate,
+        warmup_steps=warmup,
+        decay_steps=max(steps - warmup, 1),
+        alpha=0.01,  # the last steps are not for nothing
+    )
+
+
+def train(
+    model: MultiDomainModel,
+    config: TrainConfig,
+    batches: TrainBatches,
+    validation: tf.data.Dataset,
+    catalogue: Catalogue,
+    checkpoint_file: Path,
+    log_dir: Path,
+    report: Callable[[str], None],
+    keeper: Keeper | None = None,
+    profile: bool = False,
+) -> Trained:
+    """Trains; leaves the model with the weights of the epoch that was best on validation.
+
+    Of several workers, the chief alone ranks, writes and has those weights; all return the same.
+
+    Args:
+        model: not compiled.
+        config: how long, and at what rate.
+        batches: from `data.train_batches`.
+        validation: from `data.evaluation_batches`.
+        catalogue: items and domains.
+        checkpoint_file: where the best weights are kept, in an existing directory.
+        log_dir: for TensorBoard.
+        report: told one line an epoch.
+        keeper: keeps the training on disk, and goes on from what it finds there; None where a
+            training that is interrupted begins again.
+        profile: whether to trace some steps for TensorBoard's profiler.
+
+    Raises:
+        FloatingPointError: the loss is no longer a number.
+        Stopped: the keeper was asked to stop, or cannot write.
+    """
+    planned = planned_epochs(config, batches.steps)
+    progress = Progress()
+    with model.distribute_strategy.scope():
+        rate = learning_rate(config, batches.steps)
+        model.compile(optimizer_of(config.optimizer, rate, model.tables))
+    if keeper:
+        keeper.restore(model, progress, batches.steps)
+    # On several replicas the batches go through more than `tf.data`.
+    wait = InputWait() if model.distribute_strategy.num_replicas_in_sync == 1 else None
+    finite = FiniteLoss(batches, progress, keeper)
+    dashboard = None
+    callbacks: list[keras.callbacks.Callback] = [Follower(progress), finite]
+    if is_chief(model.distribute_strategy):
+        dashboard = Dashboard(log_dir, catalogue, progress, wait, profile)
+        callbacks = [
+            StepBar(progress, batches.steps, planned),
+            EpochReport(validation, catalogue, progress, planned, report),
+            dashboard,
+            finite,
+            BestWeights(checkpoint_file, progress),
+        ]
+    if keeper:
+        callbacks.append(keeper)
+    if model.distribute_strategy.num_replicas_in_sync > 1:
+        callbacks.append(KeepFreedMemory())
+    while not progress.ended(config, planned):
+        epoch = batches.epoch(progress.epoch, progress.step)
+        model.fit(
+            wait.watch(epoch) if wait else shared_out(epoch, model.distribute_strategy),
+            steps_per_epoch=batches.steps - progress.step,
+            initial_epoch=progress.epoch,
+            epochs=planned,  # `EpochReport` ends it after one
+            shuffle=False,  # the pipeline does it
+            verbose=0,
+            callbacks=callbacks,
+        )
+    if keeper:
+        keeper.end()
+    if dashboard:
+        dashboard.close()
+        load_weights(model, checkpoint_file)
+    return Trained(progress.history, progress.best)

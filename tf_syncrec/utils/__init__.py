@@ -1,0 +1,5 @@
+"""What has nothing to do with recommending: files, locks, the terminal, memory.
+
+Small tools that every other room may use.
+May import: nothing of `tf_syncrec`.
+"""
