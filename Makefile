@@ -82,10 +82,11 @@ $(VENV)/.docs: $(STAMP) requirements-docs.txt
 	$(PIP) install --quiet --no-build-isolation -r requirements-docs.txt
 	@touch $@
 
-lint: $(STAMP)  ## ruff (lint and format) and mypy, changing nothing
+lint: $(STAMP)  ## ruff (lint and format), mypy and the order of imports, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMP)  ## let ruff rewrite the files
 	$(BIN)/ruff check --fix .

@@ -71,6 +71,7 @@ setup(
     extras_require={
         "dev": [
             "hypothesis>=6.100",
+            "import-linter>=2.5",
             "ir_measures>=0.4.1",
             "mypy>=2.0",
             # With 9.2, pytest-xdist (3.8) no longer sees groups: fixtures are made in each process.

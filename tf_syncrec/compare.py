@@ -27,10 +27,11 @@ from tf_syncrec.cli import (
 )
 from tf_syncrec.comparison.cells import RESULT, VALIDATION, Cell, cells_of
 from tf_syncrec.comparison.grid import read_grid
+from tf_syncrec.comparison.names import RECBOLE, ModelName, about_models, parse_name
 from tf_syncrec.comparison.recbole.bridge import check_interpreter, interpreter, settings_of
 from tf_syncrec.comparison.results import assemble, rank_table, read_ranks
 from tf_syncrec.comparison.tuning import choose, trials_of, tuning_report, validation_metric
-from tf_syncrec.models.registry import ABLATIONS, FULL, RECBOLE, ModelName, about_models, parse_name
+from tf_syncrec.models.registry import ABLATIONS, FULL
 from tf_syncrec.reporting.comparison_page import histories
 from tf_syncrec.reporting.comparison_tables import write_comparison
 from tf_syncrec.utils.files import write_whole

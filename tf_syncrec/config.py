@@ -11,11 +11,9 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from data_prep import InputError
-from tf_syncrec.distributed.replicas import STRATEGIES
-from tf_syncrec.layers.gates import GATES
-from tf_syncrec.losses.functions import LOSSES
+from data_prep.errors import InputError
 from tf_syncrec.utils.files import write_whole
+from tf_syncrec.utils.tables import flat
 
 # YAML reads 2018 as a number.
 _Year = Annotated[
@@ -24,10 +22,20 @@ _Year = Annotated[
 ]
 
 
+LOSSES = ("bpr_sigmoid", "bpr", "bce", "gbce", "sampled_softmax")
+GATES = ("sequence", "causal")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
+"""Names of what TensorFlow is needed for; a test compares them with what there is."""
+
+
 def _loss(name: str) -> str:
     """Looked up when it is asked for, so that a loss of one's own can be added before."""
-    if name not in LOSSES:
-        raise ValueError(f"expected one of {', '.join(LOSSES)}, received {name!r}")
+    if name in LOSSES:
+        return name
+    from tf_syncrec.losses.functions import LOSSES as known
+
+    if name not in known:
+        raise ValueError(f"expected one of {', '.join(known)}, received {name!r}")
     return name
 
 
@@ -79,7 +87,7 @@ class ModelConfig(_Section):
     ff_dim: int | None = Field(None, ge=1)  # r when not given
     dropout: float = Field(0.2, ge=0, lt=1)
     style: Literal["pre_norm", "paper"] = "pre_norm"
-    gate: Literal[tuple(GATES)] = "causal"  # type: ignore[valid-type]
+    gate: Literal[GATES] = "causal"  # type: ignore[valid-type]
     asymmetric: bool = True
     # How item vectors begin; cooccurrence: from what stands close together in training sequences.
     item_init: Literal["random", "cooccurrence"] = "random"
@@ -165,6 +173,13 @@ class EvaluateConfig(_Section):
     keep_versions: int = Field(5, ge=1)  # exported versions that stay; older ones are deleted
 
 
+_FREE = {
+    *(f"data.{name}" for name in ("raw_dir", "path", "data_dir", "base_url")),  # where, not what
+    *(f"train.{name}" for name in ("checkpoint_steps", "checkpoint_minutes", "on_nan", "strategy")),
+}
+"""Settings that may change from one part of a run to the next, besides those of `evaluate`."""
+
+
 class Config(_Section):
     """A whole run."""
 
@@ -183,6 +198,15 @@ class Config(_Section):
             if (value := settings["data"][name]) is not None:
                 settings["data"][name] = os.path.abspath(os.path.expanduser(value))
         return settings
+
+    def identity(self, dataset: str) -> dict[str, Any]:
+        """What a training depends on, as JSON: a checkpoint goes on only where it is the same."""
+        return {"dataset": dataset} | self.fixed()
+
+    def fixed(self) -> dict[str, Any]:
+        """Settings that may not change from one part of a run to the next, by dotted name."""
+        sections = self.model_dump(mode="json", exclude={"evaluate", "recbole"})
+        return {name: value for name, value in flat(sections) if name not in _FREE}
 
     def save(self, path: Path) -> None:
         """Writes the resolved configuration as YAML."""

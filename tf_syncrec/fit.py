@@ -46,7 +46,6 @@ from tf_syncrec.training.loop import train
 from tf_syncrec.training.resuming import (
     add_run_options,
     config_to_resume,
-    identity,
     told_of_full_disk,
     training_overrides,
 )
@@ -134,7 +133,7 @@ def _run(
     # ------------------------------------------------------------------------------------ data
     with chief_first(strategy):
         prepared = prepare_data(config)
-    agree(strategy, identity(config, prepared.name))
+    agree(strategy, config.identity(prepared.name))
     catalogue = prepared.catalogue
     # Not before: making a dataset draws random numbers that finding it ready made does not.
     keras.utils.set_random_seed(config.train.seed)
@@ -161,7 +160,7 @@ def _run(
     keeper = Keeper(
         run.checkpoint_file.parent,
         run.checkpoint_file,
-        identity(config, prepared.name),
+        config.identity(prepared.name),
         config.train.checkpoint_steps,
         stop,
         say,

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tf_syncrec.comparison.cells import Cell, cells_of
+from tf_syncrec.comparison.names import parse_name
 from tf_syncrec.config import Config
-from tf_syncrec.models.registry import ABLATIONS, FULL, PARTS, parse_name
+from tf_syncrec.models.registry import ABLATIONS, FULL, PARTS
 from tf_syncrec.utils.tables import flat
 
 

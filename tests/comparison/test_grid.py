@@ -9,7 +9,7 @@ from data_prep import InputError
 from tf_syncrec.cli import add_data_options, config_from
 from tf_syncrec.comparison.cells import Cell
 from tf_syncrec.comparison.grid import read_grid
-from tf_syncrec.models.registry import parse_name
+from tf_syncrec.comparison.names import parse_name
 
 
 def arguments(*more):

@@ -19,7 +19,7 @@ from tests.support.comparing import (
     tables_of,
     write_log,
 )
-from tf_syncrec.models.registry import parse_name
+from tf_syncrec.comparison.names import parse_name
 
 MODELS = "gru4rec,popularity,bprmf@7,mmoe_single@5+0,mmoe"
 SEEDS = {"gru4rec": [0, 1, 2], "bprmf": [7], "mmoe_single": [0, 5], "mmoe": [0, 1, 2]}

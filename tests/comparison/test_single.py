@@ -20,8 +20,8 @@ from tests.support.comparing import (
 from tf_syncrec.cli import prepare_data
 from tf_syncrec.comparison import worker as cell
 from tf_syncrec.comparison.cells import Cell
+from tf_syncrec.comparison.names import parse_name
 from tf_syncrec.config import Config
-from tf_syncrec.models.registry import parse_name
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from tests.support.comparing import (
     tables_of,
 )
 from tf_syncrec import compare
+from tf_syncrec.comparison.names import parse_name
 from tf_syncrec.comparison.verdicts import negative_transfer
-from tf_syncrec.models.registry import parse_name
 
 
 def test_verdicts_on_planted_ranks(tmp_path, capsys):

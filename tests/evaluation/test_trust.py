@@ -18,12 +18,12 @@ from data_prep import prepare
 from tests.support.batches import sequences_of, windows_of
 from tf_syncrec.comparison import worker as cell
 from tf_syncrec.comparison.cells import Cell
+from tf_syncrec.comparison.names import parse_name
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches, train_batches
 from tf_syncrec.data.single_domain import SingleDomain
 from tf_syncrec.evaluation.metrics import user_gains
 from tf_syncrec.evaluation.ranking import Scorer, VectorScorer, rank_split
-from tf_syncrec.models.registry import parse_name
 
 WINDOW = 6
 EPOCHS = 3

@@ -18,7 +18,7 @@ from tf_syncrec import compare
 from tf_syncrec.cli import run_command
 from tf_syncrec.comparison import worker as cell
 from tf_syncrec.comparison.cells import RESULT, VALIDATION, Cell
-from tf_syncrec.models.registry import parse_name
+from tf_syncrec.comparison.names import parse_name
 
 ODD = "$a|b c$"
 """A domain whose name means something to Markdown and to matplotlib."""

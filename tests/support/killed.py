@@ -17,7 +17,6 @@ from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.checkpoints import Checkpoints
 from tf_syncrec.training.keeper import Keeper
 from tf_syncrec.training.loop import train
-from tf_syncrec.training.resuming import identity
 from tf_syncrec.utils.stopping import StopRequests
 
 SETTINGS: dict[str, dict] = {
@@ -77,7 +76,7 @@ def train_kept(directory: Path, config: Config, spoil=None):
         keeper = Keeper(
             directory,
             best,
-            identity(config, prepared.name),
+            config.identity(prepared.name),
             every,
             stop,
             print,

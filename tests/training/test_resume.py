@@ -23,7 +23,6 @@ from tf_syncrec import fit
 from tf_syncrec.cli import run_command
 from tf_syncrec.training.checkpoints import Checkpoints
 from tf_syncrec.training.keeper import Keeper
-from tf_syncrec.training.resuming import identity
 from tf_syncrec.utils.locks import RunLock
 from tf_syncrec.utils.stopping import Stopped
 
@@ -188,7 +187,7 @@ def test_another_configuration_does_not_go_on(tmp_path, monkeypatch):
 def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
     """Whole, and of the same settings, but without the file that has the variables now."""
     config = killed.settings()
-    state = {"identity": identity(config, killed.ring().name), "progress": {}}
+    state = {"identity": config.identity(killed.ring().name), "progress": {}}
 
     def write(directory):
         (directory / "state.json").write_text(json.dumps(state))

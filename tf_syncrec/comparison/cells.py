@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tf_syncrec.comparison.names import RECBOLE, ModelName
 from tf_syncrec.comparison.recbole.bridge import settings_of
 from tf_syncrec.config import Config
-from tf_syncrec.models.registry import RECBOLE, ModelName
 
 Settings = tuple[tuple[str, Any], ...]
 """What a point of the grid changes in the shared configuration, `(("model.dim", 32), ...)`."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_syncrec.comparison.names import ModelName
 from tf_syncrec.evaluation.significance import SIGNIFICANCE, compare_to_reference
-from tf_syncrec.models.registry import ModelName
 
 
 def negative_transfer(

@@ -31,13 +31,13 @@ import pyarrow.parquet as pq
 from data_prep import InputError
 from tf_syncrec.cli import prepare_data, run_command, say
 from tf_syncrec.comparison.cells import RESULT, VALIDATION
+from tf_syncrec.comparison.item_knn_tuning import tune_item_knn
+from tf_syncrec.comparison.names import RECBOLE, ModelName, parse_name
 from tf_syncrec.comparison.recbole.bridge import interpreter, train_recbole
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences, evaluation_batches, train_batches
 from tf_syncrec.data.single_domain import SingleDomain
 from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
-from tf_syncrec.models.item_knn import tune_item_knn
-from tf_syncrec.models.registry import RECBOLE, ModelName, parse_name
 from tf_syncrec.scoring.view_weights import fit_score
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import peak_memory_mb, train

@@ -8,8 +8,6 @@ from data_prep import InputError
 from tf_syncrec.distributed.cluster import PATIENCE, Cluster
 from tf_syncrec.distributed.workers import join
 
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
-
 
 def strategy_of(
     name: str,
@@ -21,7 +19,7 @@ def strategy_of(
     """The strategy to build and train a model under.
 
     Args:
-        name: one of `STRATEGIES`. `auto` is `mirrored` where there are several GPUs, else
+        name: one of `config.STRATEGIES`. `auto` is `mirrored` where there are several GPUs, else
             `one_device`; `mirrored` takes all GPUs, or all logical CPUs where there is none.
         on_nan: as in `TrainConfig`.
         cluster: of `cluster_of`; with several workers, they are what trains, with all GPUs of each.

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_syncrec.config import Config
-from tf_syncrec.data.batches import Layout
+from tf_syncrec.data.batches import Layout, Sequences
 from tf_syncrec.distributed.workers import several_workers
 from tf_syncrec.layers import DomainBlocks, ItemNeighbours, SharedEmbedding, Similarity
 from tf_syncrec.losses.functions import EXCLUDED, LOSSES
@@ -63,6 +63,11 @@ class MultiDomainModel(keras.Model):
             self.neighbours = ItemNeighbours(
                 self.num_items, model.neighbours, min(VOTING, model.window)
             )
+
+    @classmethod
+    def from_data(cls, config: Config, prepared: Sequences) -> "MultiDomainModel":
+        """A new model for a dataset."""
+        return cls(config, prepared.catalogue.sizes)
 
     @property
     def reported(self) -> dict[str, str]:

@@ -48,6 +48,16 @@ class BPRMF(MultiDomainModel):
         for unread in (self.embedding.start_tokens, self.embedding.positions):
             unread.trainable = False
 
+    @classmethod
+    def from_data(cls, config, prepared):
+        """As in `MultiDomainModel`, with the users of the training set."""
+        users = [
+            ids
+            for batch in prepared.as_dataset("train").map(lambda row: row["user_id"]).batch(65536)
+            for ids in batch.numpy()
+        ]
+        return cls(config, prepared.catalogue.sizes, np.array(users, object))
+
     @property
     def tables(self):
         """Items and users."""

@@ -1,36 +1,20 @@
 """Item-kNN: what the users of the history's items also had, without training."""
 
-import itertools
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import scipy.sparse as sparse
 
 from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.data.item_similarity import similarities, user_items
-from tf_syncrec.evaluation.metrics import SELECTION_METRIC
-from tf_syncrec.evaluation.ranking import Scorer, rank_split
 
 HISTORIES = ("merged", "domain")
-GRID: dict[str, tuple] = {
-    "history": HISTORIES,
-    "shrinkage": (0.0, 5.0, 10.0, 20.0, 50.0),
-    "decay": (1.0, 0.9, 0.8, 0.7, 0.6),
-}
-"""What `tune_item_knn` tries: every combination."""
-
-NEIGHBOURS = 500
-"""Similar items of each item and domain that tuning keeps: bounds memory, and loses nothing
-measurable on data whose domains have some thousands of items."""
 
 SCORES_AT_ONCE = 2**23
 """Scores that are sparse at a time: the sparse form of all takes several times the dense one's
 memory."""
 
 
-class ItemKNN(Scorer):
+class ItemKNN:
     """Scores a candidate by its similarity to the items of the history, the latest weighing most.
 
     `score(c) = sum over items h of the history of decay^age(h) sim(h, c)`, where `age(h)` counts
@@ -136,41 +120,3 @@ def fit_item_knn(
     """Makes a scorer from the training rows; for the arguments see `ItemKNN`, `similarities`."""
     matrices = similarities(user_items(prepared), prepared.catalogue, shrinkage, neighbours)
     return ItemKNN(matrices, prepared.catalogue, decay, history)
-
-
-def tune_item_knn(
-    prepared: Sequences,
-    validation_batches,
-    report: Callable[[str], None] = lambda line: None,
-) -> tuple[ItemKNN, list[dict[str, Any]]]:
-    """Tries all of `GRID` and keeps what is best on validation, by `SELECTION_METRIC`.
-
-    Args:
-        prepared: the dataset.
-        validation_batches: `data.evaluation_batches` of its validation split.
-        report: told one line a trial.
-
-    Returns:
-        The best scorer (of equals, the first tried), and one `{"history", "shrinkage", "decay",
-        "neighbours", "validation": R}` a trial, in the order tried.
-    """
-    interactions, catalogue = user_items(prepared), prepared.catalogue
-    best: ItemKNN | None = None
-    highest = -1.0
-    trials = []
-    for shrinkage in GRID["shrinkage"]:
-        matrices = similarities(interactions, catalogue, shrinkage, NEIGHBOURS)
-        for history, decay in itertools.product(GRID["history"], GRID["decay"]):
-            scorer = ItemKNN(matrices, catalogue, decay, history)
-            ranks = rank_split(scorer, validation_batches, catalogue, with_rows=False)
-            found = ranks.metrics(catalogue.domains)["overall"]
-            settings = {"history": history, "shrinkage": shrinkage, "decay": decay}
-            trials.append(settings | {"neighbours": NEIGHBOURS, "validation": found})
-            report(
-                f"item-kNN, history {history}, shrinkage {shrinkage:g}, decay {decay:g}: "
-                f"validation {SELECTION_METRIC} {found[SELECTION_METRIC]:.4f}"
-            )
-            if found[SELECTION_METRIC] > highest:
-                best, highest = scorer, found[SELECTION_METRIC]
-    assert best is not None, "GRID has no combination"
-    return best, trials

@@ -11,18 +11,10 @@ import tensorflow as tf
 from data_prep import InputError
 from tf_syncrec import config as config_module
 from tf_syncrec.cli import config_from
-from tf_syncrec.config import Config, TrainConfig
+from tf_syncrec.config import STRATEGIES, Config, TrainConfig
 from tf_syncrec.distributed.cluster import PATIENCE
-from tf_syncrec.distributed.replicas import STRATEGIES
 from tf_syncrec.training.run_directory import Run
 from tf_syncrec.utils.stopping import Stopped
-from tf_syncrec.utils.tables import flat
-
-_FREE = {
-    *(f"data.{name}" for name in ("raw_dir", "path", "data_dir", "base_url")),  # where, not what
-    *(f"train.{name}" for name in ("checkpoint_steps", "checkpoint_minutes", "on_nan", "strategy")),
-}
-"""Settings that may change from one part of a run to the next, besides those of `evaluate`."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -95,24 +87,14 @@ def config_to_resume(args: argparse.Namespace) -> tuple[Config, Run]:
         run.check_free()
         return config_from(args, more), run
     config = config_from(args, more, run.config_file)
-    there = _settings(config_module.load(run.config_file))
-    for name, value in _settings(config).items():
+    there = config_module.load(run.config_file).fixed()
+    for name, value in config.fixed().items():
         if there.get(name) != value:
             raise InputError(
                 f"--resume: {run.directory} was begun with {name} = {there.get(name)!r}, the "
                 f"options say {value!r}; go on without them, or begin another run"
             )
     return config, run
-
-
-def identity(config: Config, dataset: str) -> dict[str, Any]:
-    """What a training depends on, as JSON: a checkpoint goes on only where it is the same."""
-    return {"dataset": dataset} | _settings(config)
-
-
-def _settings(config: Config) -> dict[str, Any]:
-    sections = config.model_dump(mode="json", exclude={"evaluate", "recbole"})
-    return {name: value for name, value in flat(sections) if name not in _FREE}
 
 
 @contextlib.contextmanager

@@ -23,21 +23,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from data_prep import Catalogue, InputError
+from tf_syncrec.comparison.recbole.models import MODELS
 from tf_syncrec.data.batches import Sequences
-
-MODELS = (
-    "SASRec",
-    "GRU4Rec",
-    "BERT4Rec",
-    "LightSANs",
-    "NARM",
-    "STAMP",
-    "NextItNet",
-    "SINE",
-    "TransRec",
-    "GCMC",
-)
-"""The models that are supported and tried, as RecBole calls them."""
 
 DEFAULT_PYTHON = Path(".venv-recbole/bin/python")
 PYTHON_VARIABLE = "RECBOLE_PYTHON"
