@@ -13,7 +13,7 @@ import yaml
 
 from tf_syncrec import evaluate, fit
 from tf_syncrec.cli import run_command
-from tf_syncrec.evaluation.metrics import rank_metrics
+from tf_syncrec.metrics.gains import rank_metrics
 
 TINY = [
     *("--set", "model.dim=8", "--set", "model.experts=2", "--set", "model.cross_experts=1"),

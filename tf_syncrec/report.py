@@ -12,8 +12,8 @@ import matplotlib
 
 from data_prep import InputError
 from tf_syncrec.cli import Parser, run_command, say
-from tf_syncrec.evaluation.metrics import SELECTION_METRIC
 from tf_syncrec.evaluation.samples import read_titles
+from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.reporting.charts import RC, Chart, bars
 from tf_syncrec.reporting.page import curves, gates_at, read_json, render
 from tf_syncrec.utils.files import write_whole

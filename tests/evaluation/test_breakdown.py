@@ -10,8 +10,8 @@ from data_prep import Catalogue, prepare
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation import breakdown as breakdown_module
 from tf_syncrec.evaluation.breakdown import LENGTH_BINS, TargetGroups, breakdown, group_targets
-from tf_syncrec.evaluation.metrics import rank_metrics
 from tf_syncrec.evaluation.ranking import PopularityScorer, Ranks, rank_split
+from tf_syncrec.metrics.gains import rank_metrics
 
 DAY = 86_400.0
 SIZES = (8, 3, 0, 9)

@@ -9,9 +9,9 @@ import tensorflow as tf
 from data_prep import InputError
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.influence import influence
-from tf_syncrec.evaluation.metrics import user_gains
 from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, rank_split
 from tf_syncrec.evaluation.samples import ANSWERS, read_titles, sample_recommendations
+from tf_syncrec.metrics.gains import user_gains
 
 SIZES = (12, 3, 0, 20)
 

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from tf_syncrec.evaluation import significance as statistics
-from tf_syncrec.evaluation.metrics import user_gains
 from tf_syncrec.evaluation.significance import compare_to_reference, holm, paired_bootstrap
+from tf_syncrec.metrics.gains import user_gains
 
 SAMPLE = 400
 """Users of one simulated test set."""

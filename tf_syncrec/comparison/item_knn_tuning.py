@@ -6,8 +6,8 @@ from typing import Any
 
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.data.item_similarity import similarities, user_items
-from tf_syncrec.evaluation.metrics import SELECTION_METRIC
 from tf_syncrec.evaluation.ranking import rank_split
+from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.item_knn import HISTORIES, ItemKNN
 
 GRID: dict[str, tuple] = {

@@ -16,9 +16,9 @@ from tf_syncrec.comparison.cells import Cell
 from tf_syncrec.comparison.verdicts import negative_transfer
 from tf_syncrec.config import Config
 from tf_syncrec.evaluation.breakdown import breakdown, group_targets
-from tf_syncrec.evaluation.metrics import METRICS, SELECTION_METRIC, user_gains
 from tf_syncrec.evaluation.ranking import Ranks, protocol
 from tf_syncrec.evaluation.significance import compare_to_reference
+from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC, user_gains
 from tf_syncrec.models.registry import ABLATIONS
 
 

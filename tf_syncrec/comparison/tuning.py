@@ -11,7 +11,7 @@ from typing import Any
 from tf_syncrec.comparison.cells import Cell, Settings
 from tf_syncrec.comparison.names import ModelName
 from tf_syncrec.config import Config
-from tf_syncrec.evaluation.metrics import SELECTION_METRIC
+from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.utils.tables import flat
 
 Trials = dict[tuple[ModelName, str | None], list[Cell]]

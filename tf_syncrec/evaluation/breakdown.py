@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from data_prep import PreparedDataset
-from tf_syncrec.evaluation.metrics import user_gains
 from tf_syncrec.evaluation.ranking import Ranks
+from tf_syncrec.metrics.gains import user_gains
 
 LENGTH_BINS = {"0": 0, "1": 1, "2": 2, "3-5": 3, "6-10": 6, "11+": 11}
 """Numbers of interactions in the target's domain: label and lower end."""

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.data.batches import first_users
-from tf_syncrec.evaluation.metrics import SELECTION_METRIC, user_gains
 from tf_syncrec.evaluation.ranking import Scorer, rank_split
+from tf_syncrec.metrics.gains import SELECTION_METRIC, user_gains
 
 USERS = 5000
 """Users of the sample in all, the first of each domain; each is ranked once for each domain that

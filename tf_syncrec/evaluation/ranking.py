@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
-from tf_syncrec.evaluation.metrics import CUT_OFFS, domain_metrics
 from tf_syncrec.layers.item_neighbours import add_votes
+from tf_syncrec.metrics.gains import CUT_OFFS, domain_metrics
 from tf_syncrec.utils.variables import in_place
 
 SCORES_AT_ONCE = 2**23

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tf_syncrec.evaluation.metrics import SELECTION_METRIC
+from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.reporting.charts import VERDICT_COLOURS, short
 
 OF_REFERENCE, OF_OTHERS = "C3", "C0"

@@ -10,7 +10,7 @@ import yaml
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from tf_syncrec.evaluation.metrics import SELECTION_METRIC
+from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.reporting.charts import RC, WIDTH, Chart, Key, bars, svg_of
 from tf_syncrec.reporting.comparison_charts import transfer_bars
 from tf_syncrec.reporting.page import curves, gates_at, read_json, render

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tabulate import tabulate
 
-from tf_syncrec.evaluation.metrics import METRICS, SELECTION_METRIC
 from tf_syncrec.evaluation.significance import SIGNIFICANCE
+from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.registry import FULL
 from tf_syncrec.reporting.comparison_charts import model_dots, transfer_bars
 from tf_syncrec.reporting.comparison_page import comparison_page

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
-from tf_syncrec.evaluation.metrics import SELECTION_METRIC
+from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.reporting.charts import Chart, Points, lines
 
 LOSSES = {"total": "loss", "single": "loss_single", "cross": "loss_cross", "SC-MIM": "loss_mim"}

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
-from tf_syncrec.evaluation.metrics import SELECTION_METRIC
 from tf_syncrec.evaluation.ranking import ModelScorer
+from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring.trials import trial_gains

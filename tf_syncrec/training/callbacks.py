@@ -10,8 +10,8 @@ import tensorflow as tf
 from data_prep import Catalogue
 from tf_syncrec.data.batches import TrainBatches
 from tf_syncrec.distributed.workers import from_chief
-from tf_syncrec.evaluation.metrics import SELECTION_METRIC
 from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
+from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import SKIPPED
 from tf_syncrec.training.keeper import Keeper
 from tf_syncrec.training.progress import Progress

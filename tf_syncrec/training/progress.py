@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tf_syncrec.config import TrainConfig
-from tf_syncrec.evaluation.metrics import SELECTION_METRIC
+from tf_syncrec.metrics.gains import SELECTION_METRIC
 
 
 @dataclass

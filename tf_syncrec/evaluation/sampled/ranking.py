@@ -6,7 +6,6 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
-from tf_syncrec.evaluation.metrics import CUT_OFFS
 from tf_syncrec.evaluation.ranking import (
     Ranks,
     Scorer,
@@ -17,6 +16,7 @@ from tf_syncrec.evaluation.ranking import (
 )
 from tf_syncrec.evaluation.sampled.draws import NEGATIVES, SEED
 from tf_syncrec.evaluation.sampled.stored import StoredNegatives
+from tf_syncrec.metrics.gains import CUT_OFFS
 
 DRAWN_FROM = {
     "sampled_domain": "the trained items of the target's domain",

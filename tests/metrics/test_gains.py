@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ir_measures import RR, Success, nDCG
 
-from tf_syncrec.evaluation.metrics import METRICS, domain_metrics, rank_metrics, user_gains
+from tf_syncrec.metrics.gains import METRICS, domain_metrics, rank_metrics, user_gains
 from tf_syncrec.utils.tables import metrics_table
 
 REFERENCE = {
