@@ -6,13 +6,8 @@ One story from top to bottom: settings, data, model, training, evaluation, expor
 import contextlib
 import datetime
 import os
+from typing import TYPE_CHECKING
 
-import keras
-import numpy as np
-import tensorflow as tf
-
-import tf_syncrec
-from serving.export import export
 from tf_syncrec.cli import (
     Parser,
     add_data_options,
@@ -22,40 +17,19 @@ from tf_syncrec.cli import (
     run_command,
     say,
 )
-from tf_syncrec.config import Config
-from tf_syncrec.data.batches import evaluation_batches, train_batches
-from tf_syncrec.distributed.cluster import cluster_of
-from tf_syncrec.distributed.replicas import strategy_of
-from tf_syncrec.distributed.workers import (
-    agree,
-    chief_first,
-    from_chief,
-    is_chief,
-    take_from_chief,
-    told_of_lost_workers,
-)
-from tf_syncrec.evaluation.influence import influence
-from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, protocol, rank_split
-from tf_syncrec.evaluation.samples import sample_recommendations
-from tf_syncrec.models.syncrec import SyNCRec
-from tf_syncrec.report import sample_titles, write_report
-from tf_syncrec.scoring.view_weights import fit_score, view_weights
-from tf_syncrec.training.item_vectors import initialise_items
-from tf_syncrec.training.keeper import Keeper
-from tf_syncrec.training.loop import train
 from tf_syncrec.training.resuming import (
     add_run_options,
     config_to_resume,
     told_of_full_disk,
     training_overrides,
 )
-from tf_syncrec.training.run_directory import Run
-from tf_syncrec.training.tensorboard.projector import write_projector
-from tf_syncrec.utils.files import save_weights_whole
-from tf_syncrec.utils.precision import precision
-from tf_syncrec.utils.stopping import StopRequests
-from tf_syncrec.utils.tables import metrics_table
-from tf_syncrec.utils.terminal import width
+
+if TYPE_CHECKING:  # TensorFlow takes seconds, which a typing mistake need not wait for
+    import tensorflow as tf
+
+    from tf_syncrec.config import Config
+    from tf_syncrec.training.run_directory import Run
+    from tf_syncrec.utils.stopping import StopRequests
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -81,6 +55,10 @@ def main(argv: list[str] | None = None) -> None:
         help="CSV with the columns item_id and title, for the samples of the report",
     )
     args = parser.parse_args(argv)
+
+    from tf_syncrec.report import sample_titles
+    from tf_syncrec.training.run_directory import Run
+
     sample_titles(args.titles, [])  # a wrong file is told now and not in hours
     if args.resume:
         config, run = config_to_resume(args)
@@ -93,6 +71,12 @@ def main(argv: list[str] | None = None) -> None:
         run = Run(args.output_dir or f"runs/{config.data.dataset}-{now}")
         run.check_free()
     command = command_of("tf_syncrec.fit", argv)
+
+    from tf_syncrec.distributed.cluster import cluster_of
+    from tf_syncrec.distributed.replicas import strategy_of
+    from tf_syncrec.distributed.workers import is_chief, told_of_lost_workers
+    from tf_syncrec.utils.stopping import StopRequests
+
     cluster = cluster_of(args.workers, args.worker_index, config.train.strategy)
 
     def how_to_go_on() -> str:
@@ -121,15 +105,44 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(
-    config: Config,
-    run: Run,
+    config: "Config",
+    run: "Run",
     command: str,
-    stop: StopRequests,
-    strategy: tf.distribute.Strategy,
+    stop: "StopRequests",
+    strategy: "tf.distribute.Strategy",
     titles_file: str | None,
     profile: bool,
 ) -> None:
     """All of a run but its settings and devices; of several workers, only the first one writes."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    import tf_syncrec
+    from serving.export import export
+    from tf_syncrec.data.batches import evaluation_batches, train_batches
+    from tf_syncrec.distributed.workers import (
+        agree,
+        chief_first,
+        from_chief,
+        is_chief,
+        take_from_chief,
+    )
+    from tf_syncrec.evaluation.influence import influence
+    from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, protocol, rank_split
+    from tf_syncrec.evaluation.samples import sample_recommendations
+    from tf_syncrec.models.syncrec import SyNCRec
+    from tf_syncrec.report import sample_titles, write_report
+    from tf_syncrec.scoring.view_weights import fit_score, view_weights
+    from tf_syncrec.training.item_vectors import initialise_items
+    from tf_syncrec.training.keeper import Keeper
+    from tf_syncrec.training.loop import train
+    from tf_syncrec.training.tensorboard.projector import write_projector
+    from tf_syncrec.utils.files import save_weights_whole
+    from tf_syncrec.utils.precision import precision
+    from tf_syncrec.utils.tables import metrics_table
+    from tf_syncrec.utils.terminal import width
+
     # ------------------------------------------------------------------------------------ data
     with chief_first(strategy):
         prepared = prepare_data(config)
