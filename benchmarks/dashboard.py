@@ -70,7 +70,7 @@ def main() -> None:
     sample = GateSample(validation, catalogue, config.model.window)
     times: dict[str, list[tuple[float, float]]] = {"without": [], "with": []}
     with tempfile.TemporaryDirectory() as folder:
-        dashboard = Dashboard(Path(folder), catalogue, progress, wait)
+        dashboard = Dashboard(Path(folder), catalogue, progress, {}, wait)
         sides = {
             "without": (_model(Unwatched, config, catalogue), []),
             "with": (_model(SyNCRec, config, catalogue), [Row(progress, sample, catalogue)]),
@@ -107,7 +107,7 @@ def main() -> None:
 
 def _model(kind: type[SyNCRec], config: Config, catalogue) -> SyNCRec:
     keras.utils.set_random_seed(0)
-    model = kind(config, catalogue.sizes)
+    model = kind.from_settings(config, catalogue.sizes)
     model.compile(keras.optimizers.Adam(1e-3))
     return model
 

@@ -34,7 +34,7 @@ def main() -> None:
     count = options.steps * options.batch_size
     users = RandomSequences(count, options.length, sizes, options.varied)
     batches = train_batches(users, options.window, options.batch_size, 0)
-    model = SyNCRec(config, sizes)
+    model = SyNCRec.from_settings(config, sizes)
     model.compile(optimizer_of(config.train.optimizer, 1e-3, model.tables))
     step = tf.function(model.train_step, input_signature=[batches.epoch(0).element_spec])
 

@@ -52,7 +52,7 @@ def measure(options) -> dict[str, float]:
     steps = WARM_UP + options.steps
     users = RandomSequences(options.batch_size * steps, options.length, sizes, options.varied)
     batches = train_batches(users, options.window, options.batch_size, 0)
-    model = SyNCRec(config, sizes)
+    model = SyNCRec.from_settings(config, sizes)
     model.compile(optimizer_of(config.train.optimizer, 1e-3, model.tables))
     stage("build")
     ends: list[float] = []

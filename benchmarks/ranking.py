@@ -46,7 +46,7 @@ def main() -> None:
 
     keep_freed_memory()  # as the command lines do
     tf.random.set_seed(0)
-    model = SyNCRec(Config(model=ModelConfig(dim=options.dim)), [items])
+    model = SyNCRec.from_settings(Config(model=ModelConfig(dim=options.dim)), [items])
     scorer, bare = ModelScorer(model), Vectors(model.candidate_vectors(tf.range(items + 1)))
     scorer.refresh()
     queries = tf.random.normal([users, options.dim])

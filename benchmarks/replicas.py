@@ -52,7 +52,7 @@ def measure(options) -> dict:
     batches = train_batches(users, options.window, size, 0)
     config = config_of(options)
     with strategy.scope():
-        model = SyNCRec(config, domain_sizes(options))
+        model = SyNCRec.from_settings(config, domain_sizes(options))
         model.compile(optimizer_of(config.train.optimizer, 1e-3, model.tables))
     ends: list[float] = []
     model.fit(

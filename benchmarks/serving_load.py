@@ -57,7 +57,7 @@ def export_untrained(
     """Exports a model as it is initialised: what it costs does not depend on what it knows."""
     settings = {"model": {"dim": dim}, "evaluate": {"keep_versions": keep}}
     config = Config.model_validate(settings)
-    model = SyNCRec(config, catalogue.sizes)
+    model = SyNCRec.from_settings(config, catalogue.sizes)
     return export(model, catalogue, export_dir, config.evaluate, index)
 
 

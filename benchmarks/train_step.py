@@ -42,10 +42,10 @@ def measure(side: str, options) -> dict[str, float]:
     layout: Layout = "packed" if side == "ours" else "padded"
     batches = train_batches(users, options.window, options.batch_size, 0, layout=layout)
     if side == "ours":
-        model = SyNCRec(config, sizes)
+        model = SyNCRec.from_settings(config, sizes)
         model.compile(optimizer_of(config.train.optimizer, 1e-3, model.tables))
     else:
-        model = Transcription(config, sizes)
+        model = Transcription(SyNCRec.from_settings(config, sizes))
         model.compile(keras.optimizers.Adam(1e-3))
 
     def padded(items, length):

@@ -6,6 +6,8 @@ as one would write them down: |D| + 1 passes over left-padded sequences of T slo
 one in each of them, and Adam over the whole item table.
 """
 
+from types import SimpleNamespace
+
 import keras
 import tensorflow as tf
 
@@ -70,12 +72,12 @@ class Tower(keras.layers.Layer):
 
 
 class Transcription(keras.Model):
-    """The whole model, for training; `config` and `domain_sizes` as in `SyNCRec`."""
+    """The whole model, for training; of the same arguments as a `SyNCRec`."""
 
-    def __init__(self, config, domain_sizes):
+    def __init__(self, model):
         super().__init__()
-        options = config.model
-        self.config = config
+        self.options = options = SimpleNamespace(**model.get_config())
+        domain_sizes = model.domain_sizes
         self.window, self.dim = options.window, options.dim
         self.sizes = [int(size) for size in domain_sizes]
         self.domains = range(len(self.sizes))
@@ -114,7 +116,7 @@ class Transcription(keras.Model):
         mixed = tf.zeros_like(embedded)
         for k, expert in enumerate(self.experts):
             output = expert(embedded, mask, training=training)
-            if (k < self.config.model.cross_experts) != (task == 0):
+            if (k < self.options.cross_experts) != (task == 0):
                 output = tf.stop_gradient(output)  # SG, 4.2.1
             mixed += gates[..., k : k + 1] * output
         return self.towers[task](mixed, training=training)
@@ -130,11 +132,11 @@ class Transcription(keras.Model):
         Returns:
             `(total, relative, gap, present)`.
         """
-        config = self.config
+        options = self.options
         if negatives is None:
             negatives = sample_in_domain(
                 tf.range(len(self.sizes)),
-                config.loss.negatives,
+                options.negatives,
                 tf.constant(self.offsets),
                 tf.constant(self.sizes),
                 self.seed,
@@ -165,7 +167,7 @@ class Transcription(keras.Model):
             for sums, loss in zip((single, cross), target_losses, strict=True):
                 sums.append(tf.reduce_sum(tf.where(used, loss, 0.0)))
             counts.append(tf.reduce_sum(here))
-            if config.loss.mutual_information:
+            if options.mutual_information:
                 loss, number_of_users = self.mutual_information(y_single, y_same, here)
                 mim.append(loss)
                 users.append(number_of_users)
@@ -176,9 +178,9 @@ class Transcription(keras.Model):
         relative = self.transfer(tf.stop_gradient(gap), present)  # Eq. 11
         total = tf.reduce_sum(l_single + len(self.sizes) * relative * l_cross)
         total /= tf.reduce_sum(targets_of)
-        total *= config.loss.eta
-        if config.loss.mutual_information:
-            total += (1 - config.loss.eta) * tf.add_n(mim) / tf.add_n(users)
+        total *= options.eta
+        if options.mutual_information:
+            total += (1 - options.eta) * tf.add_n(mim) / tf.add_n(users)
         return total, relative, gap, present
 
     def target_loss(self, y, targets, negatives, d):
@@ -190,8 +192,8 @@ class Transcription(keras.Model):
             query, tf.broadcast_to(drawn, [tf.shape(y)[0], *drawn.shape]), transpose_b=True
         )
         scores = tf.where(negatives == targets[..., None], EXCLUDED, scores)
-        rate = self.config.loss.negatives / max(self.sizes[d] - 1.0, 1.0)
-        loss = LOSSES[self.config.loss.name]
+        rate = self.options.negatives / max(self.sizes[d] - 1.0, 1.0)
+        loss = LOSSES[self.options.loss]
         return loss(tf.reduce_sum(query * positive, -1), scores, rate)
 
     def mutual_information(self, y_single, y_cross, here):

@@ -57,7 +57,7 @@ def make_model():
             assert owners, f"no section of the configuration has {key!r}"
             sections.setdefault(owners[0], {})[key] = value
         keras.utils.set_random_seed(seed)
-        model = SyNCRec(Config.model_validate(sections), sizes)
+        model = SyNCRec.from_settings(Config.model_validate(sections), sizes)
         if redraw:
             rng = np.random.default_rng(seed)
             for weight in model.trainable_weights:
@@ -96,7 +96,7 @@ def representations():
     from tf_syncrec.layers import group_by_domain, split_views
 
     def run(model, items):
-        cross, single = split_views(items, None, model.offsets, model.config.model.window)
+        cross, single = split_views(items, None, model.offsets, model.window)
         blocks = group_by_domain(single.domains, model.num_domains, block_size=4)
         y_cross = model.acmoe.cross(model.embedding(cross), cross)
         y_single = model.acmoe.single(model.embedding(single), single, blocks)

@@ -33,9 +33,9 @@ def parts(tmp_path_factory):
     config = Config.model_validate(SETTINGS | {"data": data})
     prepared = prepare_data(config)
     run = Run(folder / "run")
-    run.create(config, prepared.catalogue)
     keras.utils.set_random_seed(0)
-    model = SyNCRec(config, prepared.catalogue.sizes)
+    model = SyNCRec.from_data(config, prepared)
+    run.create(config, prepared.catalogue, model)
     model.save_weights(run.checkpoint_file)
     run.write_json(run.metrics_file, {"protocol": {"dataset": prepared.name}})
     return run, prepared, model

@@ -78,6 +78,7 @@ class DataConfig(_Section):
 class ModelConfig(_Section):
     """The network (paper 4.1-4.2)."""
 
+    name: str = Field("syncrec", min_length=1)  # of `models.registry.NETWORKS`
     window: int = Field(50, ge=2)  # T
     dim: int = Field(64, ge=1)  # r
     experts: int = Field(5, ge=2)  # K

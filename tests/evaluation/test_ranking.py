@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from tests.support.scorers import FixedScorer
 from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.evaluation import ranking
 from tf_syncrec.evaluation.ranking import (
     ModelScorer,
     PopularityScorer,
@@ -16,6 +15,7 @@ from tf_syncrec.evaluation.ranking import (
     rank_split,
     target_ranks,
 )
+from tf_syncrec.metrics import ranks as metrics_ranks
 
 OFFSET, SIZE, ITEMS = 8, 20, 35
 """The domain that is ranked, and items of other domains on both sides of it."""
@@ -79,7 +79,7 @@ def test_ranks_do_not_depend_on_how_many_scores_are_held(monkeypatch, make_prepa
     scorer = FixedScorer(rng.integers(-2, 3, (4, 3)), rng.integers(-2, 3, (36, 3)))
     _, expected = evaluated(make_prepared, scorer)
     held = []
-    monkeypatch.setattr(ranking, "SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr(metrics_ranks, "SCORES_AT_ONCE", at_once)
 
     def scores(self, queries, offset, size):
         held.append(len(queries) * size)

@@ -145,7 +145,7 @@ def expert_distances(model):
     for i, block in enumerate(cross.blocks):
         for name in ("qkv", "out", "w1", "w2"):
             experts = np.concatenate([block[name], single.blocks[i][name]])
-            assert len(experts) == model.config.model.experts
+            assert len(experts) == model.acmoe.num_experts
             distances += [
                 np.abs(experts[a] - experts[b]).max() for a in range(len(experts)) for b in range(a)
             ]

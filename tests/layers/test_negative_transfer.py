@@ -231,9 +231,9 @@ def trained(model):
 
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 keras.utils.set_random_seed(0)
-alone = module.SyNCRec(config, [5, 4, 3])
+alone = module.SyNCRec.from_settings(config, [5, 4, 3])
 with strategy.scope():
-    mirrored = module.SyNCRec(config, [5, 4, 3])
+    mirrored = module.SyNCRec.from_settings(config, [5, 4, 3])
 mirrored.set_weights(alone.get_weights())
 result = {"replicas": strategy.num_replicas_in_sync}
 

@@ -69,7 +69,7 @@ def test_packed_view_equals_separate_passes(
     sizes, lengths, gate, seed, make_model, make_items, representations
 ):
     model = make_model(sizes, seed, gate=gate, style=["paper", "pre_norm"][seed])
-    window = model.config.model.window
+    window = model.window
     # The second user knows one domain only.
     domains: list[list[int]] = [[d for d, size in enumerate(sizes) if size] for _ in lengths]
     domains[1] = domains[1][-1:]

@@ -40,7 +40,7 @@ def make(kind, sizes=(5, 4, 3), seed=0, users=USERS, loss=None, **settings):
     losses = {"name": "sampled_softmax", "negatives": 3, "shared_negatives": True}
     config = Config.model_validate({"model": tiny | settings, "loss": losses | (loss or {})})
     keras.utils.set_random_seed(seed)
-    model = kind(config, sizes, *([users] if kind is BPRMF else []))
+    model = kind.from_settings(config, sizes, **({"user_ids": users} if kind is BPRMF else {}))
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         weight.assign(weight + rng.normal(0, 0.3, weight.shape).astype(np.float32))
@@ -69,7 +69,7 @@ def asked(items, domain):
 
 def trained_on(model, items):
     """The representations that meet the targets in training: `[users, slots, dim]`, and domains."""
-    _, view = split_views(items, None, model.offsets, model.config.model.window)
+    _, view = split_views(items, None, model.offsets, model.window)
     met = []
 
     def target_losses(representations, targets, blocks):
@@ -323,7 +323,7 @@ def sasrec(literal, inputs, length, d):
 
 
 def mmoe(model):
-    dim, experts = model.config.model.dim, model.config.model.experts
+    dim, experts = model.dim, model.experts.num_experts
 
     def represent(literal, inputs, length, d):
         rows = rows_of(literal, inputs, length)

@@ -30,7 +30,7 @@ def make(sizes=(5, 4, 3), **settings):
     tiny |= {"similarity": "cosine", "temperature": 0.5}
     config = Config.model_validate({"model": tiny | settings, "loss": {"negatives": 3}})
     keras.utils.set_random_seed(0)
-    model = CGRec(config, sizes)
+    model = CGRec.from_settings(config, sizes)
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:
         weight.assign(weight + rng.normal(0, 0.3, weight.shape).astype(np.float32))
@@ -296,14 +296,14 @@ strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 users = strategy.experimental_distribute_values_from_function(
     lambda context: tf.constant(items[context.replica_id_in_sync_group :][:1])
 )
-model = SASRec(config, [5, 4, 3])
+model = SASRec.from_settings(config, [5, 4, 3])
 shares = strategy.run(lambda rows: model.batch_losses(rows).total, [users])
 shares = [float(share) for share in strategy.experimental_local_results(shares)]
 result = {"shares": shares, "whole": float(model.batch_losses(items).total)}
 
-alone = CGRec(config, [5, 4, 3])
+alone = CGRec.from_settings(config, [5, 4, 3])
 with strategy.scope():
-    mirrored = CGRec(config, [5, 4, 3])
+    mirrored = CGRec.from_settings(config, [5, 4, 3])
     mirrored.set_weights(alone.get_weights())
     mirrored.compile(keras.optimizers.SGD(0.1))
     data = tf.data.Dataset.from_tensor_slices({"items": items}).batch(2)

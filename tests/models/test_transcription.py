@@ -9,15 +9,15 @@ from benchmarks.transcription import Transcription
 
 def transcribed(model):
     """A `Transcription` with the weights of a `SyNCRec`."""
-    twin = Transcription(model.config, model.domain_sizes)
+    twin = Transcription(model)
     twin.items.assign(model.embedding.items)
     twin.start_tokens.assign(model.embedding.start_tokens)
     twin.positions.assign(model.embedding.positions)
     twin.w_h.assign(model.mutual_information.kernel)
     twin.transfer.set_weights(model.negative_transfer.get_weights())
     twin.batch_loss(tf.ones([1, twin.window + 1], tf.int32), training=False)  # makes its weights
-    acmoe, dim = model.acmoe, model.config.model.dim
-    number = model.config.model.cross_experts
+    acmoe, dim = model.acmoe, model.dim
+    number = model.acmoe.num_cross_experts
     for k, expert in enumerate(twin.experts):
         layer, e = (acmoe.cross_experts, k) if k < number else (acmoe.single_experts, k - number)
         for block, stacked in zip(expert.blocks, layer.blocks, strict=True):

@@ -35,7 +35,7 @@ def of_prepared(prepared, count):
 
 def small_model(prepared, neighbours):
     settings = {"model": {"dim": 8, "blocks": 1, "neighbours": neighbours}}
-    return SASRec(Config.model_validate(settings), prepared.catalogue.sizes)
+    return SASRec.from_settings(Config.model_validate(settings), prepared.catalogue.sizes)
 
 
 @pytest.mark.parametrize("count", [1, 4, 60])

@@ -16,7 +16,7 @@ def explain(served, histories):
 
 def test_lambda_and_names_are_those_of_the_model(served):
     answer = explain(served, [[], [served.ids[0]]])
-    experts = served.model.config.model.experts
+    experts = served.model.acmoe.num_experts
     assert [name.decode() for name in answer["domains"][0]] == list(DOMAINS)
     assert [name.decode() for name in answer["experts"][1]] == ["cross 1", "cross 2", "single 1"]
     for row in answer["lambda"]:

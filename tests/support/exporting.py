@@ -34,7 +34,7 @@ def make_catalogue():
 def make_model(catalogue, seed=0):
     """A model whose every weight matters: as initialised, many are 0 or 1."""
     keras.utils.set_random_seed(seed)
-    model = SyNCRec(Config.model_validate(SETTINGS), catalogue.sizes)
+    model = SyNCRec.from_settings(Config.model_validate(SETTINGS), catalogue.sizes)
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         weight.assign(weight + rng.normal(0, 0.3, weight.shape).astype(np.float32))

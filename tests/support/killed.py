@@ -66,7 +66,7 @@ def train_kept(directory: Path, config: Config, spoil=None):
     batches = train_batches(
         prepared, config.model.window, config.train.batch_size, config.train.seed
     )
-    model = SyNCRec(config, prepared.catalogue.sizes)
+    model = SyNCRec.from_settings(config, prepared.catalogue.sizes)
     if spoil:
         spoil(model)
     best = directory / "best.weights.h5"
@@ -84,7 +84,7 @@ def train_kept(directory: Path, config: Config, spoil=None):
         )
         return model, train(
             model,
-            config.train,
+            config,
             batches,
             evaluation_batches(prepared, "validation", 16),
             prepared.catalogue,

@@ -5,6 +5,8 @@ one head and one slot after another. It reads the weights of a `SyNCRec` model a
 with it. Everything is plain eager TensorFlow, so that gradients exist.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import tensorflow as tf
 
@@ -20,8 +22,7 @@ class Literal:
 
     def __init__(self, model):
         self.model = model
-        self.options = model.config.model
-        self.loss = model.config.loss
+        self.options = SimpleNamespace(**model.get_config())
         self.window = self.options.window  # T
         self.sizes = model.domain_sizes
         self.domains = range(len(self.sizes))
@@ -237,7 +238,7 @@ class Literal:
         """-l_t of Eq. 8-9, or another loss; a negative that is the target does not count."""
         positive = self.score(y, target)
         others = [self.score(y, n) for n in negatives if int(n) != target]
-        name = self.loss.name
+        name = self.options.loss
         if name == "bpr_sigmoid":
             terms = [-_log_sigmoid(tf.sigmoid(positive) - tf.sigmoid(n)) for n in others]
             return tf.add_n(terms) / len(terms) if terms else tf.zeros([])
@@ -283,25 +284,25 @@ class Literal:
 
         gap = self.gaps(single, cross, counts)
         relative = self.relative_negative_transfer(gap, counts)
-        enabled = self.model.config.negative_transfer.enabled
+        enabled = self.options.negative_transfer
         corrected = tf.zeros([])
         for d in self.domains:  # Eq. 12
             weight = relative[d] if enabled else 1.0 / len(self.domains)
-            if self.model.config.negative_transfer.scaled:
+            if self.options.scaled:
                 weight *= len(self.domains)
             corrected += weight * cross[d]
         # The sums of the paper are those of one user, so a batch is a mean over users.
-        over = len(rows) if self.loss.reduction == "sum" else sum(counts)
+        over = len(rows) if self.options.reduction == "sum" else sum(counts)
         loss_single = tf.add_n(single) / over
         loss_cross = tf.add_n(cross) / over
-        loss = self.loss.eta * (loss_single + corrected / over)  # Eq. 18
+        loss = self.options.eta * (loss_single + corrected / over)  # Eq. 18
         mim = tf.zeros([])
         by_domain: list[list] = [[] for _ in self.domains]
-        if self.loss.mutual_information:
+        if self.options.mutual_information:
             by_domain = self.mutual_information(pooled)
             terms = [term for of_domain in by_domain for term in of_domain]
-            mim = tf.add_n(terms) / (len(rows) if self.loss.reduction == "sum" else len(terms))
-            loss += (1 - self.loss.eta) * mim
+            mim = tf.add_n(terms) / (len(rows) if self.options.reduction == "sum" else len(terms))
+            loss += (1 - self.options.eta) * mim
         return {
             "total": loss,
             "single": loss_single,
@@ -322,7 +323,7 @@ class Literal:
         gaps = []
         for d in self.domains:
             gap = tf.stop_gradient(single[d] - cross[d])
-            if self.model.config.negative_transfer.gap == "mean":
+            if self.options.gap == "mean":
                 gap = gap / counts[d] if counts[d] else tf.zeros([])
             gaps.append(gap)
         return gaps
@@ -351,7 +352,7 @@ class Literal:
                 candidates = [
                     tf.exp(self.rho(single, own_cross))
                     for j, (single, _) in enumerate(users)
-                    if self.loss.contrast == "all" or j != i
+                    if self.options.contrast == "all" or j != i
                 ]
                 if candidates:
                     own = self.rho(own_single, own_cross)
@@ -363,7 +364,7 @@ class Literal:
         """Eq. 17."""
         w = tf.convert_to_tensor(self.model.mutual_information.kernel)
         value = tf.reduce_sum(u * tf.linalg.matvec(w, v))
-        return tf.sigmoid(value) if self.loss.rho == "sigmoid" else value
+        return tf.sigmoid(value) if self.options.rho == "sigmoid" else value
 
     # ------------------------------------------------------------------------------ prediction
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_syncrec.config import TrainConfig
+from tf_syncrec.config import Config, ModelConfig, TrainConfig
 from tf_syncrec.data.batches import evaluation_batches, train_batches
 from tf_syncrec.training.loop import train
 from tf_syncrec.training.tensorboard.dashboard import PROFILED, gate_picture, hyperparameters
@@ -71,7 +71,7 @@ def test_gates_are_means_over_users_of_the_domain(make_model, make_prepared):
     prepared = make_prepared(SIZES)
     model = make_model(SIZES)
     batches = evaluation_batches(prepared, "validation", 16)
-    found = GateSample(batches, prepared.catalogue, model.config.model.window).weights(model)
+    found = GateSample(batches, prepared.catalogue, model.window).weights(model)
     assert found is not None
     assert found["experts"] == ["cross 1", "cross 2", "single 1"]
     users: dict[int, list[Any]] = {}
@@ -126,7 +126,9 @@ def test_the_wait_for_slow_input_is_measured_and_changes_nothing():
 
 
 def test_settings_can_be_told_apart(make_model):
-    one, other = (hyperparameters(make_model(dim=dim)) for dim in (8, 16))
+    one, other = (
+        hyperparameters(Config(model=ModelConfig(dim=dim)), make_model(dim=dim)) for dim in (8, 16)
+    )
     assert {name for name in one if one[name] != other[name]} == {"model.dim"}
     assert all(isinstance(value, bool | int | float | str) for value in one.values())
 
@@ -148,10 +150,10 @@ def test_the_projector_has_the_vectors_and_their_domains(tmp_path, make_model, m
 
 def test_a_profile_of_some_steps(tmp_path, make_model, make_prepared):
     prepared = make_prepared(SIZES, users=70)
-    config = TrainConfig(epochs=1, batch_size=2)
+    config = Config(train=TrainConfig(epochs=1, batch_size=2))
     model = make_model(SIZES)
     said: list[str] = []
-    batches = train_batches(prepared, model.config.model.window, config.batch_size, config.seed)
+    batches = train_batches(prepared, model.window, config.train.batch_size, config.train.seed)
     assert batches.steps >= PROFILED.stop
     train(
         model,

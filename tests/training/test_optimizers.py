@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_syncrec.config import Config
 from tf_syncrec.models.bprmf import BPRMF
 from tf_syncrec.training.optimizers import Adam, RowwiseAdam, optimizer_of
 
@@ -109,5 +108,5 @@ def test_a_step_moves_what_its_batch_read(make_model, make_items, same_negatives
 
 
 def test_users_of_bprmf_are_a_table():
-    model = BPRMF(Config(), [4, 3], np.array([b"a", b"b"], object))
+    model = BPRMF([4, 3], [b"a", b"b"])
     assert [tuple(table.shape) for table in model.tables] == [(8, 64), (3, 64)]

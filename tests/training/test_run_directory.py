@@ -27,6 +27,11 @@ CATALOGUE = Catalogue(
 )
 
 
+def new_model(config=None):
+    config = config or Config.model_validate(TINY)
+    return SyNCRec.from_settings(config, dict(zip(CATALOGUE.domains, CATALOGUE.sizes, strict=True)))
+
+
 @pytest.fixture
 def run(tmp_path):
     return Run(tmp_path / "runs" / "one")
@@ -44,7 +49,7 @@ def test_a_new_or_empty_directory_is_free(run):
 
 
 def test_a_run_is_not_overwritten(run):
-    run.create(Config(), CATALOGUE)
+    run.create(Config(), CATALOGUE, new_model())
     with pytest.raises(
         InputError, match=f"--output_dir {run.directory}: already holds an unfinished run"
     ):
@@ -56,13 +61,13 @@ def test_a_file_is_no_run_directory(tmp_path):
     with pytest.raises(InputError, match="is a file"):
         Run(tmp_path / "file").check_free()
     with pytest.raises(InputError, match=r"--output_dir .*cannot be created"):
-        Run(tmp_path / "file" / "below").create(Config(), CATALOGUE)
+        Run(tmp_path / "file" / "below").create(Config(), CATALOGUE, new_model())
 
 
 def test_what_is_created_and_trained_loads_again(run):
     config = Config.model_validate(TINY)
-    run.create(config, CATALOGUE)
-    model = SyNCRec(config, CATALOGUE.sizes)
+    model = new_model(config)
+    run.create(config, CATALOGUE, model)
     model.save_weights(run.checkpoint_file)
     run.write_json(run.metrics_file, {})
     again, catalogue, loaded = run.load()
@@ -81,7 +86,7 @@ def test_what_is_created_and_trained_loads_again(run):
     "missing", ["config_file", "catalogue_file", "checkpoint_file", "metrics_file"]
 )
 def test_an_incomplete_run_says_what_is_missing(run, missing):
-    run.create(Config(), CATALOGUE)
+    run.create(Config(), CATALOGUE, new_model())
     run.checkpoint_file.write_text("")
     run.metrics_file.write_text("{}")
     file: Path = getattr(run, missing)

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tests.support import killed
 from tests.training.test_resume import h5_arrays
-from tf_syncrec.evaluation import ranking
 from tf_syncrec.evaluation.ranking import ModelScorer
+from tf_syncrec.metrics import ranks as metrics_ranks
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.utils import variables as large
 from tf_syncrec.utils.files import load_weights, save_weights_whole
@@ -100,7 +100,7 @@ def test_a_number_in_the_last_piece_is_seen(at_once):
 
 @pytest.mark.parametrize("by", ["ours", "keras"])
 def test_weights_of_either_format_are_read(tmp_path, at_once, by):
-    model, other = (SyNCRec(killed.settings(), [6, 6]) for _ in range(2))
+    model, other = (SyNCRec.from_settings(killed.settings(), [6, 6]) for _ in range(2))
     file = tmp_path / "best.weights.h5"
     if by == "ours":
         save_weights_whole(model, file)
@@ -123,7 +123,7 @@ def test_scores_are_those_of_all_candidate_vectors(monkeypatch, at_once, kind):
     config = killed.settings()
     config.model.similarity = kind
     sizes = [9, 30]
-    model = SyNCRec(config, sizes)
+    model = SyNCRec.from_settings(config, sizes)
     table = model.embedding.items
     table.assign(table.numpy() * np.geomspace(1e-3, 1e3, 40)[:, None])  # lengths differ
     every = model.candidate_vectors(np.arange(40))
@@ -133,26 +133,26 @@ def test_scores_are_those_of_all_candidate_vectors(monkeypatch, at_once, kind):
     offset, size = 10, 30
     expected = tf.matmul(queries, every[offset : offset + size], transpose_b=True)
     scorer = ModelScorer(model)
-    for limit in (ranking.SCORES_AT_ONCE, 1):
-        monkeypatch.setattr(ranking, "SCORES_AT_ONCE", limit)
+    for limit in (metrics_ranks.SCORES_AT_ONCE, 1):
+        monkeypatch.setattr(metrics_ranks, "SCORES_AT_ONCE", limit)
         scorer.refresh()
         scores = scorer.scores(queries, offset, size)
         np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(
-            *(ranking.target_ranks(of, history, targets, offset) for of in (scores, expected))
+            *(metrics_ranks.target_ranks(of, history, targets, offset) for of in (scores, expected))
         )
 
 
 def test_items_that_are_the_same_tie_however_they_are_scored(monkeypatch):
     """Else a model that has collapsed to one vector would win by rounding."""
-    model = SyNCRec(killed.settings(), [9, 30])
+    model = SyNCRec.from_settings(killed.settings(), [9, 30])
     table = model.embedding.items
     table.assign(np.broadcast_to(table.numpy()[3], table.shape))
     queries = tf.random.stateless_normal([20, 4], (1, 2))
     scorer, nothing = ModelScorer(model), tf.zeros([20, 1], tf.int32)
     scorer.refresh()
-    for limit in (ranking.SCORES_AT_ONCE, 1):
-        monkeypatch.setattr(ranking, "SCORES_AT_ONCE", limit)
+    for limit in (metrics_ranks.SCORES_AT_ONCE, 1):
+        monkeypatch.setattr(metrics_ranks, "SCORES_AT_ONCE", limit)
         scores = scorer.scores(queries, 10, 30)
-        ranks = ranking.target_ranks(scores, nothing, tf.range(10, 30), 10)
+        ranks = metrics_ranks.target_ranks(scores, nothing, tf.range(10, 30), 10)
         np.testing.assert_array_equal(ranks, 30)

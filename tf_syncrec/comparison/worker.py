@@ -149,7 +149,7 @@ def _train(
     )
     trained = train(
         model,
-        config.train,
+        config,
         batches,
         validation,
         prepared.catalogue,

@@ -1,6 +1,6 @@
 """tf.data pipelines: prepared sequences in, batches of left-padded ids out."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -67,11 +67,27 @@ class TrainBatches:
 
     def epoch(self, epoch: int, first: int = 0) -> tf.data.Dataset:
         """Batches of an epoch, counted from 0, from the batch `first` on."""
+        return self.epochs([epoch], first)
+
+    def epochs(self, epochs: Sequence[int], first: int = 0) -> tf.data.Dataset:
+        """Batches of several epochs, one after the other; of the first from the batch `first` on.
+
+        Keras's `fit` takes all of them at once, with `steps_per_epoch=self.steps`.
+        """
         return (
-            self._shuffled(self.windows, epoch)
-            .skip(first * self.batch_size)
+            self._in_order(self.windows, epochs, first)
+            .map(self.lay_out, num_parallel_calls=PARALLEL_CALLS)
+            .prefetch(PREFETCHED)
+            .with_options(without_autotuning())
+        )
+
+    def dataset(self) -> tf.data.Dataset:
+        """For Keras's `fit`: an epoch each time it is iterated over, in another order each time."""
+        return (
+            self.windows.shuffle(SHUFFLE_BUFFER, seed=self.seed, reshuffle_each_iteration=True)
             .padded_batch(self.batch_size)
             .map(self.lay_out, num_parallel_calls=PARALLEL_CALLS)
+            .apply(tf.data.experimental.assert_cardinality(self.steps))
             .prefetch(PREFETCHED)
             .with_options(without_autotuning())
         )
@@ -82,16 +98,24 @@ class TrainBatches:
 
     def users_of(self, epoch: int, step: int) -> list[str]:
         """Whose windows a batch has; reads the data up to there, so it is for rare cases."""
-        users = self._shuffled(self.users, epoch).skip(step * self.batch_size).take(self.batch_size)
-        found = {
-            user.decode() for user in users.with_options(without_autotuning()).as_numpy_iterator()
-        }
-        return sorted(found)
+        batches = self._in_order(self.users, [epoch], step).with_options(without_autotuning())
+        return sorted({user.decode() for user in next(batches.as_numpy_iterator(), ())})
 
-    def _shuffled(self, rows: tf.data.Dataset, epoch: int) -> tf.data.Dataset:
-        """The same order for any rows that are as many."""
-        seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
-        return rows.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False)
+    def _in_order(self, rows: tf.data.Dataset, epochs: Sequence[int], first: int):
+        """Batches of rows; the same order for any rows that are as many."""
+
+        def batches_of(seed, skipped):
+            # Of this function alone. TensorFlow (2.21) cannot join a seed of 0 with a tensor.
+            tf.random.set_seed(self.seed or 1)
+            shuffled = rows.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False)
+            return shuffled.skip(skipped).padded_batch(self.batch_size)
+
+        seeds = [
+            int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]) for epoch in epochs
+        ]
+        skipped = [first * self.batch_size] + [0] * (len(seeds) - 1)
+        positions = tuple(np.array(values, np.int64) for values in (seeds, skipped))
+        return tf.data.Dataset.from_tensor_slices(positions).flat_map(batches_of)
 
 
 def train_batches(

@@ -1,6 +1,6 @@
 """Full ranking: where the target stands among all items of its domain."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,11 +10,8 @@ import tensorflow as tf
 from data_prep import Catalogue, PreparedDataset
 from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.metrics.gains import CUT_OFFS, domain_metrics
+from tf_syncrec.metrics.ranks import held_at_once, row_chunks, target_ranks
 from tf_syncrec.utils.variables import in_place
-
-SCORES_AT_ONCE = 2**23
-"""Scores held at a time (32 MiB of float32), whatever the size of the catalogue. Memory for more in
-one piece comes from the system anew each time, which must clear it page by page."""
 
 PROTOCOL = {
     "candidates": "all items of the target's domain that occur in training, minus the items of the "
@@ -135,7 +132,7 @@ class ModelScorer(Scorer):
         """Dot products of query vectors `[rows, dim]` with the items of one domain."""
         items = in_place(self._model.embedding.items)
         # Of two ways to the same scores, but for rounding, one takes no more memory than they do.
-        if size * items.shape[1] <= SCORES_AT_ONCE:
+        if held_at_once(size * items.shape[1]):
             if self._scaled is None or self._scaled[0] != (offset, size):
                 self._scaled = (offset, size), _scaled_rows(items, self._scales, offset, size)
             return tf.matmul(vectors, self._scaled[1], transpose_b=True)
@@ -201,63 +198,6 @@ class Ranks:
         return domain_metrics(self.ranks, self.domains, names)
 
 
-@tf.function(
-    input_signature=[
-        tf.TensorSpec([None, None], tf.float32),
-        tf.TensorSpec([None, None], tf.int32),
-        tf.TensorSpec([None], tf.int32),
-        tf.TensorSpec([], tf.int32),
-    ]
-)
-def target_ranks(scores, history, targets, offset):
-    """Ranks of targets of one domain among its items.
-
-    Args:
-        scores: `[batch, size]` of the domain's items.
-        history: `[batch, length]` int32, 0 pads; its items, but for the target, do not compete.
-        targets: `[batch]` int32, 0 for a target that training never saw.
-        offset: first item id of the domain.
-
-    Returns:
-        `[batch]` int32: 1 + the number of competitors that score at least as much. For an unseen
-        target, 1 + the number of candidates, and a miss at every cut-off even where a domain has
-        fewer candidates than that.
-
-    Raises:
-        tf.errors.InvalidArgumentError: a score is not a finite number.
-    """
-    # Finite vectors may overflow. A sum is infinite or NaN where a part of it is, and takes a third
-    # of the time that looking at each part does.
-    sums = tf.debugging.check_numerics(tf.reduce_sum(scores, axis=1), "scores")
-    size = tf.shape(scores)[1]
-    local = tf.where((history >= offset) & (history < offset + size), history - offset, -1)
-    local = tf.sort(local, axis=1)  # so that a repeated item can be told from its neighbour
-    first = tf.concat([tf.ones_like(local[:, :1], tf.bool), local[:, 1:] != local[:, :-1]], axis=1)
-    target = targets - offset
-    excluded = first & (local >= 0) & (local != target[:, None])
-
-    own = tf.gather(scores, tf.maximum(target, 0), batch_dims=1)[:, None]
-    others = tf.gather(scores, tf.maximum(local, 0), batch_dims=1)
-    # The target's own score is the one that makes this at least 1.
-    with tf.control_dependencies([sums]):
-        at_least = _count(scores >= own)
-    not_competing = tf.math.count_nonzero(excluded & (others >= own), axis=1, dtype=tf.int32)
-    num_candidates = size - tf.math.count_nonzero(excluded, axis=1, dtype=tf.int32)
-    unseen = tf.maximum(num_candidates, max(CUT_OFFS)) + 1
-    return tf.where(targets > 0, at_least - not_competing, unseen)
-
-
-def _count(true):
-    """How many of each row are True, `[batch]` int32."""
-    # Eight of them are a word, whose bits are counted: half of the time of adding up numbers.
-    rows, size = tf.unstack(tf.shape(true))
-    whole = size - size % 8
-    words = tf.reshape(tf.cast(true[:, :whole], tf.uint8), [rows, whole // 8, 8])
-    bits = tf.raw_ops.PopulationCount(x=tf.bitcast(words, tf.int64))
-    left = tf.math.count_nonzero(true[:, whole:], axis=1, dtype=tf.int32)
-    return tf.reduce_sum(tf.cast(bits, tf.int32), axis=1) + left
-
-
 def rank_split(
     scorer: Scorer,
     batches: tf.data.Dataset,
@@ -303,17 +243,6 @@ def rank_split(
 def take_rows(queries, rows: slice):
     """Some rows of what a scorer's `queries` returned."""
     return tf.nest.map_structure(lambda part: part[rows], queries)
-
-
-def row_chunks(rows: int, size: int) -> Iterator[slice]:
-    """Cuts the rows of a batch so that `SCORES_AT_ONCE` scores, `size` a row, are held at most.
-
-    Pieces are of about the same number of rows, as each of them reads all item vectors.
-    """
-    pieces = -(-rows // max(SCORES_AT_ONCE // size, 1))
-    step = -(-rows // max(pieces, 1))
-    for start in range(0, rows, step):
-        yield slice(start, start + step)
 
 
 def collect_ranks(

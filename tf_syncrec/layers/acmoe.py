@@ -73,6 +73,7 @@ class ACMoE(keras.layers.Layer):
             "gate": gate,
             "asymmetric": asymmetric,
         }
+        self.num_experts = num_experts
         self.num_cross_experts = num_cross_experts
         self.dim = dim
         self.asymmetric = asymmetric

@@ -13,6 +13,18 @@ SELECTION_METRIC = "ndcg@10"
 """What model selection looks at, on validation only."""
 
 
+def parse_metric(name: str) -> tuple[str, int]:
+    """`"ndcg@10"` -> `("ndcg", 10)`.
+
+    Raises:
+        ValueError: it is neither `hr@k` nor `ndcg@k`, k a whole number from 1.
+    """
+    found = re.fullmatch(r"(hr|ndcg)@([1-9]\d*)", name)
+    if not found:
+        raise ValueError(f"a metric is hr@k, ndcg@k or mrr. Received: {name!r}")
+    return found[1], int(found[2])
+
+
 def user_gains(ranks: np.ndarray, metric: str) -> np.ndarray:
     """What each user adds to a metric; its mean over users is the metric.
 
@@ -33,12 +45,9 @@ def user_gains(ranks: np.ndarray, metric: str) -> np.ndarray:
         raise ValueError(f"ranks must be numbers from 1. Received: {ranks[~(ranks >= 1)][:5]}")
     if metric == "mrr":
         return 1.0 / ranks
-    found = re.fullmatch(r"(hr|ndcg)@([1-9]\d*)", metric)
-    if not found:
-        raise ValueError(f"a metric is hr@k, ndcg@k or mrr. Received: {metric!r}")
-    hits = ranks <= int(found[2])
-    gains = np.ones_like(ranks) if found[1] == "hr" else 1.0 / np.log2(1.0 + ranks)
-    return np.where(hits, gains, 0.0)
+    kind, cut_off = parse_metric(metric)
+    gains = np.ones_like(ranks) if kind == "hr" else 1.0 / np.log2(1.0 + ranks)
+    return np.where(ranks <= cut_off, gains, 0.0)
 
 
 def rank_metrics(ranks: np.ndarray) -> dict[str, Any]:

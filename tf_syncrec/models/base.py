@@ -1,6 +1,9 @@
-"""What every trained model has in common: items by domain, sampled losses, one training step."""
+"""What every network has in common: items by domain, sampled losses, a training and a test step."""
 
-from typing import Any, ClassVar
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -10,8 +13,12 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Layout, Sequences
 from tf_syncrec.distributed.workers import several_workers
 from tf_syncrec.layers import DomainBlocks, ItemNeighbours, SharedEmbedding, Similarity
+from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.losses.functions import EXCLUDED, LOSSES
 from tf_syncrec.losses.negatives import sample_in_domain
+from tf_syncrec.metrics.gains import CUT_OFFS, METRICS
+from tf_syncrec.metrics.ranking import RankingMetrics
+from tf_syncrec.metrics.ranks import rows_at_once, target_ranks
 from tf_syncrec.utils.variables import in_place, pieces
 
 SKIPPED = "skipped_steps"
@@ -21,17 +28,35 @@ VOTING = 20
 """The latest interactions, whose neighbours have votes: with the decays that `neighbours` tries,
 the ones before weigh next to nothing."""
 
+_COMPILED = ("optimizer", "metrics", "skip_nan", "run_eagerly", "steps_per_execution")
+"""What is kept of `compile` in a saved model; the loss is kept as the constructor's."""
+
+_RENAMED = {"loss": ("loss", "name"), "negative_transfer": ("negative_transfer", "enabled")}
+"""Arguments of networks that the configuration calls otherwise: section and setting."""
+
 
 class MultiDomainModel(keras.Model):
-    """A model that recommends the next item in any domain.
+    """A network that recommends the next item in any domain.
 
     A subclass says what a batch costs (`batch_losses`) and what a user looks for
-    (`query_vectors`); items, losses, training step and evaluation are the same for all, so that
-    models differ in nothing else.
+    (`query_vectors`); items, losses, training step and ranking are the same for all, so that
+    networks differ in nothing else. It is an ordinary Keras model: `compile`, `fit` on
+    `data.batches.train_dataset`, `evaluate` on `evaluation_batches`, `save("model.keras")`.
 
     Args:
-        config: the run's configuration; `model` and `loss` are read here.
-        domain_sizes: trained items of each domain; item ids are contiguous by domain from 1.
+        domain_sizes: trained items of each domain, `{name: size}`, or a sequence of sizes; item ids
+            are contiguous by domain from 1.
+        window: T, how many items of a history are looked at.
+        dim: r, the width.
+        dropout: rate, wherever the network drops.
+        style: of Transformer blocks, `"pre_norm"` or `"paper"`.
+        similarity: `"cosine"` or `"dot"`.
+        temperature: divides the score.
+        neighbours: co-occurring items of each item that vote in a prediction; 0: none.
+        loss: name of a loss of `losses.functions`, or a function of the same kind.
+        negatives: items of the target's domain that a target is compared with.
+        shared_negatives: whether all targets of a domain and batch have the same ones.
+        kwargs: of `keras.Model`: `name`, `dtype`.
     """
 
     evaluation_signature: ClassVar[dict[str, tf.TensorSpec]] = {
@@ -43,43 +68,114 @@ class MultiDomainModel(keras.Model):
     batch_layout: ClassVar[Layout] = "packed"
     """How `data.train_batches` lays out what `batch_losses` reads."""
 
-    def __init__(self, config: Config, domain_sizes, **kwargs):
+    def __init__(
+        self,
+        domain_sizes: Mapping[str, int] | Sequence[int],
+        *,
+        window: int = 50,
+        dim: int = 64,
+        dropout: float = 0.2,
+        style: str = "pre_norm",
+        similarity: str = "cosine",
+        temperature: float = 0.1,
+        neighbours: int = 0,
+        loss: str | Callable = "sampled_softmax",
+        negatives: int = 256,
+        shared_negatives: bool = True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.config = config
-        self.domain_sizes = tuple(int(size) for size in domain_sizes)
-        self.num_domains = len(self.domain_sizes)
-        self.num_items = sum(self.domain_sizes)
+        self.domains, self.domain_sizes = _domains(domain_sizes)
+        for name, value, least in (
+            ("window", window, 2),
+            ("dim", dim, 1),
+            ("neighbours", neighbours, 0),
+            ("negatives", negatives, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{name} must be {least} or more. Received: {value}")
+        self.window, self.dim, self.dropout_rate, self.style = window, dim, dropout, style
+        self.negatives, self.shared_negatives = negatives, shared_negatives
+        self.target_loss = loss_function(loss)
         # Python constants, not tensors: a tensor made here would belong to one graph.
         self._offsets = [1 + sum(self.domain_sizes[:d]) for d in range(self.num_domains)]
-        self._loss_function = LOSSES[config.loss.name]
         self._seed = keras.random.SeedGenerator()
-        model = config.model
         self.embedding = SharedEmbedding(
-            self.num_items, self.num_domains, model.window, model.dim, model.dropout, model.style
+            self.num_items, self.num_domains, window, dim, dropout, style, dtype=self.dtype_policy
         )
-        self.similarity = Similarity(model.similarity, model.temperature)
+        self.similarity = Similarity(similarity, temperature, dtype=self.dtype_policy)
         self.neighbours = None
-        if model.neighbours:
-            self.neighbours = ItemNeighbours(
-                self.num_items, model.neighbours, min(VOTING, model.window)
-            )
+        if neighbours:
+            self.neighbours = ItemNeighbours(self.num_items, neighbours, min(VOTING, window))
+        self._evaluating = False
 
     @classmethod
-    def from_data(cls, config: Config, prepared: Sequences) -> "MultiDomainModel":
-        """A new model for a dataset."""
-        return cls(config, prepared.catalogue.sizes)
+    def from_settings(cls, config: Config, domain_sizes, **more) -> Self:
+        """A network with the settings of a configuration that its constructor takes."""
+        given = {
+            **config.model.model_dump(),
+            **config.loss.model_dump(),
+            **config.negative_transfer.model_dump(),
+            **{key: getattr(getattr(config, s), name) for key, (s, name) in _RENAMED.items()},
+            "seed": config.train.seed,
+            "dtype": config.train.precision,
+        }
+        taken = {"dtype"} | {
+            name
+            for kind in cls.__mro__
+            if issubclass(kind, MultiDomainModel)
+            for name, parameter in inspect.signature(kind.__init__).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
+        arguments = {name: value for name, value in given.items() if name in taken}
+        return cls(domain_sizes, **arguments | more)
 
-    @property
-    def reported(self) -> dict[str, str]:
-        """Scalars that the log shows, and what `batch_losses` calls them."""
-        return {"loss": "total"}
+    @classmethod
+    def from_data(cls, config: Config, prepared: Sequences) -> Self:
+        """A new network for a dataset."""
+        catalogue = prepared.catalogue
+        return cls.from_settings(config, dict(zip(catalogue.domains, catalogue.sizes, strict=True)))
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | {
+            "domain_sizes": dict(zip(self.domains, self.domain_sizes, strict=True)),
+            "window": self.window,
+            "dim": self.dim,
+            "dropout": self.dropout_rate,
+            "style": self.style,
+            "similarity": self.similarity.kind,
+            "temperature": self.similarity.temperature,
+            "neighbours": self.neighbours.count if self.neighbours else 0,
+            "loss": loss_name(self.target_loss),
+            "negatives": self.negatives,
+            "shared_negatives": self.shared_negatives,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """A network with the arguments of `get_config`, newly initialised."""
+        return cls(**keras.saving.deserialize_keras_object(config, custom_objects))
 
     def build_parts(self, *parts: keras.layers.Layer) -> None:
-        """Creates all weights; shapes follow from the configuration alone."""
+        """Creates all weights; shapes follow from the constructor's arguments alone."""
         for part in (self.embedding, self.similarity, self.neighbours, *parts):
             if part is not None:
                 part.build(None)
         self.built = True
+
+    def build_from_config(self, config):
+        """Nothing: all weights are there from the beginning."""
+
+    @property
+    def num_domains(self) -> int:
+        """|D|."""
+        return len(self.domain_sizes)
+
+    @property
+    def num_items(self) -> int:
+        """|V|, the number of items over all domains."""
+        return sum(self.domain_sizes)
 
     @property
     def offsets(self):
@@ -94,7 +190,7 @@ class MultiDomainModel(keras.Model):
     # ------------------------------------------------------------------------------ prediction
 
     def query_vectors(self, items, domains):
-        """What the model looks for next; its dot product with a candidate vector is the score.
+        """What the network looks for next; its dot product with a candidate vector is the score.
 
         Args:
             items: `[batch, length]` int32, histories, oldest first, padded with 0 on the left.
@@ -103,7 +199,7 @@ class MultiDomainModel(keras.Model):
         Returns:
             `[batch, queries, dim]` float32.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say what a user looks for")
 
     def candidate_vectors(self, items):
         """What a query vector is compared with.
@@ -136,6 +232,11 @@ class MultiDomainModel(keras.Model):
 
     # -------------------------------------------------------------------------------- training
 
+    @property
+    def reported(self) -> dict[str, str]:
+        """Scalars that the log shows, and what `batch_losses` calls them."""
+        return {"loss": "total"}
+
     def batch_losses(self, items, segments=None, training=True) -> Any:
         """A NamedTuple with `total`, the scalar to minimise, and what else is known of a batch.
 
@@ -149,7 +250,7 @@ class MultiDomainModel(keras.Model):
                 the batch, -1 at padding, where rows hold several; None where a row is a sequence.
             training: whether dropout is on.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say what a batch costs")
 
     def target_losses(self, representations, targets, blocks: DomainBlocks):
         """Loss of each target under each of several representations (Eq. 8-9).
@@ -167,42 +268,78 @@ class MultiDomainModel(keras.Model):
         negatives, negative_vectors = self._negatives(blocks)
         positive_vectors = self.similarity.candidate(self.embedding.embed_items(targets))
         sizes = tf.cast(tf.gather(self.sizes, blocks.domains), tf.float32)
-        rate = self.config.loss.negatives / tf.maximum(sizes - 1.0, 1.0)
+        rate = self.negatives / tf.maximum(sizes - 1.0, 1.0)
         losses = []
         for y in representations:
             query = self.similarity.query(y)
             positive = tf.reduce_sum(query * positive_vectors, axis=-1)
-            if self.config.loss.shared_negatives:
+            if self.shared_negatives:
                 negative = tf.matmul(query, negative_vectors, transpose_b=True)
             else:
                 negative = tf.einsum("bsr,bsnr->bsn", query, negative_vectors)
             positive, negative = tf.cast(positive, tf.float32), tf.cast(negative, tf.float32)
             negative = tf.where(negatives == targets[..., None], EXCLUDED, negative)
-            losses.append(self._loss_function(positive, negative, rate[:, None]))
+            losses.append(self.target_loss(positive, negative, rate[:, None]))
         return losses
 
     def _negatives(self, blocks):
         """Ids and vectors of sampled items: one set a domain, or one set a target."""
-        config = self.config.loss
-        if config.shared_negatives:
+        if self.shared_negatives:
             domains = tf.range(self.num_domains)
         else:
             domains = tf.broadcast_to(blocks.domains[:, None], tf.shape(blocks.slots))
-        ids = sample_in_domain(domains, config.negatives, self.offsets, self.sizes, self._seed)
+        ids = sample_in_domain(domains, self.negatives, self.offsets, self.sizes, self._seed)
         vectors = self.similarity.candidate(self.embedding.embed_items(ids))
-        if config.shared_negatives:
+        if self.shared_negatives:
             # (blocks, negatives): the same for all slots of a block
             return tf.gather(ids, blocks.domains)[:, None], tf.gather(vectors, blocks.domains)
         return ids, vectors  # (blocks, block_size, negatives)
 
-    def compile(self, optimizer, **kwargs):
-        """Prepares training; the loss is the model's own."""
+    def compile(
+        self,
+        optimizer="adam",
+        loss: str | Callable | None = None,
+        metrics: Sequence[str] | None = None,
+        skip_nan: bool = False,
+        jit_compile: bool | str = "auto",
+        **kwargs,
+    ):
+        """Prepares training.
+
+        Args:
+            optimizer: as in Keras; `training.optimizers.RowwiseAdam` is what `fit` of a run takes.
+            loss: of a target, in place of the constructor's.
+            metrics: `hr@k`, `ndcg@k` or `mrr`, of `evaluate` and of validation; None: `METRICS`.
+            skip_nan: whether a step whose loss or gradient is no number is left out and counted.
+            jit_compile: XLA cannot compile shapes that follow from the data, so True is refused.
+            kwargs: as in `keras.Model.compile`.
+        """
+        if jit_compile is True:
+            raise ValueError(
+                f"jit_compile: {type(self).__name__} has shapes that follow from the data, which "
+                "XLA cannot compile. Received: jit_compile=True"
+            )
         super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+        if loss is not None:
+            self.target_loss = loss_function(loss)
+        self._compiled_with = {"metrics": metrics and list(metrics), "skip_nan": skip_nan}
         # On several replicas TensorFlow cannot make the variables of an optimizer in a step.
         self.optimizer.build(self.trainable_weights)
+        self.ranking_metrics = RankingMetrics(self.domains, metrics or METRICS)
         self.trackers = {name: keras.metrics.Mean(name) for name in self.reported}
-        if self.config.train.on_nan == "skip":
+        if skip_nan:
             self.trackers[SKIPPED] = keras.metrics.Sum(SKIPPED)
+
+    def get_compile_config(self):
+        """What `compile_from_config` takes."""
+        if not self.compiled:
+            return {}
+        return super().get_compile_config() | dict(self._compiled_with)
+
+    def compile_from_config(self, config):
+        """Compiles as before saving."""
+        config = keras.saving.deserialize_keras_object(config)
+        self.compile(**{name: config[name] for name in _COMPILED if name in config})
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Builds nothing: all weights are there from the beginning.
@@ -214,8 +351,29 @@ class MultiDomainModel(keras.Model):
 
     @property
     def metrics(self):
-        """What `fit` resets at the start of an epoch."""
-        return list(getattr(self, "trackers", {}).values())
+        """What Keras resets: at the beginning of an epoch, and of an evaluation.
+
+        A validation in the middle of `fit` leaves those of the training as they are.
+        """
+        if not self.compiled:
+            return []
+        return [self.ranking_metrics] if self._evaluating else list(self.trackers.values())
+
+    def evaluate(self, *args, **kwargs):
+        """Ranks every target against all items of its domain, see `metrics.ranks.target_ranks`.
+
+        Args:
+            args: as in `keras.Model.evaluate`; batches as of `data.batches.evaluation_batches`.
+            kwargs: likewise.
+        """
+        self._evaluating = True
+        try:
+            with warnings.catch_warnings():
+                # Batches of a domain each cannot be counted beforehand; their end is the end.
+                warnings.filterwarnings("ignore", "Your input ran out of data")
+                return super().evaluate(*args, **kwargs)
+        finally:
+            self._evaluating = False
 
     def train_step(self, batch):
         """One step on a batch of `data.train_batches`."""
@@ -228,7 +386,7 @@ class MultiDomainModel(keras.Model):
 
         def step():
             self.watch_gradients(gradients, weights)
-            self.optimizer.apply(gradients, weights)
+            self.optimizer.apply(self._for_optimizer(gradients), weights)
             self.after_step(losses)
             # A replica holds its share of the mean over the global batch.
             for name, quantity in self.reported.items():
@@ -247,6 +405,58 @@ class MultiDomainModel(keras.Model):
             # takes scalars.
             return {"loss": self.trackers["loss"].result()[None]}
         return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+    def _for_optimizer(self, gradients):
+        """Slices of tables are for optimizers that know them: Keras's Adam squares each slice."""
+        if getattr(self.optimizer, "takes_slices", False):
+            return gradients
+        return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+
+    def test_step(self, batch):
+        """Ranks the targets of a batch of `data.evaluation_batches`."""
+        self.ranking_metrics.update_state(self.target_ranks(batch), batch["domain"])
+        return self.ranking_metrics.result()
+
+    def target_ranks(self, batch):
+        """Where each target stands among all items of its domain, votes included.
+
+        Args:
+            batch: of `data.evaluation_batches`; rows may be of any domains.
+
+        Returns:
+            `[batch]` int32, see `metrics.ranks.target_ranks`.
+        """
+        queries = self({name: batch[name] for name in self.evaluation_signature})
+        votes = self.neighbours(batch["items"]) if self.neighbours else ()
+        order = tf.argsort(batch["domain"], stable=True)
+        domains = tf.gather(batch["domain"], order)
+
+        def rank(start, ranks):
+            """Rows of one domain, as many as may be scored at once."""
+            offset, size = (tf.gather(x, domains[start]) for x in (self.offsets, self.sizes))
+            end = tf.searchsorted(domains, domains[start, None], side="right")[0]
+            rows = order[start : tf.minimum(end, start + rows_at_once(size))]
+
+            def against_all():
+                candidates = self.candidate_vectors(tf.range(offset, offset + size))
+                scores = tf.matmul(tf.gather(queries, rows), candidates, transpose_b=True)
+                if votes:
+                    ids, of_history = (tf.gather(part, rows) for part in votes)
+                    scores = add_votes(scores, ids, of_history, offset)
+                items, targets = tf.gather(batch["items"], rows), tf.gather(batch["target"], rows)
+                return target_ranks(scores, items, targets, offset)
+
+            # Where no item of the domain was ever trained all are misses.
+            missed = tf.fill(tf.shape(rows), max(CUT_OFFS) + 1)
+            found = tf.cond(size > 0, against_all, lambda: missed)
+            return start + tf.size(rows), tf.tensor_scatter_nd_update(ranks, rows[:, None], found)
+
+        count = tf.size(order)
+        return tf.while_loop(
+            lambda start, _: start < count, rank, (0, tf.zeros_like(order)), parallel_iterations=1
+        )[1]
+
+    # ------------------------------------------------------------------------ what a log is told
 
     def watch_gradients(self, gradients, weights) -> None:
         """What a step notes of its gradients, one for each of the weights or None."""
@@ -280,7 +490,39 @@ class MultiDomainModel(keras.Model):
         return {}
 
 
+def loss_function(loss: str | Callable) -> Callable:
+    """A loss of `losses.functions` by name; a function is returned as it is.
+
+    Raises:
+        ValueError: there is no loss of that name.
+    """
+    if callable(loss):
+        return loss
+    if loss not in LOSSES:
+        raise ValueError(
+            f"loss must be one of {', '.join(LOSSES)}, or callable. Received: {loss!r}"
+        )
+    return LOSSES[loss]
+
+
+def loss_name(loss: Callable) -> Any:
+    """What `loss_function` takes: a name, or the serialised function."""
+    names = [name for name, known in LOSSES.items() if known is loss]
+    return names[0] if names else keras.saving.serialize_keras_object(loss)
+
+
 def all_finite(tensors):
     """Whether all numbers of tensors, of slices of them, or of nothing (None) are finite."""
     values = [getattr(tensor, "values", tensor) for tensor in tensors if tensor is not None]
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values])
+
+
+def _domains(sizes: Mapping[str, int] | Sequence[int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and sizes; by themselves domains are called 0, 1, ..."""
+    names = tuple(sizes) if isinstance(sizes, Mapping) else tuple(map(str, range(len(sizes))))
+    counts = tuple(map(int, sizes.values() if isinstance(sizes, Mapping) else sizes))
+    if not counts or min(counts) < 0:
+        raise ValueError(
+            f"domain_sizes must be the numbers of items of one domain or more. Received: {sizes}"
+        )
+    return names, counts

@@ -11,16 +11,17 @@ from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.sequential import Losses, mean_over_targets
 
 
+@keras.saving.register_keras_serializable("tf_syncrec")
 class BPRMF(MultiDomainModel):
     """One vector a user and one an item: who the user is, and not what came last.
 
-    Loss and similarity are those of the configuration, like everybody's; the original has
-    `loss.name: bpr`, `loss.negatives: 1`, `loss.shared_negatives: false`, `model.similarity: dot`.
+    Loss and similarity are like everybody's; the original has `loss="bpr"`, `negatives=1`,
+    `shared_negatives=False`, `similarity="dot"`.
 
     Args:
-        config: the run's configuration.
-        domain_sizes: trained items of each domain.
-        user_ids: `[users]` bytes, the users of the training set.
+        domain_sizes: as in `MultiDomainModel`.
+        user_ids: `[users]`, the users of the training set, bytes or text.
+        kwargs: as in `MultiDomainModel`.
     """
 
     evaluation_signature: ClassVar = MultiDomainModel.evaluation_signature | {
@@ -29,24 +30,31 @@ class BPRMF(MultiDomainModel):
 
     batch_layout = "users"
 
-    def __init__(self, config, domain_sizes, user_ids, **kwargs):
-        super().__init__(config, domain_sizes, **kwargs)
+    def __init__(self, domain_sizes, user_ids, **kwargs):
+        super().__init__(domain_sizes, **kwargs)
+        self.user_ids = np.array(
+            [getattr(user, "decode", user.__str__)() for user in user_ids], object
+        )
         # Somebody unknown gets the last row, which is never trained.
         self._lookup = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(
-                np.asarray(user_ids, object), np.arange(len(user_ids))
-            ),
+            tf.lookup.KeyValueTensorInitializer(self.user_ids, np.arange(len(user_ids))),
             len(user_ids),
         )
-        dim = config.model.dim
         self.users = keras.layers.Embedding(
-            len(user_ids) + 1, dim, keras.initializers.RandomNormal(stddev=dim**-0.5)
+            len(user_ids) + 1,
+            self.dim,
+            keras.initializers.RandomNormal(stddev=self.dim**-0.5),
+            dtype=self.dtype_policy,
         )
-        self.dropout = Dropout(config.model.dropout)
+        self.dropout = Dropout(self.dropout_rate, dtype=self.dtype_policy)
         self.users.build()
         self.build_parts()
         for unread in (self.embedding.start_tokens, self.embedding.positions):
             unread.trainable = False
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | {"user_ids": self.user_ids.tolist()}
 
     @classmethod
     def from_data(cls, config, prepared):
@@ -56,7 +64,9 @@ class BPRMF(MultiDomainModel):
             for batch in prepared.as_dataset("train").map(lambda row: row["user_id"]).batch(65536)
             for ids in batch.numpy()
         ]
-        return cls(config, prepared.catalogue.sizes, np.array(users, object))
+        catalogue = prepared.catalogue
+        sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
+        return cls.from_settings(config, sizes, user_ids=users)
 
     @property
     def tables(self):

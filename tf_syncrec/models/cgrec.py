@@ -8,6 +8,7 @@ original's contrastive losses over an item hierarchy need metadata that logs do 
 import itertools
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -68,26 +69,35 @@ def coalitions(num_domains: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     return np.array(rows), np.concatenate(weights, axis=1).astype(np.float32)
 
 
+@keras.saving.register_keras_serializable("tf_syncrec")
 class CGRec(MMoE):
     """MMoE whose loss weighs each domain by its Shapley value.
 
     A coalition's value is the negative mean loss of all targets when only items of its domains can
     be seen. Values become weights by the rule of SyNCRec's λ, with the Shapley value in place of
     the gap: a domain that harms the predictions of the others, or helps them least, counts less.
+
+    Args:
+        domain_sizes: as in `MultiDomainModel`.
+        alpha: of the rule of λ.
+        beta: of the rule of λ.
+        delta: of the rule of λ.
+        seed: of the orders of arrival that are sampled where there are many domains.
+        kwargs: as in `MMoE`.
     """
 
-    def __init__(self, config, domain_sizes, **kwargs):
-        super().__init__(config, domain_sizes, **kwargs)
-        transfer = config.negative_transfer
+    def __init__(self, domain_sizes, *, alpha=1.0, beta=1.0, delta=1.0, seed=0, **kwargs):
+        super().__init__(domain_sizes, **kwargs)
         self.contribution = RelativeNegativeTransfer(
-            self.num_domains, transfer.alpha, transfer.beta, transfer.delta, dtype="float32"
+            self.num_domains, alpha, beta, delta, dtype="float32"
         )
         self.contribution.build()
-        self._members, self._shapley = coalitions(self.num_domains, config.train.seed)
+        self._members, self._shapley = coalitions(self.num_domains, seed)
+        self._arguments |= {"alpha": alpha, "beta": beta, "delta": delta, "seed": seed}
 
     def batch_losses(self, items, segments=None, training=True) -> Losses:
         """As in `SequentialModel`, each domain weighed by |D| times its share of the value."""
-        view, _ = split_views(items, None, self.offsets, self.config.model.window, segments)
+        view, _ = split_views(items, None, self.offsets, self.window, segments)
         targets = items[:, -tf.shape(view.domains)[1] :]
         sums, counts = self._domain_losses(view, targets, training)
         weights = self.num_domains * tf.convert_to_tensor(self.contribution.relative)
@@ -136,7 +146,7 @@ class CGRec(MMoE):
         Returns:
             `(values, present)`: `[coalitions]`, and `[domains]` bool, who has a target.
         """
-        view, _ = split_views(items, None, self.offsets, self.config.model.window, segments)
+        view, _ = split_views(items, None, self.offsets, self.window, segments)
         targets = items[:, -tf.shape(view.domains)[1] :]
         domains = item_domains(tf.maximum(view.tokens, 0), self.offsets)  # -1: (SOS) and padding
 

@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from data_prep.errors import InputError
 from tf_syncrec.config import Config
 
 if TYPE_CHECKING:  # so that names can be listed before TensorFlow is there
@@ -72,6 +73,28 @@ NETWORKS = {
     "cgrec": _network("cgrec.CGRec", "MMoE with loss weights from Shapley values of the domains"),
     "bprmf": _network("bprmf.BPRMF", "BPRMF, matrix factorisation"),
 }
+
+
+def network_of(name: str) -> Network:
+    """A network by its name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in NETWORKS:
+        raise InputError(f"model.name: expected one of {', '.join(NETWORKS)}, received {name!r}")
+    return NETWORKS[name]
+
+
+def with_network_settings(config: Config) -> Config:
+    """The configuration with what its network, `model.name`, changes in it."""
+    sections = config.model_dump()
+    for key, value in network_of(config.model.name).settings.items():
+        section, name = key.split(".")
+        sections[section][name] = value
+    return Config.model_validate(sections)
+
+
 FULL = "syncrec_full"
 """What the variants of the paper's Table 5 are measured against."""
 ABLATIONS = {

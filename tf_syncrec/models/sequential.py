@@ -57,7 +57,7 @@ class SequentialModel(MultiDomainModel):
 
     def query_vectors(self, items, domains):
         """As in `MultiDomainModel`."""
-        view, _ = split_views(items, domains, self.offsets, self.config.model.window)
+        view, _ = split_views(items, domains, self.offsets, self.window)
         encoded = self.encode(view, last=1)
         batch, queries = tf.shape(domains)[0], tf.shape(domains)[1]
         rows = tf.reshape(
@@ -65,12 +65,12 @@ class SequentialModel(MultiDomainModel):
             [batch * queries, 1, encoded.shape[2]],
         )
         y = self.specialise(rows, tf.reshape(domains, [-1]))
-        query = tf.reshape(self.similarity.query(y), [batch, queries, self.config.model.dim])
+        query = tf.reshape(self.similarity.query(y), [batch, queries, self.dim])
         return tf.cast(query, tf.float32)
 
     def batch_losses(self, items, segments=None, training=True) -> Losses:
         """As in `MultiDomainModel`; the mean over the targets."""
-        view, _ = split_views(items, None, self.offsets, self.config.model.window, segments)
+        view, _ = split_views(items, None, self.offsets, self.window, segments)
         blocks = group_by_domain(view.domains, self.num_domains)
         encoded = blocks.gather(self.encode(view, training=training))
         y = self.specialise(encoded, blocks.domains, training=training)

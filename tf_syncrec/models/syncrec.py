@@ -5,7 +5,6 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_syncrec.config import Config
 from tf_syncrec.distributed.replicas import over_replicas
 from tf_syncrec.layers import (
     ACMoE,
@@ -51,71 +50,152 @@ class Losses(NamedTuple):
     present: tf.Tensor
 
 
+@keras.saving.register_keras_serializable("tf_syncrec")
 class SyNCRec(MultiDomainModel):
     """The whole model: two views, ACMoE, LC-NTG and SC-MIM.
 
     Args:
-        config: the run's configuration; `model`, `loss` and `negative_transfer` are read.
-        domain_sizes: trained items of each domain; item ids are contiguous by domain from 1.
+        domain_sizes: as in `MultiDomainModel`.
+        experts: K.
+        cross_experts: j, how many of them the cross-domain task trains.
+        blocks: attention blocks of an expert.
+        heads: attention heads.
+        ff_dim: inner width of the feed-forward networks; None: r.
+        gate: `"causal"`, or `"sequence"` (as published).
+        asymmetric: whether the asymmetric stop-gradient is there (Table 5: "w/o ACMoE").
+        score: `"blend"`: both views, weighed by domain; `"sum"`, `"cross"` or `"single"`.
+        eta: η of Eq. 18.
+        mutual_information: whether SC-MIM is there.
+        rho: of SC-MIM, `"sigmoid"` or `"bilinear"`.
+        contrast: of SC-MIM, `"all"` or `"others"`.
+        reduction: `"mean"` over targets, or `"sum"` over those of a user (Eq. 8, 9, 18).
+        negative_transfer: whether λ weighs the cross-domain loss; it is measured in any case.
+        alpha: α of Eq. 11.
+        beta: β of Eq. 11.
+        delta: δ of Eq. 11.
+        trainable_rates: whether α and β learn.
+        gap: φ is the `"mean"` over a domain's targets, or their `"sum"`.
+        scaled: weights of |D| λ, where Eq. 12 has λ.
+        kwargs: as in `MultiDomainModel`.
+
+    Example:
+        >>> model = SyNCRec({"books": 250, "films": 300}, dim=32, experts=2, cross_experts=1)
+        >>> model({"items": [[0, 3, 260]], "domain": [0]}).shape
+        TensorShape([1, 32])
 
     Reference: Pacer and Runner (SIGIR 2024), section 4.
     """
 
-    def __init__(self, config: Config, domain_sizes, **kwargs):
-        super().__init__(config, domain_sizes, **kwargs)
-        model = config.model
+    def __init__(
+        self,
+        domain_sizes,
+        *,
+        experts: int = 5,
+        cross_experts: int = 3,
+        blocks: int = 2,
+        heads: int = 1,
+        ff_dim: int | None = None,
+        gate: str = "causal",
+        asymmetric: bool = True,
+        score: str = "blend",
+        eta: float = 0.9,
+        mutual_information: bool = True,
+        rho: str = "sigmoid",
+        contrast: str = "all",
+        reduction: str = "mean",
+        negative_transfer: bool = True,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        delta: float = 1.0,
+        trainable_rates: bool = False,
+        gap: str = "mean",
+        scaled: bool = True,
+        **kwargs,
+    ):
+        super().__init__(domain_sizes, **kwargs)
+        for name, value, known in (
+            ("score", score, ("blend", "sum", "cross", "single")),
+            ("reduction", reduction, ("mean", "sum")),
+            ("gap", gap, ("mean", "sum")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {known}. Received: {value!r}")
+        self.score, self.eta, self.reduction = score, eta, reduction
+        self.corrected, self.gap_of, self.scaled = negative_transfer, gap, scaled
         self.acmoe = ACMoE(
-            model.experts,
-            model.cross_experts,
+            experts,
+            cross_experts,
             self.num_domains,
-            model.window,
-            model.dim,
-            num_blocks=model.blocks,
-            num_heads=model.heads,
-            ff_dim=model.ff_dim,
-            dropout=model.dropout,
-            style=model.style,
-            gate=model.gate,
-            asymmetric=model.asymmetric,
+            self.window,
+            self.dim,
+            num_blocks=blocks,
+            num_heads=heads,
+            ff_dim=ff_dim,
+            dropout=self.dropout_rate,
+            style=self.style,
+            gate=gate,
+            asymmetric=asymmetric,
+            dtype=self.dtype_policy,
         )
-        transfer = config.negative_transfer
         self.negative_transfer = RelativeNegativeTransfer(
             self.num_domains,
-            transfer.alpha,
-            transfer.beta,
-            transfer.delta,
-            transfer.trainable_rates and transfer.enabled,
+            alpha,
+            beta,
+            delta,
+            trainable_rates and negative_transfer,
             dtype="float32",
         )
-        parts: list[keras.layers.Layer] = [self.acmoe, self.negative_transfer]
-        if config.loss.mutual_information:
+        self.mutual_information = self.view_weights = None
+        if mutual_information:
             self.mutual_information = SingleCrossMutualInformation(
-                model.dim, config.loss.rho, config.loss.contrast
+                self.dim, rho, contrast, dtype=self.dtype_policy
             )
-            parts.append(self.mutual_information)
-        self.view_weights = None
-        if model.score == "blend":
+        if score == "blend":
             self.view_weights = ViewWeights(self.num_domains, dtype="float32")
-            parts.append(self.view_weights)
-        self.build_parts(*parts)
+        self._arguments = {
+            "experts": experts,
+            "cross_experts": cross_experts,
+            "blocks": blocks,
+            "heads": heads,
+            "ff_dim": ff_dim,
+            "gate": gate,
+            "asymmetric": asymmetric,
+            "score": score,
+            "eta": eta,
+            "mutual_information": mutual_information,
+            "rho": rho,
+            "contrast": contrast,
+            "reduction": reduction,
+            "negative_transfer": negative_transfer,
+            "alpha": alpha,
+            "beta": beta,
+            "delta": delta,
+            "trainable_rates": trainable_rates,
+            "gap": gap,
+            "scaled": scaled,
+        }
+        self.build_parts(
+            self.acmoe, self.negative_transfer, self.mutual_information, self.view_weights
+        )
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | dict(self._arguments)
 
     @property
     def reported(self):
         """As in `MultiDomainModel`; no SC-MIM where there is none."""
         names = {"loss": "total", "loss_single": "single", "loss_cross": "cross"}
-        return names | (
-            {"loss_mim": "mutual_information"} if self.config.loss.mutual_information else {}
-        )
+        return names | ({"loss_mim": "mutual_information"} if self.mutual_information else {})
 
     # ------------------------------------------------------------------------------ prediction
 
     def query_vectors(self, items, domains):
         """As in `MultiDomainModel`, by the views that `model.score` names (Eq. 19)."""
-        score = self.config.model.score
-        if score == "cross":
-            shape = [tf.shape(items)[0], tf.shape(domains)[1], self.config.model.dim]
+        if self.score == "cross":
+            shape = [tf.shape(items)[0], tf.shape(domains)[1], self.dim]
             return tf.broadcast_to(self.cross_queries(items, domains), shape)
-        if score == "single":
+        if self.score == "single":
             return self.single_queries(items, domains)
         cross, single = self.cross_queries(items, domains), self.single_queries(items, domains)
         if self.view_weights is None:
@@ -125,13 +205,13 @@ class SyNCRec(MultiDomainModel):
 
     def cross_queries(self, items, domains):
         """What the cross view looks for, the same in all domains: `[batch, 1, dim]` float32."""
-        view, _ = split_views(items, domains, self.offsets, self.config.model.window)
+        view, _ = split_views(items, domains, self.offsets, self.window)
         y = self.acmoe.cross(self.embedding(view), view, last=1)
         return tf.cast(self.similarity.query(y), tf.float32)
 
     def single_queries(self, items, domains):
         """What the single view of each domain looks for: `[batch, queries, dim]` float32."""
-        _, view = split_views(items, domains, self.offsets, self.config.model.window)
+        _, view = split_views(items, domains, self.offsets, self.window)
         blocks = group_by_domain(domains, self.num_domains)
         y = self.acmoe.single(self.embedding(view), view, blocks, last=tf.shape(domains)[1])
         query = self.similarity.query(blocks.scatter(y, tf.shape(domains)))
@@ -140,8 +220,8 @@ class SyNCRec(MultiDomainModel):
     @property
     def expert_names(self):
         """Each of the K experts by the task that trains it."""
-        j = self.config.model.cross_experts
-        of_single = range(self.config.model.experts - j)
+        j = self.acmoe.num_cross_experts
+        of_single = range(self.acmoe.num_experts - j)
         return [f"cross {n + 1}" for n in range(j)] + [f"single {n + 1}" for n in of_single]
 
     def gate_weights(self, items, domains):
@@ -155,7 +235,7 @@ class SyNCRec(MultiDomainModel):
             g^cross, `[batch, experts]`, and g^d, `[batch, queries, experts]`, float32, of
             `expert_names`.
         """
-        cross, single = split_views(items, domains, self.offsets, self.config.model.window)
+        cross, single = split_views(items, domains, self.offsets, self.window)
         cross_gates = self.acmoe.cross_gate(
             self.embedding(cross), tf.zeros_like(cross.tokens), cross.positions, cross.mask
         )
@@ -169,10 +249,7 @@ class SyNCRec(MultiDomainModel):
 
     def batch_losses(self, items, segments=None, training=True) -> Losses:
         """All losses of a batch (Eq. 8-18), as `Losses`; arguments as in `MultiDomainModel`."""
-        config = self.config
-        cross_view, single_view = split_views(
-            items, None, self.offsets, config.model.window, segments
-        )
+        cross_view, single_view = split_views(items, None, self.offsets, self.window, segments)
         blocks = group_by_domain(single_view.domains, self.num_domains)
         y_cross = self.acmoe.cross(
             self.embedding(cross_view, training=training), cross_view, training=training
@@ -192,12 +269,12 @@ class SyNCRec(MultiDomainModel):
             domain_single, domain_cross, domain_targets
         )
         weights = relative
-        if not config.negative_transfer.enabled:  # measured, but as if no domain suffered
+        if not self.corrected:  # measured, but as if no domain suffered
             weights = tf.fill([self.num_domains], 1.0 / self.num_domains)
-        if config.negative_transfer.scaled:
+        if self.scaled:
             # |D| λ is 1 for every domain while none suffers more than another.
             weights *= self.num_domains
-        if config.loss.reduction == "sum":
+        if self.reduction == "sum":
             sequences = tf.unique(tf.reshape(single_view.segments, [-1])).y
             count = over_replicas(tf.reduce_sum(tf.cast(sequences >= 0, tf.float32)))
         else:
@@ -207,14 +284,14 @@ class SyNCRec(MultiDomainModel):
         corrected = tf.math.divide_no_nan(tf.reduce_sum(weights * domain_cross), count)
         mim = tf.zeros([])
         domain_mim = domain_users = tf.zeros([self.num_domains])
-        if config.loss.mutual_information:
+        if self.mutual_information:
             domain_mim, domain_users = self._mutual_information(
                 y_single, y_cross, single_view, blocks
             )
-            if config.loss.reduction == "mean":
+            if self.reduction == "mean":
                 count = over_replicas(tf.reduce_sum(domain_users))
             mim = tf.math.divide_no_nan(tf.reduce_sum(domain_mim), count)
-        total = config.loss.eta * (single + corrected) + (1.0 - config.loss.eta) * mim
+        total = self.eta * (single + corrected) + (1.0 - self.eta) * mim
         return Losses(
             total,
             single,
@@ -234,7 +311,7 @@ class SyNCRec(MultiDomainModel):
         """φ (Eq. 10) and λ (Eq. 11) of the global batch, on every replica the same."""
         measured = over_replicas(tf.stack([domain_single - domain_cross, domain_targets]))
         gap, targets = tf.unstack(tf.stop_gradient(measured))
-        if self.config.negative_transfer.gap == "mean":
+        if self.gap_of == "mean":
             gap = tf.math.divide_no_nan(gap, targets)
         present = targets > 0
         return gap, present, self.negative_transfer(gap, present)
@@ -244,11 +321,12 @@ class SyNCRec(MultiDomainModel):
         y_single = blocks.scatter(y_single, tf.shape(view.domains))
         single, present = pool_by_domain(y_single, view.segments, view.domains, self.num_domains)
         cross, _ = pool_by_domain(y_cross, view.segments, view.domains, self.num_domains)
+        assert self.mutual_information is not None
         return self.mutual_information(single, cross, present)
 
-    def compile(self, optimizer, **kwargs):
-        """Prepares training; the loss is the model's own."""
-        super().compile(optimizer, **kwargs)
+    def compile(self, *args, **kwargs):
+        """As in `MultiDomainModel`."""
+        super().compile(*args, **kwargs)
         self.domain_tracker = DomainTracker(self.num_domains)
         self._expert_weights = {
             "gradient_cross_experts": self.acmoe.cross_experts,
@@ -259,8 +337,9 @@ class SyNCRec(MultiDomainModel):
 
     @property
     def metrics(self):
-        """What `fit` resets at the start of an epoch."""
-        return super().metrics + ([self.domain_tracker] if hasattr(self, "domain_tracker") else [])
+        """As in `MultiDomainModel`, and what the batches of an epoch say of the domains."""
+        training = self.compiled and not self._evaluating
+        return super().metrics + ([self.domain_tracker] if training else [])
 
     def watch_gradients(self, gradients, weights):
         """Notes the norm of the gradient of either group of experts, of a replica its share."""
@@ -298,7 +377,7 @@ class SyNCRec(MultiDomainModel):
             "gap": single - cross,
             "lambda": relative,
         }
-        return means | ({"loss_mim": mim} if self.config.loss.mutual_information else {})
+        return means | ({"loss_mim": mim} if self.mutual_information else {})
 
     def epoch_domains(self):
         """`domain_means` of the epoch."""

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.evaluation.ranking import row_chunks, take_rows, target_ranks
+from tf_syncrec.evaluation.ranking import take_rows
 from tf_syncrec.metrics.gains import CUT_OFFS, SELECTION_METRIC, user_gains
+from tf_syncrec.metrics.ranks import row_chunks, target_ranks
 
 
 def trial_gains(

@@ -80,9 +80,9 @@ def fit_view_weights(
     )
 
 
-def view_weights(model: SyNCRec, names: Sequence[str]) -> dict[str, dict[str, float]]:
+def view_weights(model: MultiDomainModel, names: Sequence[str]) -> dict[str, dict[str, float]]:
     """What each view counts, `{domain: {"single": w, "cross": 2 - w}}`; {} unless both blend."""
-    if model.view_weights is None:
+    if not isinstance(model, SyNCRec) or model.view_weights is None:
         return {}
     single, cross = model.view_weights(tf.range(len(names)))
     return {

@@ -8,10 +8,11 @@ import keras
 import tensorflow as tf
 
 from data_prep import Catalogue
+from tf_syncrec.config import TrainConfig
 from tf_syncrec.data.batches import TrainBatches
 from tf_syncrec.distributed.workers import from_chief
 from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
-from tf_syncrec.metrics.gains import SELECTION_METRIC
+from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.base import SKIPPED
 from tf_syncrec.training.keeper import Keeper
 from tf_syncrec.training.progress import Progress
@@ -24,15 +25,15 @@ NAMED = 10
 
 
 class EpochReport(keras.callbacks.Callback):
-    """Counts steps, validates by full ranking and records what was learned about each domain.
+    """Counts steps, and records at the end of an epoch what validation and the domains say.
 
-    Must stand before the callbacks that read the progress. Ends `fit` after one epoch, since the
-    batches of the next one are others.
+    Must stand before the callbacks that read the progress.
 
     Args:
         batches: validation batches of `data.evaluation_batches`.
         catalogue: items and domains.
         progress: changed.
+        config: says when a training ends.
         planned: the most epochs that there will be.
         report: told one line an epoch.
     """
@@ -42,6 +43,7 @@ class EpochReport(keras.callbacks.Callback):
         batches: tf.data.Dataset,
         catalogue: Catalogue,
         progress: Progress,
+        config: TrainConfig,
         planned: int,
         report: Callable[[str], None],
     ):
@@ -49,9 +51,10 @@ class EpochReport(keras.callbacks.Callback):
         self._progress = progress
         self._batches = batches
         self._catalogue = catalogue
+        self._config = config
         self._planned = planned
         self._report = report
-        self._scorer: ModelScorer | None = None
+        self._seconds = 0.0
         self._sample: GateSample | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -61,17 +64,19 @@ class EpochReport(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Counts the step."""
         self._progress.step += 1
+        self._seconds = self._progress.elapsed()  # without the validation
 
     def on_epoch_end(self, epoch, logs=None):
-        """Ranks the validation targets and writes everything down."""
-        seconds, model = self._progress.elapsed(), self.model
-        names = self._catalogue.domains
-        if self._scorer is None or self._sample is None:
-            self._scorer = ModelScorer(model)
-            self._sample = GateSample(self._batches, self._catalogue, model.config.model.window)
-        ranks = rank_split(self._scorer, self._batches, self._catalogue, with_rows=False)
-        validation = ranks.metrics(names)
-
+        """Writes everything down."""
+        model, names = self.model, self._catalogue.domains
+        if self._sample is None:
+            self._sample = GateSample(self._batches, self._catalogue, model.window)
+        if f"val_{SELECTION_METRIC}" not in logs:  # `fit` does not validate on several replicas
+            found = rank_split(ModelScorer(model), self._batches, self._catalogue, with_rows=False)
+            validation = found.metrics(names)
+            logs |= {f"val_{name}": validation["overall"][name] for name in METRICS}
+        else:
+            validation = model.ranking_metrics.table(names)
         quantities = model.epoch_domains()
         domains = {
             name: {quantity: float(values[d]) for quantity, values in quantities.items()}
@@ -80,7 +85,8 @@ class EpochReport(keras.callbacks.Callback):
         scalars = model.epoch_scalars()
         gates = self._sample.weights(model)
         row = (
-            {"epoch": epoch + 1, "seconds": seconds}
+            {"epoch": epoch + 1, "seconds": self._seconds}
+            | {"validation_seconds": self._progress.elapsed() - self._seconds}
             | scalars
             | {"domains": domains, "validation": validation["overall"]}
             | {"validation_domains": validation["domains"]}
@@ -93,9 +99,9 @@ class EpochReport(keras.callbacks.Callback):
         self._report(
             f"epoch {epoch + 1}/{self._planned}  loss {scalars['loss']:.4f}  validation NDCG@10 "
             f"{now:.4f} {'(best)' if self._progress.best == epoch else f'(best {best:.4f})'}  "
-            f"{seconds:.0f} s"
+            f"{self._seconds:.0f} s"
         )
-        model.stop_training = True
+        model.stop_training |= self._progress.ended(self._config, self._planned)
 
 
 class StepBar(keras.callbacks.Callback):
@@ -132,11 +138,15 @@ class Follower(keras.callbacks.Callback):
 
     Args:
         progress: changed.
+        config: says when a training ends.
+        planned: the most epochs that there will be.
     """
 
-    def __init__(self, progress: Progress):
+    def __init__(self, progress: Progress, config: TrainConfig, planned: int):
         super().__init__()
         self._progress = progress
+        self._config = config
+        self._planned = planned
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the clock."""
@@ -152,7 +162,7 @@ class Follower(keras.callbacks.Callback):
         self.model.epoch_domains()
         self.model.epoch_scalars()
         self._progress.end_epoch(from_chief(self.model.distribute_strategy))
-        self.model.stop_training = True
+        self.model.stop_training |= self._progress.ended(self._config, self._planned)
 
 
 class BestWeights(keras.callbacks.Callback):

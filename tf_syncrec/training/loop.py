@@ -2,7 +2,7 @@
 
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.config import TrainConfig
+from tf_syncrec.config import Config, TrainConfig
 from tf_syncrec.data.batches import TrainBatches
 from tf_syncrec.distributed.replicas import shared_out
 from tf_syncrec.distributed.workers import is_chief
@@ -20,7 +20,7 @@ from tf_syncrec.training.callbacks import BestWeights, EpochReport, FiniteLoss, 
 from tf_syncrec.training.keeper import Keeper
 from tf_syncrec.training.optimizers import optimizer_of
 from tf_syncrec.training.progress import Progress
-from tf_syncrec.training.tensorboard.dashboard import Dashboard
+from tf_syncrec.training.tensorboard.dashboard import Dashboard, hyperparameters
 from tf_syncrec.training.tensorboard.input_wait import InputWait
 from tf_syncrec.utils.files import load_weights
 from tf_syncrec.utils.memory import KeepFreedMemory
@@ -88,7 +88,7 @@ def learning_rate(config: TrainConfig, steps_per_epoch: int):
 
 def train(
     model: MultiDomainModel,
-    config: TrainConfig,
+    config: Config,
     batches: TrainBatches,
     validation: tf.data.Dataset,
     catalogue: Catalogue,
@@ -97,6 +97,7 @@ def train(
     report: Callable[[str], None],
     keeper: Keeper | None = None,
     profile: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Trained:
     """Trains; leaves the model with the weights of the epoch that was best on validation.
 
@@ -104,7 +105,7 @@ def train(
 
     Args:
         model: not compiled.
-        config: how long, and at what rate.
+        config: the run's; `train` says how long, and at what rate.
         batches: from `data.train_batches`.
         validation: from `data.evaluation_batches`.
         catalogue: items and domains.
@@ -114,47 +115,60 @@ def train(
         keeper: keeps the training on disk, and goes on from what it finds there; None where a
             training that is interrupted begins again.
         profile: whether to trace some steps for TensorBoard's profiler.
+        callbacks: further ones of Keras; their logs have `val_ndcg@10` and the like.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
         Stopped: the keeper was asked to stop, or cannot write.
     """
-    planned = planned_epochs(config, batches.steps)
+    planned, strategy = planned_epochs(config.train, batches.steps), model.distribute_strategy
+    alone = strategy.num_replicas_in_sync == 1
     progress = Progress()
-    with model.distribute_strategy.scope():
-        rate = learning_rate(config, batches.steps)
-        model.compile(optimizer_of(config.optimizer, rate, model.tables))
+    with strategy.scope():
+        rate = learning_rate(config.train, batches.steps)
+        model.compile(
+            optimizer_of(config.train.optimizer, rate, model.tables),
+            skip_nan=config.train.on_nan == "skip",
+        )
     if keeper:
         keeper.restore(model, progress, batches.steps)
     # On several replicas the batches go through more than `tf.data`.
-    wait = InputWait() if model.distribute_strategy.num_replicas_in_sync == 1 else None
+    wait = InputWait() if alone else None
     finite = FiniteLoss(batches, progress, keeper)
     dashboard = None
-    callbacks: list[keras.callbacks.Callback] = [Follower(progress), finite]
-    if is_chief(model.distribute_strategy):
-        dashboard = Dashboard(log_dir, catalogue, progress, wait, profile)
-        callbacks = [
+    own: list[keras.callbacks.Callback] = [Follower(progress, config.train, planned), finite]
+    if is_chief(strategy):
+        dashboard = Dashboard(
+            log_dir, catalogue, progress, hyperparameters(config, model), wait, profile
+        )
+        own = [
             StepBar(progress, batches.steps, planned),
-            EpochReport(validation, catalogue, progress, planned, report),
+            EpochReport(validation, catalogue, progress, config.train, planned, report),
             dashboard,
             finite,
             BestWeights(checkpoint_file, progress),
         ]
+    own += callbacks
     if keeper:
-        callbacks.append(keeper)
-    if model.distribute_strategy.num_replicas_in_sync > 1:
-        callbacks.append(KeepFreedMemory())
-    while not progress.ended(config, planned):
-        epoch = batches.epoch(progress.epoch, progress.step)
+        own.append(keeper)
+    if not alone:
+        own.append(KeepFreedMemory())
+    # One call for all epochs; one more for the rest of an epoch that was interrupted.
+    while not progress.ended(config.train, planned):
+        last = progress.epoch + 1 if progress.step else planned
+        dataset = batches.epochs(range(progress.epoch, last), progress.step)
         model.fit(
-            wait.watch(epoch) if wait else shared_out(epoch, model.distribute_strategy),
+            wait.watch(dataset) if wait else shared_out(dataset, strategy),
+            validation_data=validation if alone else None,
             steps_per_epoch=batches.steps - progress.step,
             initial_epoch=progress.epoch,
-            epochs=planned,  # `EpochReport` ends it after one
+            epochs=last,
             shuffle=False,  # the pipeline does it
             verbose=0,
-            callbacks=callbacks,
+            callbacks=own,
         )
+        if model.stop_training:
+            break
     if keeper:
         keeper.end()
     if dashboard:

@@ -13,6 +13,7 @@ from tf_syncrec import config as config_module
 from tf_syncrec.cli import config_from
 from tf_syncrec.config import STRATEGIES, Config, TrainConfig
 from tf_syncrec.distributed.cluster import PATIENCE
+from tf_syncrec.models.registry import NETWORKS, with_network_settings
 from tf_syncrec.training.run_directory import Run
 from tf_syncrec.utils.stopping import Stopped
 
@@ -21,6 +22,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say how a run lives, and not what it computes."""
+    parser.add_argument(
+        "--model", metavar="NAME", help=f"what is trained (default: syncrec): {', '.join(NETWORKS)}"
+    )
     run = parser.add_argument_group("devices and interruptions")
     run.add_argument(
         "--resume",
@@ -63,8 +67,14 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def training_overrides(args: argparse.Namespace) -> list[tuple[str, Any, str]]:
     """What the options of `add_run_options` set, for `cli.config_from`."""
-    given = [(name, getattr(args, name)) for name in ("on_nan", "strategy")]
-    return [(f"train.{name}", value, f"--{name} {value}") for name, value in given if value]
+    given = {f"train.{name}": getattr(args, name) for name in ("on_nan", "strategy")}
+    given["model.name"] = args.model
+    options = {"model.name": "--model"}
+    return [
+        (key, value, f"{options.get(key, '--' + key.split('.')[1])} {value}")
+        for key, value in given.items()
+        if value
+    ]
 
 
 def config_to_resume(args: argparse.Namespace) -> tuple[Config, Run]:
@@ -85,8 +95,8 @@ def config_to_resume(args: argparse.Namespace) -> tuple[Config, Run]:
                 "is missing"
             )
         run.check_free()
-        return config_from(args, more), run
-    config = config_from(args, more, run.config_file)
+        return with_network_settings(config_from(args, more)), run
+    config = with_network_settings(config_from(args, more, run.config_file))
     there = config_module.load(run.config_file).fixed()
     for name, value in config.fixed().items():
         if there.get(name) != value:

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,10 +15,10 @@ from data_prep import Catalogue, InputError
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
 from tf_syncrec.evaluation.ranking import Ranks
+from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.utils.files import load_weights, write_whole
 from tf_syncrec.utils.locks import RunLock
-from tf_syncrec.utils.precision import precision
 
 ROWS_PER_WRITE = 100_000
 
@@ -33,6 +34,7 @@ class Run:
         self.directory = Path(directory)
         self.config_file = self.directory / "config.yaml"
         self.catalogue_file = self.directory / "items.parquet"
+        self.model_file = self.directory / "model.json"
         self.metrics_file = self.directory / "metrics.json"
         self.history_file = self.directory / "history.json"
         self.samples_file = self.directory / "samples.json"
@@ -76,7 +78,7 @@ class Run:
                     "choose another directory or delete it first"
                 )
 
-    def create(self, config: Config, catalogue: Catalogue) -> None:
+    def create(self, config: Config, catalogue: Catalogue, model: MultiDomainModel) -> None:
         """Makes the directory with all that is needed to rebuild the model; locks it."""
         try:
             self.checkpoint_file.parent.mkdir(parents=True, exist_ok=True)
@@ -86,9 +88,10 @@ class Run:
             ) from None
         self.lock.acquire()
         catalogue.save(self.catalogue_file)
+        write_whole(self.model_file, json.dumps(keras.saving.serialize_keras_object(model)))
         config.save(self.config_file)  # last: a run that has it can go on
 
-    def load(self) -> tuple[Config, Catalogue, SyNCRec]:
+    def load(self) -> tuple[Config, Catalogue, MultiDomainModel]:
         """The trained model with the weights of its best epoch.
 
         Raises:
@@ -102,8 +105,11 @@ class Run:
                 )
         config = config_module.load(self.config_file)
         catalogue = Catalogue.load(self.catalogue_file)
-        with precision(config.train.precision):
-            model = SyNCRec(config, catalogue.sizes)
+        if self.model_file.exists():
+            model = keras.saving.deserialize_keras_object(json.loads(self.model_file.read_text()))
+        else:  # a run of version 0.1
+            sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
+            model = SyNCRec.from_settings(config, sizes)
         try:
             load_weights(model, self.checkpoint_file)
         except ValueError as error:

@@ -8,11 +8,11 @@ import tensorflow as tf
 from tests.support.scorers import FixedScorer
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similarities, user_items
-from tf_syncrec.evaluation import ranking
 from tf_syncrec.evaluation.ranking import PopularityScorer, rank_split
 from tf_syncrec.evaluation.sampled.draws import NEGATIVES, SAMPLED
 from tf_syncrec.evaluation.sampled.ranking import rank_sampled
 from tf_syncrec.evaluation.sampled.stored import stored_negatives
+from tf_syncrec.metrics import ranks as metrics_ranks
 from tf_syncrec.metrics.gains import rank_metrics
 from tf_syncrec.models.item_knn import ItemKNN
 
@@ -91,7 +91,7 @@ def test_ranks_do_not_depend_on_batches(make_prepared, tmp_path, monkeypatch, pr
     expected = by_user(ranked(prepared, scorer, tmp_path, protocol, batch_size=16))
     prepared.splits["test"].reverse()
     assert by_user(ranked(prepared, scorer, tmp_path, protocol, batch_size=100)) == expected
-    monkeypatch.setattr(ranking, "SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr(metrics_ranks, "SCORES_AT_ONCE", at_once)
     (tmp_path / "again").mkdir()  # nor do the negatives that somebody else draws
     other = ranked(prepared, scorer, tmp_path / "again", protocol, batch_size=7)
     assert by_user(other) == expected

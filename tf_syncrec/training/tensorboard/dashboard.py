@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from tensorboard.plugins.hparams import api as hparams
 
 from data_prep import Catalogue
+from tf_syncrec.config import Config
 from tf_syncrec.distributed.workers import several_workers
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.progress import Progress
@@ -37,6 +38,7 @@ class Dashboard(keras.callbacks.Callback):
         log_dir: of the run.
         catalogue: items and domains.
         progress: only read.
+        settings: what tells runs apart in the HPARAMS tab, of `hyperparameters`.
         wait: measures the waiting for input; None where it is not measured.
         profile: whether to trace some steps for TensorBoard's profiler.
     """
@@ -46,6 +48,7 @@ class Dashboard(keras.callbacks.Callback):
         log_dir: Path,
         catalogue: Catalogue,
         progress: Progress,
+        settings: dict[str, bool | int | float | str],
         wait: InputWait | None = None,
         profile: bool = False,
     ):
@@ -53,6 +56,7 @@ class Dashboard(keras.callbacks.Callback):
         self._log_dir = str(log_dir)
         self._names = catalogue.domains
         self._progress = progress
+        self._settings = settings
         self._wait = wait
         self._profile = profile
         self._begun = False
@@ -67,7 +71,7 @@ class Dashboard(keras.callbacks.Callback):
             return
         self._begun = True
         with self._writer.as_default(step=0):
-            hparams.hparams(hyperparameters(self.model))
+            hparams.hparams(self._settings)
         tf.summary.trace_on(graph=True)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -173,11 +177,11 @@ class Dashboard(keras.callbacks.Callback):
             self._profiling = self._profile = False
 
 
-def hyperparameters(model: MultiDomainModel) -> dict[str, bool | int | float | str]:
+def hyperparameters(config: Config, model: MultiDomainModel) -> dict[str, bool | int | float | str]:
     """What tells runs apart in the HPARAMS tab."""
-    settings = model.config.model_dump(exclude={"data", "evaluate", "recbole"})
+    settings = config.model_dump(exclude={"data", "evaluate", "recbole"})
     values = {name: value for name, value in flat(settings) if value is not None}
-    return {"network": type(model).__name__, "dataset": model.config.data.dataset} | values
+    return {"network": type(model).__name__, "dataset": config.data.dataset} | values
 
 
 def gate_picture(gates: dict[str, Any], task: str) -> np.ndarray:

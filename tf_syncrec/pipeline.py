@@ -1,0 +1,205 @@
+"""All of a run, top to bottom: data, model, training, evaluation, export, report."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from serving.export import export
+from tf_syncrec.cli import prepare_data, say
+from tf_syncrec.config import Config
+from tf_syncrec.data.batches import evaluation_batches, train_batches
+from tf_syncrec.distributed.cluster import PATIENCE, Cluster
+from tf_syncrec.distributed.replicas import strategy_of
+from tf_syncrec.distributed.workers import (
+    agree,
+    chief_first,
+    from_chief,
+    is_chief,
+    take_from_chief,
+    told_of_lost_workers,
+)
+from tf_syncrec.evaluation.ranking import ModelScorer
+from tf_syncrec.evaluation.samples import sample_recommendations
+from tf_syncrec.models.registry import network_of
+from tf_syncrec.report import sample_titles, write_report
+from tf_syncrec.scoring.view_weights import fit_score
+from tf_syncrec.training.item_vectors import initialise_items
+from tf_syncrec.training.keeper import Keeper
+from tf_syncrec.training.loop import train
+from tf_syncrec.training.results import measure
+from tf_syncrec.training.resuming import told_of_full_disk
+from tf_syncrec.training.run_directory import Run
+from tf_syncrec.training.tensorboard.projector import write_projector
+from tf_syncrec.utils.files import save_weights_whole
+from tf_syncrec.utils.stopping import StopRequests
+from tf_syncrec.utils.tables import metrics_table
+from tf_syncrec.utils.terminal import width
+
+
+def fit_run(
+    config: Config,
+    run: Run,
+    command: str,
+    *,
+    cluster: Cluster | None = None,
+    patience: float = PATIENCE,
+    titles_file: str | None = None,
+    profile: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Trains, evaluates and exports, or goes on with a run that was interrupted.
+
+    Args:
+        config: of the run.
+        run: where it is written; one that has `config.yaml` is gone on with.
+        command: what gives it again, for the record.
+        cluster: of `cluster_of`.
+        patience: seconds to wait for the other workers of it.
+        titles_file: CSV of titles for the samples of the report.
+        profile: whether to trace some steps for TensorBoard's profiler.
+        callbacks: Keras's, for the training, see `training.loop.train`.
+
+    Raises:
+        InputError: what was given cannot be used.
+        Stopped: by a signal, a full disk or a lost worker; what was reached is kept.
+        FloatingPointError: the loss is no longer a number.
+    """
+
+    def how_to_go_on() -> str:
+        return "give every worker its command again, with --resume" if cluster else run.how_to_go_on
+
+    with (
+        told_of_full_disk(run),
+        told_of_lost_workers(cluster, how_to_go_on),
+        contextlib.ExitStack() as ends,
+    ):
+        if cluster is None or cluster.index == 0:
+            ends.callback(run.lock.release)
+            if run.config_file.exists():  # else `Run.create` takes it
+                run.lock.acquire()
+        strategy = strategy_of(config.train.strategy, config.train.on_nan, cluster, say, patience)
+        # Only now, since TensorFlow's own servers listen to SIGTERM as soon as they are there.
+        with StopRequests(how_to_go_on) as stop:
+            if not is_chief(strategy):
+                say("This worker trains along; worker 0 writes the run and says how it goes.")
+                nowhere = ends.enter_context(open(os.devnull, "w"))
+                ends.enter_context(contextlib.redirect_stdout(nowhere))
+            _story(config, run, command, stop, strategy, titles_file, profile, callbacks)
+
+
+def _story(
+    config: Config,
+    run: Run,
+    command: str,
+    stop: StopRequests,
+    strategy: tf.distribute.Strategy,
+    titles_file: str | None,
+    profile: bool,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """All of a run but its settings and devices; of several workers, only the first one writes."""
+    # ------------------------------------------------------------------------------------ data
+    network = network_of(config.model.name)
+    with chief_first(strategy):
+        prepared = prepare_data(config)
+    agree(strategy, config.identity(prepared.name))
+    catalogue = prepared.catalogue
+    # Not before: making a dataset draws random numbers that finding it ready made does not.
+    keras.utils.set_random_seed(config.train.seed)
+    validation = evaluation_batches(prepared, "validation", config.evaluate.batch_size)
+    test = evaluation_batches(prepared, "test", config.evaluate.batch_size)
+
+    # ----------------------------------------------------------------------------------- model
+    with strategy.scope():
+        model = network.build(config, prepared)
+    batches = train_batches(
+        prepared,
+        config.model.window,
+        config.train.batch_size,
+        config.train.seed,
+        model.batch_layout,
+        config.train.windows,
+    )
+    say(
+        f"{type(model).__name__}: {model.count_trained():,} parameters, {catalogue.num_items:,} "
+        f"items in {catalogue.num_domains} domains; seed {config.train.seed}; "
+        f"replicas {strategy.num_replicas_in_sync}"
+    )
+
+    # -------------------------------------------------------------------------------- training
+    keeper = Keeper(
+        run.checkpoint_file.parent,
+        run.checkpoint_file,
+        config.identity(prepared.name),
+        config.train.checkpoint_steps,
+        stop,
+        say,
+        config.train.checkpoint_minutes,
+    )
+    if is_chief(strategy):
+        if keeper.last_good:  # the catalogue is that of its data, or `train` refuses
+            config.save(run.config_file)
+        else:
+            initialise_items(model, config, prepared, say)
+            run.create(config, catalogue, model)
+    take_from_chief(strategy, [model.embedding.items])
+    trained = train(
+        model,
+        config,
+        batches,
+        validation,
+        catalogue,
+        run.checkpoint_file,
+        run.log_dir,
+        say,
+        keeper,
+        profile,
+        callbacks,
+    )
+    if not is_chief(strategy):
+        from_chief(strategy)  # the end: a run is done when all workers are, or begins again
+        return
+    fit_score(model, prepared, validation, say)
+    save_weights_whole(model, run.checkpoint_file)
+    write_projector(run.log_dir, model, catalogue)
+
+    # ------------------------------------------------------------------------------ evaluation
+    history, best = trained
+    say(f"Best epoch: {best + 1} of {len(history)}. Ranking the test targets ...")
+    scorer = ModelScorer(model)
+    metrics, test_ranks = measure(model, scorer, config, prepared, validation, test, trained)
+    metrics["training"]["command"] = command
+    samples = sample_recommendations(scorer, test, catalogue)
+    titles = sample_titles(titles_file, samples)
+    run.write_json(run.samples_file, samples)
+    run.write_json(run.data_card_file, prepared.data_card)
+    run.write_json(run.history_file, history)
+    run.write_ranks(test_ranks, catalogue)
+    run.write_json(run.metrics_file, metrics)
+
+    # ---------------------------------------------------------------------- export and report
+    version = run.export_dir / "1"
+    if not version.exists():  # a resumed run may have got as far as that before
+        version = export(model, catalogue, run.export_dir, config.evaluate)
+    page = write_report(run.directory, titles)
+    keeper.checkpoints.clear()
+    from_chief(strategy)  # lets the others end
+    popularity = metrics["baselines"]["popularity"]["test"]
+    say()
+    say(metrics_table(metrics["test"], popularity, metrics["negative_transfer"], width()))
+    say()
+    say(
+        f"Test users {test_ranks.ranks.size:,}; targets never seen in training: "
+        f"{test_ranks.cold.mean():.1%} (they count as misses)."
+    )
+    for label, path in {
+        "metrics": run.metrics_file,
+        "ranks": run.ranks_file,
+        "report": page,
+        "TensorBoard": run.log_dir,
+        "SavedModel": version,
+    }.items():
+        say(f"{label + ':':12} {path}")
