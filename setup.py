@@ -64,6 +64,7 @@ setup(
         "uvicorn>=0.30",
         "absl-py>=2.1",
         "duckdb>=2.0",
+        "filelock>=4.3,<5",
         "etils[epath]>=1.9",
         "requests>=2.31",
         "scipy>=1.14",

@@ -8,6 +8,7 @@ import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of Te
 import tensorflow as tf
 
 from data_prep import Catalogue, InputError
+from data_prep.files import written_whole
 from serving.saved_model import scann_index
 from serving.saved_model.index import INDEXES
 from serving.saved_model.recommender import Recommender
@@ -49,23 +50,21 @@ def export(
     """
     export_dir.mkdir(parents=True, exist_ok=True)
     version = export_dir / str(max(list_versions(export_dir), default=0) + 1)
-    partial = export_dir / f".{version.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
     recommender = Recommender(model, catalogue, settings.top_k, settings.max_k, index)
-    tf.saved_model.save(
-        recommender,
-        str(partial),
-        signatures={
-            "serving_default": recommender.serving_default,
-            "with_options": recommender.with_options,
-            "explain": recommender.explain,
-        },
-        options=tf.saved_model.SaveOptions(
-            namespace_whitelist=[scann_index.NAMESPACE] if index == "scann" else []
-        ),
-    )
-    write_warmup(partial, export_dir.name, catalogue, settings.top_k)
-    partial.rename(version)
+    with written_whole(version) as new:
+        tf.saved_model.save(
+            recommender,
+            str(new),
+            signatures={
+                "serving_default": recommender.serving_default,
+                "with_options": recommender.with_options,
+                "explain": recommender.explain,
+            },
+            options=tf.saved_model.SaveOptions(
+                namespace_whitelist=[scann_index.NAMESPACE] if index == "scann" else []
+            ),
+        )
+        write_warmup(new, export_dir.name, catalogue, settings.top_k)
     for number, old in list(list_versions(export_dir).items())[: -settings.keep_versions]:
         if number in labelled:
             continue

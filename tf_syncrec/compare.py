@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep import InputError
+from data_prep.files import write_whole
 from tf_syncrec.cli import (
     Parser,
     add_data_options,
@@ -34,7 +35,6 @@ from tf_syncrec.comparison.tuning import choose, trials_of, tuning_report, valid
 from tf_syncrec.models.registry import ABLATIONS, FULL
 from tf_syncrec.reporting.comparison_page import histories
 from tf_syncrec.reporting.comparison_tables import write_comparison
-from tf_syncrec.utils.files import write_whole
 from tf_syncrec.utils.locks import RunLock
 from tf_syncrec.utils.tables import comparison_table, flat
 from tf_syncrec.utils.terminal import width

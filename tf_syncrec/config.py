@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field
 
 from data_prep.errors import InputError
-from tf_syncrec.utils.files import write_whole
+from data_prep.files import write_whole
 from tf_syncrec.utils.tables import flat
 
 # YAML reads 2018 as a number.

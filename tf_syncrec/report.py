@@ -11,12 +11,12 @@ from typing import Any
 import matplotlib
 
 from data_prep import InputError
+from data_prep.files import write_whole
 from tf_syncrec.cli import Parser, run_command, say
 from tf_syncrec.evaluation.samples import read_titles
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.reporting.charts import RC, Chart, bars
 from tf_syncrec.reporting.page import curves, gates_at, read_json, render
-from tf_syncrec.utils.files import write_whole
 from tf_syncrec.utils.tables import flat
 
 METRICS = (SELECTION_METRIC, "ndcg@5", "hr@10", "hr@5", "mrr")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+import filelock
 import requests
 from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -114,9 +114,14 @@ def _alone(partial: Path, url: str) -> Iterator[IO[bytes]]:
     """Opens for appending, and refuses what another process is writing."""
     with partial.open("ab") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{url}: another process is downloading it to {partial}.") from None
+            alone = filelock.lock_descriptor(file.fileno(), blocking=False)
+        except OSError as error:
+            raise InputError(
+                f"{url}: {partial} cannot be locked ({error.strerror}), so two processes could "
+                "write it at once; download to a disk that has locks."
+            ) from None
+        if not alone:
+            raise InputError(f"{url}: another process is downloading it to {partial}.")
         yield file
 
 

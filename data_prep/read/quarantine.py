@@ -13,6 +13,7 @@ from pathlib import Path
 
 from data_prep.engines.engine import Engine
 from data_prep.errors import InputError
+from data_prep.files import written_whole
 from data_prep.read.readers import Reading
 from data_prep.read.records import CUT_OFF
 
@@ -99,11 +100,9 @@ def write(engine: Engine, reading: Reading, path: Path, stopped: bool = False) -
     rows = reading.bad.order_by("source", "line")
     rows = rows.limit(_LISTED) if stopped else rows
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with written_whole(path) as new, new.open("w", encoding="utf-8") as file:
         for batch in engine.stream(rows.select("source", "line", "reason", "text"), 10_000):
             for row in batch.to_pylist():
                 entry = {"file": reading.labels[row["source"]], "line": row["line"]}
                 entry |= {"reason": row["reason"], "row": row["text"]}
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-    partial.replace(path)

@@ -22,6 +22,7 @@ from data_prep import card as data_card
 from data_prep import catalogue
 from data_prep.engines.engine import Engine, check_engine, connect
 from data_prep.errors import InputError
+from data_prep.files import claimed, remove_leftovers
 from data_prep.pipeline.core import Core
 from data_prep.pipeline.sequences import build_sequences
 from data_prep.pipeline.splits import (
@@ -36,7 +37,6 @@ from data_prep.pipeline.splits import (
 from data_prep.read import quarantine
 from data_prep.read.quarantine import Quarantine
 from data_prep.read.readers import Reading
-from data_prep.store import leftovers
 from data_prep.store.fingerprint import fingerprint
 from data_prep.store.tfrecords import write_split
 
@@ -212,7 +212,9 @@ class SequenceBuilder(  # type: ignore[call-arg]
         kwargs["download_config"] = download.replace(try_download_gcs=False)
         root, is_new = Path(self.data_dir_root), not Path(self.data_dir_root).exists()
         start = time.perf_counter()
-        leftovers.remove(Path(self.data_dir))
+        # TFDS writes into `incomplete.XXXX_1.0.0`; one that a kill left is of no use.
+        place = Path(self.data_dir)
+        remove_leftovers(place.parent, f"incomplete.*_{place.name}")
         try:
             with connect(**self._computed_by) as self._engine:
                 super().download_and_prepare(**kwargs)
@@ -227,9 +229,8 @@ class SequenceBuilder(  # type: ignore[call-arg]
         del download_config
         engine = self._engine
         assert engine is not None, "Only download_and_prepare may call this."
-        with leftovers.claimed(
-            Path(self.data_dir)
-        ):  # The folder that is renamed when all is there.
+        # The folder that is renamed when all is there.
+        with claimed(Path(self.data_dir)):
             self._write(engine, dl_manager)
 
     def _write(self, engine: Engine, dl_manager: Any) -> None:

@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep import InputError
+from data_prep.files import write_whole, written_whole
 from tf_syncrec.cli import prepare_data, run_command, say
 from tf_syncrec.comparison.cells import RESULT, VALIDATION
 from tf_syncrec.comparison.item_knn_tuning import tune_item_knn
@@ -41,7 +42,7 @@ from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, Ranks, 
 from tf_syncrec.scoring.view_weights import fit_score
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import peak_memory_mb, train
-from tf_syncrec.utils.files import load_weights, save_weights_whole, write_whole
+from tf_syncrec.utils.files import load_weights, save_weights_whole
 from tf_syncrec.utils.precision import precision
 
 WEIGHTS = "best.weights.h5"
@@ -185,9 +186,8 @@ def _write_ranks(file: Path, ranks: Ranks, names) -> None:
             "cold": pa.array(ranks.cold, pa.bool_()),
         }
     )
-    partial = file.with_suffix(".partial")
-    pq.write_table(table, partial)
-    partial.replace(file)
+    with written_whole(file) as new:
+        pq.write_table(table, new)
 
 
 def _end_with_parent() -> None:

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tabulate import tabulate
 
+from data_prep.files import write_whole
 from tf_syncrec.evaluation.significance import SIGNIFICANCE
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.registry import FULL
 from tf_syncrec.reporting.comparison_charts import model_dots, transfer_bars
 from tf_syncrec.reporting.comparison_page import comparison_page
-from tf_syncrec.utils.files import write_whole
 from tf_syncrec.utils.tables import mean_and_spread
 
 HEADINGS = {metric: metric.upper() for metric in METRICS}

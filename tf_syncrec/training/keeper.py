@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from data_prep import InputError
+from data_prep.files import written_whole
 from tf_syncrec.distributed.workers import from_chief, is_chief, sum_over_workers, take_from_chief
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.checkpoints import Checkpoints
@@ -111,11 +112,8 @@ class Keeper(keras.callbacks.Callback):
                 f"was changed: {' '.join(str(error).split())[:300]}"
             ) from error
         if (path / self._best_file.name).exists():
-            partial = self._best_file.with_name(f".partial.{self._best_file.name}")
-            partial.unlink(missing_ok=True)
-            _link(path / self._best_file.name, partial)
-            partial.replace(self._best_file)
-            partial.unlink(missing_ok=True)  # a rename between two links of one file does nothing
+            with written_whole(self._best_file) as new:
+                _link(path / self._best_file.name, new)
         half = state["progress"]["step"] > 0
         return state["progress"], [metric.tolist() for metric in metrics] if half else None
 

@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep import Catalogue, InputError
+from data_prep.files import write_whole, written_whole
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
 from tf_syncrec.evaluation.ranking import Ranks
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.syncrec import SyNCRec
-from tf_syncrec.utils.files import load_weights, write_whole
+from tf_syncrec.utils.files import load_weights
 from tf_syncrec.utils.locks import RunLock
 
 ROWS_PER_WRITE = 100_000
@@ -133,8 +134,7 @@ class Run:
                 ("history", pa.list_(pa.string())),
             ]
         )
-        partial = self.ranks_file.with_suffix(".partial")
-        with pq.ParquetWriter(partial, schema) as writer:
+        with written_whole(self.ranks_file) as new, pq.ParquetWriter(new, schema) as writer:
             for start in range(0, len(ranks.ranks), ROWS_PER_WRITE):
                 rows = slice(start, min(start + ROWS_PER_WRITE, len(ranks.ranks)))
                 first, last = starts[rows.start], starts[rows.stop]
@@ -151,4 +151,3 @@ class Run:
                     history,
                 ]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-        partial.replace(self.ranks_file)

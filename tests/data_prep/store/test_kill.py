@@ -1,6 +1,5 @@
 """SIGKILL at any moment of a preparation leaves the old dataset or the new one."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from data_prep import prepare
-from data_prep.store import leftovers
 
 SIZES = {"users": 60, "items_per_domain": 20, "interactions_per_user": 12}
 # Kills its own process when a function is called for the n-th time.
@@ -66,18 +64,3 @@ def test_a_kill_leaves_the_old_dataset_or_the_new(tmp_path, moment):
     new = prepare("synthetic", data_dir=tmp_path / "data", seed=1, **options)
     assert Path(new.builder.data_dir) == found and digests(new) == digests(clean)
     assert list(found.parent.iterdir()) == [found], "what the killed process left is gone"
-
-
-def test_a_folder_that_is_being_written_stays(tmp_path):
-    folder = tmp_path / "incomplete.ABC_1.0.0"
-    (folder / "sub").mkdir(parents=True)
-    leftovers.remove(tmp_path / "1.0.0")
-    assert folder.exists(), "it may have been made this moment"
-    os.utime(folder, (0, 0))
-    handle = os.open(folder, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    leftovers.remove(tmp_path / "1.0.0")
-    assert folder.exists()
-    os.close(handle)
-    leftovers.remove(tmp_path / "1.0.0")
-    assert not folder.exists()

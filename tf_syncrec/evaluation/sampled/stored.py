@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from data_prep import Catalogue, InputError, PreparedDataset
+from data_prep.files import written_whole
 from tf_syncrec.evaluation.sampled.draws import NEGATIVES, SEED, draw_negatives
 
 USERS_AT_ONCE = 8192
@@ -103,8 +104,7 @@ def _write(file: Path, prepared: PreparedDataset, drawn_from: dict) -> None:
     catalogue, split = prepared.catalogue, drawn_from["split"]
     names = np.array(catalogue.domains, object)
     schema = _SCHEMA.with_metadata({_DRAWN_FROM: json.dumps(drawn_from)})
-    partial = file.with_name(file.name + ".partial")
-    with pq.ParquetWriter(partial, schema) as writer:
+    with written_whole(file) as new, pq.ParquetWriter(new, schema) as writer:
         # In the fixed order of the split: that of evaluation batches depends on their size.
         for rows in prepared.as_dataset(split).ragged_batch(USERS_AT_ONCE):
             items = draw_negatives(
@@ -121,7 +121,6 @@ def _write(file: Path, prepared: PreparedDataset, drawn_from: dict) -> None:
                 ),
             ]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-    partial.replace(file)
 
 
 def _read(file: Path, catalogue: Catalogue, expected: dict) -> StoredNegatives:

@@ -1,0 +1,111 @@
+"""Files and folders that are there whole or not at all, and what a kill left of others.
+
+Each is written in a folder of its own beside its place, `.NAME.XXXXXXXX.partial`, brought to the
+disk and renamed. Whoever writes has that folder locked, and the lock dies with the process: a
+folder that nobody has locked is left over, and goes when that name is written next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+_SUFFIX = ".partial"
+_YOUNG = 60.0  # Seconds in which a folder may have been made and not yet locked.
+_OLD = 86_400.0  # Seconds after which nobody writes into one any more, if the disk has no locks.
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives a place to write a file or a folder to, which replaces `path` at the end.
+
+    Another name (link) of an old file keeps its content. After an error all is as it was.
+
+    Args:
+      path: where it will be; its folder exists. A folder must not be there yet.
+
+    Yields:
+      Where to write it; it has the same name.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    remove_leftovers(path.parent, f".{glob.escape(path.name)}.*{_SUFFIX}")
+    aside = Path(tempfile.mkdtemp(_SUFFIX, f".{path.name}.", path.parent))
+    try:
+        with claimed(aside):
+            yield aside / path.name
+            _to_disk(aside / path.name)
+            (aside / path.name).replace(path)
+            _flush(path.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file, UTF-8, so that nobody meets half of it."""
+    with written_whole(path) as new:
+        new.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Marks a folder as being written, where the disk has locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            filelock.lock_descriptor(descriptor, blocking=False)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(parent: Path, pattern: str) -> None:
+    """Removes folders that killed processes had `claimed`.
+
+    Args:
+      parent: where they are.
+      pattern: of their names, as `Path.glob` takes it.
+    """
+    for folder in parent.glob(pattern):
+        with contextlib.suppress(OSError):  # Somebody else is quicker.
+            age = time.time() - folder.stat().st_mtime
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                if age > _YOUNG and _nobody_writes(descriptor, age):
+                    shutil.rmtree(folder)
+            finally:
+                os.close(descriptor)
+
+
+def _nobody_writes(descriptor: int, age: float) -> bool:
+    try:
+        return filelock.lock_descriptor(descriptor, blocking=False)
+    except OSError:  # The disk has no locks.
+        return age > _OLD
+
+
+def _to_disk(path: Path) -> None:
+    """Has the system write what it holds of a file, or of a folder and all in it."""
+    for folder, _, files in os.walk(path):
+        for name in files:
+            _flush(Path(folder, name))
+        _flush(Path(folder))
+    if not path.is_dir():
+        _flush(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
