@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_syncrec.layers import View, group_by_domain, item_domains, split_views
+from tf_syncrec.layers import (
+    View,
+    check_histories,
+    check_queries,
+    group_by_domain,
+    item_domains,
+    split_views,
+)
 
 A, B, C = 1, 10, 20  # first item of each domain
 OFFSETS = tf.constant([A, B, C])
@@ -185,3 +192,37 @@ def test_blocks_hold_every_slot_once_and_only_their_own_domain(block_size):
     sums = blocks.sum_by_domain(blocks.gather(x)[..., 0], 5)
     expected = [x[domains == d, 0].sum() for d in range(5)]
     np.testing.assert_allclose(sums, expected, rtol=1e-5, atol=1e-6)
+
+
+HISTORIES = {
+    "empty": np.zeros((2, 0), np.int32),
+    "nobody": np.zeros((0, 3), np.int32),
+    "new and full": np.array([[0, 0, 0], [0, 12, 1], [3, 3, 3]], np.int32),
+    "of int64": np.array([[0, 5]]),
+}
+
+
+@pytest.mark.parametrize("items", HISTORIES.values(), ids=HISTORIES)
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_histories_pass_as_they_are(items, in_graph):
+    check = tf.function(check_histories) if in_graph else check_histories
+    np.testing.assert_array_equal(check(items, 12), items)
+
+
+@pytest.mark.parametrize("row", [[1, 2, 0], [1, 0, 2], [0, 13, 1], [0, -1, 1], [12, 0, 0]])
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_what_is_no_history_is_refused(row, in_graph):
+    check = tf.function(check_histories) if in_graph else check_histories
+    shown = ", ".join(map(str, row)) if not in_graph else " ".join(map(str, row))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"left only, .*1 to 12.*\\s.*{shown}"):
+        check(tf.constant([[0, 1, 2], row, row[::-1]]), 12)
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_queries_are_different_domains_that_there_are(in_graph):
+    check = tf.function(check_queries) if in_graph else check_queries
+    for fine in ([[0, 1, 2], [2, 0, 1]], [[1], [1]], np.zeros((2, 0), np.int32)):
+        np.testing.assert_array_equal(check(tf.constant(fine), 3), fine)
+    for row in ([1, 0, 1], [2, 2, 0], [0, 1, 3], [-1, 0, 1]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"from 0 to 2, each at most once"):
+            check(tf.constant([[0, 1, 2], row]), 3)

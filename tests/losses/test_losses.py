@@ -1,10 +1,13 @@
-"""Losses and negatives: hand-computed numbers, known identities, fair draws."""
+"""Losses: hand-computed numbers, known identities, by name or as a function."""
+
+import json
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_syncrec import losses
 from tf_syncrec.losses.functions import (
     EXCLUDED,
     LOSSES,
@@ -14,7 +17,6 @@ from tf_syncrec.losses.functions import (
     gbce,
     sampled_softmax,
 )
-from tf_syncrec.losses.negatives import sample_in_domain
 
 RATE = tf.constant([0.1])
 
@@ -152,48 +154,6 @@ def test_losses_stay_finite(name):
     assert all(np.all(np.isfinite(g)) for g in tape.gradient(loss, [positive, negative]))
 
 
-# ------------------------------------------------------------------------------------ negatives
-
-
-def draw(sizes, domains, count, seed=0):
-    sizes = np.asarray(sizes, np.int32)
-    offsets = (1 + np.cumsum(sizes) - sizes).astype(np.int32)
-    seed = keras.random.SeedGenerator(seed)
-    return sample_in_domain(tf.constant(domains), count, offsets, tf.constant(sizes), seed).numpy()
-
-
-@pytest.mark.parametrize("domains", [[0, 1, 2, 3], [[3, 1, 0], [2, 2, 1]]])
-def test_negatives_come_from_the_domain_asked_for(domains):
-    sizes = [3, 1, 100_000, 7]
-    first = np.array([1, 4, 5, 100_005])
-    ids = draw(sizes, domains, 500)
-    assert ids.shape == (*np.shape(domains), 500)
-    local = ids - first[domains][..., None]
-    assert np.all(local >= 0)
-    assert np.all(local < np.array(sizes)[domains][..., None])
-
-
-def test_negatives_are_uniform():
-    """Chi-square: 4 standard deviations, so that only a bias fails."""
-    for size in (2, 7, 50):
-        ids = draw([5, size], np.full(400, 1), 100)
-        counts = np.bincount(ids.ravel() - 6, minlength=size)
-        expected = ids.size / size
-        statistic = np.sum((counts - expected) ** 2 / expected)
-        assert statistic < (size - 1) + 4 * np.sqrt(2 * (size - 1))
-        assert statistic > 0
-
-
-def test_draws_differ_between_targets_domains_and_steps():
-    ids = draw([1000, 1000], [[0, 0, 0], [1, 1, 1]], 8).reshape(6, 8) % 1000
-    assert len({tuple(row) for row in ids}) == 6
-    seed = keras.random.SeedGenerator(0)
-    arguments = (tf.constant([0]), 8, tf.constant([1]), tf.constant([1000]))
-    assert np.any(sample_in_domain(*arguments, seed) != sample_in_domain(*arguments, seed))
-    again, same = (draw([1000], [0], 8, seed=3) for _ in range(2))
-    np.testing.assert_array_equal(again, same)
-
-
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_drawn_target_is_no_negative(name, shared, make_model, make_items, monkeypatch):
@@ -222,3 +182,48 @@ def test_a_domain_of_one_item_has_nothing_to_contrast(make_model, make_items):
     assert losses.domain_single[0] == losses.domain_cross[0] == 0
     for gradient in tape.gradient(losses.total, model.embedding.trainable_weights):
         np.testing.assert_allclose(tf.convert_to_tensor(gradient), 0, atol=1e-6)
+
+
+def hinge(positive, negative, sampling_rate):
+    return tf.nn.relu(1.0 - positive + tf.reduce_max(negative, axis=-1))
+
+
+@keras.saving.register_keras_serializable("test")
+class Hinge:
+    """A loss with a setting."""
+
+    def __init__(self, margin):
+        self.margin = margin
+
+    def __call__(self, positive, negative, sampling_rate):
+        return hinge(positive - self.margin + 1.0, negative, sampling_rate)
+
+    def get_config(self):
+        return {"margin": self.margin}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES.values(), hinge, Hinge(0.5)], ids=str)
+def test_a_loss_is_what_was_saved(loss, monkeypatch):
+    monkeypatch.setattr(losses.functions, "LOSSES", dict(LOSSES))
+    if loss is hinge:
+        losses.register(hinge)
+    saved = json.loads(json.dumps(losses.serialize(loss)))
+    assert saved == getattr(loss, "__name__", saved)
+    np.testing.assert_array_equal(losses.get(saved)(*scores(), RATE), loss(*scores(), RATE))
+    # Keras alone, as in a configuration that is serialised as a whole.
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    np.testing.assert_array_equal(again(*scores(), RATE), loss(*scores(), RATE))
+
+
+def test_a_function_is_its_own_loss():
+    assert losses.get(hinge) is hinge
+
+
+@pytest.mark.parametrize("wrong", ["hinges", 3, None])
+def test_what_is_no_loss_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"'bce', .*Received: " + repr(wrong)):
+        losses.get(wrong)

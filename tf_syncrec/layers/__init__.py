@@ -12,7 +12,7 @@ from tf_syncrec.layers.ops.dropout import Dropout
 from tf_syncrec.layers.similarity import Similarity
 from tf_syncrec.layers.towers import Tower
 from tf_syncrec.layers.view_weights import ViewWeights
-from tf_syncrec.layers.views import View, item_domains, split_views
+from tf_syncrec.layers.views import View, check_histories, check_queries, item_domains, split_views
 
 __all__ = [
     "GATES",
@@ -30,6 +30,8 @@ __all__ = [
     "TransformerExperts",
     "View",
     "ViewWeights",
+    "check_histories",
+    "check_queries",
     "group_by_domain",
     "item_domains",
     "split_views",

@@ -41,6 +41,62 @@ def item_domains(items: tf.Tensor, offsets: tf.Tensor) -> tf.Tensor:
     return tf.reshape(flat, tf.shape(items))
 
 
+def check_histories(items: tf.Tensor, num_items: int) -> tf.Tensor:
+    """Refuses what no view can be made of; in graphs as well, but XLA leaves it out.
+
+    Args:
+        items: `[batch, length]` integer ids, oldest first, padded with 0 on the left.
+        num_items: |V|; ids are `1 .. num_items`.
+
+    Returns:
+        `items`, which are read after they are checked.
+
+    Raises:
+        tf.errors.InvalidArgumentError: a row has padding after an item, or an id that is no item.
+    """
+    items = tf.convert_to_tensor(items)
+    bad = (items < 0) | (items > num_items)
+    bad |= tf.pad((items[:, 1:] == PAD) & (items[:, :-1] != PAD), [[0, 0], [1, 0]])
+    return _unless_any(
+        bad,
+        items,
+        "items must be histories, oldest first, padded with 0 on the left only, of ids from 1 to "
+        f"{num_items}. Received:",
+    )
+
+
+def check_queries(domains: tf.Tensor, num_domains: int) -> tf.Tensor:
+    """Refuses domains that cannot be predicted in together.
+
+    Args:
+        domains: `[batch, queries]` integer.
+        num_domains: |D|; domains are `0 .. num_domains - 1`.
+
+    Returns:
+        `domains`, which are read after they are checked.
+
+    Raises:
+        tf.errors.InvalidArgumentError: a row has a domain twice, or one that there is not.
+    """
+    domains = tf.convert_to_tensor(domains)
+    equal = domains[:, :, None] == domains[:, None, :]
+    twice = tf.reduce_any(tf.linalg.set_diag(equal, tf.zeros_like(domains, tf.bool)), axis=2)
+    return _unless_any(
+        twice | (domains < 0) | (domains >= num_domains),
+        domains,
+        f"domains must be from 0 to {num_domains - 1}, each at most once in a row. Received:",
+    )
+
+
+def _unless_any(bad, rows, message):
+    """The rows, if nothing of them is bad; else an error that shows the first row that is."""
+    first = tf.where(tf.reduce_any(bad, axis=1))[:1, 0]
+    with tf.control_dependencies(
+        [tf.Assert(tf.size(first) == 0, [message, tf.gather(rows, first)], summarize=100)]
+    ):
+        return tf.identity(rows)
+
+
 def split_views(
     items: tf.Tensor,
     queries: tf.Tensor | None,

@@ -6,11 +6,56 @@ items that was drawn, and return `[...]`. A sampled item that happens to be the 
 a score of `EXCLUDED`, at which no loss feels it.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 EXCLUDED = -1e9
 
+LOSSES: dict[str, Callable] = {}
+"""All by name."""
 
+
+def register(loss: Callable) -> Callable:
+    """Decorates a loss, so that it can be chosen by its name and is found when a model is loaded.
+
+    ```python
+    @register
+    def hinge(positive, negative, sampling_rate):
+        return tf.nn.relu(1.0 - positive + tf.reduce_max(negative, axis=-1))
+    ```
+    """
+    keras.saving.register_keras_serializable("tf_syncrec")(loss)
+    LOSSES[loss.__name__] = loss
+    return loss
+
+
+def get(identifier: str | dict[str, Any] | Callable) -> Callable:
+    """The loss that is meant.
+
+    Args:
+        identifier: a name, what `serialize` gave, a function as above, or an object that is called
+            like one; to be saved, an object has a `get_config` and is registered with Keras.
+    """
+    if isinstance(identifier, dict):
+        identifier = keras.saving.deserialize_keras_object(identifier)
+    loss = LOSSES.get(identifier) if isinstance(identifier, str) else identifier
+    if not callable(loss):
+        raise ValueError(
+            f"loss must be one of {sorted(LOSSES)}, or a function. Received: {identifier!r}"
+        )
+    return loss
+
+
+def serialize(loss: Callable) -> str | dict[str, Any]:
+    """What `get` makes the loss of again: its name, or the dict that Keras makes of others."""
+    name = getattr(loss, "__name__", "")
+    return name if LOSSES.get(name) is loss else keras.saving.serialize_keras_object(loss)
+
+
+@register
 def bpr_sigmoid(positive, negative, sampling_rate):
     """The paper's loss, `-log σ(P⁺ - P⁻)` with `P = σ(score)` (Eq. 8), averaged over negatives.
 
@@ -20,16 +65,19 @@ def bpr_sigmoid(positive, negative, sampling_rate):
     return bpr(tf.sigmoid(positive), _where_real(negative, tf.sigmoid(negative)), sampling_rate)
 
 
+@register
 def bpr(positive, negative, sampling_rate):
     """Bayesian personalised ranking on raw scores (Rendle et al., 2009)."""
     return _mean_real(tf.nn.softplus(negative - positive[..., None]), negative)
 
 
+@register
 def bce(positive, negative, sampling_rate):
     """Binary cross-entropy of one positive and the mean over negatives, as in SASRec."""
     return tf.nn.softplus(-positive) + _mean_real(tf.nn.softplus(negative), negative)
 
 
+@register
 def gbce(positive, negative, sampling_rate, calibration=0.75):
     """Generalised binary cross-entropy of gSASRec (Petrov and Macdonald, RecSys 2023).
 
@@ -43,6 +91,7 @@ def gbce(positive, negative, sampling_rate, calibration=0.75):
     return (beta * tf.nn.softplus(-positive) + negatives) / (count + 1.0)
 
 
+@register
 def sampled_softmax(positive, negative, sampling_rate):
     """Cross-entropy of the target among itself and the sampled items.
 
@@ -63,12 +112,3 @@ def _mean_real(values, negative):
     return tf.math.divide_no_nan(
         tf.reduce_sum(tf.where(real > 0, values, 0.0), axis=-1), tf.reduce_sum(real, axis=-1)
     )
-
-
-LOSSES = {
-    "bpr_sigmoid": bpr_sigmoid,
-    "bpr": bpr,
-    "bce": bce,
-    "gbce": gbce,
-    "sampled_softmax": sampled_softmax,
-}
