@@ -16,12 +16,12 @@ from serving.server.model_config import read_model_config
 from serving.server.versions import list_versions
 from tf_syncrec.cli import Parser, run_command, say
 from tf_syncrec.config import EvaluateConfig
-from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.run_directory import Run
 
 
 def export(
-    model: SyNCRec,
+    model: MultiDomainModel,
     catalogue: Catalogue,
     export_dir: Path,
     settings: EvaluateConfig,
@@ -55,16 +55,12 @@ def export(
     tf.saved_model.save(
         recommender,
         str(partial),
-        signatures={
-            "serving_default": recommender.serving_default,
-            "with_options": recommender.with_options,
-            "explain": recommender.explain,
-        },
+        signatures=dict(recommender.functions),
         options=tf.saved_model.SaveOptions(
             namespace_whitelist=[scann_index.NAMESPACE] if index == "scann" else []
         ),
     )
-    write_warmup(partial, export_dir.name, catalogue, settings.top_k)
+    write_warmup(partial, export_dir.name, catalogue, recommender.functions, settings.top_k)
     partial.rename(version)
     for number, old in list(list_versions(export_dir).items())[: -settings.keep_versions]:
         if number in labelled:

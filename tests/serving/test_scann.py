@@ -65,7 +65,7 @@ def histories(catalogue):
 
 
 def exact_answers(pair, items, domains):
-    answer = pair.exact.serving_default(tf.constant(items), tf.constant(domains))
+    answer = pair.exact.functions["serving_default"](tf.constant(items), tf.constant(domains))
     return {name: value.numpy() for name, value in answer.items()}
 
 
