@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from serving.saved_model.domain_search import MISSING, DomainSearch
-from serving.saved_model.vocabulary import Vocabulary, largest, table
+from serving.saved_model.vocabulary import Vocabulary, table
 from tf_syncrec.models.base import MultiDomainModel
 
 
@@ -160,7 +160,7 @@ class Recommender(tf.Module):
         wanted = every[:, None] | (asked == domain_index[:, None])
         votes = self._neighbours(history) if self._neighbours else ()
 
-        width = largest(k)
+        width = tf.maximum(tf.reduce_max(k), 1)  # of a batch without rows, too
         per_domain = []
         for d, search in enumerate(self.searches):
             where = tf.where(wanted & (asked == d))

@@ -37,7 +37,8 @@ class Vocabulary(tf.Module):
         known_items = tf.reduce_sum(known, axis=1)
         order = tf.argsort(known, axis=1, stable=True)
         ids = tf.gather(ids, order, batch_dims=1)
-        return ids[:, tf.shape(ids)[1] - largest(known_items) :], known_items
+        most = tf.maximum(tf.reduce_max(known_items), 0)  # of a batch without rows, too
+        return ids[:, tf.shape(ids)[1] - most :], known_items
 
     def domain_indices(self, names):
         """Indices `[batch]`, 0 where every domain is wanted (`""`), and where that is so.
@@ -70,7 +71,3 @@ def table(keys: Iterable, start: int, default: int) -> tf.lookup.StaticHashTable
         tf.lookup.KeyValueTensorInitializer(keys, numbers), default_value=default
     )
 
-
-def largest(counts):
-    """The largest of some counts; 0 where there are none, as in a batch without rows."""
-    return tf.maximum(tf.reduce_max(counts), 0)

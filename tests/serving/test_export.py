@@ -252,6 +252,37 @@ def test_request_without_a_column(served):
     assert (answer["items"].numpy() != b"").all()
 
 
+@pytest.mark.parametrize("width", [0, 1, 5])
+def test_a_batch_without_a_row_is_answered_by_none(served, width):
+    request = {"items": tf.zeros([0, width], tf.string), "domain": tf.zeros([0], tf.string)}
+    options = {"k": tf.zeros([0], tf.int32), "exclude_seen": tf.zeros([0], tf.bool)}
+    plain = served.loaded.signatures["serving_default"](**request)
+    assert {name: value.shape[0] for name, value in plain.items()} == dict.fromkeys(OUTPUTS, 0)
+    with_options = served.loaded.signatures["with_options"](**request, **options)
+    assert {name: value.shape[0] for name, value in with_options.items()} == dict.fromkeys(
+        OUTPUTS, 0
+    )
+    explained = served.loaded.signatures["explain"](items=request["items"])
+    assert all(value.shape[0] == 0 for value in explained.values())
+
+
+def test_a_history_longer_than_anything(served):
+    """Fifty thousand items, all but three of the catalogue, gaps, strangers and repetitions."""
+    rng = np.random.default_rng(13)
+    left = [items_of(served, domain)[1] for domain in ("audio", "books", "música")]
+    rest = [item for item in served.ids if item not in left]
+    history = [*rng.choice([*rest, "", "unknown"], 50_000), *rest]
+    answer = ask(served, [history, [served.ids[0]]], ["", "audio"], k=MAX_K)
+    assert {item for item in answer["items"][0] if item} == set(left)
+    assert answer["known_items"].tolist() == [sum(item in rest for item in history), 1]
+    latest = ask(served, [[item for item in history if item in rest][-WINDOW:]], [""], k=MAX_K)
+    score = dict(zip(latest["items"][0], latest["scores"][0], strict=True))
+    for item, given in zip(answer["items"][0][:3], answer["scores"][0][:3], strict=True):
+        if item in score:
+            assert given == pytest.approx(score[item], abs=TOLERANCE)
+    assert set(left) & set(score)
+
+
 # ---------------------------------------------------------------------------------------- options
 
 
