@@ -70,4 +70,3 @@ def table(keys: Iterable, start: int, default: int) -> tf.lookup.StaticHashTable
     return tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(keys, numbers), default_value=default
     )
-
