@@ -27,7 +27,7 @@ from benchmarks.serving_load import (
 )
 from benchmarks.serving_process import local_server, resident_mib
 from serving.saved_model.index import INDEXES
-from serving.server.versions import ServedVersion
+from serving.server.loaded_version import LoadedVersion
 
 
 def bare(version, items, domain, seconds):
@@ -72,12 +72,12 @@ def main() -> None:
             catalogue = catalogue_of(count, args.domains)
             path = export_untrained(catalogue, args.dim, Path(folder), index=args.index)
             requests = {batch: histories(catalogue, batch, args.history) for batch in args.batches}
-            version = ServedVersion(path)
+            version = LoadedVersion(path)
             calls = {
                 batch: bare(version, items, domain, args.seconds)
                 for batch, (items, domain) in requests.items()
             }
-            version.retire()
+            del version
             with local_server(Path(folder), "--threads", str(os.cpu_count())) as (url, pid):
                 for batch, (items, domain) in requests.items():
                     measured = {

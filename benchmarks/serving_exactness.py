@@ -31,7 +31,12 @@ depends on its order, and with it on the size of the batch."""
 
 
 def check(
-    scorer: Scorer, catalogue, rows: list[dict[str, Any]], url: str, name="syncrec"
+    scorer: Scorer,
+    catalogue,
+    rows: list[dict[str, Any]],
+    url: str,
+    name="syncrec",
+    by_user=False,
 ) -> dict[str, int]:
     """Counts of agreements and disagreements.
 
@@ -41,10 +46,15 @@ def check(
         rows: of `test_ranks.parquet`.
         url: of the server.
         name: of the model there.
+        by_user: whether it knows users, and is asked by `user_id`.
     """
-    histories, domains = [row["history"] for row in rows], [row["domain"] for row in rows]
-    together = Client(url, name, batch_size=64).recommend(histories, domains)
-    alone = Client(url, name, batch_size=1).recommend(histories, domains)
+    request = {
+        "histories": [row["history"] for row in rows],
+        "domains": [row["domain"] for row in rows],
+        "user_ids": [row["user_id"] for row in rows] if by_user else None,
+    }
+    together = Client(url, name, batch_size=64).recommend(**request)
+    alone = Client(url, name, batch_size=1).recommend(**request)
     known = set(catalogue.item_ids)
     result = {
         "users": len(rows),
@@ -72,7 +82,7 @@ def check(
         counted = sum(item in known for item in row["history"])
         result["wrong_known_items"] += answer.known_items != counted
         result["wrong_batch_of_one"] += not _same_but_for_rounding(single, answer.items, scores)
-    result["wrong_rows"] = _rows_that_differ(url, name, histories[:64], domains[:64])
+    result["wrong_rows"] = _rows_that_differ(url, name, rows[:64], by_user)
     return result
 
 
@@ -85,6 +95,7 @@ def _scores(scorer, catalogue, rows):
         offset, size = int(catalogue.offsets[d]), int(catalogue.sizes[d])
         ids = [number[item] for item in row["history"]]
         batch = {"items": np.array([ids], np.int32), "domain": np.array([d], np.int32)}
+        batch["user_id"] = np.array([row["user_id"]], object)
         values = scorer.scores(scorer.queries(batch), offset, size).numpy()[0] if size else []
         items = catalogue.item_ids[offset - 1 : offset - 1 + size]
         seen = set(row["history"])
@@ -119,18 +130,25 @@ def _rank_agrees(row, answer, scores):
     return rank <= len(ordered) and abs(scores[target] - elsewhere) <= ROUNDING
 
 
-def _rows_that_differ(url, name, histories, domains):
+def _rows_that_differ(url, name, rows, by_user):
     """Rows of one request that the row format and the column format answer otherwise."""
-    width = max(1, *map(len, histories))
-    items = [[*history, *[""] * (width - len(history))] for history in histories]
-    predict = f"{url}/v1/models/{name}:predict"
-    instances = [{"items": i, "domain": d} for i, d in zip(items, domains, strict=True)]
-    rows = requests.post(predict, json={"instances": instances}, timeout=60).json()["predictions"]
-    columns = requests.post(
-        predict, json={"inputs": {"items": items, "domain": domains}}, timeout=60
-    ).json()["outputs"]
+    width = max(1, *(len(row["history"]) for row in rows))
+    instances = [
+        {"items": row["history"] + [""] * (width - len(row["history"])), "domain": row["domain"]}
+        | ({"user_id": row["user_id"]} if by_user else {})
+        for row in rows
+    ]
+    inputs = {key: [instance[key] for instance in instances] for key in instances[0]}
+    predictions, outputs = (
+        requests.post(f"{url}/v1/models/{name}:predict", json=request, timeout=60).json()[answer]
+        for request, answer in (
+            ({"instances": instances}, "predictions"),
+            ({"inputs": inputs}, "outputs"),
+        )
+    )
     return sum(
-        row != {name: values[i] for name, values in columns.items()} for i, row in enumerate(rows)
+        row != {key: values[i] for key, values in outputs.items()}
+        for i, row in enumerate(predictions)
     )
 
 
@@ -149,7 +167,8 @@ def main() -> None:
         contextlib.nullcontext((args.url, 0)) if args.url else local_server(Path(run.export_dir))
     )
     with server as (url, _):
-        result = check(ModelScorer(model), catalogue, rows, url)
+        by_user = hasattr(model, "user_vectors")
+        result = check(ModelScorer(model), catalogue, rows, url, by_user=by_user)
     print(json.dumps(result, indent=2))
     sys.exit(any(count for what, count in result.items() if what.startswith("wrong")))
 

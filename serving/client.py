@@ -45,7 +45,7 @@ class Answer:
         scores: of the items.
         domains: of the items.
         known_items: items of the history that the model knows.
-        fallback: whether popularity answered, as it knows none of them.
+        fallback: whether popularity answered, as it knows none of them (BPRMF: not the user).
     """
 
     items: list[str]
@@ -108,6 +108,7 @@ class Client:
         domains: str | Iterable[str] = "",
         k: int | Iterable[int] | None = None,
         exclude_seen: bool | Iterable[bool] | None = None,
+        user_ids: Iterable[str] | None = None,
     ) -> list[Answer]:
         """Top items for each history.
 
@@ -117,6 +118,7 @@ class Client:
             k: answers wanted, for all or for each. Where neither this nor the next is given, as
                 many as was set at export; where only the next is, 10.
             exclude_seen: whether items of the history may not come back; they may not by default.
+            user_ids: who each history is of, for a model that is asked by them (BPRMF).
 
         Raises:
             ServingError: a request was refused, or not answered after all retries.
@@ -124,6 +126,8 @@ class Client:
         rows: dict[str, list] = {"items": [list(history) for history in histories]}
         count = len(rows["items"])
         rows["domain"] = _for_each(domains, count, "domains", str)
+        if user_ids is not None:
+            rows["user_id"] = _for_each(user_ids, count, "user_ids", str)
         signature = "serving_default"
         if k is not None or exclude_seen is not None:
             signature = "with_options"

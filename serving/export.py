@@ -1,6 +1,5 @@
 """Writes a trained run as a versioned SavedModel: `python -m serving.export --run runs/NAME`."""
 
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -8,21 +7,20 @@ import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of Te
 import tensorflow as tf
 
 from data_prep import Catalogue, InputError
-from data_prep.files import written_whole
 from serving.saved_model import scann_index
 from serving.saved_model.index import INDEXES
 from serving.saved_model.recommender import Recommender
+from serving.saved_model.version_folders import delete_old, next_version
 from serving.saved_model.warmup import write_warmup
 from serving.server.model_config import read_model_config
-from serving.server.versions import list_versions
 from tf_syncrec.cli import Parser, run_command, say
 from tf_syncrec.config import EvaluateConfig
-from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.run_directory import Run
 
 
 def export(
-    model: SyNCRec,
+    model: MultiDomainModel,
     catalogue: Catalogue,
     export_dir: Path,
     settings: EvaluateConfig,
@@ -30,9 +28,6 @@ def export(
     labelled: Collection[int] = (),
 ) -> Path:
     """Writes the next version of a SavedModel and deletes the oldest beyond `keep_versions`.
-
-    It is written aside and renamed, so that a server watching the directory never finds half a
-    model; one that is deleted is renamed first for the same reason.
 
     Args:
         model: the trained model.
@@ -48,30 +43,18 @@ def export(
     Raises:
         InputError: ScaNN is asked for and cannot be loaded.
     """
-    export_dir.mkdir(parents=True, exist_ok=True)
-    version = export_dir / str(max(list_versions(export_dir), default=0) + 1)
     recommender = Recommender(model, catalogue, settings.top_k, settings.max_k, index)
-    with written_whole(version) as new:
+    with next_version(export_dir) as (version, partial):
         tf.saved_model.save(
             recommender,
-            str(new),
-            signatures={
-                "serving_default": recommender.serving_default,
-                "with_options": recommender.with_options,
-                "explain": recommender.explain,
-            },
+            str(partial),
+            signatures=dict(recommender.functions),
             options=tf.saved_model.SaveOptions(
                 namespace_whitelist=[scann_index.NAMESPACE] if index == "scann" else []
             ),
         )
-        write_warmup(new, export_dir.name, catalogue, settings.top_k)
-    for number, old in list(list_versions(export_dir).items())[: -settings.keep_versions]:
-        if number in labelled:
-            continue
-        leaving = export_dir / f".{old.name}.deleted"
-        shutil.rmtree(leaving, ignore_errors=True)
-        old.rename(leaving)
-        shutil.rmtree(leaving, ignore_errors=True)
+        write_warmup(partial, export_dir.name, catalogue, recommender.functions, settings.top_k)
+    delete_old(export_dir, settings.keep_versions, labelled)
     return version
 
 

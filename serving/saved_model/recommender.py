@@ -4,12 +4,9 @@ import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of Te
 import tensorflow as tf
 
 from data_prep import Catalogue
-from serving.saved_model.index import domain_index
-from serving.saved_model.votes import with_votes
-from tf_syncrec.models.syncrec import SyNCRec
-
-MISSING = float("-inf")
-"""Score of a place that no item fills; such places leave as empty strings with score 0."""
+from serving.saved_model.domain_search import MISSING, DomainSearch
+from serving.saved_model.vocabulary import Vocabulary, table
+from tf_syncrec.models.base import MultiDomainModel
 
 
 class Recommender(tf.Module):
@@ -18,17 +15,23 @@ class Recommender(tf.Module):
     Made of standard TensorFlow operations only, so that the SavedModel needs none of this code;
     with `index="scann"`, of ScaNN's as well.
 
+    A model that knows users and not histories (it has `user_ids` and `user_vectors`) is asked by
+    one more input, `user_id`. Histories then say what may not come back, and vote.
+
     Args:
         model: the trained model.
         catalogue: raw ids, domains and training counts of its items.
         top_k: answers of `serving_default`.
         max_k: the most that `with_options` may ask for.
         index: how items are searched, one of `serving.saved_model.index.INDEXES`.
+
+    Attributes:
+        functions: `{name: tf.function}`, what the SavedModel is asked by.
     """
 
     def __init__(
         self,
-        model: SyNCRec,
+        model: MultiDomainModel,
         catalogue: Catalogue,
         top_k: int = 10,
         max_k: int = 100,
@@ -38,62 +41,62 @@ class Recommender(tf.Module):
         # The variables under the Keras ones, and not the model: a Keras variable is written as two,
         # and TensorFlow Serving restores the one that nothing reads (keras-team/keras#20095).
         self.weights = [weight.value for weight in model.weights]
-        self._query_vectors = model.query_vectors
-        self._candidate_vectors = model.candidate_vectors
-        self._neighbours = None if model.neighbours is None else model.neighbours.call
-        self._gate_weights = model.gate_weights
-        self._lambda = model.negative_transfer.relative.value
-        self.expert_names = model.expert_names
         self.top_k = top_k
         self.max_k = max(max_k, top_k)
-        ids = ["", *catalogue.item_ids]
-        self.item_ids = tf.Variable(ids, trainable=False, name="item_ids")
-        self.vocabulary = _table(ids[1:], range(1, len(ids)), default=0)
-        self.domain_table = _table(catalogue.domains, range(catalogue.num_domains), default=-1)
-        self.domain_names = list(catalogue.domains)
-        self.counts = tf.Variable(
-            [0.0, *catalogue.counts.astype("float32")], trainable=False, name="counts"
-        )
-        self.slices = [
-            (int(offset), int(size))
+        self.vocabulary = Vocabulary(catalogue)
+        self.searches = [
+            DomainSearch(
+                int(offset),
+                catalogue.counts[offset - 1 : offset - 1 + size].astype("float32"),
+                model.candidate_vectors,
+                index,
+            )
             for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True)
         ]
-        self.indices = [
-            domain_index(model.candidate_vectors(tf.range(offset, offset + size)), offset, index)
-            if size
-            else None
-            for offset, size in self.slices
-        ]
+        self._query_vectors = model.query_vectors
+        self._neighbours = None if model.neighbours is None else model.neighbours.call
+        self._gate_weights = model.gate_weights
+        self.expert_names = model.expert_names
+        self._lambda = None
+        if hasattr(model, "negative_transfer"):
+            self._lambda = model.negative_transfer.relative.value
+        self._users = None
+        if hasattr(model, "user_vectors"):
+            self._users = table(model.user_ids, start=0, default=-1)
+            self._user_vectors = model.user_vectors
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None], tf.string, name="items"),
-            tf.TensorSpec([None], tf.string, name="domain"),
-        ]
-    )
-    def serving_default(self, items, domain):
+        items = tf.TensorSpec([None, None], tf.string, name="items")
+        domain = tf.TensorSpec([None], tf.string, name="domain")
+        k = tf.TensorSpec([None], tf.int32, name="k")
+        exclude_seen = tf.TensorSpec([None], tf.bool, name="exclude_seen")
+        user_id = [tf.TensorSpec([None], tf.string, name="user_id")] if self._users else []
+        asked_by = {
+            "serving_default": [items, domain, *user_id],
+            "with_options": [items, domain, k, exclude_seen, *user_id],
+            "explain": [items],
+        }
+        self.functions = {
+            name: tf.function(getattr(self, name), input_signature=inputs)
+            for name, inputs in asked_by.items()
+        }
+
+    def serving_default(self, items, domain, user_id=None):
         """Top items for each history.
 
         Args:
             items: `[batch, any]` raw item ids, oldest first; `""` and unknown ids are passed over.
             domain: `[batch]` domain to recommend in; `""` = every domain.
+            user_id: `[batch]` raw user ids, for a model that knows users.
 
         Returns:
             `items`, `scores`, `domains`: `[batch, k]`, best first, filled up with `""` and 0 where
             a domain has too few items; `known_items`, `fallback`: `[batch]`.
         """
         rows = tf.shape(domain)
-        return self._recommend(items, domain, tf.fill(rows, self.top_k), tf.fill(rows, True))
+        k, exclude_seen = tf.fill(rows, self.top_k), tf.fill(rows, True)
+        return self._recommend(items, domain, k, exclude_seen, user_id)
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None], tf.string, name="items"),
-            tf.TensorSpec([None], tf.string, name="domain"),
-            tf.TensorSpec([None], tf.int32, name="k"),
-            tf.TensorSpec([None], tf.bool, name="exclude_seen"),
-        ]
-    )
-    def with_options(self, items, domain, k, exclude_seen):
+    def with_options(self, items, domain, k, exclude_seen, user_id=None):
         """`serving_default` with options for each row.
 
         Args:
@@ -101,6 +104,7 @@ class Recommender(tf.Module):
             domain: as in `serving_default`.
             k: `[batch]`, answers wanted, from 1 to `max_k`; the output is as wide as the largest.
             exclude_seen: `[batch]`, whether items of the history may not come back.
+            user_id: as in `serving_default`.
         """
         tf.debugging.Assert(
             tf.reduce_all((k >= 1) & (k <= self.max_k)),
@@ -110,62 +114,60 @@ class Recommender(tf.Module):
         # The rest does not wait for the assertion: with such a k it would fail in its own words,
         # or take all memory.
         k = tf.clip_by_value(k, 1, self.max_k)
-        return self._recommend(items, domain, k, exclude_seen)
+        return self._recommend(items, domain, k, exclude_seen, user_id)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, name="items")])
     def explain(self, items):
-        """What stands behind the answers to each history, for every domain.
+        """What stands behind the answers to each history, for every domain, as far as models tell.
 
         Args:
             items: as in `serving_default`.
 
         Returns:
-            `domains`, `lambda` (λ of each domain, as training left it): `[batch, domains]`;
-            `experts` (the task that trains each), `cross_gates`: `[batch, experts]`;
-            `single_gates`: `[batch, domains, experts]`; `known_items`: `[batch]`. Gate weights of
-            a mixture sum to 1.
+            `domains`: `[batch, domains]`, and `known_items`: `[batch]`. Of a model with λ:
+            `lambda`, as training left it, `[batch, domains]`. Of a model with gates: `experts` (the
+            task that trains each), `cross_gates`: `[batch, experts]`; `single_gates`:
+            `[batch, domains, experts]`; gate weights of a mixture sum to 1.
         """
-        history, known_items = self._recognise(items)
-        batch, num_domains = tf.shape(items)[0], len(self.slices)
-        every = tf.tile(tf.range(num_domains)[None], [batch, 1])
-        cross_gates, single_gates = self._gate_weights(history, every)
-        return {
-            "domains": tf.tile(tf.constant(self.domain_names)[None], [batch, 1]),
-            "lambda": tf.tile(tf.cast(self._lambda, tf.float32)[None], [batch, 1]),
-            "experts": tf.tile(tf.constant(self.expert_names)[None], [batch, 1]),
-            "cross_gates": cross_gates,
-            "single_gates": single_gates,
-            "known_items": known_items,
-        }
+        history, known_items = self.vocabulary.histories(items)
+        batch = tf.shape(items)[0]
 
-    def _recommend(self, items, domain, k, exclude_seen):
-        history, known_items = self._recognise(items)
-        domain_index, every = self._recognise_domain(domain)
-        fallback = known_items == 0
+        def for_each_row(values):
+            return tf.tile(tf.convert_to_tensor(values)[None], [batch, 1])
+
+        domains = self.vocabulary.domains
+        answer = {"domains": for_each_row(domains), "known_items": known_items}
+        if self._lambda is not None:
+            answer["lambda"] = for_each_row(tf.cast(self._lambda, tf.float32))
+        if self.expert_names:
+            gates = self._gate_weights(history, for_each_row(tf.range(len(domains))))
+            answer["experts"] = for_each_row(self.expert_names)
+            answer["cross_gates"], answer["single_gates"] = gates
+        return answer
+
+    def _recommend(self, items, domain, k, exclude_seen, user_id):
+        history, known_items = self.vocabulary.histories(items)
+        domain_index, every = self.vocabulary.domain_indices(domain)
 
         # Only a batch that asks for every domain pays for every domain.
-        num_domains, batch = len(self.slices), tf.shape(domain)[0]
+        batch, num_domains = tf.shape(domain)[0], len(self.searches)
         asked = tf.cond(
             tf.reduce_any(every),
             lambda: tf.tile(tf.range(num_domains)[None], [batch, 1]),
             lambda: domain_index[:, None],
         )
-        queries = self._query_vectors(history, asked)
+        queries, known = self._queries(history, known_items, asked, user_id)
         tf.debugging.assert_all_finite(queries, "the model's query vectors")
         wanted = every[:, None] | (asked == domain_index[:, None])
         votes = self._neighbours(history) if self._neighbours else ()
 
-        width = tf.reduce_max(k)
+        width = tf.maximum(tf.reduce_max(k), 1)  # of a batch without rows, too
         per_domain = []
-        for d in range(num_domains):
+        for d, search in enumerate(self.searches):
             where = tf.where(wanted & (asked == d))
             rows = tf.cast(where[:, 0], tf.int32)
-            scores, ids = self._search(
-                d,
+            scores, ids = search(
                 tf.gather_nd(queries, where),
-                tf.gather(history, rows),
-                tf.gather(fallback, rows),
-                tf.gather(exclude_seen, rows),
+                *(tf.gather(part, rows) for part in (history, ~known, exclude_seen)),
                 [tf.gather(part, rows) for part in votes],
                 width,
             )
@@ -179,81 +181,22 @@ class Recommender(tf.Module):
             )
         scores, ids, domains = (tf.concat(parts, axis=1) for parts in zip(*per_domain, strict=True))
         scores, best = tf.math.top_k(scores, k=width)
-        ids = tf.gather(ids, best, batch_dims=1)
-        domains = tf.gather(domains, best, batch_dims=1)
+        names, domain_names = self.vocabulary.names(
+            tf.gather(ids, best, batch_dims=1), tf.gather(domains, best, batch_dims=1)
+        )
         filled = (scores > MISSING) & (tf.range(width)[None] < k[:, None])
-        names = tf.gather(tf.constant(self.domain_names), domains)
         return {
-            "items": tf.where(filled, tf.gather(self.item_ids, ids), ""),
+            "items": tf.where(filled, names, ""),
             "scores": tf.where(filled, scores, 0.0),
-            "domains": tf.where(filled, names, ""),
+            "domains": tf.where(filled, domain_names, ""),
             "known_items": known_items,
-            "fallback": tf.cast(fallback, tf.int32),
+            "fallback": tf.cast(~known, tf.int32),
         }
 
-    def _recognise(self, items):
-        """Raw ids -> known item ids at the right, in order; and how many there are."""
-        ids = self.vocabulary.lookup(items)
-        known = tf.cast(ids > 0, tf.int32)
-        known_items = tf.reduce_sum(known, axis=1)
-        order = tf.argsort(known, axis=1, stable=True)
-        ids = tf.gather(ids, order, batch_dims=1)
-        return ids[:, tf.shape(ids)[1] - tf.reduce_max(known_items) :], known_items
-
-    def _recognise_domain(self, domain):
-        """Domain names -> indices (0 where every domain is wanted), and where that is so."""
-        every = domain == ""
-        index = self.domain_table.lookup(domain)
-        tf.debugging.Assert(
-            tf.reduce_all(every | (index >= 0)),
-            [
-                f"unknown domain; known: {', '.join(self.domain_names)} "
-                "(or an empty string for every domain). Received:",
-                tf.boolean_mask(domain, ~every & (index < 0)),
-            ],
-            summarize=5,
-        )
-        return tf.maximum(index, 0), every
-
-    def _search(self, d, queries, history, fallback, exclude_seen, votes, width):
-        """Best items of one domain: scores and ids `[rows, width]`, then MISSING and 0."""
-        offset, size = self.slices[d]
-        rows = tf.shape(queries)[0]
-        if size == 0:
-            return tf.fill([rows, width], MISSING), tf.zeros([rows, width], tf.int32)
-        # Enough to be left with `width` after the history is taken out.
-        count = tf.minimum(size, width + tf.shape(history)[1])
-        scores, ids = self.indices[d](queries, k=count)
-        # Ids are ordered by popularity within the domain.
-        popular = tf.broadcast_to(tf.range(offset, offset + count)[None], [rows, count])
-        ids = tf.where(fallback[:, None], popular, ids)
-        scores = tf.where(fallback[:, None], tf.gather(self.counts, popular), scores)
-        if votes:  # nobody votes where popularity answers
-            voted = tf.where((votes[0] >= offset) & (votes[0] < offset + size), votes[0], 0)
-            scores, ids = with_votes(
-                scores,
-                ids,
-                voted,
-                votes[1],
-                lambda items: tf.einsum("bd,bnd->bn", queries, self._candidate_vectors(items)),
-            )
-        # Padded with what no id reaches: a place to point at, and never a search in nothing, which
-        # `searchsorted` refuses.
-        ordered = tf.pad(
-            tf.sort(history, axis=1), [[0, 0], [0, 1]], constant_values=history.dtype.max
-        )
-        place = tf.searchsorted(ordered, ids)
-        seen = tf.gather(ordered, place, batch_dims=1) == ids
-        scores = tf.where(seen & exclude_seen[:, None], MISSING, scores)
-
-        scores = tf.pad(scores, [[0, 0], [0, width]], constant_values=MISSING)
-        ids = tf.pad(ids, [[0, 0], [0, width]])
-        scores, best = tf.math.top_k(scores, k=width)
-        return scores, tf.gather(ids, best, batch_dims=1)
-
-
-def _table(keys, values, default):
-    initializer = tf.lookup.KeyValueTensorInitializer(
-        tf.constant(list(keys), tf.string), tf.constant(list(values), tf.int32)
-    )
-    return tf.lookup.StaticHashTable(initializer, default_value=default)
+    def _queries(self, history, known_items, domains, user_id):
+        """Query vectors `[batch, queries, dim]`, and of whom anything is known, `[batch]`."""
+        if self._users is None:
+            return self._query_vectors(history, domains), known_items > 0
+        rows = self._users.lookup(user_id)
+        vectors = self._user_vectors(tf.maximum(rows, 0))
+        return tf.tile(vectors[:, None], [1, tf.shape(domains)[1], 1]), rows >= 0

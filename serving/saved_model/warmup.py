@@ -1,7 +1,8 @@
 """Warm-up records: requests that TF Serving answers for itself before a version takes over."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +18,12 @@ BATCHES = 1, 8
 
 
 def write_warmup(
-    version: Path, model_name: str, catalogue: Catalogue, top_k: int, length: int = 50
+    version: Path,
+    model_name: str,
+    catalogue: Catalogue,
+    signatures: Mapping[str, Any],
+    top_k: int,
+    length: int = 50,
 ) -> None:
     """Writes requests for every domain and signature, so that no user waits for a first time.
 
@@ -25,6 +31,7 @@ def write_warmup(
         version: directory of the SavedModel.
         model_name: the name that it will be served by.
         catalogue: its items; the histories are popular ones.
+        signatures: `{name: tf.function}`, as `Recommender.functions`.
         top_k: answers that are asked for where a request says how many.
         length: items of a history.
     """
@@ -38,8 +45,8 @@ def write_warmup(
             request = log.predict_log.request
             request.model_spec.name = model_name
             request.model_spec.signature_name = signature
-            for name, value in inputs.items():
-                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            for spec in signatures[signature].input_signature:
+                request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(inputs[spec.name]))
             writer.write(log.SerializeToString())
 
 
@@ -55,13 +62,16 @@ def read_warmup(version: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
 
 
 def _requests(history, domains, top_k):
+    """Signatures, each with all that any of them may be asked by."""
     for rows in BATCHES:
-        items = np.array([history] * rows, object).reshape(rows, len(history))
-        yield "explain", {"items": items}
+        inputs = {
+            "items": np.array([history] * rows, object).reshape(rows, len(history)),
+            "k": np.full(rows, top_k, np.int32),
+            "exclude_seen": np.full(rows, True),
+            "user_id": np.full(rows, "", object),
+        }
+        yield "explain", inputs
         for domain in (*domains, ""):
-            inputs = {"items": items, "domain": np.array([domain] * rows, object)}
-            yield "serving_default", inputs
-            yield (
-                "with_options",
-                inputs | {"k": np.full(rows, top_k, np.int32), "exclude_seen": np.full(rows, True)},
-            )
+            asked = inputs | {"domain": np.full(rows, domain, object)}
+            yield "serving_default", asked
+            yield "with_options", asked

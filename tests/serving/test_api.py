@@ -11,6 +11,7 @@ import requests
 
 from data_prep import InputError
 from serving import local_server
+from serving.server.web import listen
 from tests.support.exporting import DOMAINS, MAX_K, padded, random_histories
 from tests.support.rest_server import LIMITS, put, raw, running, wait_for
 
@@ -59,12 +60,11 @@ def test_rows_and_columns_agree_with_the_signature(rest):
     assert set(outputs) == OUTPUTS
     for i, row in enumerate(rows.json()["predictions"]):
         assert row == {name: outputs[name][i] for name in OUTPUTS}
-    _, version = rest.server.versions.acquire()
+    _, version = rest.server.api.versions.find()
     with_tensors = version.run(
         "serving_default",
         {"items": np.array(items, object), "domain": np.array(domains, object)},
     )
-    version.release()
     assert outputs["known_items"] == with_tensors["known_items"].tolist()
     assert outputs["known_items"] == [len(history) for history in histories[:9]] + [0, 0]
     assert [[item.encode() for item in row] for row in outputs["items"]] == with_tensors[
@@ -148,7 +148,7 @@ def test_versions_and_labels(labelled):
     labelled.watcher.look()
     assert predict(labelled, body, MODEL + "/labels/stable").status_code == 200
     labelled.file.write_text(text.replace('key: "gone" value: 2', 'key: "canary" value: 3'))
-    wait_for(lambda: "canary" in labelled.server.config.labels)
+    wait_for(lambda: "canary" in labelled.server.api.config.labels)
     assert predict(labelled, body, MODEL + "/labels/canary").status_code == 200
     assert predict(labelled, body, MODEL + "/labels/gone").status_code == 400
 
@@ -288,13 +288,13 @@ def test_who_sends_too_slowly_is_told_so(rest):
 
 def test_too_many_at_a_time_are_told_to_come_again(rest, monkeypatch):
     go, answered = threading.Event(), []
-    original = rest.server.answer
+    original = rest.server.api.answer
 
     def slow(*request):
         go.wait(30)
         return original(*request)
 
-    monkeypatch.setattr(rest.server, "answer", slow)
+    monkeypatch.setattr(rest.server.api, "answer", slow)
     ask = lambda: answered.append(predict(rest, instances([([""], "")])))  # noqa: E731
     threads = [threading.Thread(target=ask) for _ in range(LIMITS.active)]
     for thread in threads:
@@ -311,7 +311,7 @@ def test_too_many_at_a_time_are_told_to_come_again(rest, monkeypatch):
 
 
 def test_a_mistake_of_ours_is_an_answer_too(rest, monkeypatch):
-    monkeypatch.setattr(rest.server, "_predict", lambda *request: 1 / 0)
+    monkeypatch.setattr(rest.server.api, "_predict", lambda *request: 1 / 0)
     answer = predict(rest, instances([([""], "")]))
     assert answer.status_code == 500 and set(answer.json()) == {"error"}
     assert "ZeroDivision" not in answer.text
@@ -320,7 +320,7 @@ def test_a_mistake_of_ours_is_an_answer_too(rest, monkeypatch):
 def test_answers_do_not_wait_for_acknowledgements():
     """Without it every small answer takes 40 ms."""
     with (
-        local_server.listen("127.0.0.1", 0) as sock,
+        listen("127.0.0.1", 0) as sock,
         socket.create_connection(sock.getsockname()),
         sock.accept()[0] as accepted,
     ):

@@ -1,58 +1,163 @@
-"""What is served is what was evaluated."""
+"""What is served is what was evaluated, of whatever network, and needs none of this code."""
+
+import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 from benchmarks.serving_exactness import check
 from tests.conftest import FakePrepared
-from tests.support.exporting import DOMAINS, make_model
+from tests.support.exporting import (
+    DOMAINS,
+    TOLERANCE,
+    USERS,
+    make_model,
+    make_served,
+    padded,
+    random_histories,
+)
+from tests.support.rest_server import LIMITS, running
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
 from tf_syncrec.training.run_directory import Run
 
-USERS = 120
+NETWORKS = ("syncrec", "sasrec", "gru4rec", "mmoe", "cgrec", "bprmf")
 
 
 @pytest.fixture(scope="module")
-def scorer(served):
-    return ModelScorer(served.model)
+def exported(served, tmp_path_factory):
+    """Each network and its export, as `make_served` says."""
+    folder = tmp_path_factory.mktemp("networks")
+    others = {name: make_served(folder / name / "syncrec", name) for name in NETWORKS[1:]}
+    return {"syncrec": served} | others
 
 
-@pytest.fixture(scope="module")
-def rows(served, scorer, tmp_path_factory):
-    """Of `test_ranks.parquet`: random users, histories long and short, some targets never seen."""
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request, exported, tmp_path_factory):
+    """A served network, its scorer and rows of its `test_ranks.parquet`.
+
+    Of random users, histories long and short, some targets never seen.
+    """
+    found = exported[request.param]
     rng = np.random.default_rng(0)
     users = []
-    for user in range(USERS):
-        history = rng.integers(1, len(served.ids) + 1, rng.integers(1, 25)).astype(np.int32)
-        target = int(rng.integers(1, len(served.ids) + 1)) if user % 9 else 0
-        raw = served.ids[target - 1] if target else "never seen"
-        domain = int(served.catalogue.item_domains[target - 1]) if target else user % len(DOMAINS)
+    for number, user in enumerate(USERS):
+        history = rng.integers(1, len(found.ids) + 1, rng.integers(1, 25)).astype(np.int32)
+        target = int(rng.integers(1, len(found.ids) + 1)) if number % 9 else 0
+        raw = found.ids[target - 1] if target else "never seen"
+        domain = int(found.catalogue.item_domains[target - 1]) if target else number % len(DOMAINS)
         users.append(
-            {"user_id": f"user {user}".encode(), "items": history, "target": target}
+            {"user_id": user.encode(), "items": history, "target": target}
             | {"target_item_id": raw.encode(), "domain": domain}
         )
-    prepared = FakePrepared(served.catalogue, {"test": users})
-    ranks = rank_split(scorer, evaluation_batches(prepared, "test", 32), served.catalogue)
+    prepared = FakePrepared(found.catalogue, {"test": users})
+    scorer = ModelScorer(found.model)
+    ranks = rank_split(scorer, evaluation_batches(prepared, "test", 32), found.catalogue)
     run = Run(tmp_path_factory.mktemp("exact"))
-    run.write_ranks(ranks, served.catalogue)
-    return pq.read_table(run.ranks_file).to_pylist()
+    run.write_ranks(ranks, found.catalogue)
+    with running(found.base, LIMITS) as rest:
+        rest.name, rest.served, rest.scorer = request.param, found, scorer
+        rest.rows = pq.read_table(run.ranks_file).to_pylist()
+        yield rest
 
 
-def test_served_answers_are_the_evaluators_ranking(rest, scorer, rows):
-    result = check(scorer, rest.served.catalogue, rows, rest.url)
-    assert result["users"] == USERS
+def compare(network, scorer=None, rows=None):
+    """Agreements and disagreements, by default of what should agree."""
+    return check(
+        scorer or network.scorer,
+        network.served.catalogue,
+        rows or network.rows,
+        network.url,
+        by_user=network.name == "bprmf",
+    )
+
+
+def test_served_answers_are_the_evaluators_ranking(network):
+    result = compare(network)
+    assert result["users"] == len(USERS)
     wrong = {what: count for what, count in result.items() if what.startswith("wrong")}
     assert not any(wrong.values()), wrong
-    assert result["same_items_in_the_same_order"] >= USERS - 5
+    assert result["same_items_in_the_same_order"] >= len(USERS) - 5
     assert result["targets_looked_up"] > 20
 
 
-def test_the_comparison_sees_a_model_that_is_another(rest, scorer, rows):
-    other = make_model(rest.served.catalogue, seed=1)
-    result = check(ModelScorer(other), rest.served.catalogue, rows[:20], rest.url)
+def test_the_comparison_sees_a_model_that_is_another(network):
+    other = make_model(network.served.catalogue, seed=1, network=network.name)
+    result = compare(network, ModelScorer(other), network.rows[:20])
     assert result["wrong_ranking"] > 10
-    moved = [row | {"rank": row["rank"] % 5 + 1} for row in rows]
-    result = check(scorer, rest.served.catalogue, moved, rest.url)
+    moved = [row | {"rank": row["rank"] % 5 + 1} for row in network.rows]
+    result = compare(network, rows=moved)
     assert result["wrong_rank_of_target"] > 5 and not result["wrong_ranking"]
+
+
+SERVER = """
+import json, sys
+import tensorflow as tf
+
+def plain(value):
+    return [plain(v) for v in value] if isinstance(value, list) else (
+        value.decode() if isinstance(value, bytes) else value)
+
+def answer(path, request):
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:  # what the C++ server does
+        graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], path)
+        signature = graph.signature_def["serving_default"]
+        names = {name: tensor.name for name, tensor in signature.outputs.items()}
+        answers = [session.run(names, {signature.inputs[n].name: v for n, v in request.items()})]
+        try:
+            wrong = request | {"domain": ["wrong"] * len(request["domain"])}
+            session.run(names, {signature.inputs[n].name: v for n, v in wrong.items()})
+            error = ""
+        except tf.errors.InvalidArgumentError as e:
+            error = e.message
+    loaded = tf.saved_model.load(path)
+    found = loaded.signatures["serving_default"](**{n: tf.constant(v) for n, v in request.items()})
+    answers.append({name: value.numpy() for name, value in found.items()})
+    return {"answers": [{n: plain(a[n].tolist()) for n in a} for a in answers], "error": error}
+
+said = {name: answer(*asked) for name, asked in json.loads(sys.argv[1]).items()}
+ours = {"tf_syncrec", "data_prep", "serving", "tensorflow_recommenders"} & set(sys.modules)
+print(json.dumps({"said": said, "imported": sorted(ours)}))
+"""
+
+
+def test_a_process_with_nothing_but_tensorflow_serves_them(exported, tmp_path):
+    histories = [*random_histories(exported["syncrec"], 4, seed=1), ["unknown"], []]
+    request = {
+        "items": padded(histories),
+        "domain": ["audio", "books", "", "música", "música", ""],
+    }
+    users = {"user_id": [*USERS[:4], "nobody", ""]}
+    asked = {
+        name: (str(served.version), request | (users if name == "bprmf" else {}))
+        for name, served in exported.items()
+    }
+    environment = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME")}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", SERVER, json.dumps(asked)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    output = json.loads(done.stdout.splitlines()[-1])
+    assert output["imported"] == []
+    for name, served in exported.items():
+        said = output["said"][name]
+        assert "unknown domain" in said["error"] and "música" in said["error"]
+        signature = served.loaded.signatures["serving_default"]
+        found = signature(**{key: tf.constant(value) for key, value in asked[name][1].items()})
+        here = {key: value.numpy() for key, value in found.items()}
+        for there in said["answers"]:
+            for key in ("items", "domains"):
+                assert there[key] == [[text.decode() for text in row] for row in here[key]]
+            for key in ("known_items", "fallback"):
+                assert there[key] == here[key].tolist()
+            np.testing.assert_allclose(there["scores"], here["scores"], atol=TOLERANCE)

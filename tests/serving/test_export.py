@@ -1,11 +1,8 @@
 """The SavedModel answers like the model, needs nothing but TensorFlow, and never breaks."""
 
 import hashlib
-import json
 import os
 import shutil
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -136,63 +133,6 @@ def test_signatures_are_the_contract(served):
         assert all(given[key].shape.as_list() == [None] for key in inputs if key != "items")
 
 
-SERVER = """
-import json, sys
-import tensorflow as tf
-
-path, request = sys.argv[1], json.loads(sys.argv[2])
-with tf.compat.v1.Session(graph=tf.Graph()) as session:  # what the C++ server does
-    graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], path)
-    signature = graph.signature_def["serving_default"]
-    names = {name: tensor.name for name, tensor in signature.outputs.items()}
-    answers = [session.run(names, {signature.inputs[n].name: v for n, v in request.items()})]
-    try:
-        wrong = request | {"domain": ["wrong"] * len(request["domain"])}
-        session.run(names, {signature.inputs[n].name: v for n, v in wrong.items()})
-        error = ""
-    except tf.errors.InvalidArgumentError as e:
-        error = e.message
-loaded = tf.saved_model.load(path)
-answer = loaded.signatures["serving_default"](**{n: tf.constant(v) for n, v in request.items()})
-answers.append({name: value.numpy() for name, value in answer.items()})
-
-def plain(value):
-    return [plain(v) for v in value] if value.ndim else value.item()
-
-def text(value):
-    return [text(v) for v in value] if isinstance(value, list) else (
-        value.decode() if isinstance(value, bytes) else value)
-
-ours = {"tf_syncrec", "data_prep", "serving", "tensorflow_recommenders"} & set(sys.modules)
-answers = [{n: text(a[n].tolist()) for n in a} for a in answers]
-print(json.dumps({"answers": answers, "error": error, "imported": sorted(ours)}))
-"""
-
-
-def test_a_process_with_nothing_but_tensorflow_serves_it(served, tmp_path):
-    histories = [*random_histories(served, 4, seed=1), ["unknown"], []]
-    domains = ["audio", "books", "", "música", "música", ""]
-    request = {"items": padded(histories), "domain": domains}
-    environment = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME")}
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", SERVER, str(served.version), json.dumps(request)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert said["imported"] == []
-    assert "unknown domain" in said["error"] and "música" in said["error"]
-    here = ask(served, histories, domains)
-    for there in said["answers"]:
-        for name in ("items", "domains", "known_items", "fallback"):
-            assert there[name] == here[name].tolist()
-        np.testing.assert_allclose(there["scores"], here["scores"], atol=TOLERANCE)
-
-
 # ------------------------------------------------------------------------------ the right answer
 
 
@@ -312,6 +252,37 @@ def test_request_without_a_column(served):
     assert (answer["items"].numpy() != b"").all()
 
 
+@pytest.mark.parametrize("width", [0, 1, 5])
+def test_a_batch_without_a_row_is_answered_by_none(served, width):
+    request = {"items": tf.zeros([0, width], tf.string), "domain": tf.zeros([0], tf.string)}
+    options = {"k": tf.zeros([0], tf.int32), "exclude_seen": tf.zeros([0], tf.bool)}
+    plain = served.loaded.signatures["serving_default"](**request)
+    assert {name: value.shape[0] for name, value in plain.items()} == dict.fromkeys(OUTPUTS, 0)
+    with_options = served.loaded.signatures["with_options"](**request, **options)
+    assert {name: value.shape[0] for name, value in with_options.items()} == dict.fromkeys(
+        OUTPUTS, 0
+    )
+    explained = served.loaded.signatures["explain"](items=request["items"])
+    assert all(value.shape[0] == 0 for value in explained.values())
+
+
+def test_a_history_longer_than_anything(served):
+    """Fifty thousand items, all but three of the catalogue, gaps, strangers and repetitions."""
+    rng = np.random.default_rng(13)
+    left = [items_of(served, domain)[1] for domain in ("audio", "books", "música")]
+    rest = [item for item in served.ids if item not in left]
+    history = [*rng.choice([*rest, "", "unknown"], 50_000), *rest]
+    answer = ask(served, [history, [served.ids[0]]], ["", "audio"], k=MAX_K)
+    assert {item for item in answer["items"][0] if item} == set(left)
+    assert answer["known_items"].tolist() == [sum(item in rest for item in history), 1]
+    latest = ask(served, [[item for item in history if item in rest][-WINDOW:]], [""], k=MAX_K)
+    score = dict(zip(latest["items"][0], latest["scores"][0], strict=True))
+    for item, given in zip(answer["items"][0][:3], answer["scores"][0][:3], strict=True):
+        if item in score:
+            assert given == pytest.approx(score[item], abs=TOLERANCE)
+    assert set(left) & set(score)
+
+
 # ---------------------------------------------------------------------------------------- options
 
 
@@ -403,7 +374,7 @@ def quick_save(monkeypatch):
 class FakeRecommender(str):
     """The name of a model, with what `export` asks of a recommender."""
 
-    serving_default = with_options = explain = None
+    functions = dict.fromkeys((*INPUTS, "explain"))
 
 
 def export_fake(name, base, keep=5, labelled=()):
@@ -493,4 +464,6 @@ def test_a_model_that_learned_nothing_finite_answers_nothing(served):
             weight.assign(weight * np.nan)
     recommender = Recommender(model, served.catalogue)
     with pytest.raises(tf.errors.InvalidArgumentError, match="query vectors"):
-        recommender.serving_default(tf.constant([[served.ids[0]]]), tf.constant(["audio"]))
+        recommender.functions["serving_default"](
+            tf.constant([[served.ids[0]]]), tf.constant(["audio"])
+        )

@@ -1,13 +1,17 @@
 """A new version takes over without a request lost, and the old one leaves nothing behind."""
 
+import gc
 import shutil
 import threading
 import weakref
 
 import numpy as np
 import requests
+from tensorflow.core.protobuf import error_codes_pb2
+from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
-from serving.server.versions import Versions, list_versions
+from serving.saved_model.version_folders import list_versions
+from serving.server.versions import Versions
 from tests.support.rest_server import put, running, wait_for
 
 REQUEST = {"items": np.array([[""]], object), "domain": np.array([""], object)}
@@ -28,18 +32,20 @@ def test_only_numbers_are_versions(tmp_path):
 
 def test_versions_come_and_go(tmp_path):
     versions = Versions(tmp_path)
-    assert versions.refresh() == [] and versions.loaded == []
+    assert versions.refresh() == [] and list(versions.loaded) == []
     put(tmp_path, 1)
-    assert versions.refresh() == [1] and versions.loaded == [1]
+    assert versions.refresh() == [1] and list(versions.loaded) == [1]
     assert versions.refresh() == []
     put(tmp_path, 2)
-    assert versions.refresh() == [2] and versions.loaded == [2]
+    assert versions.refresh() == [2] and list(versions.loaded) == [2]
     assert set(versions.statuses) == {2}
     # Gone from disk, it still answers until there is another.
     shutil.rmtree(tmp_path / "2")
     shutil.rmtree(tmp_path / "1")
     versions.refresh()
-    assert versions.loaded == [2] and versions.statuses[2].state == "AVAILABLE"
+    assert (
+        list(versions.loaded) == [2] and versions.statuses[2].state == ModelVersionStatus.AVAILABLE
+    )
     versions.close()
 
 
@@ -50,12 +56,14 @@ def test_a_broken_version_does_not_take_over(tmp_path):
     put(tmp_path, 2)
     (tmp_path / "2" / "variables" / "variables.index").unlink()
     assert versions.refresh() == [2]
-    assert versions.loaded == [1]
-    assert versions.statuses[2].state == "END" and versions.statuses[2].error_message
+    assert list(versions.loaded) == [1]
+    status = versions.statuses[2]
+    assert (status.version, status.state) == (2, ModelVersionStatus.END)
+    assert status.status.error_code == error_codes_pb2.UNKNOWN and status.status.error_message
     assert versions.refresh() == []  # not tried again and again
     put(tmp_path, 3)
     versions.refresh()
-    assert versions.loaded == [3]
+    assert list(versions.loaded) == [3]
     # Mended, it may be wanted.
     shutil.rmtree(tmp_path / "2")
     versions.refresh()
@@ -63,20 +71,27 @@ def test_a_broken_version_does_not_take_over(tmp_path):
     versions.close()
 
 
-def test_a_version_in_use_stays_until_it_is_released(tmp_path):
+def test_a_version_in_use_stays_until_its_last_answer(tmp_path):
+    """And its session, which holds the weights, goes at once then: no collection is waited for."""
     versions = Versions(tmp_path)
     put(tmp_path, 1)
     versions.refresh()
-    number, version = versions.acquire()
-    again = versions.acquire(1)[1]
+    number, version = versions.find()
+    again = versions.find(1)[1]
+    session = weakref.ref(version._session)
     put(tmp_path, 2)
     versions.refresh()
-    assert (number, versions.loaded) == (1, [2])
-    assert answer(version) == [1]
-    version.release()
-    assert answer(again) == [1]
-    again.release()
-    assert version._session._closed and not version._calls
+    assert (number, list(versions.loaded)) == (1, [2])
+    gc.disable()
+    try:
+        assert answer(version) == [1]
+        del version
+        assert answer(again) == [1]
+        assert session() is not None
+        del again
+        assert session() is None
+    finally:
+        gc.enable()
     versions.close()
 
 
@@ -86,12 +101,24 @@ def test_what_is_let_go_of_is_gone(tmp_path):
     for number in range(1, 5):
         put(tmp_path, number)
         versions.refresh()
-        _, version = versions.acquire()
-        graphs.append(weakref.ref(version._session.graph))
-        version.release()
-        del version
+        graphs.append(weakref.ref(versions.find()[1]._session.graph))
     assert [graph() is not None for graph in graphs] == [False, False, False, True]
     versions.close()
+
+
+def test_answers_and_refusals_of_a_server_hold_on_to_no_version(tmp_path):
+    put(tmp_path, 1)
+    with running(tmp_path, seconds=1000) as rest:
+        session = weakref.ref(rest.server.api.versions.find()[1]._session)
+        for body in (BODY, {"instances": []}, {"signature_name": "none"} | BODY):
+            requests.post(f"{rest.url}/v1/models/syncrec:predict", json=body, timeout=60)
+        put(tmp_path, 2)
+        gc.disable()
+        try:
+            rest.server.api.versions.refresh()
+            wait_for(lambda: session() is None, 10)
+        finally:
+            gc.enable()
 
 
 def test_no_request_is_lost_while_versions_change(tmp_path):
@@ -112,7 +139,7 @@ def test_no_request_is_lost_while_versions_change(tmp_path):
             thread.start()
         for number in range(2, 9):
             put(tmp_path, number)
-            wait_for(lambda number=number: rest.server.versions.loaded == [number])
+            wait_for(lambda number=number: list(rest.server.api.versions.loaded) == [number])
             before = [len(mine) for mine in answers]
             wait_for(
                 lambda before=before: all(

@@ -16,7 +16,8 @@ from serving import export as export_module
 from serving.export import export
 from serving.saved_model import scann_index
 from serving.saved_model.recommender import Recommender
-from serving.server.versions import ServedVersion, Versions
+from serving.server.loaded_version import LoadedVersion
+from serving.server.versions import Versions
 from tests.support.exporting import SETTINGS, TOLERANCE, make_model
 from tf_syncrec.config import Config
 
@@ -54,7 +55,7 @@ def both(with_scann, catalogue, tmp_path_factory):
         for model in models
     ]
     for pair in pairs:
-        pair.version = ServedVersion(pair.path)
+        pair.version = LoadedVersion(pair.path)
     return pairs
 
 
@@ -65,7 +66,7 @@ def histories(catalogue):
 
 
 def exact_answers(pair, items, domains):
-    answer = pair.exact.serving_default(tf.constant(items), tf.constant(domains))
+    answer = pair.exact.functions["serving_default"](tf.constant(items), tf.constant(domains))
     return {name: value.numpy() for name, value in answer.items()}
 
 
@@ -155,9 +156,9 @@ def test_the_status_of_such_a_version_says_what_is_missing(without_scann, tmp_pa
     (version / "saved_model.pb").write_bytes(b"... Scann>TensorsToScann ...")
     versions = Versions(tmp_path)
     versions.refresh()
-    assert "ScaNN cannot be loaded" in versions.statuses[1].error_message
+    assert "ScaNN cannot be loaded" in versions.statuses[1].status.error_message
 
 
 def test_an_exact_export_needs_no_scann(without_scann, served):
     assert not scann_index.uses_scann(served.version)
-    ServedVersion(served.version)
+    LoadedVersion(served.version)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from serving.saved_model.warmup import FILE, read_warmup
-from serving.server.versions import ServedVersion
+from serving.server.loaded_version import LoadedVersion
 from tests.support.exporting import DOMAINS, TOP_K
 
 
@@ -37,7 +37,7 @@ def test_records_are_prediction_logs_of_every_signature_and_domain(served):
 
 
 def test_what_is_read_is_what_a_server_can_ask(served):
-    version = ServedVersion(served.version)
+    version = LoadedVersion(served.version)
     seen = 0
     for name, inputs in read_warmup(served.version):
         signature = version.signatures[name].inputs
@@ -52,18 +52,16 @@ def test_what_is_read_is_what_a_server_can_ask(served):
             assert answer["items"].shape == (len(inputs["items"]), TOP_K)
         seen += 1
     assert seen > 2 * len(DOMAINS)
-    version.retire()
 
 
 def test_a_version_without_records_serves_too(served, tmp_path):
     shutil.copytree(served.version, tmp_path / "1", ignore=shutil.ignore_patterns("assets.extra"))
     assert list(read_warmup(tmp_path / "1")) == []
-    version = ServedVersion(tmp_path / "1")
+    version = LoadedVersion(tmp_path / "1")
     answer = version.run(
         "serving_default", {"items": np.array([[""]], object), "domain": np.array([""], object)}
     )
     assert answer["fallback"].tolist() == [1]
-    version.retire()
 
 
 def test_a_request_that_the_model_refuses_keeps_a_version_from_serving(served, tmp_path):
@@ -76,4 +74,4 @@ def test_a_request_that_the_model_refuses_keeps_a_version_from_serving(served, t
     with tf.io.TFRecordWriter(str(tmp_path / "1" / FILE)) as writer:
         writer.write(log.SerializeToString())
     with pytest.raises(tf.errors.InvalidArgumentError, match="unknown domain"):
-        ServedVersion(tmp_path / "1")
+        LoadedVersion(tmp_path / "1")

@@ -1,6 +1,7 @@
 """A small model with every difficulty of a catalogue, exported once for all tests of serving."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,8 +9,9 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from serving.export import export
+from tests.conftest import FakePrepared
 from tf_syncrec.config import Config
-from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.models.registry import NETWORKS
 
 DOMAINS = ("audio", "books", "empty", "música")
 SIZES = (30, 3, 0, 45)
@@ -20,6 +22,7 @@ SETTINGS = {
     "evaluate": {"top_k": TOP_K, "max_k": MAX_K},
 }
 TOLERANCE = 1e-3  # of scores between -20 and 20
+USERS = [f"user {number}" for number in range(120)]
 
 
 def make_catalogue():
@@ -31,10 +34,13 @@ def make_catalogue():
     return Catalogue(DOMAINS, np.array(ids, object), domains, counts)
 
 
-def make_model(catalogue, seed=0):
+def make_model(catalogue, seed=0, network="syncrec"):
     """A model whose every weight matters: as initialised, many are 0 or 1."""
     keras.utils.set_random_seed(seed)
-    model = SyNCRec.from_settings(Config.model_validate(SETTINGS), catalogue.sizes)
+    users = [{"user_id": user.encode(), "items": np.array([1], np.int32)} for user in USERS]
+    model: Any = NETWORKS[network].build(
+        Config.model_validate(SETTINGS), FakePrepared(catalogue, {"train": users})
+    )
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         weight.assign(weight + rng.normal(0, 0.3, weight.shape).astype(np.float32))
@@ -45,15 +51,15 @@ def make_model(catalogue, seed=0):
         layer.similarities.assign(rng.uniform(0, 1, layer.others.shape) * (layer.others > 0))
         layer.weight.assign(8.0)
         layer.decay.assign(0.8)
-    if layer := model.view_weights:
+    if layer := getattr(model, "view_weights", None):
         layer.single.assign(rng.uniform(0, 2, len(SIZES)))
     return model
 
 
-def make_served(base):
+def make_served(base, network="syncrec"):
     """A model, its export below `base`, and what that loads as."""
     catalogue = make_catalogue()
-    model = make_model(catalogue)
+    model = make_model(catalogue, network=network)
     version = export(model, catalogue, base, Config.model_validate(SETTINGS).evaluate)
     return SimpleNamespace(
         catalogue=catalogue,

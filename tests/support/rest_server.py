@@ -9,23 +9,20 @@ from types import SimpleNamespace
 import tensorflow as tf
 import uvicorn
 
-from serving.local_server import Watcher, listen
-from serving.server.app import ModelServer, ServerLimits
+from serving.server.limits import Limits
 from serving.server.model_config import ModelConfig
-from serving.server.rest import Limits
-from serving.server.versions import Versions
+from serving.server.web import listen, make_server
 
-LIMITS = ServerLimits(body=200_000, active=16, body_seconds=1.0, request=Limits(64, 1000))
+LIMITS = Limits(body=200_000, active=16, body_seconds=1.0, rows=64, history=1000)
 """Of the server that most tests ask."""
 
 
 @contextlib.contextmanager
 def running(export_dir, limits=None, config_file=None, seconds=0.05, threads=2):
     """Yields `url`, `port`, `server` and the `watcher`, which looks every `seconds`."""
-    versions = Versions(export_dir, lambda numbers: server.config.wanted(numbers))
-    server = ModelServer(versions, ModelConfig(), limits or ServerLimits(), threads)
-    watcher = Watcher(server, config_file, seconds)
-    watcher.look()
+    server, watcher = make_server(
+        export_dir, ModelConfig(), config_file, seconds, limits or Limits(), threads
+    )
     with listen("127.0.0.1", 0) as sock:
         config = uvicorn.Config(server.app, log_level="warning", access_log=False)
         web = uvicorn.Server(config)

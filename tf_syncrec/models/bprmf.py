@@ -32,9 +32,8 @@ class BPRMF(MultiDomainModel):
 
     def __init__(self, domain_sizes, user_ids, **kwargs):
         super().__init__(domain_sizes, **kwargs)
-        self.user_ids = np.array(
-            [getattr(user, "decode", user.__str__)() for user in user_ids], object
-        )
+        ids = (user.decode() if isinstance(user, bytes) else str(user) for user in user_ids)
+        self.user_ids = np.array(list(ids), object)
         # Somebody unknown gets the last row, which is never trained.
         self._lookup = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(self.user_ids, np.arange(len(user_ids))),
@@ -75,7 +74,17 @@ class BPRMF(MultiDomainModel):
 
     def call(self, inputs, training=None):
         """Query vectors `[batch, dim]` of `{"user_id": [batch]}`."""
-        rows = self._lookup.lookup(inputs["user_id"])
+        return self.user_vectors(self._lookup.lookup(inputs["user_id"]))
+
+    def user_vectors(self, rows):
+        """What users look for, in any domain.
+
+        Args:
+            rows: `[batch]`, places in `user_ids`.
+
+        Returns:
+            `[batch, dim]` float32.
+        """
         users = tf.gather(tf.convert_to_tensor(self.users.embeddings), rows)
         return tf.cast(self.similarity.query(users), tf.float32)
 

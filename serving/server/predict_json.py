@@ -8,12 +8,13 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import numpy as np
 import tensorflow as tf
+
+from serving.server.limits import Limits
 
 
 class RestError(Exception):
@@ -27,19 +28,6 @@ class RestError(Exception):
     def __init__(self, status: int, message: str):
         super().__init__(message)
         self.status = status
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one request may ask for.
-
-    Attributes:
-        rows: rows of a batch.
-        history: items of a history, or elements of any row.
-    """
-
-    rows: int = 256
-    history: int = 10_000
 
 
 def read_json(body: bytes) -> dict[str, Any]:

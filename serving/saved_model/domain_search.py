@@ -1,0 +1,80 @@
+"""The best items of one domain for each of some users."""
+
+import tensorflow as tf
+
+from serving.saved_model.index import domain_index
+from serving.saved_model.votes import with_votes
+
+MISSING = float("-inf")
+"""Score of a place that no item fills; such places leave as empty strings with score 0."""
+
+
+class DomainSearch(tf.Module):
+    """Search in one domain: by vectors, with votes, without the history, or by popularity.
+
+    Args:
+        offset: first item id of the domain; its ids are contiguous, the most popular first.
+        counts: `[size]` float32, training interactions of its items.
+        candidate_vectors: item ids of any shape -> `[..., dim]` float32.
+        index: how items are searched, one of `serving.saved_model.index.INDEXES`.
+    """
+
+    def __init__(self, offset: int, counts, candidate_vectors, index: str):
+        super().__init__(name="domain_search")
+        self._offset, self._size = offset, len(counts)
+        self._candidate_vectors = candidate_vectors
+        if self._size:
+            ids = tf.range(offset, offset + self._size)
+            self._index = domain_index(candidate_vectors(ids), offset, index)
+            self._counts = tf.Variable(counts, trainable=False, name="counts")
+
+    def __call__(self, queries, history, fallback, exclude_seen, votes, width):
+        """Best items of each row.
+
+        Args:
+            queries: `[rows, dim]`.
+            history: `[rows, any]` item ids, 0 is none.
+            fallback: `[rows]` bool, where popularity answers.
+            exclude_seen: `[rows]` bool, whether items of the history may not come back.
+            votes: `(item ids, votes)`, each `[rows, any]`, or nothing.
+            width: places.
+
+        Returns:
+            Scores and item ids, `[rows, width]`, best first, then `MISSING` and 0.
+        """
+        rows = tf.shape(queries)[0]
+        if not self._size:
+            return tf.fill([rows, width], MISSING), tf.zeros([rows, width], tf.int32)
+        # Enough to be left with `width` after the history is taken out.
+        count = tf.minimum(self._size, width + tf.shape(history)[1])
+        scores, ids = self._index(queries, k=count)
+        popular = tf.range(count)
+        ids = tf.where(fallback[:, None], self._offset + popular[None], ids)
+        scores = tf.where(fallback[:, None], tf.gather(self._counts, popular)[None], scores)
+        if votes:
+            voted, numbers = votes
+            ours = (voted >= self._offset) & (voted < self._offset + self._size)
+            scores, ids = with_votes(
+                scores,
+                ids,
+                # Nobody votes where popularity answers.
+                tf.where(ours & ~fallback[:, None], voted, 0),
+                numbers,
+                lambda items: tf.einsum("bd,bnd->bn", queries, self._candidate_vectors(items)),
+            )
+        seen = _contains(history, ids)
+        scores = tf.where(seen & exclude_seen[:, None], MISSING, scores)
+
+        scores = tf.pad(scores, [[0, 0], [0, width]], constant_values=MISSING)
+        ids = tf.pad(ids, [[0, 0], [0, width]])
+        scores, best = tf.math.top_k(scores, k=width)
+        return scores, tf.gather(ids, best, batch_dims=1)
+
+
+def _contains(history, ids):
+    """Which of `ids` stand in the history of their row."""
+    # Padded with what no id reaches: a place to point at, and never a search in nothing, which
+    # `searchsorted` refuses.
+    ordered = tf.pad(tf.sort(history, axis=1), [[0, 0], [0, 1]], constant_values=history.dtype.max)
+    place = tf.searchsorted(ordered, ids)
+    return tf.gather(ordered, place, batch_dims=1) == ids

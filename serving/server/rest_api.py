@@ -1,0 +1,125 @@
+"""TensorFlow Serving's REST API over the versions of one model: paths to answers."""
+
+import re
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf.json_format import MessageToDict
+from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
+from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
+
+from serving.server.limits import Limits
+from serving.server.loaded_version import LoadedVersion
+from serving.server.model_config import ModelConfig
+from serving.server.predict_json import (
+    RestError,
+    read_inputs,
+    read_json,
+    signature_name,
+    write_outputs,
+)
+from serving.server.versions import Versions
+
+_VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+_PREDICT = re.compile(rf"/v1/models/(?P<model>[^/:]+){_VERSION}:(?P<method>[a-z]+)")
+_STATUS = re.compile(rf"/v1/models/(?P<model>[^/:]+){_VERSION}(?P<metadata>/metadata)?")
+
+_HTTP_OF_CODE = {
+    tf.errors.INVALID_ARGUMENT: 400,
+    tf.errors.OUT_OF_RANGE: 400,
+    tf.errors.RESOURCE_EXHAUSTED: 503,
+}
+"""Of what the model itself refuses; anything else is 500."""
+
+
+class RestApi:
+    """Answers a request, whatever brings it.
+
+    Args:
+        versions: what is served.
+        config: name of the model and labels of versions; may be replaced while it runs.
+        limits: what one request may ask for.
+    """
+
+    def __init__(self, versions: Versions, config: ModelConfig, limits: Limits):
+        self.versions = versions
+        self.config = config
+        self._limits = limits
+
+    def answer(self, method: str, path: str, body: bytes) -> dict[str, Any]:
+        """The JSON that answers a request.
+
+        Raises:
+            RestError: it cannot be answered.
+        """
+        if method == "POST" and (match := _PREDICT.fullmatch(path)):
+            if match["method"] != "predict":
+                raise RestError(400, f"The model has no signature for {match['method']}")
+            return self._predict(match, body)
+        if method == "GET" and (match := _STATUS.fullmatch(path)):
+            return self._metadata(match) if match["metadata"] else self._status(match)
+        raise RestError(400, f"Malformed request: {method} {path[:200]}")
+
+    def _predict(self, match: re.Match[str], body: bytes) -> dict[str, Any]:
+        _, version = self._find(match)
+        document = read_json(body)
+        name = signature_name(document, version.signatures)
+        inputs, row_format = read_inputs(document, version.signatures[name].inputs, self._limits)
+        try:
+            outputs = version.run(name, inputs)
+        except tf.errors.OpError as error:
+            status = _HTTP_OF_CODE.get(error.error_code, 500)
+            raise RestError(status, _what_happened(error.message)) from None
+        return write_outputs(outputs, row_format)
+
+    def _status(self, match: re.Match[str]) -> dict[str, Any]:
+        number = self._number(match)
+        statuses = sorted(self.versions.statuses.items(), reverse=True)
+        asked = [status for version, status in statuses if number in (None, version)]
+        if not asked:
+            which = "any versions" if number is None else f"version {number}"
+            raise RestError(404, f"Could not find {which} of model {match['model']}")
+        return _json(GetModelStatusResponse(model_version_status=asked))
+
+    def _metadata(self, match: re.Match[str]) -> dict[str, Any]:
+        number, version = self._find(match)
+        spec = {"name": self.config.name, "signature_name": "", "version": str(number)}
+        signatures = _json(SignatureDefMap(signature_def=version.signatures))
+        return {"model_spec": spec, "metadata": {"signature_def": signatures}}
+
+    def _number(self, match: re.Match[str]) -> int | None:
+        """The version that a path names by number or label; None where it names none."""
+        if match["model"] != self.config.name:
+            raise RestError(404, f"Could not find any versions of model {match['model']}")
+        if match["label"] is not None:
+            if match["label"] not in self.config.labels:
+                raise RestError(400, f"Unrecognized servable version label: {match['label']}")
+            return self.config.labels[match["label"]]
+        if match["version"] is not None:
+            if len(match["version"]) > 18:
+                raise RestError(400, f"Failed to convert version: {match['version']} to numeric.")
+            return int(match["version"])
+        return None
+
+    def _find(self, match: re.Match[str]) -> tuple[int, LoadedVersion]:
+        number = self._number(match)
+        try:
+            return self.versions.find(number)
+        except KeyError:
+            which = "Latest" if number is None else "Specific"
+            named = match["model"] if number is None else f"{match['model']}, {number}"
+            raise RestError(404, f"Servable not found for request: {which}({named})") from None
+
+
+def _json(message) -> dict[str, Any]:
+    """A message as TensorFlow Serving writes it: every field, by its own name."""
+    return MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+
+
+def _what_happened(message: str) -> str:
+    """TensorFlow's message without where in the graph and in Python it happened."""
+    lines = [line for line in message.split("\n") if line.strip()]
+    said = [line for line in lines if not line.startswith(("Graph execution error", "Detected at"))]
+    return (said or lines)[0].strip()

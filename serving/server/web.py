@@ -1,0 +1,111 @@
+"""Runs the local server: a socket, uvicorn on it, and a watcher beside."""
+
+import contextlib
+import socket
+from pathlib import Path
+
+import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
+import tensorflow as tf
+import uvicorn
+
+from data_prep import InputError
+from serving.server.app import ModelServer
+from serving.server.limits import Limits
+from serving.server.model_config import ModelConfig, read_model_config
+from serving.server.versions import Versions
+from serving.server.watcher import Watcher
+from tf_syncrec.cli import say
+
+CONNECTIONS = 1000
+"""Open ones; further ones are turned away by the web server itself."""
+
+
+def serve(
+    export_dir: Path,
+    host: str,
+    port: int,
+    model_name: str,
+    config_file: Path | None,
+    poll_seconds: float,
+    limits: Limits,
+    threads: int,
+) -> None:
+    """Serves the versions of a directory until Ctrl-C; arguments are the options.
+
+    Raises:
+        InputError: there is nothing to serve, or nowhere to listen.
+    """
+    tf.get_logger().setLevel("ERROR")  # that the session-based loader is deprecated
+    with listen(host, port) as sock:
+        config = read_model_config(config_file) if config_file else ModelConfig(name=model_name)
+        server, watcher = make_server(
+            export_dir, config, config_file, poll_seconds, limits, threads
+        )
+        address, port = sock.getsockname()[:2]
+        say(
+            f"Serving {config.name} at http://{f'[{address}]' if ':' in address else address}:"
+            f"{port} (demo page at /, metrics at /metrics)\n"
+            "For development only: no TLS, no authentication, one process. In production, let "
+            "TensorFlow Serving do this: docs/serving.md"
+        )
+        if not (address.startswith("127.") or address == "::1"):
+            say(f"Warning: --host {host} lets other machines in.")
+        web = uvicorn.Server(
+            uvicorn.Config(
+                server.app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                limit_concurrency=CONNECTIONS,
+                timeout_keep_alive=30,
+            )
+        )
+        with watcher, contextlib.suppress(KeyboardInterrupt):
+            web.run(sockets=[sock])
+        server.close()
+
+
+def make_server(
+    export_dir: Path,
+    config: ModelConfig,
+    config_file: Path | None = None,
+    poll_seconds: float = 1.0,
+    limits: Limits | None = None,
+    threads: int = 4,
+) -> tuple[ModelServer, Watcher]:
+    """A server with its first versions loaded, and what keeps it up to date.
+
+    Raises:
+        InputError: there is nothing to serve.
+    """
+    versions = Versions(export_dir, lambda numbers: server.api.config.wanted(numbers))
+    server = ModelServer(versions, config, limits, threads)
+    watcher = Watcher(server, config_file, poll_seconds)
+    watcher.look()
+    if not versions.loaded:
+        failed = "; ".join(
+            f"version {number}: {status.status.error_message}"
+            for number, status in versions.statuses.items()
+        )
+        raise InputError(
+            f"--export_dir {export_dir}: no version that can be served"
+            f"{' (' + failed + ')' if failed else ''}; python -m serving.export writes one"
+        )
+    return server, watcher
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket to answer on.
+
+    Raises:
+        InputError: it cannot be had.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.create_server((host, port), family=family, backlog=CONNECTIONS)
+    except OSError as error:
+        raise InputError(f"--host {host} --port {port}: cannot listen there ({error})") from None
+    # Inherited by connections. asyncio does not set it on those of a socket that it did not make,
+    # and an answer in two packets then waits 40 ms for an acknowledgement.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock

@@ -1,0 +1,80 @@
+"""A model that knows users and not histories, BPRMF, is asked by `user_id`."""
+
+import numpy as np
+import pytest
+import requests
+import tensorflow as tf
+
+from serving.client import Client, ServingError
+from tests.support.exporting import DOMAINS, TOP_K, USERS, make_served, random_histories
+from tests.support.rest_server import LIMITS, running
+
+
+@pytest.fixture(scope="module")
+def rest(tmp_path_factory):
+    served = make_served(tmp_path_factory.mktemp("users") / "syncrec", "bprmf")
+    with running(served.base, LIMITS) as rest:
+        rest.served = served
+        yield rest
+
+
+def test_user_id_is_an_input_of_what_recommends(rest):
+    asked_by = {
+        name: set(signature.structured_input_signature[1])
+        for name, signature in rest.served.loaded.signatures.items()
+    }
+    assert asked_by == {
+        "serving_default": {"items", "domain", "user_id"},
+        "with_options": {"items", "domain", "k", "exclude_seen", "user_id"},
+        "explain": {"items"},
+    }
+
+
+def test_who_is_known_needs_no_history(rest):
+    """And is answered by vectors alone, as nobody votes without a history."""
+    answers = Client(rest.url).recommend([[], ["unknown"]], "audio", user_ids=[USERS[3]] * 2)
+    assert answers[0] == answers[1]
+    assert (answers[0].fallback, answers[0].known_items) == (False, 0)
+    query = rest.served.model({"user_id": tf.constant([USERS[3]])}).numpy()[0]
+    items = rest.served.model.candidate_vectors(np.arange(1, 31)).numpy()
+    best = np.argsort(-(items @ query))[:TOP_K]
+    assert answers[0].items == [rest.served.ids[i] for i in best]
+
+
+@pytest.mark.parametrize("domain", [*DOMAINS, ""])
+def test_who_is_unknown_gets_what_is_popular_and_not_what_they_had(rest, domain):
+    """No vote of the history either: a score of popularity is a count."""
+    history = random_histories(rest.served, 1, seed=1)[0]
+    known, unknown = Client(rest.url).recommend(
+        [history, history], domain, user_ids=[USERS[0], "nobody"]
+    )
+    assert (known.fallback, unknown.fallback) == (False, True)
+    assert known.known_items == unknown.known_items == len(history)
+    catalogue = rest.served.catalogue
+    counts = {
+        item: count
+        for item, count, d in zip(
+            rest.served.ids, catalogue.counts, catalogue.item_domains, strict=True
+        )
+        if item not in history and domain in ("", DOMAINS[d])
+    }
+    assert unknown.scores == sorted(counts.values(), reverse=True)[:TOP_K]
+    assert [counts[item] for item in unknown.items] == unknown.scores
+    assert domain == "empty" or known.items != unknown.items
+
+
+def test_a_request_without_a_user_is_refused(rest):
+    with pytest.raises(ServingError, match="Missing named input: user_id") as error:
+        Client(rest.url).recommend([[]], "audio")
+    assert error.value.status == 400
+    with pytest.raises(ValueError, match="user_ids: 1 histories, received 2"):
+        Client(rest.url).recommend([[]], "audio", user_ids=["a", "b"])
+
+
+def test_explain_says_what_there_is_to_say(rest):
+    """Neither λ nor gates."""
+    (row,) = Client(rest.url).explain([rest.served.ids[:2]])
+    assert row == {"domains": list(DOMAINS), "known_items": 2}
+    metadata = requests.get(f"{rest.url}/v1/models/syncrec/metadata", timeout=10).json()
+    outputs = metadata["metadata"]["signature_def"]["signature_def"]["explain"]["outputs"]
+    assert set(outputs) == {"domains", "known_items"}
