@@ -77,6 +77,7 @@ class Transcription(keras.Model):
     def __init__(self, model):
         super().__init__()
         self.options = options = SimpleNamespace(**model.get_config())
+        options.negatives = model.negatives
         domain_sizes = model.domain_sizes
         self.window, self.dim = options.window, options.dim
         self.sizes = [int(size) for size in domain_sizes]
@@ -136,7 +137,7 @@ class Transcription(keras.Model):
         if negatives is None:
             negatives = sample_in_domain(
                 tf.range(len(self.sizes)),
-                options.negatives,
+                options.negatives.count,
                 tf.constant(self.offsets),
                 tf.constant(self.sizes),
                 self.seed,
@@ -192,7 +193,7 @@ class Transcription(keras.Model):
             query, tf.broadcast_to(drawn, [tf.shape(y)[0], *drawn.shape]), transpose_b=True
         )
         scores = tf.where(negatives == targets[..., None], EXCLUDED, scores)
-        rate = self.options.negatives / max(self.sizes[d] - 1.0, 1.0)
+        rate = self.options.negatives.count / max(self.sizes[d] - 1.0, 1.0)
         loss = LOSSES[self.options.loss]
         return loss(tf.reduce_sum(query * positive, -1), scores, rate)
 

@@ -114,7 +114,7 @@ def same_negatives(monkeypatch):
         size = tf.maximum(tf.gather(sizes, domains), 1)[..., None]
         return tf.gather(offsets, domains)[..., None] + tf.range(count) % size
 
-    monkeypatch.setattr("tf_syncrec.models.base.sample_in_domain", first_items)
+    monkeypatch.setattr("tf_syncrec.losses.negatives.sample_in_domain", first_items)
 
 
 class FakePrepared:

@@ -168,7 +168,7 @@ def test_a_drawn_target_is_no_negative(name, shared, make_model, make_items, mon
             shift = tf.gather(offsets, domains)[..., None] - 1
             return tf.minimum(shift + tf.constant(drawn), 5)
 
-        monkeypatch.setattr("tf_syncrec.models.base.sample_in_domain", sample)
+        monkeypatch.setattr("tf_syncrec.losses.negatives.sample_in_domain", sample)
         model = make_model(sizes, name=name, shared_negatives=shared, negatives=len(drawn))
         totals.append(model.batch_losses(items).single)
     np.testing.assert_allclose(totals[0], totals[1], rtol=1e-5)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tf_syncrec.models.base as multi_domain
+import tf_syncrec.losses.negatives as negatives
 import tf_syncrec.models.syncrec as module
 from tests.support.gradients import assert_same_gradients
 from tests.support.literal import Literal
@@ -66,8 +66,8 @@ def drawn(monkeypatch):
         record["blocks"] = real_group(domains, num_domains, block_size=4)
         return record["blocks"]
 
-    real_sample, real_group = multi_domain.sample_in_domain, module.group_by_domain
-    monkeypatch.setattr(multi_domain, "sample_in_domain", sample)
+    real_sample, real_group = negatives.sample_in_domain, module.group_by_domain
+    monkeypatch.setattr(negatives, "sample_in_domain", sample)
     monkeypatch.setattr(module, "group_by_domain", group)
 
     def lookup(user, slot, domain):

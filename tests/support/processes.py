@@ -18,7 +18,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-import tf_syncrec.models.base as multi_domain
+import tf_syncrec.losses.negatives as negatives
 
 
 def first_items(domains, count, offsets, sizes, seed):
@@ -26,7 +26,7 @@ def first_items(domains, count, offsets, sizes, seed):
     return tf.gather(offsets, domains)[..., None] + tf.range(count) % size
 
 
-multi_domain.sample_in_domain = first_items
+negatives.sample_in_domain = first_items
 """
 """Beginning of a script: two devices, and negatives without chance, the first items of a domain."""
 

@@ -67,7 +67,8 @@ class TrainBatches:
 
     def epoch(self, epoch: int, first: int = 0) -> tf.data.Dataset:
         """Batches of an epoch, counted from 0, from the batch `first` on."""
-        return self.epochs([epoch], first)
+        count = tf.data.experimental.assert_cardinality(self.steps - first)
+        return self.epochs([epoch], first).apply(count)
 
     def epochs(self, epochs: Sequence[int], first: int = 0) -> tf.data.Dataset:
         """Batches of several epochs, one after the other; of the first from the batch `first` on.

@@ -14,8 +14,10 @@ from tf_syncrec.data.batches import Layout, Sequences
 from tf_syncrec.distributed.workers import several_workers
 from tf_syncrec.layers import DomainBlocks, ItemNeighbours, SharedEmbedding, Similarity
 from tf_syncrec.layers.item_neighbours import add_votes
-from tf_syncrec.losses.functions import EXCLUDED, LOSSES
-from tf_syncrec.losses.negatives import sample_in_domain
+from tf_syncrec.layers.views import check_histories, check_queries
+from tf_syncrec.losses import functions as losses_by_name
+from tf_syncrec.losses.functions import EXCLUDED
+from tf_syncrec.losses.negatives import UniformNegatives
 from tf_syncrec.metrics.gains import CUT_OFFS, METRICS
 from tf_syncrec.metrics.ranking import RankingMetrics
 from tf_syncrec.metrics.ranks import rows_at_once, target_ranks
@@ -54,8 +56,9 @@ class MultiDomainModel(keras.Model):
         temperature: divides the score.
         neighbours: co-occurring items of each item that vote in a prediction; 0: none.
         loss: name of a loss of `losses.functions`, or a function of the same kind.
-        negatives: items of the target's domain that a target is compared with.
-        shared_negatives: whether all targets of a domain and batch have the same ones.
+        negatives: how many items of its domain a target is compared with, or what draws them.
+        shared_negatives: of a number of negatives, whether all targets of a domain and batch have
+            the same ones.
         kwargs: of `keras.Model`: `name`, `dtype`.
     """
 
@@ -80,7 +83,7 @@ class MultiDomainModel(keras.Model):
         temperature: float = 0.1,
         neighbours: int = 0,
         loss: str | Callable = "sampled_softmax",
-        negatives: int = 256,
+        negatives: int | UniformNegatives = 256,
         shared_negatives: bool = True,
         **kwargs,
     ):
@@ -90,13 +93,14 @@ class MultiDomainModel(keras.Model):
             ("window", window, 2),
             ("dim", dim, 1),
             ("neighbours", neighbours, 0),
-            ("negatives", negatives, 1),
         ):
             if value < least:
                 raise ValueError(f"{name} must be {least} or more. Received: {value}")
         self.window, self.dim, self.dropout_rate, self.style = window, dim, dropout, style
-        self.negatives, self.shared_negatives = negatives, shared_negatives
-        self.target_loss = loss_function(loss)
+        if isinstance(negatives, int):
+            negatives = UniformNegatives(negatives, shared_negatives)
+        self.negatives = UniformNegatives.get(negatives)
+        self.target_loss = losses_by_name.get(loss)
         # Python constants, not tensors: a tensor made here would belong to one graph.
         self._offsets = [1 + sum(self.domain_sizes[:d]) for d in range(self.num_domains)]
         self._seed = keras.random.SeedGenerator()
@@ -147,9 +151,8 @@ class MultiDomainModel(keras.Model):
             "similarity": self.similarity.kind,
             "temperature": self.similarity.temperature,
             "neighbours": self.neighbours.count if self.neighbours else 0,
-            "loss": loss_name(self.target_loss),
-            "negatives": self.negatives,
-            "shared_negatives": self.shared_negatives,
+            "loss": losses_by_name.serialize(self.target_loss),
+            "negatives": keras.saving.serialize_keras_object(self.negatives),
         }
 
     @classmethod
@@ -227,8 +230,17 @@ class MultiDomainModel(keras.Model):
         return sum(int(np.prod(weight.shape)) for weight in self.trainable_weights)
 
     def call(self, inputs, training=None):
-        """Query vectors `[batch, dim]` of `{"items": [batch, length], "domain": [batch]}`."""
-        return self.query_vectors(inputs["items"], inputs["domain"][:, None])[:, 0]
+        """Query vectors `[batch, dim]` of `{"items": [batch, length], "domain": [batch]}`.
+
+        Raises:
+            tf.errors.InvalidArgumentError: items are no histories, or there is no such domain.
+        """
+        domains = tf.convert_to_tensor(inputs["domain"])
+        return self.query_vectors(tf.convert_to_tensor(inputs["items"]), domains[:, None])[:, 0]
+
+    def checked(self, items, domains):
+        """The arguments of `query_vectors`, which are read after they are checked."""
+        return check_histories(items, self.num_items), check_queries(domains, self.num_domains)
 
     # -------------------------------------------------------------------------------- training
 
@@ -268,12 +280,12 @@ class MultiDomainModel(keras.Model):
         negatives, negative_vectors = self._negatives(blocks)
         positive_vectors = self.similarity.candidate(self.embedding.embed_items(targets))
         sizes = tf.cast(tf.gather(self.sizes, blocks.domains), tf.float32)
-        rate = self.negatives / tf.maximum(sizes - 1.0, 1.0)
+        rate = self.negatives.count / tf.maximum(sizes - 1.0, 1.0)
         losses = []
         for y in representations:
             query = self.similarity.query(y)
             positive = tf.reduce_sum(query * positive_vectors, axis=-1)
-            if self.shared_negatives:
+            if self.negatives.shared:
                 negative = tf.matmul(query, negative_vectors, transpose_b=True)
             else:
                 negative = tf.einsum("bsr,bsnr->bsn", query, negative_vectors)
@@ -284,13 +296,13 @@ class MultiDomainModel(keras.Model):
 
     def _negatives(self, blocks):
         """Ids and vectors of sampled items: one set a domain, or one set a target."""
-        if self.shared_negatives:
+        if self.negatives.shared:
             domains = tf.range(self.num_domains)
         else:
             domains = tf.broadcast_to(blocks.domains[:, None], tf.shape(blocks.slots))
-        ids = sample_in_domain(domains, self.negatives, self.offsets, self.sizes, self._seed)
+        ids = self.negatives(domains, self.offsets, self.sizes, self._seed)
         vectors = self.similarity.candidate(self.embedding.embed_items(ids))
-        if self.shared_negatives:
+        if self.negatives.shared:
             # (blocks, negatives): the same for all slots of a block
             return tf.gather(ids, blocks.domains)[:, None], tf.gather(vectors, blocks.domains)
         return ids, vectors  # (blocks, block_size, negatives)
@@ -321,7 +333,7 @@ class MultiDomainModel(keras.Model):
             )
         super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
         if loss is not None:
-            self.target_loss = loss_function(loss)
+            self.target_loss = losses_by_name.get(loss)
         self._compiled_with = {"metrics": metrics and list(metrics), "skip_nan": skip_nan}
         # On several replicas TensorFlow cannot make the variables of an optimizer in a step.
         self.optimizer.build(self.trainable_weights)
@@ -488,27 +500,6 @@ class MultiDomainModel(keras.Model):
     def epoch_domains(self) -> dict[str, Any]:
         """The same by domain: `{quantity: [domains]}`."""
         return {}
-
-
-def loss_function(loss: str | Callable) -> Callable:
-    """A loss of `losses.functions` by name; a function is returned as it is.
-
-    Raises:
-        ValueError: there is no loss of that name.
-    """
-    if callable(loss):
-        return loss
-    if loss not in LOSSES:
-        raise ValueError(
-            f"loss must be one of {', '.join(LOSSES)}, or callable. Received: {loss!r}"
-        )
-    return LOSSES[loss]
-
-
-def loss_name(loss: Callable) -> Any:
-    """What `loss_function` takes: a name, or the serialised function."""
-    names = [name for name, known in LOSSES.items() if known is loss]
-    return names[0] if names else keras.saving.serialize_keras_object(loss)
 
 
 def all_finite(tensors):

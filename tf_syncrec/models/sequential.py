@@ -57,6 +57,7 @@ class SequentialModel(MultiDomainModel):
 
     def query_vectors(self, items, domains):
         """As in `MultiDomainModel`."""
+        items, domains = self.checked(items, domains)
         view, _ = split_views(items, domains, self.offsets, self.window)
         encoded = self.encode(view, last=1)
         batch, queries = tf.shape(domains)[0], tf.shape(domains)[1]

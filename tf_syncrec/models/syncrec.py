@@ -191,7 +191,8 @@ class SyNCRec(MultiDomainModel):
     # ------------------------------------------------------------------------------ prediction
 
     def query_vectors(self, items, domains):
-        """As in `MultiDomainModel`, by the views that `model.score` names (Eq. 19)."""
+        """As in `MultiDomainModel`, by the views that `score` names (Eq. 19)."""
+        items, domains = self.checked(items, domains)
         if self.score == "cross":
             shape = [tf.shape(items)[0], tf.shape(domains)[1], self.dim]
             return tf.broadcast_to(self.cross_queries(items, domains), shape)
