@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -228,6 +228,27 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
         .prefetch(PREFETCHED)
         .with_options(without_autotuning())
     )
+
+
+def datasets(
+    prepared: Sequences, model: Any, batch_size: int = 128, seed: int = 0
+) -> tuple[tf.data.Dataset, tf.data.Dataset, tf.data.Dataset]:
+    """What a network is trained on and ranked with, for Keras's `fit` and `evaluate`.
+
+    Args:
+        prepared: of `prepare`.
+        model: a network; says how long its window is, and how it wants its batches.
+        batch_size: windows a batch of training.
+        seed: of the order of the training.
+
+    Returns:
+        Training, validation and test batches. The training is in another order each epoch.
+    """
+    train = train_batches(prepared, model.window, batch_size, seed, model.batch_layout)
+    validation, test = (
+        evaluation_batches(prepared, split, 2 * batch_size) for split in ("validation", "test")
+    )
+    return train.dataset(), validation, test
 
 
 def first_users(batches: Iterable, wanted) -> Iterator[tuple[int, dict]]:

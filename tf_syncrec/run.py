@@ -1,0 +1,215 @@
+"""A run from Python: its model and numbers, recommendations, evaluation."""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep import Catalogue, PreparedDataset
+from data_prep.errors import InputError
+from tf_syncrec import cli
+from tf_syncrec.config import Config
+from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, rank_split
+from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.training import run_directory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+USERS_AT_ONCE = 256
+"""Histories that are answered together."""
+
+COLUMNS = ("user_id", "domain", "rank", "item_id", "score", "fallback")
+"""Of what `recommend` gives."""
+
+Histories = Mapping[str, Sequence[str]] | Sequence[Sequence[str]]
+
+
+class Run(run_directory.Run):
+    """A run on disk, and what can be done with it.
+
+    Args:
+        directory: the run directory.
+    """
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[Config, Catalogue, MultiDomainModel]:
+        return self.load()
+
+    @property
+    def config(self) -> Config:
+        """All settings of the run."""
+        return self._loaded[0]
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items that the model knows."""
+        return self._loaded[1]
+
+    @property
+    def model(self) -> MultiDomainModel:
+        """The network with the weights of its best epoch, an ordinary Keras model."""
+        return self._loaded[2]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` holds."""
+        return json.loads(self.metrics_file.read_text())
+
+    def data(self) -> PreparedDataset:
+        """What it was trained on, prepared again if it is gone.
+
+        Raises:
+            InputError: the data has changed since.
+        """
+        prepared = cli.prepare_data(self.config)
+        trained_on = self.metrics["protocol"]["dataset"]
+        if prepared.name != trained_on:
+            raise InputError(
+                f"--run {self.directory}: its data has changed since the training: that was "
+                f"{trained_on}, this is {prepared.name}"
+            )
+        return prepared
+
+    def evaluate(self, split: str = "test") -> dict[str, Any]:
+        """Ranks every target of a split against all items of its domain.
+
+        Args:
+            split: `"validation"` or `"test"`.
+
+        Returns:
+            `{"overall": R, "domains": {domain: R}}`, as in `metrics.json`.
+        """
+        batches = evaluation_batches(self.data(), split, self.config.evaluate.batch_size)
+        ranks = rank_split(ModelScorer(self.model), batches, self.catalogue, with_rows=False)
+        return ranks.metrics(self.catalogue.domains)
+
+    def evaluate_popularity(self, split: str = "test") -> dict[str, Any]:
+        """The same of what recommending popular items reaches."""
+        batches = evaluation_batches(self.data(), split, self.config.evaluate.batch_size)
+        scorer = PopularityScorer(self.catalogue)
+        return rank_split(scorer, batches, self.catalogue, with_rows=False).metrics(
+            self.catalogue.domains
+        )
+
+    @functools.cached_property
+    def _served(self):
+        """Signature `with_options` of the newest export."""
+        versions = [int(path.name) for path in self.export_dir.glob("*") if path.name.isdecimal()]
+        if not versions:
+            raise InputError(
+                f"--run {self.directory}: has no export; write one by python -m serving.export "
+                f"--run {self.directory}"
+            )
+        # Kept, since a signature does not keep the model that it is of.
+        self._saved_model = tf.saved_model.load(str(self.export_dir / str(max(versions))))
+        return self._saved_model.signatures["with_options"]
+
+    def recommend(
+        self,
+        histories: "Histories | pd.DataFrame",
+        domain: str | Sequence[str] | None = None,
+        k: int = 10,
+        exclude_seen: bool = True,
+    ) -> "pd.DataFrame":
+        """What to recommend next, as the served model answers.
+
+        Args:
+            histories: raw item ids of each user, oldest first: `{user_id: [item_id, ...]}`, a
+                sequence of such lists (users are then called 0, 1, ...), or a frame with the
+                columns `user_id` and `item_id`, rows oldest first. Unknown ids are passed over.
+            domain: where to recommend: one, several (k items in each), or None: the k best of all.
+            k: how many, from 1 to `evaluate.max_k`.
+            exclude_seen: whether items of the history may not come back.
+
+        Returns:
+            Columns `user_id, domain, rank, item_id, score, fallback`, best first; `fallback` is
+            True where nothing of the history is known and popularity answered.
+
+        Raises:
+            InputError: there is no such domain, or k is out of range.
+        """
+        import pandas as pd
+
+        users = _users(histories)
+        wanted = [domain] if isinstance(domain, str) else list(domain or [""])
+        unknown = [name for name in wanted if name and name not in self.catalogue.domains]
+        if unknown:
+            known = ", ".join(self.catalogue.domains)
+            raise InputError(f"domain: expected one of {known}, received {unknown[0]!r}")
+        most = self.config.evaluate.max_k
+        if not 1 <= k <= most:
+            raise InputError(f"k: expected 1 to {most} (evaluate.max_k), received {k}")
+        names, rows = list(users), list(users.values())
+        parts = []
+        for start in range(0, len(names), USERS_AT_ONCE):
+            some = slice(start, start + USERS_AT_ONCE)
+            for name in wanted:
+                parts.append(self._answer(names[some], rows[some], name, k, exclude_seen))
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+    def _answer(self, names, rows, domain: str, k: int, exclude_seen: bool) -> "pd.DataFrame":
+        """Answers for some users in one domain, or in all of them together."""
+        import pandas as pd
+
+        longest = max(map(len, rows))
+        padded = [[""] * (longest - len(row)) + [str(item) for item in row] for row in rows]
+        inputs = {
+            "items": tf.constant(padded, tf.string, [len(rows), longest]),
+            "domain": tf.fill([len(rows)], domain),
+            "k": tf.fill([len(rows)], k),
+            "exclude_seen": tf.fill([len(rows)], exclude_seen),
+        }
+        if "user_id" in self._served.structured_input_signature[1]:
+            inputs["user_id"] = tf.constant([str(name) for name in names], tf.string)
+        found = {name: value.numpy() for name, value in self._served(**inputs).items()}
+        user, place = np.nonzero(found["items"] != b"")
+        return pd.DataFrame(
+            {
+                "user_id": np.array(names, object)[user],
+                "domain": _text(found["domains"][user, place]),
+                "rank": place + 1,
+                "item_id": _text(found["items"][user, place]),
+                "score": found["scores"][user, place],
+                "fallback": found["fallback"][user] > 0,
+            }
+        )
+
+
+def load(directory: str) -> Run:
+    """Opens a finished run.
+
+    Raises:
+        InputError: the directory holds none, or one that is damaged.
+    """
+    run = Run(directory)
+    run.load()
+    return run
+
+
+def _users(histories: "Histories | pd.DataFrame") -> dict[Any, Sequence[str]]:
+    """Histories by user."""
+    import pandas as pd
+
+    if isinstance(histories, pd.DataFrame):
+        missing = {"user_id", "item_id"} - set(histories.columns)
+        if missing:
+            raise InputError(
+                f"histories: expected the columns user_id and item_id, received "
+                f"{', '.join(map(str, histories.columns))}"
+            )
+        groups = histories.groupby("user_id", sort=False)["item_id"]
+        return {user: items.tolist() for user, items in groups}
+    if isinstance(histories, Mapping):
+        return dict(histories)
+    if isinstance(histories, str) or any(isinstance(row, str) for row in histories):
+        raise InputError("histories: expected a list of item ids for each user, received text")
+    return dict(enumerate(histories))
+
+
+def _text(values: np.ndarray) -> np.ndarray:
+    return np.array([value.decode() for value in values], object)
