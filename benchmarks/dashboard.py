@@ -13,7 +13,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import keras
 import numpy as np
 

@@ -11,7 +11,6 @@ import argparse
 import json
 import time
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import numpy as np
 import tensorflow as tf
 

@@ -13,8 +13,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
-
 from benchmarks.serving_load import (
     Load,
     add_sizes,
@@ -26,7 +24,7 @@ from benchmarks.serving_load import (
     percentiles,
 )
 from benchmarks.serving_process import local_server, resident_mib
-from serving.saved_model.index import INDEXES
+from serving.saved_model import INDEXES
 from serving.server.loaded_version import LoadedVersion
 
 

@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import numpy as np
 import pyarrow.parquet as pq
 import requests

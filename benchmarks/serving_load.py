@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import numpy as np
 import requests
 import tensorflow as tf

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from data_prep import card as data_card
+from data_prep.callable_module import let_be_called
 from data_prep.catalogue import FILE_NAME, Catalogue
 from data_prep.errors import InputError
 from data_prep.pipeline.splits import DEFAULT_SHARE, LeaveOneOut
@@ -211,3 +212,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.set_verbosity(verbosity)
+
+
+let_be_called(__name__, prepare)

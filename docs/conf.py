@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import tf_syncrec  # first: it hides the noise of TensorFlow, which the pages of the API import
+import tf_syncrec
 
 project = "tf_syncrec"
 version = release = tf_syncrec.__version__

@@ -2,26 +2,24 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
-import tensorflow as tf
-
-from data_prep import Catalogue, InputError
-from serving.saved_model import scann_index
-from serving.saved_model.index import INDEXES
-from serving.saved_model.recommender import Recommender
+from data_prep import InputError
+from serving.saved_model import INDEXES
 from serving.saved_model.version_folders import delete_old, next_version
-from serving.saved_model.warmup import write_warmup
 from serving.server.model_config import read_model_config
-from tf_syncrec.cli import Parser, run_command, say
+from tf_syncrec.cli import Parser, load_tensorflow, run_command, say
 from tf_syncrec.config import EvaluateConfig
-from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.run_directory import Run
+
+if TYPE_CHECKING:
+    from data_prep import Catalogue
+    from tf_syncrec.models.base import MultiDomainModel
 
 
 def export(
-    model: MultiDomainModel,
-    catalogue: Catalogue,
+    model: "MultiDomainModel",
+    catalogue: "Catalogue",
     export_dir: Path,
     settings: EvaluateConfig,
     index: str = "exact",
@@ -43,6 +41,12 @@ def export(
     Raises:
         InputError: ScaNN is asked for and cannot be loaded.
     """
+    import tensorflow as tf
+
+    from serving.saved_model import scann_index
+    from serving.saved_model.recommender import Recommender
+    from serving.saved_model.warmup import write_warmup
+
     recommender = Recommender(model, catalogue, settings.top_k, settings.max_k, index)
     with next_version(export_dir) as (version, partial):
         tf.saved_model.save(
@@ -82,10 +86,15 @@ def main(argv: list[str] | None = None) -> None:
         help="TensorFlow Serving's models.config: versions that it labels or names are not deleted",
     )
     args = parser.parse_args(argv)
-    if args.index == "scann":
-        scann_index.operations()  # said before the model is loaded
     labelled = _named_versions(Path(args.model_config_file)) if args.model_config_file else ()
     run = Run(args.run)
+    run.check_finished()
+
+    load_tensorflow()
+    if args.index == "scann":
+        from serving.saved_model import scann_index
+
+        scann_index.operations()  # said before the model is loaded
     config, catalogue, model = run.load()
     export_dir = Path(args.export_dir) if args.export_dir else run.export_dir
     try:

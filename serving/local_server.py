@@ -7,8 +7,11 @@ there; it has no TLS, no authentication and one process.
 import argparse
 from pathlib import Path
 
+from data_prep import InputError
+from serving.saved_model.version_folders import list_versions
 from serving.server.limits import Limits
-from tf_syncrec.cli import Parser, run_command
+from serving.server.model_config import read_model_config
+from tf_syncrec.cli import Parser, load_tensorflow, run_command
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,6 +45,15 @@ def main(argv: list[str] | None = None) -> None:
     add("--max_history", type=count, default=limits.history, help="length, else 400")
     args = parser.parse_args(argv)
 
+    if not list_versions(Path(args.export_dir)):
+        raise InputError(
+            f"--export_dir {args.export_dir}: no version that can be served; python -m "
+            "serving.export writes one"
+        )
+    if args.model_config_file:
+        read_model_config(Path(args.model_config_file))
+
+    load_tensorflow()
     from serving.server.web import serve  # TensorFlow, which a mistake above need not wait for
 
     serve(

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.support.documents import PAGES, ROOT
+from tf_syncrec.config import reference, schema
 
 PACKAGES = ("data_prep", "tf_syncrec", "serving")
 
@@ -27,6 +28,11 @@ def test_a_room_holds_at_most_a_dozen_files_and_says_what_it_is_for(package):
         files = [file.name for file in room.parent.glob("*.py") if file != room]
         assert len(files) <= 12, f"{room.parent}: {sorted(files)}"
         assert room.read_text().startswith('"""'), f"{room} says nothing"
+
+
+def test_every_setting_is_explained_as_the_schema_has_it():
+    assert (ROOT / "docs/settings.md").read_text() == reference()
+    assert [name for name, facts in schema().items() if not facts.get("description")] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

@@ -1,31 +1,65 @@
-"""SyNCRec: cooperative single- and cross-domain sequential recommendation (SIGIR 2024)."""
+"""SyNCRec: cooperative single- and cross-domain sequential recommendation (SIGIR 2024).
 
-import contextlib
-import os
-import sys
+Importing this changes nothing in the process and loads nothing; a name is imported when it is used.
+"""
 
-# TensorFlow Recommenders reads `tf.keras` when it is imported and works only if that is Keras 2;
-# TensorFlow resolves the name on first use, so this has to be said before anything imports it.
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data_prep import InputError, prepare
+    from tf_syncrec.config import Config
+    from tf_syncrec.models.bprmf import BPRMF
+    from tf_syncrec.models.cgrec import CGRec
+    from tf_syncrec.models.gru4rec import GRU4Rec
+    from tf_syncrec.models.item_knn import ItemKNN
+    from tf_syncrec.models.mmoe import MMoE
+    from tf_syncrec.models.sasrec import SASRec
+    from tf_syncrec.models.syncrec import SyNCRec
+    from tf_syncrec.training.run_directory import Run
 
 __version__ = "0.1.0"
 
+_PLACES = {
+    "BPRMF": "tf_syncrec.models.bprmf",
+    "CGRec": "tf_syncrec.models.cgrec",
+    "Config": "tf_syncrec.config",
+    "GRU4Rec": "tf_syncrec.models.gru4rec",
+    "InputError": "data_prep",
+    "ItemKNN": "tf_syncrec.models.item_knn",
+    "MMoE": "tf_syncrec.models.mmoe",
+    "Run": "tf_syncrec.training.run_directory",
+    "SASRec": "tf_syncrec.models.sasrec",
+    "SyNCRec": "tf_syncrec.models.syncrec",
+    "prepare": "data_prep",
+}
+"""Public names, and the modules that have them; `fit` is the module of that name, see there."""
 
-@contextlib.contextmanager
-def _no_native_log():
-    """Keeps what C++ writes to stderr away; Python's exceptions pass as ever."""
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+__all__ = [
+    "BPRMF",
+    "CGRec",
+    "Config",
+    "GRU4Rec",
+    "InputError",
+    "ItemKNN",
+    "MMoE",
+    "Run",
+    "SASRec",
+    "SyNCRec",
+    "prepare",
+]
 
 
-# Lines about CUDA and oneDNN that a user cannot act on. TensorFlow 2.21 prints them while it is
-# loaded, before it has read this variable; set it to 0 to see everything.
-if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0" and "tensorflow" not in sys.modules:
-    with _no_native_log():
-        import tensorflow  # noqa: F401
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'tf_syncrec' has no attribute {name!r}")
+    if _PLACES[name].startswith("tf_syncrec.models"):
+        from tf_syncrec.utils.keras_setup import check_keras
+
+        check_keras()
+    value = globals()[name] = getattr(importlib.import_module(_PLACES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,26 +1,31 @@
-"""What the command lines share: options that describe a run, and how errors are told."""
+"""What the command lines share: options that describe a run, and how errors are told.
+
+Nothing heavy is imported before the options are read: a mistake is told at once.
+"""
 
 import argparse
+import contextlib
+import os
+import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import absl.logging
-import tensorflow as tf
-
-from data_prep import InputError, PreparedDataset, prepare
+from data_prep.errors import InputError
+from tf_syncrec import __version__
 from tf_syncrec import config as config_module
-from tf_syncrec.config import Config, DataConfig
-from tf_syncrec.utils.memory import keep_freed_memory
+from tf_syncrec.config import Config, schema, takes
+from tf_syncrec.utils.keras_setup import check_keras
 from tf_syncrec.utils.stopping import Stopped
 from tf_syncrec.utils.terminal import be_quiet, say
 
-_prepared: list[PreparedDataset] = []
-"""Datasets of this process, which `run_command` looks at where a file cannot be read."""
+if TYPE_CHECKING:
+    from data_prep import PreparedDataset
 
-_DATA_OPTIONS = ("dataset", "raw_dir", "release", "categories", "path", "data_dir", "engine")
+_prepared: list["PreparedDataset"] = []
+"""Datasets of this process, which `run_command` looks at where a file cannot be read."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,6 +47,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.add_argument("--version", action="version", version=f"tf_syncrec {__version__}")
 
     def parse_args(self, *args, **kwargs):
         """As ever; with --quiet, the process is."""
@@ -66,27 +72,12 @@ def command_of(module: str, argv: Sequence[str] | None) -> str:
 
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command line; what the user got wrong is one line on stderr and exit code 2."""
-    # TFDS warns about deprecations inside itself, once a split.
-    absl.logging.set_verbosity(absl.logging.ERROR)
-    keep_freed_memory()
     _prepared.clear()
     try:
         main()
     except InputError as error:
         # What the user gave is quoted and may have line ends of its own.
         print("error:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
-    except tf.errors.OpError:
-        damage = [(data, found) for data in _prepared if (found := data.damage())]
-        if not damage:
-            raise
-        for data, found in damage:
-            directory = data.builder.data_dir
-            print(
-                f"error: {found}; delete {directory} and give the same command again, which "
-                "prepares it anew",
-                file=sys.stderr,
-            )
         sys.exit(2)
     except FloatingPointError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -97,6 +88,103 @@ def run_command(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        damage = _damage_behind(error)
+        if not damage:
+            raise
+        for text in damage:
+            print(f"error: {text}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _damage_behind(error: Exception) -> list[str]:
+    """What is wrong with the prepared data, if TensorFlow raised the error and something is."""
+    tf = sys.modules.get("tensorflow")
+    if tf is None or not isinstance(error, tf.errors.OpError):
+        return []
+    return [
+        f"{found}; delete {data.builder.data_dir} and give the same command again, which prepares "
+        "it anew"
+        for data in _prepared
+        if (found := data.damage())
+    ]
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow as command lines want it: without what their users cannot act on.
+
+    With `TF_CPP_MIN_LOG_LEVEL=0` in the environment, it says all that it has to say.
+
+    Raises:
+        InputError: Keras is set up otherwise than we compute.
+    """
+    try:
+        check_keras()
+    except ImportError as error:
+        raise InputError(str(error)) from None
+    quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0"
+    with (
+        _no_native_log() if quiet and "tensorflow" not in sys.modules else contextlib.nullcontext()
+    ):
+        import tensorflow  # noqa: F401
+
+    import absl.logging
+
+    from tf_syncrec.utils.memory import keep_freed_memory
+
+    # TFDS warns about deprecations inside itself, once a split.
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    keep_freed_memory()
+
+
+@contextlib.contextmanager
+def _no_native_log() -> Iterator[None]:
+    """Keeps what C++ writes to stderr away; Python's exceptions pass as ever.
+
+    TensorFlow 2.21 writes lines about CUDA and oneDNN while it is loaded, before it has read the
+    environment variable that is there to turn them off.
+    """
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def add_settings(options: Any, *settings: str) -> None:
+    """Adds options that change a setting each; what they take is said by the schema.
+
+    Args:
+        options: a parser, or a group of it.
+        settings: `section.name` of each.
+    """
+    for setting in settings:
+        option, facts = option_of(setting), schema()[setting]
+        choices = facts.get("enum") if "anyOf" not in facts else None
+        about = [takes(setting)] if takes(setting) and not choices else []
+        if facts.get("default") not in (None, []):
+            about.append(f"by default {facts['default']}")
+        options.add_argument(
+            option,
+            dest=setting,
+            choices=choices,
+            metavar=None if choices else _metavar(option, facts["type"]),
+            help=facts["description"] + (f" ({'; '.join(about)})" if about else ""),
+        )
+
+
+def option_of(setting: str) -> str:
+    """How the command lines call a setting: `train.seed` is `--seed`, `model.name` is `--model`."""
+    section, _, name = setting.rpartition(".")
+    return f"--{section if name == 'name' else name}"
+
+
+def _metavar(option: str, kind: str) -> str:
+    usual = {"integer": "N", "number": "X", "array": "A,B"}
+    return usual.get(kind, re.split("[-_]", option)[-1].upper())
 
 
 def add_data_options(parser: argparse.ArgumentParser, one_seed: bool = True) -> None:
@@ -104,40 +192,21 @@ def add_data_options(parser: argparse.ArgumentParser, one_seed: bool = True) -> 
 
     Args:
         parser: of the command line.
-        one_seed: whether `--help` names `--seed`; who trains with several has an option of its own.
+        one_seed: whether `--seed` is a setting; who trains with several has an option of its own,
+            and finds in `args.seed` what to refuse.
     """
     data = parser.add_argument_group("data")
-    data.add_argument(
-        "--dataset",
-        choices=DataConfig.model_fields["dataset"].annotation.__args__,  # type: ignore[union-attr]
-        help="synthetic: made here; amazon: public rating files; interactions: your own log "
-        "(default: what the --config says, else synthetic)",
-    )
-    data.add_argument(
-        "--raw_dir", metavar="DIR", help="amazon: folder of rating files, else downloaded"
-    )
-    data.add_argument(
-        "--release", help="amazon: 2014, 2018 or 2023; seen from the files by default"
-    )
-    data.add_argument(
-        "--categories", metavar="A,B", help="amazon: categories, i.e. domains, to use"
-    )
-    data.add_argument("--path", help="interactions: CSV, TSV or Parquet file, folder or glob")
-    data.add_argument(
-        "--data_dir",
-        metavar="DIR",
-        help="where prepared datasets are kept (default: $TFDS_DATA_DIR, or ~/tensorflow_datasets)",
-    )
-    data.add_argument(
-        "--engine",
-        choices=DataConfig.model_fields["engine"].annotation.__args__,  # type: ignore[union-attr]
-        help="what prepares the data: duckdb, in this process, or spark",
+    add_settings(
+        data,
+        *("data.dataset", "data.raw_dir", "data.release", "data.categories", "data.path"),
+        *("data.data_dir", "data.engine"),
     )
     run = parser.add_argument_group("settings")
     run.add_argument(
         "--config",
         metavar="FILE",
-        help="YAML settings, a file or the name of one in configs/ (default: by dataset)",
+        help="YAML settings, a file or the name of one in configs/ (default: by dataset), which "
+        "stand in place of the defaults that are given here",
     )
     run.add_argument(
         "--set",
@@ -148,9 +217,11 @@ def add_data_options(parser: argparse.ArgumentParser, one_seed: bool = True) -> 
         help="change one setting, e.g. --set model.dim=32; may be repeated",
     )
     run.add_argument("--quiet", action="store_true", help="say nothing but errors")
-    about_seed = "of weights, dropout, negatives and order" if one_seed else argparse.SUPPRESS
-    run.add_argument("--seed", metavar="N", help=about_seed)
-    run.add_argument("--epochs", metavar="N", help="how many epochs, or the most of them")
+    if one_seed:
+        add_settings(run, "train.seed")
+    else:
+        run.add_argument("--seed", help=argparse.SUPPRESS)
+    add_settings(run, "train.epochs")
 
 
 def config_from(
@@ -166,17 +237,13 @@ def config_from(
         default_file: what stands for `--config` where it is not given; None: by dataset.
     """
     overrides = []
-    for option in _DATA_OPTIONS:
-        if (value := getattr(args, option)) is not None:
-            given = f"--{option} {value}"
-            overrides.append(
-                (f"data.{option}", value.split(",") if option == "categories" else value, given)
-            )
-    for option in ("seed", "epochs"):
-        if (value := getattr(args, option)) is not None:
-            overrides.append((f"train.{option}", value, f"--{option} {value}"))
-    if args.epochs is not None:  # as many and no more, however little data there is
-        overrides.append(("train.min_steps", 0, f"--epochs {args.epochs}"))
+    for setting, value in vars(args).items():
+        if "." in setting and value is not None:  # of `add_settings`
+            source = f"{option_of(setting)} {value}"
+            several = schema()[setting]["type"] == "array"
+            overrides.append((setting, value.split(",") if several else value, source))
+            if setting == "train.epochs":  # as many and no more, however little data there is
+                overrides.append(("train.min_steps", 0, source))
     overrides += [*map(config_module.parse_set, args.settings), *more]
     named = [value for key, value, _ in overrides if key == "data.dataset"]
     default = "synthetic" if not named or named[-1] == "synthetic" else "amazon"
@@ -192,8 +259,29 @@ def config_from(
     return config_module.load(path, overrides)
 
 
-def prepare_data(config: Config) -> PreparedDataset:
+def check_files(config: Config) -> None:
+    """Says that the data is not there before TensorFlow, which reads it, is loaded.
+
+    Raises:
+        InputError: no such file or folder.
+    """
+    data = config.data
+    if data.dataset == "interactions" and data.path is not None:
+        from data_prep.read.sources import find_files
+
+        find_files(data.path)
+    elif data.dataset == "amazon" and data.raw_dir is not None:
+        from data_prep.read.amazon import local_sources
+
+        local_sources(data.raw_dir, data.release, tuple(data.categories))
+
+
+def prepare_data(config: Config) -> "PreparedDataset":
     """Prepares, or finds prepared, the dataset that a configuration names."""
+    check_files(config)
+    load_tensorflow()
+    from data_prep.prepare import prepare
+
     data = config.data
     prepared = prepare(
         data.dataset,

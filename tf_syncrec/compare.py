@@ -20,8 +20,10 @@ from data_prep.files import write_whole
 from tf_syncrec.cli import (
     Parser,
     add_data_options,
+    check_files,
     command_of,
     config_from,
+    load_tensorflow,
     prepare_data,
     run_command,
     say,
@@ -30,11 +32,7 @@ from tf_syncrec.comparison.cells import RESULT, VALIDATION, Cell, cells_of
 from tf_syncrec.comparison.grid import read_grid
 from tf_syncrec.comparison.names import RECBOLE, ModelName, about_models, parse_name
 from tf_syncrec.comparison.recbole.bridge import check_interpreter, interpreter, settings_of
-from tf_syncrec.comparison.results import assemble, rank_table, read_ranks
-from tf_syncrec.comparison.tuning import choose, trials_of, tuning_report, validation_metric
 from tf_syncrec.models.registry import ABLATIONS, FULL
-from tf_syncrec.reporting.comparison_page import histories
-from tf_syncrec.reporting.comparison_tables import write_comparison
 from tf_syncrec.utils.locks import RunLock
 from tf_syncrec.utils.tables import comparison_table, flat
 from tf_syncrec.utils.terminal import width
@@ -106,6 +104,13 @@ def main(argv: list[str] | None = None) -> None:
         check_interpreter(
             interpreter(), {name: settings_of(name, config.recbole) for name in of_recbole}
         )
+    check_files(config)
+
+    load_tensorflow()
+    from tf_syncrec.comparison.results import assemble, rank_table, read_ranks
+    from tf_syncrec.comparison.tuning import choose, trials_of, tuning_report, validation_metric
+    from tf_syncrec.reporting.comparison_page import histories
+    from tf_syncrec.reporting.comparison_tables import write_comparison
 
     # ------------------------------------------------------------------------ data and directory
     prepared = prepare_data(config)

@@ -3,12 +3,8 @@
 import json
 
 from data_prep import InputError
-from tf_syncrec.cli import Parser, prepare_data, run_command, say
-from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, rank_split
-from tf_syncrec.evaluation.sampled.draws import NEGATIVES, SAMPLED
-from tf_syncrec.evaluation.sampled.ranking import DRAWN_FROM, rank_sampled, sampled_protocol
-from tf_syncrec.evaluation.sampled.stored import stored_negatives
+from tf_syncrec.cli import Parser, load_tensorflow, prepare_data, run_command, say
+from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED
 from tf_syncrec.training.run_directory import Run
 from tf_syncrec.utils.tables import metrics_table
 
@@ -32,6 +28,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     run = Run(args.run)
+    run.check_finished()
+    load_tensorflow()
+    from tf_syncrec.data.batches import evaluation_batches
+    from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, rank_split
+    from tf_syncrec.evaluation.sampled.ranking import DRAWN_FROM, rank_sampled, sampled_protocol
+    from tf_syncrec.evaluation.sampled.stored import stored_negatives
+
     config, catalogue, model = run.load()
     prepared = prepare_data(config)
     trained_on = json.loads(run.metrics_file.read_text())["protocol"]["dataset"]

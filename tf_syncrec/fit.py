@@ -8,8 +8,10 @@ import datetime
 from tf_syncrec.cli import (
     Parser,
     add_data_options,
+    check_files,
     command_of,
     config_from,
+    load_tensorflow,
     run_command,
     say,
 )
@@ -17,7 +19,6 @@ from tf_syncrec.models.registry import with_network_settings
 from tf_syncrec.training.resuming import (
     add_run_options,
     config_to_resume,
-    training_overrides,
 )
 
 
@@ -55,12 +56,14 @@ def main(argv: list[str] | None = None) -> None:
             say(f"{run.directory} is a finished run; there is nothing to go on with.")
             return
     else:
-        config = with_network_settings(config_from(args, training_overrides(args)))
+        config = with_network_settings(config_from(args))
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         run = Run(args.output_dir or f"runs/{config.data.dataset}-{now}")
         run.check_free()
     command = command_of("tf_syncrec.fit", argv)
+    check_files(config)
 
+    load_tensorflow()
     from tf_syncrec.distributed.cluster import cluster_of
     from tf_syncrec.pipeline import fit_run
 

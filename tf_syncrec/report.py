@@ -6,18 +6,16 @@ or beside a comparison.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import matplotlib
+from typing import TYPE_CHECKING, Any
 
 from data_prep import InputError
 from data_prep.files import write_whole
 from tf_syncrec.cli import Parser, run_command, say
-from tf_syncrec.evaluation.samples import read_titles
 from tf_syncrec.metrics.gains import SELECTION_METRIC
-from tf_syncrec.reporting.charts import RC, Chart, bars
-from tf_syncrec.reporting.page import curves, gates_at, read_json, render
 from tf_syncrec.utils.tables import flat
+
+if TYPE_CHECKING:
+    from tf_syncrec.reporting.charts import Chart
 
 METRICS = (SELECTION_METRIC, "ndcg@5", "hr@10", "hr@5", "mrr")
 NEUTRAL_GAP = 0.01  # a loss gap nearer to zero than this is called neither help nor harm
@@ -39,6 +37,11 @@ def write_report(
     Returns:
         The path of the report.
     """
+    import matplotlib
+
+    from tf_syncrec.reporting.charts import RC
+    from tf_syncrec.reporting.page import curves, gates_at, read_json, render
+
     run_dir = Path(run_dir)
     metrics = read_json(run_dir / "metrics.json")
     if metrics is None:
@@ -123,8 +126,10 @@ def _row(
     return row | more | {"alone": alone if users else None}
 
 
-def _bars(rows: list[dict[str, Any]], with_popularity: bool, with_alone: bool) -> Chart:
+def _bars(rows: list[dict[str, Any]], with_popularity: bool, with_alone: bool) -> "Chart":
     """NDCG@10 of every domain beside what it can be compared with."""
+    from tf_syncrec.reporting.charts import bars
+
     series = {"this run": [row[SELECTION_METRIC] for row in rows]}
     if with_popularity:
         series["popularity"] = [row["popularity"] for row in rows]
@@ -149,10 +154,13 @@ def main(argv: list[str] | None = None) -> None:
         help="of tf_syncrec.compare on the same data, with models of a single domain",
     )
     args = parser.parse_args(argv)
+
+    if not (Path(args.run) / "metrics.json").exists():
+        raise InputError(f"--run {args.run}: not a finished run, metrics.json is missing")
+    from tf_syncrec.reporting.page import read_json
+
     run = Path(args.run)
     metrics = read_json(run / "metrics.json")
-    if metrics is None:
-        raise InputError(f"--run {run}: not a finished run, metrics.json is missing")
     comparison = None
     if args.comparison:
         comparison = read_json(Path(args.comparison) / "comparison.json")
@@ -171,6 +179,8 @@ def sample_titles(file: str | None, samples: list[dict[str, Any]]) -> dict[str, 
     """Titles of the items of `samples.json`, as far as a file (None: no file) has them."""
     if file is None:
         return {}
+    from tf_syncrec.evaluation.samples import read_titles
+
     shown = [row["history"] + row["recommended"] + [row["target"]] for row in samples]
     return read_titles(file, [item for row in shown for item in row])
 

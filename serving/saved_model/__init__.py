@@ -3,3 +3,6 @@
 The computation, its index, its votes and its warm-up requests.
 May import: `tf_syncrec.models`, `tf_syncrec.scoring`.
 """
+
+INDEXES = ("exact", "scann")
+"""How the items of a domain are searched."""

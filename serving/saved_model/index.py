@@ -1,26 +1,22 @@
 """The one place that imports TensorFlow Recommenders: a top-k index of a domain."""
 
-import sys
 from collections.abc import Callable
+from unittest import mock
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it chooses the Keras that TFRS finds)
 import tensorflow as tf
+import tf_keras
 
 from serving.saved_model.scann_index import MIN_ITEMS, ScannIndex
 
-# TFRS loads ScaNN of its own accord, and cannot be imported where that is of another TensorFlow.
-_modules: dict = sys.modules
-_scann = _modules.get("scann")
-_modules["scann"] = None
-try:
+# TFRS (0.7.7) is written for Keras 2, which it looks for in the name that TensorFlow gives to
+# Keras 3. It finds it there while it is imported, whatever the process has done with that name
+# before, and the name is Keras 3 again afterwards. It also loads ScaNN of its own accord, and
+# cannot be imported where that is of another TensorFlow.
+with (
+    mock.patch.dict(vars(tf), keras=tf_keras),
+    mock.patch.dict("sys.modules", scann=None),
+):
     from tensorflow_recommenders.layers.factorized_top_k import BruteForce
-finally:
-    del _modules["scann"]
-    if _scann is not None:
-        _modules["scann"] = _scann
-
-INDEXES = ("exact", "scann")
-"""How the items of a domain are searched."""
 
 
 def domain_index(candidates: tf.Tensor, first_id: int, index: str = "exact") -> Callable:
@@ -29,7 +25,7 @@ def domain_index(candidates: tf.Tensor, first_id: int, index: str = "exact") -> 
     Args:
         candidates: `[items, dim]` candidate vectors of the domain's slice.
         first_id: item id of the first row.
-        index: one of `INDEXES`; few items are searched exactly in any case.
+        index: one of `saved_model.INDEXES`; few items are searched exactly in any case.
 
     Returns:
         A layer: `(queries [batch, dim], k) -> (scores, item ids)`, both `[batch, k]`, best first.

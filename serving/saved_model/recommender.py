@@ -1,6 +1,5 @@
 """The served computation: raw item ids in, recommendations of one or every domain out."""
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import tensorflow as tf
 
 from data_prep import Catalogue
@@ -23,7 +22,7 @@ class Recommender(tf.Module):
         catalogue: raw ids, domains and training counts of its items.
         top_k: answers of `serving_default`.
         max_k: the most that `with_options` may ask for.
-        index: how items are searched, one of `serving.saved_model.index.INDEXES`.
+        index: how items are searched, one of `serving.saved_model.INDEXES`.
 
     Attributes:
         functions: `{name: tf.function}`, what the SavedModel is asked by.

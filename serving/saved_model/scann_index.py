@@ -9,7 +9,6 @@ import uuid
 from pathlib import Path
 from types import ModuleType
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import tensorflow as tf
 
 from data_prep import InputError

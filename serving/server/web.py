@@ -4,7 +4,6 @@ import contextlib
 import socket
 from pathlib import Path
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import tensorflow as tf
 import uvicorn
 

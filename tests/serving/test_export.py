@@ -12,6 +12,8 @@ import tensorflow as tf
 from data_prep import InputError
 from serving import export as export_module
 from serving.export import export
+from serving.saved_model import recommender as recommender_module
+from serving.saved_model import warmup as warmup_module
 from serving.saved_model.recommender import Recommender
 from tests.support.exporting import (
     DOMAINS,
@@ -366,9 +368,11 @@ def quick_save(monkeypatch):
         if recommender == "broken":
             raise OSError("disk full")
 
-    monkeypatch.setattr(export_module.tf.saved_model, "save", save)
-    monkeypatch.setattr(export_module, "Recommender", lambda model, *rest: FakeRecommender(model))
-    monkeypatch.setattr(export_module, "write_warmup", lambda *arguments: None)
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    monkeypatch.setattr(
+        recommender_module, "Recommender", lambda model, *rest: FakeRecommender(model)
+    )
+    monkeypatch.setattr(warmup_module, "write_warmup", lambda *arguments: None)
 
 
 class FakeRecommender(str):
@@ -417,6 +421,7 @@ def test_versions_that_models_config_names_stay(tmp_path, quick_save, monkeypatc
         'version_labels { key: "stable" value: 1 } version_labels { key: "next" value: 9 } } }'
     )
     settings = Config.model_validate({"evaluate": {"keep_versions": 1}})
+    monkeypatch.setattr(Run, "check_finished", lambda run: None)
     monkeypatch.setattr(Run, "load", lambda run: (settings, None, "fine"))
     options = ["--run", str(tmp_path), "--export_dir", str(tmp_path / "export")]
     for _ in range(5):
@@ -448,6 +453,7 @@ def test_command_line_says_what_cannot_be_exported(tmp_path):
 
 
 def test_command_line_refuses_a_file_to_export_into(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "check_finished", lambda run: None)
     monkeypatch.setattr(Run, "load", lambda run: (Config(), None, None))
     file = tmp_path / "file"
     file.write_text("")

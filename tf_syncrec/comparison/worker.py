@@ -23,6 +23,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tf_syncrec.cli import load_tensorflow, prepare_data, run_command, say
+
+if __name__ == "__main__":  # what is imported from here on brings TensorFlow along
+    load_tensorflow()
+
 import keras
 import numpy as np
 import pyarrow as pa
@@ -30,7 +35,6 @@ import pyarrow.parquet as pq
 
 from data_prep import InputError
 from data_prep.files import write_whole, written_whole
-from tf_syncrec.cli import prepare_data, run_command, say
 from tf_syncrec.comparison.cells import RESULT, VALIDATION
 from tf_syncrec.comparison.item_knn_tuning import tune_item_knn
 from tf_syncrec.comparison.names import RECBOLE, ModelName, parse_name

@@ -1,5 +1,9 @@
 """Keras layers of SyNCRec; each can be used on its own."""
 
+from tf_syncrec.utils.keras_setup import check_keras
+
+check_keras()
+
 from tf_syncrec.layers.acmoe import ACMoE
 from tf_syncrec.layers.domain_blocks import DomainBlocks, group_by_domain
 from tf_syncrec.layers.embedding import SharedEmbedding

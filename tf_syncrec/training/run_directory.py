@@ -4,9 +4,8 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,11 +14,12 @@ from data_prep import Catalogue, InputError
 from data_prep.files import write_whole, written_whole
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
-from tf_syncrec.evaluation.ranking import Ranks
-from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.utils.files import load_weights
 from tf_syncrec.utils.locks import RunLock
+
+if TYPE_CHECKING:  # so that a directory is looked at before TensorFlow is there
+    from tf_syncrec.evaluation.ranking import Ranks
+    from tf_syncrec.models.base import MultiDomainModel
 
 ROWS_PER_WRITE = 100_000
 
@@ -79,7 +79,7 @@ class Run:
                     "choose another directory or delete it first"
                 )
 
-    def create(self, config: Config, catalogue: Catalogue, model: MultiDomainModel) -> None:
+    def create(self, config: Config, catalogue: Catalogue, model: "MultiDomainModel") -> None:
         """Makes the directory with all that is needed to rebuild the model; locks it."""
         try:
             self.checkpoint_file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,21 +89,31 @@ class Run:
             ) from None
         self.lock.acquire()
         catalogue.save(self.catalogue_file)
+        import keras
+
         write_whole(self.model_file, json.dumps(keras.saving.serialize_keras_object(model)))
         config.save(self.config_file)  # last: a run that has it can go on
 
-    def load(self) -> tuple[Config, Catalogue, MultiDomainModel]:
-        """The trained model with the weights of its best epoch.
-
-        Raises:
-            InputError: the directory holds no complete run, or one that is damaged.
-        """
+    def check_finished(self) -> None:
+        """Raises InputError if the directory holds no complete run."""
         needed = (self.config_file, self.catalogue_file, self.checkpoint_file, self.metrics_file)
         for file in needed:
             if not file.exists():
                 raise InputError(
                     f"--run {self.directory}: not a finished run, {file.name} is missing"
                 )
+
+    def load(self) -> tuple[Config, Catalogue, "MultiDomainModel"]:
+        """The trained model with the weights of its best epoch.
+
+        Raises:
+            InputError: the directory holds no complete run, or one that is damaged.
+        """
+        self.check_finished()
+        import keras
+
+        from tf_syncrec.models.syncrec import SyNCRec
+
         config = config_module.load(self.config_file)
         catalogue = Catalogue.load(self.catalogue_file)
         if self.model_file.exists():
@@ -121,7 +131,7 @@ class Run:
         """Writes plain JSON whole or not at all; a NaN is an error, not a value."""
         write_whole(file, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
-    def write_ranks(self, ranks: Ranks, catalogue: Catalogue) -> None:
+    def write_ranks(self, ranks: "Ranks", catalogue: Catalogue) -> None:
         """Writes `test_ranks.parquet`, one row a user, so that every number can be recomputed."""
         names = np.array(catalogue.domains, dtype=object)
         starts = np.concatenate([[0], np.cumsum(ranks.history_lengths)])

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import InputError
+from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED
 from tf_syncrec.evaluation.sampled import stored as stored_module
-from tf_syncrec.evaluation.sampled.draws import NEGATIVES, SAMPLED, draw_negatives
+from tf_syncrec.evaluation.sampled.draws import draw_negatives
 from tf_syncrec.evaluation.sampled.stored import stored_negatives
 
 SIZES = (150, 3, 0, 200)

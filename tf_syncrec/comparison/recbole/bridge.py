@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,9 @@ import pyarrow.parquet as pq
 
 from data_prep import Catalogue, InputError
 from tf_syncrec.comparison.recbole.models import MODELS
-from tf_syncrec.data.batches import Sequences
+
+if TYPE_CHECKING:
+    from tf_syncrec.data.batches import Sequences
 
 DEFAULT_PYTHON = Path(".venv-recbole/bin/python")
 PYTHON_VARIABLE = "RECBOLE_PYTHON"

@@ -4,12 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-
-SAMPLED = ("sampled_domain", "sampled_all")
-"""Where negatives are drawn from: the trained items of the target's domain, or of all domains."""
-
-NEGATIVES = 100
-"""Drawn for each target, as in the published tables."""
+from tf_syncrec.evaluation.sampled import NEGATIVES
 
 SEED = 0
 """Fixed: other negatives would give other numbers."""

@@ -14,7 +14,8 @@ from tf_syncrec.evaluation.ranking import (
     row_chunks,
     take_rows,
 )
-from tf_syncrec.evaluation.sampled.draws import NEGATIVES, SEED
+from tf_syncrec.evaluation.sampled import NEGATIVES
+from tf_syncrec.evaluation.sampled.draws import SEED
 from tf_syncrec.evaluation.sampled.stored import StoredNegatives
 from tf_syncrec.metrics.gains import CUT_OFFS
 

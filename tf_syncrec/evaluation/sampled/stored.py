@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from data_prep import Catalogue, InputError, PreparedDataset
 from data_prep.files import written_whole
-from tf_syncrec.evaluation.sampled.draws import NEGATIVES, SEED, draw_negatives
+from tf_syncrec.evaluation.sampled import NEGATIVES
+from tf_syncrec.evaluation.sampled.draws import SEED, draw_negatives
 
 USERS_AT_ONCE = 8192
 """Rows of the dataset read, drawn for and written at a time."""

@@ -1,0 +1,30 @@
+"""A module that can be called like the function after which it is named.
+
+`data_prep.prepare` is the function until somebody imports the module of that name, and the module
+from then on. With this nobody has to know which; `python -m` and imports from it stay as they are.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+
+def let_be_called(module: str, function: Callable[..., Any]) -> None:
+    """Makes a module callable.
+
+    Args:
+      module: its `__name__`.
+      function: what a call of it calls.
+    """
+
+    class CallableModule(ModuleType):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+    found: Any = sys.modules[module]
+    found.__class__ = CallableModule
+    found.__signature__ = inspect.signature(function)  # what `help` and editors show
