@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from tf_syncrec.layers import RelativeNegativeTransfer, Similarity, item_domains
-from tf_syncrec.layers.ops.layer_norm import EPSILON
+from tf_syncrec.layers.experts import EPSILON
 from tf_syncrec.losses.functions import EXCLUDED, LOSSES
 from tf_syncrec.losses.negatives import sample_in_domain
 

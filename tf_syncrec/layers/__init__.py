@@ -1,4 +1,8 @@
-"""Keras layers of SyNCRec; each can be used on its own."""
+"""Keras layers of SyNCRec; each can be used, saved and loaded on its own.
+
+A class a file, named after it, and what cuts batches for them: `split_views`, `group_by_domain`.
+May import: `distributed`.
+"""
 
 from tf_syncrec.utils.keras_setup import check_keras
 
@@ -6,16 +10,15 @@ check_keras()
 
 from tf_syncrec.layers.acmoe import ACMoE
 from tf_syncrec.layers.domain_blocks import DomainBlocks, group_by_domain
+from tf_syncrec.layers.dropout import Dropout
 from tf_syncrec.layers.embedding import SharedEmbedding
 from tf_syncrec.layers.experts import TransformerExperts
 from tf_syncrec.layers.gates import GATES, CausalGate, SequenceGate
 from tf_syncrec.layers.item_neighbours import ItemNeighbours
 from tf_syncrec.layers.mutual_information import SingleCrossMutualInformation
 from tf_syncrec.layers.negative_transfer import RelativeNegativeTransfer
-from tf_syncrec.layers.ops.dropout import Dropout
-from tf_syncrec.layers.similarity import Similarity
+from tf_syncrec.layers.similarity import Similarity, ViewWeights
 from tf_syncrec.layers.towers import Tower
-from tf_syncrec.layers.view_weights import ViewWeights
 from tf_syncrec.layers.views import View, check_histories, check_queries, item_domains, split_views
 
 __all__ = [

@@ -10,6 +10,7 @@ from tf_syncrec.layers.towers import Tower
 from tf_syncrec.layers.views import View
 
 
+@keras.saving.register_keras_serializable("tf_syncrec")
 class ACMoE(keras.layers.Layer):
     """Two mixtures over the same K experts, one per task, each training its own experts only.
 
@@ -32,7 +33,17 @@ class ACMoE(keras.layers.Layer):
         gate: `"causal"` or `"sequence"` (as published).
         asymmetric: False removes the stop-gradients (Table 5, "w/o ACMoE").
 
-    Reference: Pacer and Runner (SIGIR 2024), section 4.2.
+    ```python
+    items = tf.constant([[0, 0, 3, 12], [1, 11, 2, 15]])  # of domains with 10 and 5 items
+    cross, single = split_views(items, None, offsets=tf.constant([1, 11]), window=3)
+    embedding = SharedEmbedding(num_items=15, num_domains=2, window=3, dim=8)
+    mixtures = ACMoE(num_experts=3, num_cross_experts=2, num_domains=2, window=3, dim=8)
+    blocks = group_by_domain(single.domains, num_domains=2)
+    y_cross = mixtures.cross(embedding(cross), cross)  # (2, 3, 8)
+    y_single = blocks.scatter(mixtures.single(embedding(single), single, blocks), [2, 3])
+    ```
+
+    Reference: Pacer and Runner (SIGIR 2024), section 4.2, Eq. 2-4.
     """
 
     def __init__(
@@ -77,36 +88,29 @@ class ACMoE(keras.layers.Layer):
         self.num_cross_experts = num_cross_experts
         self.dim = dim
         self.asymmetric = asymmetric
-        expert = {
-            "num_blocks": num_blocks,
-            "dim": dim,
-            "num_heads": num_heads,
-            "ff_dim": ff_dim,
-            "dropout": dropout,
-            "style": style,
-        }
-        self.cross_experts = TransformerExperts(num_cross_experts, **expert, name="cross_experts")
-        self.single_experts = TransformerExperts(
-            num_experts - num_cross_experts, **expert, name="single_experts"
-        )
-        gate_class = GATES[gate]
-        self.cross_gate = gate_class(num_experts, 1, window, dim, name="cross_gate")
-        self.single_gate = gate_class(num_experts, num_domains, window, dim, name="single_gate")
-        self.cross_tower = Tower(1, dim, dropout, style, name="cross_tower")
-        self.single_tower = Tower(num_domains, dim, dropout, style, name="single_tower")
+
+        def part(kind, name, *args):
+            return kind(*args, name=name, dtype=self.dtype_policy)
+
+        j, expert = num_cross_experts, (num_blocks, dim, num_heads, ff_dim, dropout, style)
+        self.cross_experts = part(TransformerExperts, "cross_experts", j, *expert)
+        self.single_experts = part(TransformerExperts, "single_experts", num_experts - j, *expert)
+        self.cross_gate = part(GATES[gate], "cross_gate", num_experts, 1, window, dim)
+        self.single_gate = part(GATES[gate], "single_gate", num_experts, num_domains, window, dim)
+        self.cross_tower = part(Tower, "cross_tower", 1, dim, dropout, style)
+        self.single_tower = part(Tower, "single_tower", num_domains, dim, dropout, style)
 
     def build(self, input_shape=None):
         """Builds the parts; their shapes follow from the constructor's arguments alone."""
-        for part in (
-            self.cross_experts,
-            self.single_experts,
-            self.cross_gate,
-            self.single_gate,
-            self.cross_tower,
-            self.single_tower,
-        ):
+        for part in (self.cross_experts, self.single_experts, self.cross_gate, self.single_gate):
             part.build(None)
+        for tower in (self.cross_tower, self.single_tower):
+            tower.build(None)
         self.built = True
+
+    def call(self, embedded, cross_view: View, training=None):
+        """`cross`, of all slots; `single` has to be asked for."""
+        return self.cross(embedded, cross_view, training=training)
 
     def cross(self, embedded, view: View, last=None, training=None):
         """Y^cross, Eq. 4.

@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from tf_syncrec.layers.ops.dropout import Dropout
-from tf_syncrec.layers.ops.layer_norm import normalise
+from tf_syncrec.layers.dropout import Dropout
+from tf_syncrec.layers.experts import EPSILON
 from tf_syncrec.layers.views import PAD, View
 
 ROWS_AT_ONCE = 1 << 18
@@ -12,6 +12,7 @@ ROWS_AT_ONCE = 1 << 18
 TensorFlow's allocator gives nothing back to the system."""
 
 
+@keras.saving.register_keras_serializable("tf_syncrec")
 class SharedEmbedding(keras.layers.Layer):
     """Embeds both views with one item table M, the start tokens and the positions P.
 
@@ -27,6 +28,13 @@ class SharedEmbedding(keras.layers.Layer):
         style: `"paper"`: E + P as it is; `"pre_norm"`: each row of it is normalised, so that an
             item counts as much in the residual stream as what the blocks add to it.
 
+    ```python
+    items = tf.constant([[0, 0, 3, 12], [1, 11, 2, 15]])  # of domains with 10 and 5 items
+    cross, single = split_views(items, None, offsets=tf.constant([1, 11]), window=3)
+    embedding = SharedEmbedding(num_items=15, num_domains=2, window=3, dim=8)
+    embedded = embedding(cross)  # (2, 3, 8)
+    ```
+
     Reference: Pacer and Runner (SIGIR 2024), section 4.1.
     """
 
@@ -40,7 +48,7 @@ class SharedEmbedding(keras.layers.Layer):
         self.dim = dim
         self.dropout_rate = dropout
         self.style = style
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape=None):
         """Creates M `[items + 1, dim]`, (SOS) `[1 + domains, dim]` and P `[window, dim]`."""
@@ -51,6 +59,7 @@ class SharedEmbedding(keras.layers.Layer):
         self.items = self.add_weight(
             shape=(rows, self.dim), initializer="zeros" if large else initializer, name="items"
         )
+        self.items.read_by_rows = True  # for `RowwiseAdam`
         for first in range(0, rows if large else 0, ROWS_AT_ONCE):
             ids = tf.range(first, min(first + ROWS_AT_ONCE, rows))
             # Each of these draws its own seed from that of the run.
@@ -81,7 +90,7 @@ class SharedEmbedding(keras.layers.Layer):
         embedded = tf.where((tokens < 0)[..., None], start, embedded)
         embedded += tf.gather(tf.convert_to_tensor(self.positions), view.positions)
         if self.style == "pre_norm":
-            embedded = normalise(embedded)
+            embedded = keras.ops.layer_normalization(embedded, epsilon=EPSILON)
         embedded = self.dropout(embedded, training=training)
         return embedded * tf.cast(tokens != PAD, embedded.dtype)[..., None]
 

@@ -3,20 +3,38 @@
 import keras
 import tensorflow as tf
 
-from tf_syncrec.layers.ops.dropout import Dropout
-from tf_syncrec.layers.ops.feed_forward import feed_forward
-from tf_syncrec.layers.ops.layer_norm import layer_norm, normalise
+from tf_syncrec.layers.dropout import Dropout
+
+EPSILON = 1e-6
+"""Of layer normalisation, added to the variance."""
 
 
-def attention_bias(mask, dtype):
-    """0 where `mask` is True; elsewhere so low that a softmax is exactly zero there.
+def attention_bias(mask):
+    """0 where `mask` is True; elsewhere so low that a softmax is exactly zero there; float32.
 
     Made once for all blocks: adding it costs less than selecting by the mask, forwards and
     backwards. Half of the lowest number, so that adding a logit does not overflow.
     """
-    return tf.where(mask, tf.zeros([], dtype), dtype.min / 2)
+    return tf.where(mask, 0.0, tf.float32.min / 2)
 
 
+def feed_forward(x, w1, b1, w2, b2):
+    """`GELU(x W1 + b1) W2 + b2` with the exact GELU, z Φ(z) (paper Eq. 7).
+
+    Args:
+        x: `[..., rows, in]`.
+        w1: `[..., in, inner]`.
+        b1: `[..., 1, inner]`.
+        w2: `[..., inner, out]`.
+        b2: `[..., 1, out]`.
+
+    Returns:
+        `[..., rows, out]`.
+    """
+    return tf.matmul(tf.nn.gelu(tf.matmul(x, w1) + b1, approximate=False), w2) + b2
+
+
+@keras.saving.register_keras_serializable("tf_syncrec")
 class TransformerExperts(keras.layers.Layer):
     """K distinct causal Transformer encoders over the same input.
 
@@ -36,7 +54,13 @@ class TransformerExperts(keras.layers.Layer):
         dropout: rate on attention weights and on both residual branches (`pre_norm` only).
         style: `"pre_norm"` or `"paper"`.
 
-    Reference: Pacer and Runner (SIGIR 2024), section 4.2.2.
+    ```python
+    experts = TransformerExperts(num_experts=3, num_blocks=2, dim=8)
+    causal = tf.linalg.band_part(tf.ones([4, 5, 5], tf.bool), -1, 0)
+    outputs = experts(tf.random.normal([4, 5, 8]), causal)  # (3, 4, 5, 8)
+    ```
+
+    Reference: Pacer and Runner (SIGIR 2024), section 4.2.2, Eq. 5-7.
     """
 
     def __init__(
@@ -60,9 +84,9 @@ class TransformerExperts(keras.layers.Layer):
         self.dim = dim
         self.num_heads = num_heads
         self.ff_dim = ff_dim or dim
-        self.dropout_rate = dropout if style == "pre_norm" else 0.0
+        self.dropout_rate = dropout
         self.style = style
-        self.dropout = Dropout(self.dropout_rate)
+        self.dropout = Dropout(dropout if style == "pre_norm" else 0.0, dtype=self.dtype_policy)
 
     def build(self, input_shape=None):
         """Creates the stacked weights of every block."""
@@ -110,32 +134,26 @@ class TransformerExperts(keras.layers.Layer):
         """
         batch, slots = tf.shape(inputs)[0], tf.shape(inputs)[1]
         x = tf.reshape(inputs, [1, batch * slots, self.dim])  # broadcasts over experts
-        bias = attention_bias(mask, x.dtype)[None, :, None]
-        # Kept elements are scaled in the weights that make them.
-        scale = self.dropout.scale(training)
+        bias = attention_bias(mask)[None, :, None]
         for block in self.blocks:
             w = {name: tf.cast(weight, x.dtype) for name, weight in block.items()}
             wanted = slots if last is None or block is not self.blocks[-1] else last
-            if self.style == "paper":
-                h = self._attention(x, w["qkv"], w["out"], bias, batch, slots, wanted, training)
-                x = feed_forward(h, w["w1"], w["b1"], w["w2"], w["b2"])
-                continue
-            h = layer_norm(x, w["attention_scale"], w["attention_offset"])
-            out = w["out"] * scale
-            h = self._attention(h, w["qkv"], out, bias, batch, slots, wanted, training)
-            x = self._latest(x, batch, slots, wanted) + self.dropout.zeroed(h, training)
-            # The scale and offset of this norm go into W1 and b1.
-            w1 = tf.linalg.matrix_transpose(w["ffn_scale"]) * w["w1"]
-            b1 = w["b1"] + tf.matmul(w["ffn_offset"], w["w1"])
-            h = feed_forward(normalise(x), w1, b1, w["w2"] * scale, w["b2"] * scale)
-            x += self.dropout.zeroed(h, training)
-        if self.final:
-            x = layer_norm(
-                x,
-                tf.cast(self.final["final_scale"], x.dtype),
-                tf.cast(self.final["final_offset"], x.dtype),
-            )
+            h = self._normalised(x, w, "attention")
+            h = self._attention(h, w["qkv"], w["out"], bias, batch, slots, wanted, training)
+            if self.style == "pre_norm":
+                x = self._latest(x, batch, slots, wanted) + self.dropout(h, training=training)
+                h = self._normalised(x, w, "ffn")
+            h = feed_forward(h, w["w1"], w["b1"], w["w2"], w["b2"])
+            x = x + self.dropout(h, training=training) if self.style == "pre_norm" else h
+        x = self._normalised(x, self.final, "final")
         return tf.reshape(x, [self.num_experts, batch, slots if last is None else last, self.dim])
+
+    def _normalised(self, x, weights, key):
+        """Layer normalisation with each expert's own scale and offset; x where there is none."""
+        if self.style == "paper":
+            return x
+        scale, offset = weights[f"{key}_scale"], weights[f"{key}_offset"]
+        return keras.ops.layer_normalization(x, scale, offset, epsilon=EPSILON)
 
     def _latest(self, x, batch, slots, wanted):
         """The last `wanted` slots: `[n, batch * slots, dim]` -> `[n, batch * wanted, dim]`."""
@@ -155,12 +173,13 @@ class TransformerExperts(keras.layers.Layer):
         key, value = (self._heads(x, w, batch, slots) for w in (w_k, w_v))
         if wanted is not slots:
             bias = bias[..., slots - wanted :, :]
-        weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias)
-        mixed = tf.matmul(self.dropout.zeroed(weights, training), value)
+        logits = tf.cast(tf.matmul(query, key, transpose_b=True), bias.dtype)
+        weights = tf.cast(tf.nn.softmax(logits + bias), x.dtype)
+        mixed = tf.matmul(self.dropout(weights, training=training), value)
         if self.num_heads > 1:
             mixed = tf.transpose(mixed, [0, 1, 3, 2, 4])
         mixed = tf.reshape(mixed, [self.num_experts, batch * wanted, self.dim])
-        return tf.matmul(mixed, w_out * self.dropout.scale(training))
+        return tf.matmul(mixed, w_out)
 
     def _projections(self, qkv, out):
         """Of queries, keys, values and results; None for keys and values that are the slots."""
@@ -180,6 +199,9 @@ class TransformerExperts(keras.layers.Layer):
         size = self.dim // self.num_heads
         x = tf.reshape(x, [x.shape[0], batch, length, self.num_heads, size])
         return tf.transpose(x, [0, 1, 3, 2, 4])
+
+    def compute_output_shape(self, inputs_shape):
+        return (self.num_experts, *inputs_shape)
 
     def get_config(self):
         """Constructor arguments."""

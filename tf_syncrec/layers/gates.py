@@ -5,14 +5,7 @@ import tensorflow as tf
 
 
 class _Gate(keras.layers.Layer):
-    """Common part: one set of gate weights per domain (g^d), or a single one (g^cross).
-
-    Args:
-        num_experts: K.
-        num_domains: number of gates in the layer; 1 for g^cross.
-        window: T.
-        dim: r.
-    """
+    """Common part: one set of gate weights per domain (g^d), or a single one (g^cross)."""
 
     def __init__(self, num_experts, num_domains, window, dim, **kwargs):
         super().__init__(**kwargs)
@@ -20,6 +13,9 @@ class _Gate(keras.layers.Layer):
         self.num_domains = num_domains
         self.window = window
         self.dim = dim
+
+    def compute_output_shape(self, inputs_shape):
+        return (*inputs_shape[:-1], self.num_experts)
 
     def get_config(self):
         """Constructor arguments."""
@@ -31,11 +27,19 @@ class _Gate(keras.layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable("tf_syncrec")
 class SequenceGate(_Gate):
     """The published gate: one softmax over the experts from the whole flattened sequence.
 
     `softmax(W_g^d E^d)` with `W_g^d` of shape `[K, dim * T]`. Slot t thereby sees later items
-    during training, which no prediction can; `CausalGate` does not.
+    during training, which no prediction can; `CausalGate` does not. Arguments as in `CausalGate`.
+
+    ```python
+    gate = SequenceGate(num_experts=3, num_domains=2, window=5, dim=8)
+    domains, positions = tf.zeros([4, 5], tf.int32), tf.tile(tf.range(5)[None], [4, 1])
+    causal = tf.linalg.band_part(tf.ones([4, 5, 5], tf.bool), -1, 0)
+    weights = gate(tf.random.normal([4, 5, 8]), domains, positions, causal)  # (4, 5, 3)
+    ```
 
     Reference: Pacer and Runner (SIGIR 2024), Eq. 3.
     """
@@ -68,11 +72,28 @@ class SequenceGate(_Gate):
         partial = tf.einsum("bsr,bsrk->bsk", inputs, kernels)  # each slot's share of W_g E
         # Mask or its transpose: every slot of the same sequence, earlier or later.
         together = tf.cast(mask | tf.linalg.matrix_transpose(mask), partial.dtype)
-        return tf.nn.softmax(tf.matmul(together, partial), axis=-1)
+        return _softmax(tf.matmul(together, partial))
 
 
+@keras.saving.register_keras_serializable("tf_syncrec")
 class CausalGate(_Gate):
-    """A gate for each slot from the mean of what the slot sees, and nothing later."""
+    """A gate for each slot from the mean of what the slot sees, and nothing later.
+
+    Args:
+        num_experts: K.
+        num_domains: number of gates in the layer; 1 for g^cross.
+        window: T.
+        dim: r.
+
+    ```python
+    gate = CausalGate(num_experts=3, num_domains=2, window=5, dim=8)
+    domains, positions = tf.zeros([4, 5], tf.int32), tf.tile(tf.range(5)[None], [4, 1])
+    causal = tf.linalg.band_part(tf.ones([4, 5, 5], tf.bool), -1, 0)
+    weights = gate(tf.random.normal([4, 5, 8]), domains, positions, causal)  # (4, 5, 3)
+    ```
+
+    Reference: Pacer and Runner (SIGIR 2024), Eq. 3, which reads the whole sequence.
+    """
 
     def build(self, input_shape=None):
         """Creates W_g `[dim, domains * experts]` and its bias."""
@@ -95,7 +116,12 @@ class CausalGate(_Gate):
         logits = tf.matmul(tf.reshape(prefix, [-1, self.dim]), self.kernel) + self.bias
         logits = tf.reshape(logits, [-1, self.num_domains, self.num_experts])
         logits = tf.gather(logits, tf.reshape(tf.maximum(domains, 0), [-1]), batch_dims=1)
-        return tf.nn.softmax(tf.reshape(logits, [shape[0], shape[1], self.num_experts]), axis=-1)
+        return _softmax(tf.reshape(logits, [shape[0], shape[1], self.num_experts]))
+
+
+def _softmax(logits):
+    """In float32, so that the weights add up to 1 as well as their type allows."""
+    return tf.cast(tf.nn.softmax(tf.cast(logits, tf.float32)), logits.dtype)
 
 
 GATES = {"sequence": SequenceGate, "causal": CausalGate}

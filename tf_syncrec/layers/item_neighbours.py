@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 
+@keras.saving.register_keras_serializable("tf_syncrec")
 class ItemNeighbours(keras.layers.Layer):
     """What each item's nearest neighbours get when the item stands in a history.
 
@@ -18,6 +19,11 @@ class ItemNeighbours(keras.layers.Layer):
         num_items: |V|, the number of items over all domains.
         count: neighbours of each item, over all domains together.
         history: how many of the latest interactions vote.
+
+    ```python
+    neighbours = ItemNeighbours(num_items=15, count=4, history=3)
+    ids, votes = neighbours(tf.constant([[0, 3, 12], [1, 11, 2]]))  # each (2, 12), of 0
+    ```
     """
 
     def __init__(self, num_items, count, history, **kwargs):
@@ -67,6 +73,11 @@ class ItemNeighbours(keras.layers.Layer):
         ids = tf.gather(self.others.value, items)
         votes = tf.gather(self.similarities.value, items) * weights[..., None]
         return tuple(tf.reshape(x, [batch, length * self.count]) for x in (ids, votes))
+
+    def compute_output_shape(self, items_shape):
+        batch, length = items_shape
+        votes = (batch, None if length is None else min(length, self.history) * self.count)
+        return votes, votes
 
     def get_config(self):
         """Constructor arguments."""

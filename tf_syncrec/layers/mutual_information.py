@@ -7,7 +7,7 @@ from tf_syncrec.distributed.replicas import gather_replicas
 
 
 def pool_by_domain(y, segments, domains, num_domains):
-    """Mean representation of each sequence in each domain.
+    """Mean representation of each sequence in each domain, added up in float32.
 
     Args:
         y: `[batch, slots, dim]`.
@@ -15,14 +15,15 @@ def pool_by_domain(y, segments, domains, num_domains):
         domains: `[batch, slots]` int32.
 
     Returns:
-        `(means, present)`: `[sequences, domains, dim]`, zero where the sequence has no slot of the
-        domain, and `[sequences, domains]` bool, whether it has one.
+        `(means, present)`: `[sequences, domains, dim]` float32, zero where the sequence has no slot
+        of the domain, and `[sequences, domains]` bool, whether it has one.
     """
     # One at least: the gradient of a sum over no cells reads the first.
     num_sequences = tf.maximum(tf.reduce_max(segments), 0) + 1
     # Negative keys, of padding, are dropped.
     keys = tf.reshape(tf.where(segments < 0, -1, segments * num_domains + domains), [-1])
     cells = num_sequences * num_domains
+    y = tf.cast(y, tf.float32)
     sums = tf.math.unsorted_segment_sum(tf.reshape(y, [-1, y.shape[-1]]), keys, cells)
     counts = tf.math.unsorted_segment_sum(tf.ones_like(keys), keys, cells)
     means = tf.math.divide_no_nan(sums, tf.cast(counts, y.dtype)[:, None])
@@ -30,6 +31,7 @@ def pool_by_domain(y, segments, domains, num_domains):
     return tf.reshape(means, [*shape, y.shape[-1]]), tf.reshape(counts > 0, shape)
 
 
+@keras.saving.register_keras_serializable("tf_syncrec")
 class SingleCrossMutualInformation(keras.layers.Layer):
     """Contrastive loss that ties the two views of a user together, domain by domain.
 
@@ -48,7 +50,13 @@ class SingleCrossMutualInformation(keras.layers.Layer):
         rho: `"sigmoid"` or `"bilinear"`.
         contrast: `"all"` or `"others"`.
 
-    Reference: Pacer and Runner (SIGIR 2024), section 4.4.
+    ```python
+    views = tf.random.normal([2, 4, 3, 8])  # pooled single and cross views of 4 users, 3 domains
+    information = SingleCrossMutualInformation(dim=8)
+    loss, count = information(views[0], views[1], tf.ones([4, 3], tf.bool))  # each (3,)
+    ```
+
+    Reference: Pacer and Runner (SIGIR 2024), section 4.4, Eq. 14-17.
     """
 
     def __init__(self, dim, rho="sigmoid", contrast="all", **kwargs):

@@ -8,6 +8,7 @@ def _softplus_inverse(x):
     return float(tf.math.log(tf.math.expm1(x)))
 
 
+@keras.saving.register_keras_serializable("tf_syncrec")
 class RelativeNegativeTransfer(keras.layers.Layer):
     """Keeps λ and updates it from the negative transfer gaps φ of a batch.
 
@@ -25,7 +26,14 @@ class RelativeNegativeTransfer(keras.layers.Layer):
         delta: δ, temperature of the softmax.
         trainable_rates: whether α and β learn.
 
-    Reference: Pacer and Runner (SIGIR 2024), section 4.3.3.
+    ```python
+    transfer = RelativeNegativeTransfer(num_domains=3)
+    gap, present = tf.constant([0.1, -0.4, 0.0]), tf.constant([True, True, False])
+    relative = transfer(gap, present)  # (3,): least for the second, a third for the absent one
+    transfer.update(relative, gap, present)
+    ```
+
+    Reference: Pacer and Runner (SIGIR 2024), section 4.3.3, Eq. 10-11.
     """
 
     def __init__(
@@ -99,6 +107,9 @@ class RelativeNegativeTransfer(keras.layers.Layer):
         """Stores λ and the gaps of the domains present."""
         self.relative.assign(relative)
         self.gap.assign(tf.where(present, gap, tf.convert_to_tensor(self.gap)))
+
+    def compute_output_shape(self, gap_shape):
+        return gap_shape
 
     def get_config(self):
         """Constructor arguments."""

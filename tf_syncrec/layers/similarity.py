@@ -1,4 +1,4 @@
-"""How a representation meets an item: the score y · M(x), plain or as a cosine."""
+"""How representations become scores: similarity to an item, and weights of the two views."""
 
 import keras
 import tensorflow as tf
@@ -7,15 +7,23 @@ TINY = 1e-12
 """Squared lengths below count as this."""
 
 
+@keras.saving.register_keras_serializable("tf_syncrec")
 class Similarity(keras.layers.Layer):
-    """Turns both sides into vectors whose dot product is the score.
+    """Turns both sides into float32 vectors whose dot product is the score.
 
     `"dot"`: y · m as in the paper (Eq. 19). `"cosine"`: both sides at unit length, divided by a
-    temperature, which keeps popular items from winning by the length of their vectors.
+    temperature, which keeps popular items from winning by the length of their vectors. In bfloat16
+    a perfect match would be off by a percent, so it is float32 whatever comes in.
 
     Args:
         kind: `"dot"` or `"cosine"`.
         temperature: divides the score.
+
+    ```python
+    similarity = Similarity("cosine", temperature=0.1)
+    y = tf.random.normal([2, 4, 8])
+    scores = similarity(y, y)  # (2, 4, 4), with 10 on the diagonals
+    ```
     """
 
     def __init__(self, kind="cosine", temperature=1.0, **kwargs):
@@ -27,6 +35,14 @@ class Similarity(keras.layers.Layer):
         self.kind = kind
         self.temperature = temperature
 
+    def build(self, input_shape=None):
+        """Has no weights."""
+        self.built = True
+
+    def call(self, y, m):
+        """Scores `[..., queries, items]` of `[..., queries, dim]` and `[..., items, dim]`."""
+        return tf.matmul(self.query(y), self.candidate(m), transpose_b=True)
+
     def query(self, y):
         """Representations `[..., dim]` -> query vectors `[..., dim]`, temperature included."""
         return self._unit(y) / self.temperature
@@ -37,13 +53,62 @@ class Similarity(keras.layers.Layer):
 
     def scale(self, x):
         """What vectors `[..., dim]` are multiplied by: `[..., 1]`, 1 / |x|, or 1 for `"dot"`."""
+        x = tf.cast(x, tf.float32)
         if self.kind == "dot":
             return tf.ones_like(x[..., :1])
         return tf.math.rsqrt(tf.maximum(tf.reduce_sum(tf.square(x), -1, keepdims=True), TINY))
 
     def _unit(self, x):
+        x = tf.cast(x, tf.float32)
         return x * self.scale(x) if self.kind == "cosine" else x
 
     def get_config(self):
         """Constructor arguments."""
         return super().get_config() | {"kind": self.kind, "temperature": self.temperature}
+
+
+@keras.saving.register_keras_serializable("tf_syncrec")
+class ViewWeights(keras.layers.Layer):
+    """Weights of the single and the cross view's scores, by the domain to predict in.
+
+    `score = w_d single + (2 - w_d) cross`: a domain that the others mislead can rely on its own
+    view, one that has little of its own on the cross view. Until they are fitted after training, w
+    is 1 and the score the plain sum. They have no gradient.
+
+    Args:
+        num_domains: |D|.
+
+    ```python
+    of_single, of_cross = ViewWeights(3)(tf.constant([[0, 2]]))  # each (1, 2), of 1
+    ```
+    """
+
+    def __init__(self, num_domains, **kwargs):
+        super().__init__(**kwargs)
+        self.num_domains = num_domains
+
+    def build(self, input_shape=None):
+        """Creates w, `[domains]`."""
+        self.single = self.add_weight(
+            shape=(self.num_domains,), initializer="ones", trainable=False, name="single"
+        )
+        self.built = True
+
+    def call(self, domains):
+        """Weights in some domains.
+
+        Args:
+            domains: int32 of any shape.
+
+        Returns:
+            w and 2 - w, each of that shape, float32.
+        """
+        single = tf.gather(tf.cast(self.single.value, tf.float32), domains)
+        return single, 2.0 - single
+
+    def compute_output_shape(self, domains_shape):
+        return domains_shape, domains_shape
+
+    def get_config(self):
+        """Constructor arguments."""
+        return super().get_config() | {"num_domains": self.num_domains}

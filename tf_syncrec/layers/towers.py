@@ -3,12 +3,11 @@
 import keras
 import tensorflow as tf
 
-from tf_syncrec.layers.experts import StackedGlorotUniform
-from tf_syncrec.layers.ops.dropout import Dropout
-from tf_syncrec.layers.ops.feed_forward import feed_forward
-from tf_syncrec.layers.ops.layer_norm import layer_norm
+from tf_syncrec.layers.dropout import Dropout
+from tf_syncrec.layers.experts import EPSILON, StackedGlorotUniform, feed_forward
 
 
+@keras.saving.register_keras_serializable("tf_syncrec")
 class Tower(keras.layers.Layer):
     """One tower per domain (h^d), or a single one for the cross view (h^cross).
 
@@ -19,15 +18,24 @@ class Tower(keras.layers.Layer):
         dim: r.
         dropout: rate on the residual branch (`pre_norm` only).
         style: `"pre_norm"` or `"paper"`.
+
+    ```python
+    towers = Tower(num_towers=3, dim=8)
+    outputs = towers(tf.random.normal([2, 5, 8]), tf.constant([2, 0]))  # (2, 5, 8)
+    ```
+
+    Reference: Pacer and Runner (SIGIR 2024), section 4.2.1.
     """
 
     def __init__(self, num_towers, dim, dropout=0.0, style="pre_norm", **kwargs):
         super().__init__(**kwargs)
         self.num_towers = num_towers
         self.dim = dim
-        self.dropout_rate = dropout if style == "pre_norm" else 0.0
+        if style not in ("pre_norm", "paper"):
+            raise ValueError(f"style must be 'pre_norm' or 'paper'. Received: {style!r}")
+        self.dropout_rate = dropout
         self.style = style
-        self.dropout = Dropout(self.dropout_rate)
+        self.dropout = Dropout(dropout if style == "pre_norm" else 0.0, dtype=self.dtype_policy)
 
     def build(self, input_shape=None):
         """Creates weights with a leading tower axis."""
@@ -56,12 +64,17 @@ class Tower(keras.layers.Layer):
             weight = tf.cast(weight, inputs.dtype)
             return weight if self.num_towers == 1 else tf.gather(weight, towers)
 
-        w1, b1, w2, b2 = (of_rows(weight) for weight in (self.w1, self.b1, self.w2, self.b2))
-        scale = self.dropout.scale(training)  # of kept elements
-        output = feed_forward(inputs, w1, b1, w2 * scale, b2 * scale)
+        output = feed_forward(
+            inputs, *(of_rows(weight) for weight in (self.w1, self.b1, self.w2, self.b2))
+        )
         if self.style == "pre_norm":
-            output = inputs + self.dropout.zeroed(output, training)
-        return layer_norm(output, of_rows(self.scale), of_rows(self.offset))
+            output = inputs + self.dropout(output, training=training)
+        return keras.ops.layer_normalization(
+            output, of_rows(self.scale), of_rows(self.offset), epsilon=EPSILON
+        )
+
+    def compute_output_shape(self, inputs_shape):
+        return inputs_shape
 
     def get_config(self):
         """Constructor arguments."""
