@@ -1,6 +1,5 @@
 """The served computation: raw item ids in, recommendations of one or every domain out."""
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import tensorflow as tf
 
 from data_prep import Catalogue
@@ -167,7 +166,9 @@ class Recommender(tf.Module):
             rows = tf.cast(where[:, 0], tf.int32)
             scores, ids = search(
                 tf.gather_nd(queries, where),
-                *(tf.gather(part, rows) for part in (history, ~known, exclude_seen)),
+                tf.gather(history, rows),
+                tf.gather(~known, rows),
+                tf.gather(exclude_seen, rows),
                 [tf.gather(part, rows) for part in votes],
                 width,
             )

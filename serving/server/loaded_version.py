@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import numpy as np
 import tensorflow as tf
 

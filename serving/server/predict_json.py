@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import tf_syncrec  # noqa: F401  # isort: skip  (first: it hides the noise of TensorFlow)
 import numpy as np
 import tensorflow as tf
 
