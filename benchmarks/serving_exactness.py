@@ -47,7 +47,7 @@ def check(
         name: of the model there.
         by_user: whether it knows users, and is asked by `user_id`.
     """
-    request = {
+    request: dict[str, Any] = {
         "histories": [row["history"] for row in rows],
         "domains": [row["domain"] for row in rows],
         "user_ids": [row["user_id"] for row in rows] if by_user else None,

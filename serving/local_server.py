@@ -5,7 +5,6 @@ there; it has no TLS, no authentication and one process.
 """
 
 import argparse
-from pathlib import Path
 
 from data_prep import InputError
 from serving.saved_model.version_folders import list_versions
@@ -56,21 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     load_tensorflow()
     from serving.server.web import serve  # TensorFlow, which a mistake above need not wait for
 
-    serve(
-        Path(args.export_dir),
-        args.host,
-        args.port,
-        args.model_name,
-        Path(args.model_config_file) if args.model_config_file else None,
-        args.poll_seconds,
-        Limits(
-            body=args.max_body_bytes,
-            active=args.max_active,
-            rows=args.max_rows,
-            history=args.max_history,
-        ),
-        args.threads,
-    )
+    serve(args)
 
 
 def _number(kind, holds, what):

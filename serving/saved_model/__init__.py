@@ -1,6 +1,6 @@
 """A trained model → a SavedModel: raw ids in, raw ids out.
 
-The computation, its index, its votes and its warm-up requests.
+`recommender` is the computation: vocabulary, search, votes; beside it warm-up and version folders.
 May import: `tf_syncrec.models`, `tf_syncrec.scoring`.
 """
 

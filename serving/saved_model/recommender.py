@@ -166,7 +166,9 @@ class Recommender(tf.Module):
             rows = tf.cast(where[:, 0], tf.int32)
             scores, ids = search(
                 tf.gather_nd(queries, where),
-                *(tf.gather(part, rows) for part in (history, ~known, exclude_seen)),
+                tf.gather(history, rows),
+                tf.gather(~known, rows),
+                tf.gather(exclude_seen, rows),
                 [tf.gather(part, rows) for part in votes],
                 width,
             )

@@ -65,8 +65,8 @@ class Vocabulary(tf.Module):
 
 def table(keys: Iterable, start: int, default: int) -> tf.lookup.StaticHashTable:
     """Strings to numbers, counted from `start`."""
-    keys = tf.constant(list(keys), tf.string)
-    numbers = tf.range(start, start + len(keys), dtype=tf.int32)
+    strings = tf.constant(list(keys), tf.string)
+    numbers = start + tf.range(tf.size(strings))
     return tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(keys, numbers), default_value=default
+        tf.lookup.KeyValueTensorInitializer(strings, numbers), default_value=default
     )

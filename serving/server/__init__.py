@@ -1,5 +1,5 @@
 """TensorFlow Serving's REST API for development, and its demo page.
 
-Versions that come and go, requests, metrics.
+`web` runs it: `app` takes requests in, `rest_api` answers them, `versions` says by which model.
 May import: `saved_model`.
 """

@@ -40,7 +40,7 @@ class ModelServer:
     ):
         self.limits = limits or Limits()
         self.api = RestApi(versions, config, self.limits)
-        self.metrics = Metrics(lambda: versions.loaded)
+        self.metrics = Metrics()
         self._active = 0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
         self._page = (Path(__file__).parent / "demo.html").read_text(encoding="utf-8")

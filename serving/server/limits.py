@@ -10,13 +10,13 @@ class Limits:
     Attributes:
         body: bytes of a request.
         active: requests at a time; further ones are told to come again.
-        body_seconds: how long the body of a request may take to arrive.
         rows: rows of a batch.
         history: items of a history, or elements of any row.
+        body_seconds: how long the body of a request may take to arrive.
     """
 
     body: int = 4 * 2**20
     active: int = 64
-    body_seconds: float = 10.0
     rows: int = 256
     history: int = 10_000
+    body_seconds: float = 10.0

@@ -1,22 +1,14 @@
 """What the local server tells Prometheus."""
 
-from collections.abc import Callable, Iterable
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
 
 SECONDS = 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 
 
 class Metrics:
-    """Counts and times of one server.
+    """Counts and times of one server."""
 
-    Args:
-        loaded: gives the versions that are served.
-    """
-
-    def __init__(self, loaded: Callable[[], Iterable[int]]):
-        self._loaded = loaded
+    def __init__(self):
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "syncrec_requests", "Requests answered.", ["status"], registry=self.registry
@@ -33,13 +25,9 @@ class Metrics:
         self.loads = Counter(
             "syncrec_version_loads", "Versions loaded.", ["result"], registry=self.registry
         )
-        self.registry.register(self)
-
-    def collect(self):
-        """A line a version, for the registry."""
-        versions = GaugeMetricFamily(
-            "syncrec_version_served", "Versions that are served.", labels=["version"]
+        self.served = Gauge(
+            "syncrec_version_served",
+            "Versions that are served.",
+            ["version"],
+            registry=self.registry,
         )
-        for number in self._loaded():
-            versions.add_metric([str(number)], 1)
-        yield versions

@@ -29,7 +29,8 @@ class Watcher:
 
     def look(self) -> None:
         """Takes over what has changed; says what was loaded and what could not be."""
-        api, loads = self._server.api, self._server.metrics.loads
+        api, metrics = self._server.api, self._server.metrics
+        before = set(api.versions.loaded)
         if self._config_file is not None:
             try:
                 api.config = read_model_config(self._config_file)
@@ -37,9 +38,14 @@ class Watcher:
                 say(f"kept the configuration of before: {error}")
         for number in api.versions.refresh():
             status = api.versions.statuses[number]
-            loads.labels(result="ok" if number in api.versions.loaded else "failed").inc()
+            result = "ok" if number in api.versions.loaded else "failed"
+            metrics.loads.labels(result=result).inc()
             state = ModelVersionStatus.State.Name(status.state)
             say(f"version {number}: {state} {status.status.error_message}".rstrip())
+        for number in api.versions.loaded:
+            metrics.served.labels(version=number).set(1)
+        for number in before - set(api.versions.loaded):
+            metrics.served.remove(number)
 
     def _run(self):
         while not self._stop.wait(self._seconds):

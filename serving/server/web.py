@@ -1,5 +1,6 @@
 """Runs the local server: a socket, uvicorn on it, and a watcher beside."""
 
+import argparse
 import contextlib
 import socket
 from pathlib import Path
@@ -19,36 +20,32 @@ CONNECTIONS = 1000
 """Open ones; further ones are turned away by the web server itself."""
 
 
-def serve(
-    export_dir: Path,
-    host: str,
-    port: int,
-    model_name: str,
-    config_file: Path | None,
-    poll_seconds: float,
-    limits: Limits,
-    threads: int,
-) -> None:
-    """Serves the versions of a directory until Ctrl-C; arguments are the options.
+def serve(args: argparse.Namespace) -> None:
+    """Serves the versions of a directory until Ctrl-C.
+
+    Args:
+        args: the options of `serving.local_server`.
 
     Raises:
         InputError: there is nothing to serve, or nowhere to listen.
     """
     tf.get_logger().setLevel("ERROR")  # that the session-based loader is deprecated
-    with listen(host, port) as sock:
-        config = read_model_config(config_file) if config_file else ModelConfig(name=model_name)
+    config_file = Path(args.model_config_file) if args.model_config_file else None
+    limits = Limits(args.max_body_bytes, args.max_active, args.max_rows, args.max_history)
+    with listen(args.host, args.port) as sock:
+        config = read_model_config(config_file) if config_file else ModelConfig(args.model_name)
         server, watcher = make_server(
-            export_dir, config, config_file, poll_seconds, limits, threads
+            Path(args.export_dir), config, config_file, args.poll_seconds, limits, args.threads
         )
-        address, port = sock.getsockname()[:2]
+        host, port = sock.getsockname()[:2]
         say(
-            f"Serving {config.name} at http://{f'[{address}]' if ':' in address else address}:"
+            f"Serving {config.name} at http://{f'[{host}]' if ':' in host else host}:"
             f"{port} (demo page at /, metrics at /metrics)\n"
             "For development only: no TLS, no authentication, one process. In production, let "
             "TensorFlow Serving do this: docs/serving.md"
         )
-        if not (address.startswith("127.") or address == "::1"):
-            say(f"Warning: --host {host} lets other machines in.")
+        if not (host.startswith("127.") or host == "::1"):
+            say(f"Warning: --host {args.host} lets other machines in.")
         web = uvicorn.Server(
             uvicorn.Config(
                 server.app,

@@ -9,7 +9,9 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from tests.support.exporting import DOMAINS
+from serving.client import Client
+from tests.support.exporting import DOMAINS, USERS, make_served
+from tests.support.rest_server import running
 
 BROWSERS = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
 CHROMIUM = next((path for path in BROWSERS if path), "")
@@ -101,6 +103,18 @@ def test_ids_are_text_and_errors_are_shown(rest, tmp_path):
     assert "<title>run</title>" not in page and "<img" not in page
     page = look(rest, tmp_path, "?" + "&".join(["history=a"] * 1001))
     assert "1001 elements a row" in page
+
+
+@needs_browser
+def test_a_model_that_knows_users_is_asked_by_them(tmp_path):
+    """It has neither λ nor gates to show."""
+    served = make_served(tmp_path / "syncrec", "bprmf")
+    with running(served.base) as rest:
+        page = look(rest, tmp_path / "browser", f"?user={quote(USERS[5])}")
+        (answer,) = Client(rest.url).recommend([[]], "audio", user_ids=[USERS[5]])
+    lines, _ = cards(page)["audio"]
+    assert [item for item, _ in lines] == answer.items
+    assert "Behind it" not in page and '<div class="bar' not in page
 
 
 def test_the_page_asks_nobody_else(rest):

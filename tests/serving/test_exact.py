@@ -95,6 +95,14 @@ def test_the_comparison_sees_a_model_that_is_another(network):
     assert result["wrong_rank_of_target"] > 5 and not result["wrong_ranking"]
 
 
+def test_a_batch_without_a_row_is_answered_by_none(network):
+    signature = network.served.loaded.signatures["serving_default"]
+    inputs = {"items": tf.zeros([0, 3], tf.string), "domain": tf.zeros([0], tf.string)}
+    if network.name == "bprmf":
+        inputs["user_id"] = inputs["domain"]
+    assert {len(value) for value in signature(**inputs).values()} == {0}
+
+
 SERVER = """
 import json, sys
 import tensorflow as tf

@@ -1,6 +1,7 @@
 """A new version takes over without a request lost, and the old one leaves nothing behind."""
 
 import gc
+import re
 import shutil
 import threading
 import weakref
@@ -110,7 +111,8 @@ def test_answers_and_refusals_of_a_server_hold_on_to_no_version(tmp_path):
     put(tmp_path, 1)
     with running(tmp_path, seconds=1000) as rest:
         session = weakref.ref(rest.server.api.versions.find()[1]._session)
-        for body in (BODY, {"instances": []}, {"signature_name": "none"} | BODY):
+        bodies: list[dict] = [BODY, {"instances": []}, {"signature_name": "none"} | BODY]
+        for body in bodies:
             requests.post(f"{rest.url}/v1/models/syncrec:predict", json=body, timeout=60)
         put(tmp_path, 2)
         gc.disable()
@@ -149,6 +151,10 @@ def test_no_request_is_lost_while_versions_change(tmp_path):
         stop.set()
         for thread in threads:
             thread.join(60)
+        metrics = requests.get(f"{rest.url}/metrics", timeout=10).text
+    assert re.findall(r"^syncrec_version_served.*", metrics, re.M) == [
+        'syncrec_version_served{version="8"} 1.0'
+    ]
     for mine in answers:
         statuses, versions = zip(*mine, strict=True)
         assert set(statuses) == {200}

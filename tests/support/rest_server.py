@@ -13,7 +13,7 @@ from serving.server.limits import Limits
 from serving.server.model_config import ModelConfig
 from serving.server.web import listen, make_server
 
-LIMITS = Limits(body=200_000, active=16, body_seconds=1.0, rows=64, history=1000)
+LIMITS = Limits(body=200_000, active=16, rows=64, history=1000, body_seconds=1.0)
 """Of the server that most tests ask."""
 
 
