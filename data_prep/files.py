@@ -19,7 +19,6 @@ from pathlib import Path
 import filelock
 
 _SUFFIX = ".partial"
-_YOUNG = 60.0  # Seconds in which a folder may have been made and not yet locked.
 _OLD = 86_400.0  # Seconds after which nobody writes into one any more, if the disk has no locks.
 
 
@@ -30,7 +29,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Another name (link) of an old file keeps its content. After an error all is as it was.
 
     Args:
-      path: where it will be; its folder exists. A folder must not be there yet.
+      path: where it will be; its parent exists. A folder must not be there yet.
 
     Yields:
       Where to write it; it has the same name.
@@ -39,15 +38,18 @@ def written_whole(path: Path) -> Iterator[Path]:
       OSError: it cannot be written.
     """
     remove_leftovers(path.parent, f".{glob.escape(path.name)}.*{_SUFFIX}")
-    aside = Path(tempfile.mkdtemp(_SUFFIX, f".{path.name}.", path.parent))
-    try:
-        with claimed(aside):
-            yield aside / path.name
-            _to_disk(aside / path.name)
-            (aside / path.name).replace(path)
-            _flush(path.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with contextlib.ExitStack() as at_the_end:
+        while True:
+            aside = Path(tempfile.mkdtemp(_SUFFIX, f".{path.name}.", path.parent))
+            at_the_end.callback(shutil.rmtree, aside, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # Taken for a leftover already.
+                at_the_end.enter_context(claimed(aside))
+                break
+        new = aside / path.name
+        yield new
+        _to_disk(new)
+        new.replace(path)
+        _flush(path.parent)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -58,49 +60,55 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Marks a folder as being written, where the disk has locks."""
+    """Marks a folder as being written, where the disk has locks.
+
+    Raises:
+      FileNotFoundError: another process has just removed it as a leftover.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):
-            filelock.lock_descriptor(descriptor, blocking=False)
+        if _lock(descriptor) is False:
+            raise FileNotFoundError(f"{folder} is being removed")
+        folder.stat()
         yield
     finally:
         os.close(descriptor)
 
 
-def remove_leftovers(parent: Path, pattern: str) -> None:
+def remove_leftovers(parent: Path, pattern: str, young: float = 0.0) -> None:
     """Removes folders that killed processes had `claimed`.
 
     Args:
       parent: where they are.
       pattern: of their names, as `Path.glob` takes it.
+      young: seconds in which one may have been made and not yet claimed, where that is not
+        `written_whole`, which makes another one.
     """
     for folder in parent.glob(pattern):
         with contextlib.suppress(OSError):  # Somebody else is quicker.
             age = time.time() - folder.stat().st_mtime
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                if age > _YOUNG and _nobody_writes(descriptor, age):
+                free = age > young and _lock(descriptor)
+                if free or (free is None and age > _OLD):
                     shutil.rmtree(folder)
             finally:
                 os.close(descriptor)
 
 
-def _nobody_writes(descriptor: int, age: float) -> bool:
+def _lock(descriptor: int) -> bool | None:
+    """Whether it is locked now, and not by somebody else; None where the disk has no locks."""
     try:
         return filelock.lock_descriptor(descriptor, blocking=False)
-    except OSError:  # The disk has no locks.
-        return age > _OLD
+    except OSError:
+        return None
 
 
 def _to_disk(path: Path) -> None:
     """Has the system write what it holds of a file, or of a folder and all in it."""
-    for folder, _, files in os.walk(path):
-        for name in files:
-            _flush(Path(folder, name))
-        _flush(Path(folder))
-    if not path.is_dir():
-        _flush(path)
+    for inner in path.rglob("*") if path.is_dir() else ():
+        _flush(inner)
+    _flush(path)
 
 
 def _flush(path: Path) -> None:

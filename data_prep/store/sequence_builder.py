@@ -214,7 +214,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
         start = time.perf_counter()
         # TFDS writes into `incomplete.XXXX_1.0.0`; one that a kill left is of no use.
         place = Path(self.data_dir)
-        remove_leftovers(place.parent, f"incomplete.*_{place.name}")
+        remove_leftovers(place.parent, f"incomplete.*_{place.name}", young=60.0)
         try:
             with connect(**self._computed_by) as self._engine:
                 super().download_and_prepare(**kwargs)

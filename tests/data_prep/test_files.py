@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import filelock
@@ -13,6 +14,7 @@ from data_prep.files import claimed, remove_leftovers, write_whole, written_whol
 
 WRITER = """
 import sys
+import tempfile
 from pathlib import Path
 from data_prep.files import write_whole
 file, letter = Path(sys.argv[1]), sys.argv[2]
@@ -98,14 +100,13 @@ with written_whole(Path(sys.argv[1])) as new:
 
 
 def test_what_a_kill_left_goes_with_the_next_write(tmp_path):
-    """And what another process is still writing stays, however old it looks."""
+    """And what another process is still writing stays."""
     file = tmp_path / "[a] file.txt"
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, str(file)], stdout=subprocess.PIPE
     ) as writer:
         assert writer.stdout and writer.stdout.readline() == b"written\n"
         (aside,) = tmp_path.iterdir()
-        os.utime(aside, (0, 0))
         write_whole(file, "another's")
         assert (aside / file.name).read_text() == "half"
         writer.send_signal(signal.SIGKILL)
@@ -118,7 +119,7 @@ def test_what_a_kill_left_goes_with_the_next_write(tmp_path):
 def test_a_folder_that_is_being_written_stays(tmp_path):
     folder = tmp_path / "incomplete.ABC_1.0.0"
     (folder / "sub").mkdir(parents=True)
-    remove_leftovers(tmp_path, "incomplete.*")
+    remove_leftovers(tmp_path, "incomplete.*", young=60.0)
     assert folder.exists(), "it may have been made this moment"
     os.utime(folder, (0, 0))
     with claimed(folder):
@@ -148,3 +149,24 @@ def test_a_disk_without_locks(tmp_path, monkeypatch):
     os.utime(left, (0, 0))
     write_whole(tmp_path / "a", "text")
     assert not left.exists()
+
+
+def test_one_who_tidies_up_takes_it_before_it_is_claimed(tmp_path, monkeypatch):
+    """Between making a folder and locking it, another process may take it for a leftover."""
+    made = []
+    original = tempfile.mkdtemp
+
+    def taken(*args):
+        made.append(original(*args))
+        if len(made) < 3:
+            remove_leftovers(tmp_path, ".file.*")
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", taken)
+    write_whole(tmp_path / "file", "text")
+    assert len(made) == 3 and (tmp_path / "file").read_text() == "text"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    folder = Path(original(dir=tmp_path))
+    with pytest.raises(FileNotFoundError), claimed(folder), claimed(folder):
+        pass  # the second is as one who meets it locked by whoever removes it
