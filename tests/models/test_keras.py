@@ -1,5 +1,7 @@
 """Every network is an ordinary Keras model: saved, cloned, compiled, trained and ranked as one."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from tf_syncrec.training.optimizers import RowwiseAdam
 
 SIZES = {"books": 12, "films": 3, "empty": 0, "music": 20}
 USERS = [f"user {number}" for number in range(80)]
-TINY = {"window": 6, "dim": 8, "negatives": 3}
+TINY: dict[str, Any] = {"window": 6, "dim": 8, "negatives": 3}
 NETWORKS = {
     "syncrec": lambda **more: SyNCRec(
         SIZES, experts=3, cross_experts=2, blocks=1, neighbours=2, **TINY | more
@@ -230,7 +232,7 @@ def test_a_validation_leaves_the_metrics_of_the_training(prepared):
 
         def on_epoch_end(self, epoch, logs=None):
             assert model.epoch_scalars()["loss"] == pytest.approx(logs["loss"])
-            assert self.before[4].sum() > 0
+            assert self.before is not None and self.before[4].sum() > 0
             np.testing.assert_array_equal(self.before, model.domain_sums())
 
     model.fit(train, validation_data=validation, epochs=2, verbose=0, callbacks=[Look()])
@@ -364,7 +366,6 @@ def test_train_batches_of_keras_and_of_a_run_hold_the_same_windows(prepared):
         for data in (ours.epoch(0), ours.dataset())
     )  # fmt: skip
     assert one == other
-    first, second = (np.concatenate([b["items"].numpy()[:, -1] for b in ours.dataset()]),) * 2
     dataset = ours.dataset()
     first, second = (
         np.concatenate([batch["items"].numpy()[:, -1] for batch in dataset]) for _ in range(2)
