@@ -8,7 +8,7 @@ import sys
 # TensorFlow resolves the name on first use, so this has to be said before anything imports it.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 @contextlib.contextmanager

@@ -20,6 +20,9 @@ from tf_syncrec.utils.terminal import be_quiet, say
 _prepared: list[PreparedDataset] = []
 """Datasets of this process, which `run_command` looks at where a file cannot be read."""
 
+EXTRAS = {"prometheus_client": "serving", "starlette": "serving", "uvicorn": "serving"}
+"""Modules that only some commands need → the extra of the project that brings them."""
+
 _DATA_OPTIONS = ("dataset", "raw_dir", "release", "categories", "path", "data_dir", "engine")
 
 
@@ -87,6 +90,15 @@ def run_command(main: Callable[[], None]) -> None:
                 "prepares it anew",
                 file=sys.stderr,
             )
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (extra := EXTRAS.get(error.name or "")) is None:
+            raise
+        print(
+            f"error: {error.name} is not installed; make setup installs it, as does "
+            f'pip install "tf_syncrec[{extra}]"',
+            file=sys.stderr,
+        )
         sys.exit(2)
     except FloatingPointError as error:
         print(f"error: {error}", file=sys.stderr)
