@@ -92,10 +92,11 @@ def run_command(main: Callable[[], None]) -> None:
             )
         sys.exit(2)
     except ModuleNotFoundError as error:
-        if (extra := EXTRAS.get(error.name or "")) is None:
+        module = (error.name or "").partition(".")[0]
+        if (extra := EXTRAS.get(module)) is None:
             raise
         print(
-            f"error: {error.name} is not installed; make setup installs it, as does "
+            f"error: {module} is not installed; make setup installs it, as does "
             f'pip install "tf_syncrec[{extra}]"',
             file=sys.stderr,
         )
