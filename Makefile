@@ -3,10 +3,14 @@ SHELL := /bin/bash
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.stamp
-# The first interpreter that runs and is new enough; `make setup PYTHON=/path/to/python` overrides.
+# The first interpreter that runs and is supported; `make setup PYTHON=/path/to/python` overrides.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
-PIP   := $(BIN)/python -m pip --disable-pip-version-check --no-input
+	$$p -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $$p && break; done)
+# Pinned, build tools included: source distributions are built with them, not with whatever is newest.
+INSTALL := -m pip --disable-pip-version-check --no-input install --quiet --no-build-isolation --constraint
+TOOLS := setuptools wheel
+PROJECT := pyproject.toml setup.py constraints.txt
 # A process a core, but no more than memory allows; see tests/conftest.py for what runs together.
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup --durations=15 --durations-min=10
 # Passed on to the program: make fit ARGS="--epochs 3", make test ARGS="-k serving"
@@ -21,20 +25,20 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## make .venv and install the pinned packages
 
-$(STAMP): requirements.txt setup.py
-	@test -n "$(PYTHON)" || { echo "make setup: no Python 3.11 or newer found. Install one, or say which: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+$(STAMP): $(PROJECT)
+	@test -n "$(PYTHON)" || { echo "make setup: no Python 3.11, 3.12 or 3.13 found. Install one, or say which: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "make setup: $(PYTHON) is $$($(PYTHON) -V 2>&1), and 3.11, 3.12 and 3.13 are supported." >&2; exit 1; }
 	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 			echo "make setup: $(PYTHON) cannot make virtual environments, it lacks 'venv' or 'ensurepip'." >&2; \
-			echo "On Debian and Ubuntu: apt-get install python3.11-venv. Then run make again." >&2; exit 1; }; \
+			echo "On Debian and Ubuntu: apt-get install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'). Then run make again." >&2; exit 1; }; \
 		echo "$(PYTHON) -m venv $(VENV)"; \
 		$(PYTHON) -m venv --clear $(VENV); \
 	fi
-	@# The pinned build tools come first: source distributions are then built with them, not with whatever is newest.
-	$(PIP) install --quiet $$(grep -E '^(setuptools|wheel)==' requirements.txt)
-	$(PIP) install --quiet --no-build-isolation -r requirements.txt
-	$(PIP) install --quiet --no-build-isolation --no-deps -e .
-	$(PIP) check
+	@echo "Installing into $(VENV): the first time 3 GB and some minutes."
+	$(BIN)/python $(INSTALL) constraints.txt $(TOOLS)
+	$(BIN)/python $(INSTALL) constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip check
 	@touch $@
 
 fit: $(STAMP)  ## train on the embedded synthetic dataset
@@ -57,20 +61,19 @@ recbole: .venv-recbole/.stamp  ## make .venv-recbole, for the baselines of RecBo
 
 scann: .venv-scann/.stamp  ## make .venv-scann, for exports with ScaNN
 
-.venv-scann/.stamp: requirements.txt requirements-scann.txt setup.py
+.venv-scann/.stamp: $(PROJECT)
 	$(PYTHON) -m venv --clear .venv-scann
-	@# requirements.txt, less what requirements-scann.txt pins otherwise.
-	awk -F== 'NR == FNR { other[$$1]; next } !($$1 in other)' requirements-scann.txt requirements.txt > .venv-scann/requirements.txt
-	.venv-scann/bin/python -m pip --disable-pip-version-check --no-input install --quiet $$(grep -E '^(setuptools|wheel)==' requirements.txt)
-	.venv-scann/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-build-isolation -r .venv-scann/requirements.txt -r requirements-scann.txt
-	.venv-scann/bin/python -m pip --disable-pip-version-check --no-input install --quiet --no-build-isolation --no-deps -e .
+	@# The extra pins the TensorFlow that ScaNN is built for, and what belongs to it.
+	grep -vE '^(tensorboard|tensorflow|tensorflow-serving-api|tf_keras)==' constraints.txt > .venv-scann/constraints.txt
+	.venv-scann/bin/python $(INSTALL) .venv-scann/constraints.txt $(TOOLS)
+	.venv-scann/bin/python $(INSTALL) .venv-scann/constraints.txt --editable '.[dev,scann]'
 	.venv-scann/bin/python -m pip check
 	@touch $@
 
 spark: $(VENV)/.spark  ## add pyspark to .venv, for --engine spark
 
-$(VENV)/.spark: $(STAMP) requirements-spark.txt
-	$(PIP) install --quiet --no-build-isolation -r requirements-spark.txt
+$(VENV)/.spark: $(STAMP)
+	$(BIN)/python $(INSTALL) constraints.txt --editable '.[dev,spark]'
 	@touch $@
 
 docs: $(VENV)/.docs  ## build docs/ as a site, with the API reference
@@ -78,8 +81,8 @@ docs: $(VENV)/.docs  ## build docs/ as a site, with the API reference
 	$(BIN)/python -m sphinx -W --keep-going --quiet docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
 
-$(VENV)/.docs: $(STAMP) requirements-docs.txt
-	$(PIP) install --quiet --no-build-isolation -r requirements-docs.txt
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python $(INSTALL) constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
 lint: $(STAMP)  ## ruff (lint and format), mypy and the order of imports, changing nothing

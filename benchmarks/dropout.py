@@ -38,7 +38,7 @@ def step_of(replaced, batch):
     keras.utils.set_random_seed(0)
     config = load(shipped("amazon"))
     config.model.neighbours = 0
-    model = SyNCRec(config, SIZES)
+    model = SyNCRec.from_settings(config, SIZES)
     model.compile(optimizer_of(config.train.optimizer, 1e-3, model.tables))
     step = tf.function(model.train_step)
     with replaced:

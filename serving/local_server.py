@@ -5,6 +5,7 @@ there; it has no TLS, no authentication and one process.
 """
 
 import argparse
+from pathlib import Path
 
 from data_prep import InputError
 from serving.saved_model.version_folders import list_versions

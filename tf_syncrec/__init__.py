@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from data_prep import InputError, prepare
     from tf_syncrec.config import Config
+    from tf_syncrec.data.batches import datasets
+    from tf_syncrec.fit import fit
     from tf_syncrec.models.bprmf import BPRMF
     from tf_syncrec.models.cgrec import CGRec
     from tf_syncrec.models.gru4rec import GRU4Rec
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
     from tf_syncrec.models.mmoe import MMoE
     from tf_syncrec.models.sasrec import SASRec
     from tf_syncrec.models.syncrec import SyNCRec
-    from tf_syncrec.training.run_directory import Run
+    from tf_syncrec.run import Run, load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "BPRMF": "tf_syncrec.models.bprmf",
@@ -28,12 +30,14 @@ _PLACES = {
     "InputError": "data_prep",
     "ItemKNN": "tf_syncrec.models.item_knn",
     "MMoE": "tf_syncrec.models.mmoe",
-    "Run": "tf_syncrec.training.run_directory",
+    "Run": "tf_syncrec.run",
     "SASRec": "tf_syncrec.models.sasrec",
     "SyNCRec": "tf_syncrec.models.syncrec",
+    "datasets": "tf_syncrec.data.batches",
+    "load": "tf_syncrec.run",
     "prepare": "data_prep",
 }
-"""Public names, and the modules that have them; `fit` is the module of that name, see there."""
+"""Public names, and the modules that have them; `fit` is the module of that name."""
 
 __all__ = [
     "BPRMF",
@@ -46,14 +50,19 @@ __all__ = [
     "Run",
     "SASRec",
     "SyNCRec",
+    "datasets",
+    "fit",
+    "load",
     "prepare",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "fit":  # the module, which can be called
+        return importlib.import_module("tf_syncrec.fit")
     if name not in _PLACES:
         raise AttributeError(f"module 'tf_syncrec' has no attribute {name!r}")
-    if _PLACES[name].startswith("tf_syncrec.models"):
+    if _PLACES[name] not in ("data_prep", "tf_syncrec.config"):
         from tf_syncrec.utils.keras_setup import check_keras
 
         check_keras()

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _prepared: list["PreparedDataset"] = []
 """Datasets of this process, which `run_command` looks at where a file cannot be read."""
 
+EXTRAS = {"prometheus_client": "serving", "starlette": "serving", "uvicorn": "serving"}
+"""Modules that only some commands need → the extra of the project that brings them."""
+
 
 class Parser(argparse.ArgumentParser):
     """Tells a wrong option as every other mistake is told: in one line.
@@ -78,6 +81,16 @@ def run_command(main: Callable[[], None]) -> None:
     except InputError as error:
         # What the user gave is quoted and may have line ends of its own.
         print("error:", " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if (extra := EXTRAS.get(module)) is None:
+            raise
+        print(
+            f"error: {module} is not installed; make setup installs it, as does "
+            f'pip install "tf_syncrec[{extra}]"',
+            file=sys.stderr,
+        )
         sys.exit(2)
     except FloatingPointError as error:
         print(f"error: {error}", file=sys.stderr)

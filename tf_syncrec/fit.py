@@ -1,10 +1,14 @@
-"""Trains a network: `python -m tf_syncrec.fit --dataset amazon --raw_dir DIR`.
+"""Trains a network: `python -m tf_syncrec.fit --dataset amazon`, or `tf_syncrec.fit(...)`.
 
-The command line alone; `pipeline` has the story of a run.
+Reads what is asked for; `pipeline` has the story of a run.
 """
 
 import datetime
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from data_prep.callable_module import let_be_called
 from tf_syncrec.cli import (
     Parser,
     add_data_options,
@@ -21,9 +25,54 @@ from tf_syncrec.training.resuming import (
     config_to_resume,
 )
 
+if TYPE_CHECKING:
+    from tf_syncrec.run import Run
+
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command line."""
+    _run(argv, command_of("tf_syncrec.fit", argv))
+
+
+def fit(
+    *,
+    settings: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Any] = (),
+    verbose: bool = True,
+    **options: Any,
+) -> "Run":
+    """Prepares data, trains, evaluates and exports, as the command line does.
+
+    Args:
+        settings: single settings, `{"model.dim": 32}`, as `--set` takes them.
+        callbacks: of Keras, for the training; their logs have `val_ndcg@10` and the like.
+        verbose: whether to say what is done.
+        options: of the command line, by the same names: `dataset="interactions"`,
+            `path="log.csv"`, `model="sasrec"`, `epochs=3`, `seed=1`, `output_dir="runs/shop"`,
+            `resume=True`.
+
+    Returns:
+        The run, which recommends and evaluates.
+
+    Raises:
+        InputError: what was given cannot be used.
+        Stopped: by a signal or a full disk; what was reached is kept.
+        FloatingPointError: the loss is no longer a number.
+    """
+    argv = [] if verbose else ["--quiet"]
+    for name, value in options.items():
+        if value is True:
+            argv.append(f"--{name}")
+        elif value is not None and value is not False:
+            several = isinstance(value, list | tuple)
+            argv += [f"--{name}", ",".join(map(str, value)) if several else str(value)]
+    for name, value in (settings or {}).items():
+        argv += ["--set", f"{name}={json.dumps(value)}"]  # JSON is YAML
+    return _run(argv, command_of("tf_syncrec.fit", argv), callbacks)
+
+
+def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) -> "Run":
+    """Reads the options, then does what they say."""
     parser = Parser(
         prog="python -m tf_syncrec.fit",
         description="Train a network on interactions of several domains, evaluate and export it.",
@@ -47,36 +96,40 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from tf_syncrec.report import sample_titles
-    from tf_syncrec.training.run_directory import Run
+    from tf_syncrec.training import run_directory
 
     sample_titles(args.titles, [])  # a wrong file is told now and not in hours
     if args.resume:
         config, run = config_to_resume(args)
         if run.finished:
             say(f"{run.directory} is a finished run; there is nothing to go on with.")
-            return
     else:
         config = with_network_settings(config_from(args))
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        run = Run(args.output_dir or f"runs/{config.data.dataset}-{now}")
+        run = run_directory.Run(args.output_dir or f"runs/{config.data.dataset}-{now}")
         run.check_free()
-    command = command_of("tf_syncrec.fit", argv)
-    check_files(config)
-
+    if not run.finished:
+        check_files(config)
     load_tensorflow()
     from tf_syncrec.distributed.cluster import cluster_of
     from tf_syncrec.pipeline import fit_run
+    from tf_syncrec.run import Run
 
-    fit_run(
-        config,
-        run,
-        command,
-        cluster=cluster_of(args.workers, args.worker_index, config.train.strategy),
-        patience=args.worker_patience,
-        titles_file=args.titles,
-        profile=args.profile,
-    )
+    if not run.finished:
+        fit_run(
+            config,
+            run,
+            command,
+            cluster=cluster_of(args.workers, args.worker_index, config.train.strategy),
+            patience=args.worker_patience,
+            titles_file=args.titles,
+            profile=args.profile,
+            callbacks=callbacks,
+        )
+    return Run(run.directory)
 
+
+let_be_called(__name__, fit)  # `tf_syncrec.fit(...)`
 
 if __name__ == "__main__":
     run_command(main)

@@ -1,0 +1,52 @@
+"""The command `syncrec`: every command line of the project by one name."""
+
+import runpy
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "fit": ("tf_syncrec.fit", "train on interactions of several domains, evaluate and export"),
+    "evaluate": ("tf_syncrec.evaluate", "rank every target of a split with a trained run"),
+    "compare": ("tf_syncrec.compare", "train and evaluate several models with one protocol"),
+    "report": ("tf_syncrec.report", "write report.html of a finished run again"),
+    "export": ("serving.export", "write a trained run as a SavedModel"),
+    "serve": ("serving.local_server", "answer over REST, for development"),
+}
+"""Command → the module that is run, and what it is for."""
+
+USAGE = "\n".join(
+    [
+        "usage: syncrec COMMAND [options]",
+        "",
+        *(f"  {name:9} {about}" for name, (_, about) in COMMANDS.items()),
+        "",
+        "syncrec COMMAND --help   options and examples",
+        "syncrec --version        the release and the commit",
+    ]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs a command as `python -m` does: the same messages, the same exit codes.
+
+    Args:
+        argv: the command and its options; None for the arguments of this process.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    name = given[0] if given else "--help"
+    if name in ("-h", "--help"):
+        print(USAGE)
+    elif name == "--version":
+        from tf_syncrec.utils.version import version_line
+
+        print(version_line())
+    elif name in COMMANDS:
+        sys.argv[1:] = given[1:]
+        runpy.run_module(COMMANDS[name][0], run_name="__main__", alter_sys=True)
+    else:
+        print(f"error: {name!r} is none of {', '.join(COMMANDS)} (syncrec --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
