@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from tf_syncrec import fit
+from tf_syncrec.fit import main as fit
 from tf_syncrec.models.registry import ABLATIONS, FULL, NETWORKS
 from tf_syncrec.utils.tables import mean_and_spread
 
@@ -32,7 +32,7 @@ def metrics_of(directory: Path, seed: str, network: str, options: list[str]) -> 
             for name, value in NETWORKS[network].settings.items()
             for argument in ("--set", f"{name}={json.dumps(value)}")
         ]
-        fit.main(
+        fit(
             [
                 *("--dataset", "synthetic", "--seed", seed, "--output_dir", str(run)),
                 *settings,

@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from tf_syncrec import evaluate, fit
+from tf_syncrec import evaluate
 from tf_syncrec.cli import run_command
+from tf_syncrec.fit import main as fit
 from tf_syncrec.metrics.gains import rank_metrics
 
 TINY = [
@@ -43,7 +44,7 @@ def train(tmp_path, *options, name="run", epochs=2):
     log = tmp_path / "log.csv"
     if not log.exists():
         write_log(log)
-    fit.main(
+    fit(
         [
             *(
                 "--dataset",
@@ -248,7 +249,7 @@ def refused(tmp_path, capsys, words, *options):
     output = tmp_path / "run"
     everything = [*options, "--data_dir", str(tmp_path / "data"), "--output_dir", str(output)]
     with pytest.raises(SystemExit) as stop:
-        run_command(lambda: fit.main(everything))
+        run_command(lambda: fit(everything))
     error = capsys.readouterr().err.strip()
     assert stop.value.code == 2
     assert len(error.splitlines()) == 1, error

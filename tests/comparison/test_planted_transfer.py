@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from tf_syncrec import fit
+from tf_syncrec.fit import main as fit
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_lambda_finds_the_planted_domain(seed, tmp_path):
     """`contrary` gets the lowest λ, and its gap says that the other domains hurt it."""
-    fit.main(
+    fit(
         [
             *("--dataset", "synthetic", "--seed", str(seed), "--epochs", "8"),
             *("--data_dir", str(tmp_path / "data"), "--output_dir", str(tmp_path / "run")),

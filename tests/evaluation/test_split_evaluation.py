@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import prepare
-from tf_syncrec import evaluate, fit
+from tf_syncrec import evaluate
 from tf_syncrec.comparison.recbole.bridge import write_exchange
 from tf_syncrec.evaluation.ranking import PROTOCOL, protocol
+from tf_syncrec.fit import main as fit
 
 SMALL: dict[str, Any] = {"users": 60, "items_per_domain": 20, "interactions_per_user": 12}
 
@@ -66,7 +67,7 @@ def test_a_run_on_a_global_time_split(tmp_path, capsys):
         options += ["--set", f"model.{setting}"]
     run, data_dir = tmp_path / "run", tmp_path / "data"
     source = ["--dataset", "interactions", "--path", str(log), "--data_dir", str(data_dir)]
-    fit.main([*source, *options, "--epochs", "1", "--output_dir", str(run)])
+    fit([*source, *options, "--epochs", "1", "--output_dir", str(run)])
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["protocol"]["split"].startswith("global time")
     assert "global time" in (run / "report.html").read_text()

@@ -10,9 +10,10 @@ import numpy as np
 
 from data_prep import Catalogue
 from tests.conftest import FakePrepared
-from tf_syncrec import fit
+from tf_syncrec.cli import run_command
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches, train_batches
+from tf_syncrec.fit import main as fit
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.checkpoints import Checkpoints
 from tf_syncrec.training.keeper import Keeper
@@ -114,4 +115,4 @@ def fit_in_process(arguments: list[str], log: Path) -> None:
     _quiet(log)
     Checkpoints.clear = lambda self: None  # type: ignore[method-assign]
     sys.argv[1:] = arguments
-    fit.run_command(fit.main)
+    run_command(fit)

@@ -19,8 +19,8 @@ import tensorflow as tf
 from data_prep import InputError
 from tests.support import killed
 from tests.test_fit import TINY, write_log
-from tf_syncrec import fit
 from tf_syncrec.cli import run_command
+from tf_syncrec.fit import main as fit
 from tf_syncrec.training.checkpoints import Checkpoints
 from tf_syncrec.training.keeper import Keeper
 from tf_syncrec.utils.locks import RunLock
@@ -266,7 +266,7 @@ def test_a_skipped_step_changes_nothing(tmp_path):
 def refused(arguments, capsys):
     """The one line with which `fit` refuses."""
     with pytest.raises(SystemExit) as stop:
-        run_command(lambda: fit.main(arguments))
+        run_command(lambda: fit(arguments))
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     return line
@@ -336,7 +336,7 @@ def test_the_command_killed_in_training_in_the_export_and_before_the_report(tmp_
     assert [path.name for path in (run / "export" / "syncrec").iterdir()] == ["1"]
     tf.saved_model.load(str(run / "export" / "syncrec" / "1"))
     assert (run / "report.html").exists()
-    fit.main(["--resume", "--output_dir", str(run)])
+    fit(["--resume", "--output_dir", str(run)])
     assert "finished run" in capsys.readouterr().out
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from data_prep import prepare
 from tests.test_fit import TINY, write_log
-from tf_syncrec import fit
 from tf_syncrec.cli import run_command
+from tf_syncrec.fit import main as fit
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_fit_says_so_in_one_line(tmp_path, whole, spoil, capsys):
     command += ["--data_dir", str(tmp_path / "data"), "--output_dir", str(tmp_path / "run")]
     spoil(file)
     with pytest.raises(SystemExit) as stop:
-        run_command(lambda: fit.main(command))
+        run_command(lambda: fit(command))
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert str(file) in line and f"delete {file.parent}" in line and "\n" not in line
