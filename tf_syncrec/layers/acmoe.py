@@ -32,6 +32,8 @@ class ACMoE(keras.layers.Layer):
         style: `"pre_norm"` or `"paper"`, of experts and towers.
         gate: `"causal"` or `"sequence"` (as published).
         asymmetric: False removes the stop-gradients (Table 5, "w/o ACMoE").
+        experts: layers in place of `TransformerExperts`, those of the cross-domain and those of the
+            single-domain task, with j and K - j `num_experts` and a `call` like theirs.
 
     ```python
     items = tf.constant([[0, 0, 3, 12], [1, 11, 2, 15]])  # of domains with 10 and 5 items
@@ -60,6 +62,7 @@ class ACMoE(keras.layers.Layer):
         style="pre_norm",
         gate="causal",
         asymmetric=True,
+        experts=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -84,6 +87,7 @@ class ACMoE(keras.layers.Layer):
             "gate": gate,
             "asymmetric": asymmetric,
         }
+        self._given = experts and [keras.saving.deserialize_keras_object(e) for e in experts]
         self.num_experts = num_experts
         self.num_cross_experts = num_cross_experts
         self.dim = dim
@@ -93,8 +97,10 @@ class ACMoE(keras.layers.Layer):
             return kind(*args, name=name, dtype=self.dtype_policy)
 
         j, expert = num_cross_experts, (num_blocks, dim, num_heads, ff_dim, dropout, style)
-        self.cross_experts = part(TransformerExperts, "cross_experts", j, *expert)
-        self.single_experts = part(TransformerExperts, "single_experts", num_experts - j, *expert)
+        self.cross_experts, self.single_experts = self._given or (
+            part(TransformerExperts, "cross_experts", j, *expert),
+            part(TransformerExperts, "single_experts", num_experts - j, *expert),
+        )
         self.cross_gate = part(GATES[gate], "cross_gate", num_experts, 1, window, dim)
         self.single_gate = part(GATES[gate], "single_gate", num_experts, num_domains, window, dim)
         self.cross_tower = part(Tower, "cross_tower", 1, dim, dropout, style)
@@ -103,7 +109,8 @@ class ACMoE(keras.layers.Layer):
     def build(self, input_shape=None):
         """Builds the parts; their shapes follow from the constructor's arguments alone."""
         for part in (self.cross_experts, self.single_experts, self.cross_gate, self.single_gate):
-            part.build(None)
+            if not part.built:
+                part.build(None)
         for tower in (self.cross_tower, self.single_tower):
             tower.build(None)
         self.built = True
@@ -163,7 +170,8 @@ class ACMoE(keras.layers.Layer):
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | self._config
+        experts = self._given and [keras.saving.serialize_keras_object(e) for e in self._given]
+        return super().get_config() | dict(self._config) | {"experts": experts}
 
 
 def _latest(x, last):

@@ -1,5 +1,6 @@
 """SyNCRec: single- and cross-domain sequential recommendation in one network (paper 4)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -56,8 +57,9 @@ class SyNCRec(MultiDomainModel):
 
     Args:
         domain_sizes: as in `MultiDomainModel`.
-        experts: K.
-        cross_experts: j, how many of them the cross-domain task trains.
+        experts: K, or the experts themselves: two layers as `layers.TransformerExperts`, those that
+            the cross-domain task trains and those that the single-domain task trains.
+        cross_experts: j, how many of K the cross-domain task trains.
         blocks: attention blocks of an expert.
         heads: attention heads.
         ff_dim: inner width of the feed-forward networks; None: r.
@@ -90,7 +92,7 @@ class SyNCRec(MultiDomainModel):
         self,
         domain_sizes,
         *,
-        experts: int = 5,
+        experts: int | Sequence[keras.layers.Layer] = 5,
         cross_experts: int = 3,
         blocks: int = 2,
         heads: int = 1,
@@ -122,8 +124,12 @@ class SyNCRec(MultiDomainModel):
                 raise ValueError(f"{name} must be one of {known}. Received: {value!r}")
         self.score, self.eta, self.reduction = score, eta, reduction
         self.corrected, self.gap_of, self.scaled = negative_transfer, gap, scaled
+        given = None
+        if not isinstance(experts, int):
+            given = list(experts)
+            cross_experts = given[0].num_experts
         self.acmoe = ACMoE(
-            experts,
+            sum(layer.num_experts for layer in given) if given else experts,
             cross_experts,
             self.num_domains,
             self.window,
@@ -135,6 +141,7 @@ class SyNCRec(MultiDomainModel):
             style=self.style,
             gate=gate,
             asymmetric=asymmetric,
+            experts=given,
             dtype=self.dtype_policy,
         )
         self.negative_transfer = RelativeNegativeTransfer(
@@ -153,7 +160,7 @@ class SyNCRec(MultiDomainModel):
         if score == "blend":
             self.view_weights = ViewWeights(self.num_domains, dtype="float32")
         self._arguments = {
-            "experts": experts,
+            "experts": experts if given is None else None,
             "cross_experts": cross_experts,
             "blocks": blocks,
             "heads": heads,
@@ -180,7 +187,11 @@ class SyNCRec(MultiDomainModel):
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | dict(self._arguments)
+        config = super().get_config() | dict(self._arguments)
+        if config["experts"] is None:  # given as layers
+            groups = (self.acmoe.cross_experts, self.acmoe.single_experts)
+            config["experts"] = [keras.saving.serialize_keras_object(group) for group in groups]
+        return config
 
     @property
     def reported(self):

@@ -1,0 +1,163 @@
+"""From Python: fit, load, recommend, evaluate; and what a run takes of Keras."""
+
+import json
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+import tf_syncrec
+from data_prep.errors import InputError
+from tf_syncrec.run import COLUMNS
+from tf_syncrec.training.run_directory import Run as RunDirectory
+
+SIZES = {"data.synthetic.users": 120, "data.synthetic.items_per_domain": 30}
+
+
+class Look(keras.callbacks.Callback):
+    """Notes what a callback of one's own is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+        self.logs = {}
+
+    def on_train_begin(self, logs=None):
+        self.calls.append("begin")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.calls.append(epoch)
+        self.logs = dict(logs)
+
+
+def fitted(folder, **more):
+    options: dict[str, Any] = {
+        "dataset": "synthetic",
+        "config": "tiny",
+        "seed": 3,
+        "epochs": 3,
+        "verbose": False,
+    }
+    options |= {"data_dir": str(folder / "data"), "settings": SIZES}
+    return tf_syncrec.fit(**options | more)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run, and the callback that was there."""
+    folder, look = tmp_path_factory.mktemp("python"), Look()
+    run = fitted(folder, output_dir=str(folder / "run"), callbacks=[look])
+    return run, look
+
+
+def test_fit_calls_keras_once_and_its_callbacks_see_the_validation(made):
+    run, look = made
+    assert look.calls == ["begin", 0, 1, 2]
+    history = json.loads(run.history_file.read_text())
+    assert look.logs["val_ndcg@10"] == pytest.approx(history[-1]["validation"]["ndcg@10"])
+    assert look.logs["loss"] == pytest.approx(history[-1]["loss"])
+    assert {"val_hr@5", "val_mrr", "val_ndcg@10/books", "loss_single"} <= set(look.logs)
+
+
+def test_early_stopping_of_keras_ends_a_run(tmp_path):
+    class Never(keras.callbacks.EarlyStopping):
+        def get_monitor_value(self, logs):
+            return 0.0 * super().get_monitor_value(logs)
+
+    run = fitted(tmp_path, output_dir=str(tmp_path / "run"), callbacks=[Never("val_ndcg@10")])
+    assert run.finished and len(json.loads(run.history_file.read_text())) == 2
+
+
+def test_a_run_is_loaded_with_its_numbers(made):
+    run = tf_syncrec.load(made[0].directory)
+    assert run.config.train.seed == 3
+    assert isinstance(run.model, tf_syncrec.SyNCRec)
+    assert run.model.domains == run.catalogue.domains
+    for split in ("validation", "test"):
+        assert run.evaluate(split) == run.metrics[split]
+
+
+def test_recommendations_are_those_of_the_served_model(made):
+    run = tf_syncrec.load(made[0].directory)
+    ranks = pd.read_parquet(run.ranks_file)
+    found = 0
+    for domain, rows in ranks.groupby("domain"):
+        histories = dict(zip(rows["user_id"], map(list, rows["history"]), strict=True))
+        table = run.recommend(histories, str(domain), k=10)
+        assert tuple(table.columns) == COLUMNS
+        assert set(table["domain"]) == {domain} and not table["fallback"].any()
+        places = table.set_index(["user_id", "item_id"])["rank"]
+        for row in rows.itertuples():
+            place = places.get((row.user_id, row.item_id))
+            assert place == (row.rank if row.rank <= 10 else None)
+            found += place is not None
+    assert found > 0
+
+
+def test_shapes_of_histories_and_domains(made):
+    run = made[0]
+    items = [str(item) for item in run.catalogue.item_ids[:3]]
+    frame = pd.DataFrame({"user_id": ["a", "b", "a"], "item_id": [items[0], items[1], items[2]]})
+    by_user = {"a": [items[0], items[2]], "b": [items[1]]}
+    pd.testing.assert_frame_equal(run.recommend(frame, k=4), run.recommend(by_user, k=4))
+    as_lists = run.recommend(list(by_user.values()), k=4)
+    assert as_lists["user_id"].tolist() == [0] * 4 + [1] * 4
+    several = run.recommend(by_user, ["books", "films"], k=2)
+    assert several.groupby(["user_id", "domain"]).size().tolist() == [2] * 4
+    every = run.recommend(by_user, k=4)
+    assert (np.diff(every[every["user_id"] == "a"]["score"]) <= 0).all()
+    assert run.recommend({"nobody": []}, "books", k=2)["fallback"].all()
+    again = run.recommend({"a": items}, "books", k=30, exclude_seen=False)
+    assert len(again) == 30 and set(items) <= set(again["item_id"])
+    assert not set(items) & set(run.recommend({"a": items}, "books", k=30)["item_id"])
+    assert run.recommend({}).empty
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([["x"]], "toys"), "domain: expected one of books, .*, received 'toys'"),
+        (([["x"]], "books", 0), "k: expected 1 to 100 .*, received 0"),
+        ((["x", "y"],), "a list of item ids for each user, received text"),
+        (("x",), "a list of item ids for each user, received text"),
+        ((pd.DataFrame({"user": [1]}),), "columns user_id and item_id, received user"),
+    ],
+)
+def test_wrong_requests_are_refused(made, arguments, message):
+    with pytest.raises(InputError, match=message):
+        made[0].recommend(*arguments)
+
+
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "mmoe", "cgrec", "bprmf"])
+def test_any_network_is_fitted_evaluated_exported_and_asked(tmp_path, name):
+    run = fitted(tmp_path, output_dir=str(tmp_path / "run"), model=name, epochs=1)
+    assert run.config.model.name == name == run.metrics["training"]["model"]
+    loaded = tf_syncrec.load(run.directory)
+    assert loaded.evaluate("test") == run.metrics["test"]
+    ranks = pd.read_parquet(run.ranks_file)
+    rows = ranks[ranks["domain"] == "books"]
+    histories = dict(zip(rows["user_id"], map(list, rows["history"]), strict=True))
+    table = loaded.recommend(histories, "books", k=10).set_index(["user_id", "item_id"])["rank"]
+    for row in rows.itertuples():
+        assert table.get((row.user_id, row.item_id)) == (row.rank if row.rank <= 10 else None)
+
+
+def test_fit_goes_on_with_a_run_and_refuses_another(made, tmp_path):
+    run = made[0]
+    before = run.metrics_file.stat().st_mtime_ns
+    again = tf_syncrec.fit(output_dir=str(run.directory), resume=True, verbose=False)
+    assert again.metrics == run.metrics and run.metrics_file.stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="already holds a run"):
+        fitted(tmp_path, output_dir=str(run.directory))
+    with pytest.raises(InputError, match=r"expected one of syncrec, .*, received 'transformer'"):
+        fitted(tmp_path, output_dir=str(tmp_path / "run"), model="transformer")
+    with pytest.raises(InputError, match="unrecognized arguments: --epoch"):
+        tf_syncrec.fit(epoch=3)
+
+
+def test_no_run_is_told(tmp_path):
+    with pytest.raises(InputError, match=f"--run {tmp_path}: not a finished run"):
+        tf_syncrec.load(tmp_path)
+    assert isinstance(tf_syncrec.Run(tmp_path), RunDirectory)
