@@ -58,9 +58,9 @@ def data_card(
             "rows_in_another_domain": totals["rows_in_another_domain"],
         },
         "unknown_test_targets": totals["unknown_test_targets"],
-        "domains": sequences.census.by_domain(),
-        "shared_users": sequences.census.shared_users.tolist(),
-        "lengths": _lengths(sequences.census.lengths),
+        "domains": sequences.counts.by_domain(),
+        "shared_users": sequences.counts.shared_users.tolist(),
+        "lengths": _lengths(sequences.counts.lengths),
     }
 
 

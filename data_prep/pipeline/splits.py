@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import ibis.expr.types as ir
 import numpy as np
 
-from data_prep.engines.engine import Engine
+from data_prep.engines.base import Engine
 from data_prep.errors import InputError
-from data_prep.pipeline.histories import Histories
-
-if TYPE_CHECKING:
-    from data_prep.pipeline.census import Census
+from data_prep.pipeline.user_histories import Histories
 
 ROLES = 5
 TRAIN, VALIDATION, BETWEEN, TEST, UNUSED = range(ROLES)
@@ -67,9 +64,9 @@ class LeaveOneOut:
         roles[ends - 2], roles[ends - 1] = VALIDATION, TEST
         return roles
 
-    def counts(self, census: Census) -> dict[str, int]:
+    def counts(self, first_roles: np.ndarray) -> dict[str, int]:
         """Returns no counts beside those of every split."""
-        del census
+        del first_roles
         return {}
 
     def outcome(self, totals: dict[str, Any]) -> str:
@@ -187,12 +184,16 @@ class GlobalTime:
         roles = np.where(periods == VALIDATION, BETWEEN, UNUSED)
         return np.where((periods == TRAIN) | enters, periods, roles)
 
-    def counts(self, census: Census) -> dict[str, int]:
-        """Returns counts worth telling."""
+    def counts(self, first_roles: np.ndarray) -> dict[str, int]:
+        """Returns counts worth telling.
+
+        Args:
+          first_roles: `[roles]`, users by the role of their first event.
+        """
         # Whoever did nothing before a period has a first event there that is no target.
         return {
-            "validation_users_left_out": int(census.first_roles[BETWEEN]),
-            "test_users_left_out": int(census.first_roles[UNUSED]),
+            "validation_users_left_out": int(first_roles[BETWEEN]),
+            "test_users_left_out": int(first_roles[UNUSED]),
         }
 
     def outcome(self, totals: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Files of any supported shape → one table of interactions.
 
-Sources, readers, what is set aside, the public releases and the generator live here.
-May import: `engines`, `errors`.
+Here is which files and how they look (`sources`, `amazon`, `download`), how they are read
+(`interactions`, and slower, but by line, `text_records`), which rows are no interactions
+(`row_checks`, `quarantine`), and the generator (`synthetic`). May import: `engines`, `errors`.
 """

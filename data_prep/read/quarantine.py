@@ -11,11 +11,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from data_prep.engines.engine import Engine
+from data_prep.engines.base import Engine
 from data_prep.errors import InputError
 from data_prep.files import written_whole
-from data_prep.read.readers import Reading
-from data_prep.read.records import CUT_OFF
+from data_prep.read.interactions import Reading
+from data_prep.read.text_records import CUT_OFF
 
 FILE_NAME = "quarantine.jsonl"
 DEFAULT_SHARE = 0.01

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from data_prep.engines.engine import Engine
+from data_prep.engines.base import Engine
 from data_prep.errors import InputError
 from data_prep.read import amazon
 from data_prep.read.download import download
-from data_prep.read.readers import Reading, user_sources
+from data_prep.read.interactions import Reading, read_interactions, user_sources
 from data_prep.read.sources import Source
 from data_prep.read.synthetic import SyntheticSizes, generate
 from data_prep.store.fingerprint import file_digest, fingerprint
@@ -55,7 +55,7 @@ class Interactions(SequenceBuilder):
 
     def _interactions(self, engine: Engine, dl_manager: tfds.download.DownloadManager) -> Reading:
         del dl_manager
-        return engine.read(self._settings().sources)
+        return read_interactions(engine, self._settings().sources)
 
 
 @dataclasses.dataclass(eq=False)
@@ -118,7 +118,7 @@ class Amazon(SequenceBuilder):
     def _interactions(self, engine: Engine, dl_manager: tfds.download.DownloadManager) -> Reading:
         settings = self._settings()
         folder = Path(dl_manager.download_dir) / self.name / settings.release
-        return engine.read(settings.sources or self._download(folder))
+        return read_interactions(engine, settings.sources or self._download(folder))
 
     def _download(self, folder: Path) -> list[Source]:
         settings, sources = self._settings(), []

@@ -20,10 +20,11 @@ from tensorflow_datasets.core import dataset_builder
 
 from data_prep import card as data_card
 from data_prep import catalogue
-from data_prep.engines.engine import Engine, check_engine, connect
+from data_prep.engines.base import Engine
+from data_prep.engines.connection import check_engine, connect
 from data_prep.errors import InputError
 from data_prep.files import claimed, remove_leftovers
-from data_prep.pipeline.core import Core
+from data_prep.pipeline.k_core import Core
 from data_prep.pipeline.sequences import build_sequences
 from data_prep.pipeline.splits import (
     DEFAULT_SHARE,
@@ -35,8 +36,8 @@ from data_prep.pipeline.splits import (
     split_of,
 )
 from data_prep.read import quarantine
+from data_prep.read.interactions import Reading
 from data_prep.read.quarantine import Quarantine
-from data_prep.read.readers import Reading
 from data_prep.store.fingerprint import fingerprint
 from data_prep.store.tfrecords import write_split
 
@@ -132,7 +133,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
           version: as TFDS has it.
           report: told one line a step, in place of what TFDS prints.
           max_bad_share: part of the rows that may be no interactions; these are set aside.
-          engine: what computes, one of `engine.ENGINES`; the result is the same.
+          engine: what computes, one of `connection.ENGINES`; the result is the same.
           spark_master: master URL of the engine `spark`.
           **settings: fields of the builder's config class, when there is no `config`.
 

@@ -12,8 +12,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_prep import InputError, prepare
-from data_prep.engines.engine import connect
-from data_prep.pipeline.core import Core
+from data_prep.engines.connection import connect
+from data_prep.pipeline.k_core import Core
 from data_prep.pipeline.sequences import build_sequences
 from data_prep.pipeline.splits import TEST, TRAIN, VALIDATION, GlobalTime, LeaveOneOut
 from data_prep.store.builders import InteractionsConfig, SyntheticConfig

@@ -1,8 +1,8 @@
 """Reads files of any supported shape into one uniform table of interactions.
 
 The engine reads files in bulk. Those that it does not take, or in which it finds a row that is no
-interaction, are read a second time in a way that tells lines: text by `records`, Parquet by its
-row numbers.
+interaction, are read a second time in a way that tells lines: text by `text_records`, Parquet by
+its row numbers.
 """
 
 from __future__ import annotations
@@ -19,17 +19,27 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from data_prep.engines.engine import DuckDB
+from data_prep.engines import duckdb as embedded
+from data_prep.engines.base import Engine
+from data_prep.engines.duckdb import DuckDB
+from data_prep.engines.spark import BATCH as SPARK_BATCH
+from data_prep.engines.spark import Spark
 from data_prep.errors import InputError
-from data_prep.read.faults import fault, seconds
-from data_prep.read.records import records
+from data_prep.read.row_checks import fault, seconds
 from data_prep.read.sources import ROLES, Source, find_files, user_source
+from data_prep.read.text_records import records
 
 _BATCH = 20_000
 _FILE = "data_prep_file"  # A column that no file has.
 _RECORDS = pa.schema(
     [(role, pa.string()) for role in ROLES]
     + [("source", pa.int64()), ("line", pa.int64()), ("text", pa.string()), ("broken", pa.string())]
+)
+_BAD = ("source", "line", "reason", "text")
+# What a worker sends: of good rows the columns of bad ones are null, and the reverse.
+_READ = pa.schema(
+    [(role, pa.float64() if role == "timestamp" else pa.string()) for role in ROLES]
+    + [(name, pa.int64() if name in ("source", "line") else pa.string()) for name in _BAD]
 )
 
 
@@ -70,11 +80,14 @@ def user_sources(
     return [user_source(file, columns) for file in find_files(path)]
 
 
-def read_interactions(engine: DuckDB, sources: Sequence[Source]) -> Reading:
+def read_interactions(engine: Engine, sources: Sequence[Source]) -> Reading:
     """Reads all rows of all files.
 
+    Under Spark a file is read by one worker, with DuckDB, so that both engines read alike down to
+    the last quote.
+
     Args:
-      engine: what reads.
+      engine: what reads, or what has workers that do.
       sources: the files.
 
     Returns:
@@ -83,6 +96,34 @@ def read_interactions(engine: DuckDB, sources: Sequence[Source]) -> Reading:
     Raises:
       InputError: a Parquet file is damaged.
     """
+    labels = tuple(s.label for s in sources)
+    if isinstance(engine, Spark):
+        read = engine.hold_each(_read_file, sources, _READ)
+        good, bad = read.filter(read.reason.isnull()), read.filter(read.reason.notnull())
+        return Reading(good.select(*ROLES), bad.select(*_BAD), labels, (read,))
+    assert isinstance(engine, DuckDB)
+    rows, faulty = _read_files(engine, sources)
+    return Reading(_union(rows), _union(faulty) if faulty else None, labels, tuple(rows))
+
+
+def _union(tables: Sequence[ir.Table]) -> ir.Table:
+    return functools.reduce(lambda one, other: one.union(other), tables)
+
+
+def _read_file(number: int, source: Source) -> Iterator[pa.RecordBatch]:
+    """Reads one file on a worker of Spark."""
+    with embedded.connect(threads=1) as engine:
+        rows, bad = _read_files(engine, [source])
+        numbered = [table.mutate(source=ibis.literal(number, "int64")) for table in bad]
+        for table in [*rows, *numbered]:
+            absent = {name: ibis.null() for name in _READ.names if name not in table.columns}
+            everything = table.mutate(**absent).select(*_READ.names)
+            for batch in engine.stream(everything, SPARK_BATCH):
+                yield batch.cast(_READ)
+
+
+def _read_files(engine: DuckDB, sources: Sequence[Source]) -> tuple[list[ir.Table], list[ir.Table]]:
+    """Returns tables of good rows, and of bad ones, that the engine holds."""
     shapes: dict[Source, list[int]] = {}
     for number, source in enumerate(sources):
         shapes.setdefault(source.shape, []).append(number)
@@ -101,9 +142,7 @@ def read_interactions(engine: DuckDB, sources: Sequence[Source]) -> Reading:
         usable, unusable = by_line(engine, shape, faulty)
         rows.append(usable)
         bad.append(unusable)
-    union = functools.partial(functools.reduce, lambda left, right: left.union(right))
-    labels = tuple(s.label for s in sources)
-    return Reading(union(rows), union(bad) if bad else None, labels, tuple(rows))
+    return rows, bad
 
 
 def _whole(engine: DuckDB, shape: Source, files: Mapping[int, Source]) -> ir.Table | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import ibis.expr.types as ir
 
-from data_prep.engines.engine import Engine
+from data_prep.engines.base import Engine
 from data_prep.errors import InputError
 
 
