@@ -14,13 +14,12 @@ from pydantic import Field
 
 from data_prep.errors import InputError
 from data_prep.files import write_whole
+from data_prep.settings import DataConfig, Section
 from tf_syncrec.schema import (
-    DataConfig,
     EvaluateConfig,
     LossConfig,
     ModelConfig,
     NegativeTransferConfig,
-    Section,
     TrainConfig,
 )
 from tf_syncrec.utils.tables import flat

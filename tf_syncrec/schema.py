@@ -1,15 +1,10 @@
 """Every setting of a run: its type, its limits, what it is by default and what it does."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pydantic
-from pydantic import Field
 
-# YAML reads 2018 as a number.
-_Year = Annotated[
-    Literal["2014", "2018", "2023"],
-    pydantic.BeforeValidator(lambda year: str(year) if isinstance(year, int) else year),
-]
+from data_prep.settings import Section, setting
 
 LOSSES = ("bpr_sigmoid", "bpr", "bce", "gbce", "sampled_softmax")
 GATES = ("sequence", "causal")
@@ -28,112 +23,37 @@ def _loss(name: str) -> str:
     return name
 
 
-class Section(pydantic.BaseModel):
-    """Settings that belong together; unknown names and numbers that are none are refused."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
-
-
-def _setting(default: Any, description: str, **limits: Any) -> Any:
-    """A field; its description is what `--help` and docs/settings.md say of it."""
-    return Field(default, description=description, **limits)
-
-
-class SyntheticConfig(Section):
-    """How much the synthetic dataset has, see `data_prep.read.synthetic`."""
-
-    users: int = _setting(3000, "how many", ge=1)
-    items_per_domain: int = _setting(250, "how many", ge=4)
-    interactions_per_user: int = _setting(24, "mean length of a sequence", ge=3)
-    seed: int = _setting(0, "of the data; `train.seed` is that of the training", ge=0)
-
-
-class DataConfig(Section):
-    """Which interactions, and how they become sequences."""
-
-    dataset: Literal["synthetic", "amazon", "interactions"] = _setting(
-        "synthetic", "synthetic: made here; amazon: public rating files; interactions: your own log"
-    )
-    raw_dir: str | None = _setting(
-        None, "amazon: folder of rating files, else downloaded", min_length=1
-    )
-    release: _Year | None = _setting(None, "amazon: the year; seen from the files by default")
-    categories: list[str] = _setting([], "amazon: categories, i.e. domains, to use")
-    path: str | None = _setting(
-        None, "interactions: CSV, TSV or Parquet file, folder or glob", min_length=1
-    )
-    columns: dict[str, str] = _setting(
-        {}, "interactions: names of columns that are not called as we call them"
-    )
-    base_url: str | None = _setting(None, "amazon: folder address of a mirror to download from")
-    data_dir: str | None = _setting(
-        None,
-        "where prepared datasets are kept, by default $TFDS_DATA_DIR or ~/tensorflow_datasets",
-        min_length=1,
-    )
-    min_interactions: int = _setting(
-        1, "k-core: drop users and items with fewer interactions, repeatedly", ge=1
-    )
-    min_domains: int = _setting(
-        1, "drop users who have fewer domains with `min_domain_interactions` in each", ge=1
-    )
-    min_domain_interactions: int = _setting(1, "see `min_domains`", ge=1)
-    split: Literal["leave_one_out", "global_time"] = _setting(
-        "leave_one_out", "what trains and what is a target: docs/splits.md"
-    )
-    validation_share: float = _setting(
-        0.1, "global_time: part of the interactions before the test period", gt=0, lt=1
-    )
-    test_share: float = _setting(
-        0.1, "global_time: part of the interactions, the latest", gt=0, lt=1
-    )
-    max_bad_share: float = _setting(
-        0.01,
-        "part of the rows that may be unusable, and are set aside; more stop the run",
-        ge=0,
-        le=1,
-    )
-    engine: Literal["duckdb", "spark"] = _setting(
-        "duckdb",
-        "what prepares the data: duckdb, in this process, or spark; the result is the same",
-    )
-    spark_master: str | None = _setting(
-        None, "spark: its master, by default what Spark is set up with", min_length=1
-    )
-    synthetic: SyntheticConfig = SyntheticConfig()
-
-
 class ModelConfig(Section):
     """The network (paper 4.1-4.2)."""
 
-    name: str = _setting("syncrec", "what is trained", min_length=1)
-    window: int = _setting(50, "T, latest items of a history that the network reads", ge=2)
-    dim: int = _setting(64, "r, the width", ge=1)
-    experts: int = _setting(5, "K", ge=2)
-    cross_experts: int = _setting(3, "j, of the experts, trained by the cross-domain task", ge=1)
-    blocks: int = _setting(2, "Transformer blocks of an expert", ge=1)
-    heads: int = _setting(1, "attention heads; a divisor of dim", ge=1)
-    ff_dim: int | None = _setting(None, "width inside the feed-forward network, else dim", ge=1)
-    dropout: float = _setting(0.2, "share that is left out", ge=0, lt=1)
-    style: Literal["pre_norm", "paper"] = _setting(
+    name: str = setting("syncrec", "what is trained", min_length=1)
+    window: int = setting(50, "T, latest items of a history that the network reads", ge=2)
+    dim: int = setting(64, "r, the width", ge=1)
+    experts: int = setting(5, "K", ge=2)
+    cross_experts: int = setting(3, "j, of the experts, trained by the cross-domain task", ge=1)
+    blocks: int = setting(2, "Transformer blocks of an expert", ge=1)
+    heads: int = setting(1, "attention heads; a divisor of dim", ge=1)
+    ff_dim: int | None = setting(None, "width inside the feed-forward network, else dim", ge=1)
+    dropout: float = setting(0.2, "share that is left out", ge=0, lt=1)
+    style: Literal["pre_norm", "paper"] = setting(
         "pre_norm", "paper: blocks without residual connections and normalisation"
     )
-    gate: Literal[GATES] = _setting(  # type: ignore[valid-type]
+    gate: Literal[GATES] = setting(  # type: ignore[valid-type]
         "causal", "sequence, as published, also sees the items that are to be predicted"
     )
-    asymmetric: bool = _setting(True, "the stop-gradient between the two tasks")
-    item_init: Literal["random", "cooccurrence"] = _setting(
+    asymmetric: bool = setting(True, "the stop-gradient between the two tasks")
+    item_init: Literal["random", "cooccurrence"] = setting(
         "random",
         "first item vectors; cooccurrence: from what stands close together in training sequences",
     )
-    similarity: Literal["cosine", "dot"] = _setting("cosine", "of a query and an item; paper: dot")
-    temperature: float = _setting(0.1, "similarities are divided by it", gt=0)
-    score: Literal["blend", "sum", "cross", "single"] = _setting(
+    similarity: Literal["cosine", "dot"] = setting("cosine", "of a query and an item; paper: dot")
+    temperature: float = setting(0.1, "similarities are divided by it", gt=0)
+    score: Literal["blend", "sum", "cross", "single"] = setting(
         "blend",
         "what predicts: both views, weighed in each domain on validation; both alike; or one, of "
         "which cross is as published",
     )
-    neighbours: int = _setting(
+    neighbours: int = setting(
         0,
         "votes of each history item for so many items that the same users had, on top of the "
         "network's score; validation chooses what they weigh; 0: none",
@@ -155,21 +75,21 @@ class ModelConfig(Section):
 class LossConfig(Section):
     """What is minimised (paper 4.3-4.5)."""
 
-    name: Annotated[str, pydantic.AfterValidator(_loss)] = _setting(
+    name: Annotated[str, pydantic.AfterValidator(_loss)] = setting(
         "sampled_softmax",
         "also gbce, bce, bpr, the paper's bpr_sigmoid, or one of your own (docs/extending.md)",
     )
-    negatives: int = _setting(256, "sampled from the target's domain", ge=1)
-    shared_negatives: bool = _setting(True, "the same for all targets of a batch and domain")
-    eta: float = _setting(0.9, "η, weight of prediction against SC-MIM (Eq. 18)", ge=0, le=1)
-    mutual_information: bool = _setting(True, "SC-MIM; docs/experiments.md says what it brings")
-    rho: Literal["sigmoid", "bilinear"] = _setting(
+    negatives: int = setting(256, "sampled from the target's domain", ge=1)
+    shared_negatives: bool = setting(True, "the same for all targets of a batch and domain")
+    eta: float = setting(0.9, "η, weight of prediction against SC-MIM (Eq. 18)", ge=0, le=1)
+    mutual_information: bool = setting(True, "SC-MIM; docs/experiments.md says what it brings")
+    rho: Literal["sigmoid", "bilinear"] = setting(
         "sigmoid", "similarity of the views in SC-MIM (Eq. 17); sigmoid bounds it"
     )
-    contrast: Literal["all", "others"] = _setting(
+    contrast: Literal["all", "others"] = setting(
         "all", "who is in the normaliser of Eq. 16; others: as published"
     )
-    reduction: Literal["mean", "sum"] = _setting(
+    reduction: Literal["mean", "sum"] = setting(
         "mean",
         "mean: over targets, and over users and their domains; sum: over a user's (Eq. 8, 9, 18)",
     )
@@ -178,57 +98,57 @@ class LossConfig(Section):
 class NegativeTransferConfig(Section):
     """λ (paper 4.3.3)."""
 
-    enabled: bool = _setting(True, "weigh the cross-domain loss of each domain")
-    alpha: float = _setting(1.0, "α, of the λ before (Eq. 11)", gt=0)
-    beta: float = _setting(1.0, "β, of the gap (Eq. 11)", gt=0)
-    delta: float = _setting(1.0, "δ, temperature (Eq. 11)", gt=0)
-    trainable_rates: bool = _setting(False, "whether α and β are trained, as published")
-    gap: Literal["mean", "sum"] = _setting("mean", "over the targets of a domain; paper: sum")
-    scaled: bool = _setting(True, "weights of |D| λ, where Eq. 12 has λ")
+    enabled: bool = setting(True, "weigh the cross-domain loss of each domain")
+    alpha: float = setting(1.0, "α, of the λ before (Eq. 11)", gt=0)
+    beta: float = setting(1.0, "β, of the gap (Eq. 11)", gt=0)
+    delta: float = setting(1.0, "δ, temperature (Eq. 11)", gt=0)
+    trainable_rates: bool = setting(False, "whether α and β are trained, as published")
+    gap: Literal["mean", "sum"] = setting("mean", "over the targets of a domain; paper: sum")
+    scaled: bool = setting(True, "weights of |D| λ, where Eq. 12 has λ")
 
 
 class TrainConfig(Section):
     """How it is minimised."""
 
-    seed: int = _setting(0, "of weights, dropout, negatives and order", ge=0)
-    epochs: int = _setting(100, "how many, or the most of them", ge=1)
-    min_steps: int = _setting(0, "little data gets more epochs, until there are as many", ge=0)
-    batch_size: int = _setting(128, "rows of a step", ge=1)
-    learning_rate: float = _setting(1e-3, "the highest, of a cosine", gt=0)
-    precision: Literal["float32", "mixed_bfloat16"] = _setting(
+    seed: int = setting(0, "of weights, dropout, negatives and order", ge=0)
+    epochs: int = setting(100, "how many, or the most of them", ge=1)
+    min_steps: int = setting(0, "little data gets more epochs, until there are as many", ge=0)
+    batch_size: int = setting(128, "rows of a step", ge=1)
+    learning_rate: float = setting(1e-3, "the highest, of a cosine", gt=0)
+    precision: Literal["float32", "mixed_bfloat16"] = setting(
         "float32",
         "mixed_bfloat16: activations of half the size, for devices that have units for it (not "
         "faster on the CPUs we know)",
     )
-    optimizer: Literal["adam", "rowwise_adam"] = _setting(
+    optimizer: Literal["adam", "rowwise_adam"] = setting(
         "rowwise_adam",
         "rowwise_adam: a step moves only the item vectors that its batch has read; adam: all of "
         "them, at a cost that grows with the catalogue",
     )
-    schedule: Literal["constant", "cosine"] = _setting(
+    schedule: Literal["constant", "cosine"] = setting(
         "constant",
         "a constant rate with early stopping; or one that rises for a while and then falls to a "
         "hundredth at the last step",
     )
-    patience: int = _setting(
+    patience: int = setting(
         5,
         "epochs without improvement that a constant rate goes on for; a cosine is followed to its "
         "end",
         ge=1,
     )
-    windows: Literal["all", "last"] = _setting(
+    windows: Literal["all", "last"] = setting(
         "all", "of a long history, train on all windows of T items or on the last one alone"
     )
-    checkpoint_steps: int = _setting(
+    checkpoint_steps: int = setting(
         0, "steps between checkpoints, besides the one at each epoch's end; 0: no others", ge=0
     )
-    checkpoint_minutes: float = _setting(0.0, "the same in time", ge=0)
-    on_nan: Literal["stop", "skip"] = _setting(
+    checkpoint_minutes: float = setting(0.0, "the same in time", ge=0)
+    on_nan: Literal["stop", "skip"] = setting(
         "stop",
         "a step whose loss or gradient is no number: end the run, or go on as if it had not been "
         "made, and count it",
     )
-    strategy: Literal[STRATEGIES] = _setting(  # type: ignore[valid-type]
+    strategy: Literal[STRATEGIES] = setting(  # type: ignore[valid-type]
         "auto",
         "devices that train: auto takes every GPU there is, on this machine (mirrored) or on those "
         "of --workers or TF_CONFIG (multi_worker)",
@@ -238,7 +158,7 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """Full ranking and the served answer."""
 
-    batch_size: int = _setting(256, "rows ranked at a time", ge=1)
-    top_k: int = _setting(10, "answers of the exported `serving_default`", ge=1)
-    max_k: int = _setting(100, "the most that `with_options` may ask for", ge=1)
-    keep_versions: int = _setting(5, "exported versions that stay; older ones are deleted", ge=1)
+    batch_size: int = setting(256, "rows ranked at a time", ge=1)
+    top_k: int = setting(10, "answers of the exported `serving_default`", ge=1)
+    max_k: int = setting(100, "the most that `with_options` may ask for", ge=1)
+    keep_versions: int = setting(5, "exported versions that stay; older ones are deleted", ge=1)

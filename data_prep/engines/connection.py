@@ -6,9 +6,6 @@ from contextlib import AbstractContextManager
 
 from data_prep.engines import duckdb, spark
 from data_prep.engines.base import Engine
-from data_prep.errors import InputError
-
-ENGINES = ("duckdb", "spark")
 
 
 def connect(
@@ -17,7 +14,7 @@ def connect(
     """Opens an engine.
 
     Args:
-      engine: one of `ENGINES`.
+      engine: `duckdb` or `spark`.
       master: Spark's master URL, see `spark.connect`.
       threads: number of DuckDB threads, `None` for one per core.
 
@@ -25,15 +22,6 @@ def connect(
       A context that gives the engine and closes it.
 
     Raises:
-      InputError: there is no such engine, or Spark cannot be started.
+      InputError: Spark cannot be started.
     """
-    check_engine(engine, master)
     return spark.connect(master) if engine == "spark" else duckdb.connect(threads)
-
-
-def check_engine(engine: str, master: str | None) -> None:
-    """Raises `InputError` for a name that is no engine, and a master without Spark."""
-    if engine not in ENGINES:
-        raise InputError(f"--engine {engine}: unknown; expected one of {', '.join(ENGINES)}.")
-    if master is not None and engine != "spark":
-        raise InputError(f"data.spark_master={master}: belongs to --engine spark, not to {engine}.")

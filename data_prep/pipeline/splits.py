@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import ibis.expr.types as ir
 import numpy as np
 
-from data_prep.engines.base import Engine
 from data_prep.errors import InputError
-from data_prep.pipeline.user_histories import Histories
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from data_prep.engines.base import Engine
+    from data_prep.pipeline.user_histories import Histories
+    from data_prep.settings import DataConfig
 
 ROLES = 5
 TRAIN, VALIDATION, BETWEEN, TEST, UNUSED = range(ROLES)
@@ -19,8 +23,6 @@ are read with test targets alone, and `UNUSED` ones never."""
 
 MIN_EVALUATED = 3
 """Events a user needs for leave-one-out: one to learn from and two targets."""
-
-DEFAULT_SHARE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,19 +102,10 @@ class GlobalTime:
       test_share: part of all events, the latest, that are the test period.
     """
 
-    validation_share: float = DEFAULT_SHARE
-    test_share: float = DEFAULT_SHARE
+    validation_share: float
+    test_share: float
 
     name: ClassVar[str] = "global_time"
-
-    def __post_init__(self) -> None:
-        shares = {"validation_share": self.validation_share, "test_share": self.test_share}
-        for field, share in shares.items():
-            number = isinstance(share, (int, float)) and not isinstance(share, bool)
-            if not (number and 0 < share < 1):
-                raise InputError(f"data.{field}={share}: expected a number between 0 and 1.")
-        if self.validation_share + self.test_share >= 1:
-            raise InputError(f"{self._given()}: they leave nothing to train on; lower them.")
 
     @property
     def protocol(self) -> str:
@@ -238,30 +231,10 @@ class GlobalTime:
 
 
 Split = LeaveOneOut | GlobalTime
-SPLITS = (LeaveOneOut.name, GlobalTime.name)
 
 
-def split_of(name: str, validation_share: float, test_share: float) -> Split:
-    """Makes a split from the settings.
-
-    Args:
-      name: one of `SPLITS`.
-      validation_share: see `GlobalTime`.
-      test_share: see `GlobalTime`.
-
-    Returns:
-      The split.
-
-    Raises:
-      InputError: the name is unknown, a share out of range, or one given that is not used.
-    """
-    if name not in SPLITS:
-        raise InputError(f"data.split={name}: unknown; expected one of {', '.join(SPLITS)}.")
-    if name == GlobalTime.name:
-        return GlobalTime(validation_share, test_share)
-    for field, share in (("validation_share", validation_share), ("test_share", test_share)):
-        if share != DEFAULT_SHARE:
-            raise InputError(
-                f"data.{field}={share}: belongs to data.split={GlobalTime.name}, not to {name}."
-            )
+def split_of(settings: DataConfig) -> Split:
+    """Makes the split that settings ask for."""
+    if settings.split == GlobalTime.name:
+        return GlobalTime(settings.validation_share, settings.test_share)
     return LeaveOneOut()

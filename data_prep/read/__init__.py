@@ -1,6 +1,7 @@
 """Files of any supported shape → one table of interactions.
 
-Here is which files and how they look (`sources`, `amazon`, `download`), how they are read
-(`interactions`, and slower, but by line, `text_records`), which rows are no interactions
-(`row_checks`, `quarantine`), and the generator (`synthetic`). May import: `engines`, `errors`.
+Which files and how they look: `locate`, `sources`, `amazon`, `download`; these import nothing
+heavy. How they are read: `interactions`, `file_scan`, and slower, but by line, `text_records`.
+Which rows are none: `row_checks`, `quarantine`. And the generator: `synthetic`.
+May import: `engines`, `settings`, `fingerprint`, `errors`.
 """

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import strategies as st
 
 from data_prep.engines.connection import connect
-from data_prep.read.interactions import _scan, read_interactions
+from data_prep.read.file_scan import scan
+from data_prep.read.interactions import read_interactions
 from data_prep.read.sources import ROLES, Source
 from data_prep.read.text_records import records
 
@@ -135,7 +136,7 @@ def test_json_is_read_alike(engine, path, lines):
     path.write_text("\n".join(lines) + "\n")
     source = source_of(path, json=True)
     try:
-        bulk = engine.fetch(_scan(engine, source.shape, {0: source})).to_pylist()
+        bulk = engine.fetch(scan(engine, source.shape, {0: source})).to_pylist()
     except duckdb.InvalidInputException:
         read(engine, [source])
         return

@@ -9,7 +9,8 @@ import pytest
 
 from data_prep.engines.connection import connect
 from data_prep.errors import InputError
-from data_prep.read.interactions import read_interactions, user_sources
+from data_prep.read.interactions import read_interactions
+from data_prep.read.sources import user_sources
 from data_prep.read.text_records import CUT_OFF
 
 HEADER = "user_id,item_id,domain,timestamp"
