@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,34 +26,46 @@ MIN_EVALUATED = 3
 """Events a user needs for leave-one-out: one to learn from and two targets."""
 
 
-@dataclasses.dataclass(frozen=True)
-class LeaveOneOut:
-    """Of a user with three events or more the last is for test, the one before it for validation.
+class Split(abc.ABC):
+    """A rule that gives each event its role.
 
-    All else trains. Since each user has a time of its own, training events of one user may be later
-    than the targets of another.
+    Attributes:
+      name: the setting that chooses it.
     """
 
-    name: ClassVar[str] = "leave_one_out"
-    protocol: ClassVar[str] = (
-        "leave-one-out on the merged sequence of users with at least 3 interactions: the last "
-        "is the test target, the second to last the validation target"
-    )
-    # Broken where the description of a dataset has always been broken.
-    about: ClassVar[str] = (
-        "The last interaction of a user with three or more is the target of\n"
-        "split `test`, the one before it of `validation`; the rest is split `train`."
-    )
+    name: ClassVar[str]
+
+    @property
+    @abc.abstractmethod
+    def protocol(self) -> str:
+        """The rule in words, as `metrics.json` has it."""
+
+    @property
+    @abc.abstractmethod
+    def about(self) -> str:
+        """The rule in words, broken where descriptions of datasets have always been broken."""
 
     def content(self) -> dict[str, Any]:
-        """Returns what a fingerprint needs to know: nothing, this is how it always was."""
+        """Returns what a fingerprint needs to know."""
         return {}
 
     def starts(self, engine: Engine, events: ir.Table) -> dict[str, float]:
-        """Returns no times: there are no periods."""
+        """Finds the times that periods begin with.
+
+        Args:
+          engine: what computes.
+          events: one row an event, held by the engine.
+
+        Returns:
+          Timestamps by name, where there are periods.
+
+        Raises:
+          InputError: a period comes out empty.
+        """
         del engine, events
         return {}
 
+    @abc.abstractmethod
     def roles(self, some: Histories, starts: dict[str, float]) -> np.ndarray:
         """Returns `[events]`, the role of each event.
 
@@ -60,28 +73,64 @@ class LeaveOneOut:
           some: whole users.
           starts: what the method of that name returned.
         """
-        del starts
-        roles = np.full(len(some.items), TRAIN)
-        ends = some.starts[1:][some.lengths >= MIN_EVALUATED]
-        roles[ends - 2], roles[ends - 1] = VALIDATION, TEST
-        return roles
 
     def counts(self, first_roles: np.ndarray) -> dict[str, int]:
-        """Returns no counts beside those of every split."""
+        """Returns counts worth telling, beside those of every split.
+
+        Args:
+          first_roles: `[roles]`, users by the role of their first event.
+        """
         del first_roles
         return {}
 
+    @abc.abstractmethod
     def outcome(self, totals: dict[str, Any]) -> str:
         """Says in half a sentence what came out."""
-        return f"{totals['evaluated_users']:,} users have {MIN_EVALUATED} or more."
 
+    @abc.abstractmethod
     def require(self, totals: dict[str, Any], after: str) -> None:
-        """Raises `InputError` if there is no target.
+        """Raises `InputError` if there is a kind of target of which there is none.
 
         Args:
           totals: counts by name.
           after: what was done to the log, for the message.
         """
+
+
+@dataclasses.dataclass(frozen=True)
+class LeaveOneOut(Split):
+    """Of a user with three events or more the last is for test, the one before it for validation.
+
+    All else trains. Since each user has a time of its own, training events of one user may be later
+    than the targets of another.
+    """
+
+    name: ClassVar[str] = "leave_one_out"
+
+    @property
+    def protocol(self) -> str:
+        return (
+            "leave-one-out on the merged sequence of users with at least 3 interactions: the last "
+            "is the test target, the second to last the validation target"
+        )
+
+    @property
+    def about(self) -> str:
+        return (
+            "The last interaction of a user with three or more is the target of\n"
+            "split `test`, the one before it of `validation`; the rest is split `train`."
+        )
+
+    def roles(self, some: Histories, starts: dict[str, float]) -> np.ndarray:
+        roles = np.full(len(some.items), TRAIN)
+        ends = some.starts[1:][some.lengths >= MIN_EVALUATED]
+        roles[ends - 2], roles[ends - 1] = VALIDATION, TEST
+        return roles
+
+    def outcome(self, totals: dict[str, Any]) -> str:
+        return f"{totals['evaluated_users']:,} users have {MIN_EVALUATED} or more."
+
+    def require(self, totals: dict[str, Any], after: str) -> None:
         if not totals["evaluated_users"]:
             raise InputError(
                 f"None of the {totals['users']:,} users has {MIN_EVALUATED} interactions or more"
@@ -91,7 +140,7 @@ class LeaveOneOut:
 
 
 @dataclasses.dataclass(frozen=True)
-class GlobalTime:
+class GlobalTime(Split):
     """Two moments part the whole log: what is before the first trains, for everybody.
 
     A user's first event of a period is its target, if the user did anything before it. Events of
@@ -109,7 +158,6 @@ class GlobalTime:
 
     @property
     def protocol(self) -> str:
-        """The rule in words, as `metrics.json` has it."""
         return (
             f"global time: the last {100 * self.test_share:g} % of all interactions in time are "
             f"the test period, the {100 * self.validation_share:g} % before them the validation "
@@ -119,7 +167,6 @@ class GlobalTime:
 
     @property
     def about(self) -> str:
-        """The rule in words, as the description of a dataset has it."""
         return (
             f"The last {100 * self.test_share:g} % of all interactions in time\n"
             f"are the period of split `test`, the {100 * self.validation_share:g} % before them of "
@@ -128,22 +175,9 @@ class GlobalTime:
         )
 
     def content(self) -> dict[str, Any]:
-        """Returns what a fingerprint needs to know."""
         return {"split": self.name} | dataclasses.asdict(self)
 
     def starts(self, engine: Engine, events: ir.Table) -> dict[str, float]:
-        """Finds the two moments.
-
-        Args:
-          engine: what computes.
-          events: one row an event, held by the engine.
-
-        Returns:
-          `validation_start` and `test_start`: the timestamps with which the periods begin.
-
-        Raises:
-          InputError: a period comes out empty.
-        """
         total = engine.value(events.count())
         in_time = events.order_by("timestamp").select("timestamp")
         shares = (1.0, self.validation_share + self.test_share, self.test_share)
@@ -162,12 +196,6 @@ class GlobalTime:
         return {"validation_start": times[1][0], "test_start": times[2][0]}
 
     def roles(self, some: Histories, starts: dict[str, float]) -> np.ndarray:
-        """Returns `[events]`, the role of each event.
-
-        Args:
-          some: whole users.
-          starts: what the method of that name returned.
-        """
         times = some.timestamps
         periods = np.where(times >= starts["validation_start"], VALIDATION, TRAIN)
         periods[times >= starts["test_start"]] = TEST
@@ -178,11 +206,6 @@ class GlobalTime:
         return np.where((periods == TRAIN) | enters, periods, roles)
 
     def counts(self, first_roles: np.ndarray) -> dict[str, int]:
-        """Returns counts worth telling.
-
-        Args:
-          first_roles: `[roles]`, users by the role of their first event.
-        """
         # Whoever did nothing before a period has a first event there that is no target.
         return {
             "validation_users_left_out": int(first_roles[BETWEEN]),
@@ -190,7 +213,6 @@ class GlobalTime:
         }
 
     def outcome(self, totals: dict[str, Any]) -> str:
-        """Says in half a sentence what came out."""
         return (
             f"{totals['validation_users']:,} validation targets from time "
             f"{totals['validation_start']:.15g} on, {totals['evaluated_users']:,} test targets "
@@ -199,12 +221,6 @@ class GlobalTime:
         )
 
     def require(self, totals: dict[str, Any], after: str) -> None:
-        """Raises `InputError` if a period has no target.
-
-        Args:
-          totals: counts by name.
-          after: what was done to the log, for the message.
-        """
         for period, targets in (("validation", "validation_users"), ("test", "evaluated_users")):
             if not totals[targets]:
                 raise InputError(
@@ -228,9 +244,6 @@ class GlobalTime:
             f"of time {row['oldest']:.15g} to {row['newest']:.15g}, and those of one time stay "
             "together. Pass other shares, or data.split=leave_one_out."
         )
-
-
-Split = LeaveOneOut | GlobalTime
 
 
 def split_of(settings: DataConfig) -> Split:

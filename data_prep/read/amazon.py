@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_prep.errors import InputError
-from data_prep.fingerprint import fingerprint
 from data_prep.read.sources import Source, head, split_line
 
 # The categories of the paper.
@@ -107,41 +106,6 @@ def addresses(
             f"--categories {wanted[0]}: that is one domain, and two or more are needed."
         )
     return tuple((category, RELEASES[release].url(category, base_url)) for category in wanted)
-
-
-def fetch(
-    release: str,
-    urls: Sequence[tuple[str, str]],
-    base_url: str | None,
-    downloads: Path,
-    report: Callable[[str], None],
-) -> list[Source]:
-    """Downloads rating files that are not here yet.
-
-    Args:
-      release: key of `RELEASES`.
-      urls: see `addresses`.
-      base_url: the mirror that they are on; it may hold other files, of which no checksum is known.
-      downloads: folder for all downloads of this kind.
-      report: told one line a step.
-
-    Returns:
-      One source a category.
-
-    Raises:
-      InputError: a file cannot be fetched.
-    """
-    from data_prep.read.download import download  # The web is seldom asked.
-
-    shape, folder = RELEASES[release], downloads / release
-    if base_url is not None:
-        folder /= fingerprint({"base_url": base_url})
-    sources = []
-    for category, url in urls:
-        path = folder / shape.file_name.format(category=category)
-        download(url, path, shape.checksums.get(category) if base_url is None else None, report)
-        sources.append(source(path, release, category, label=url))
-    return sources
 
 
 def source(path: Path, release: str, category: str, label: str | None = None) -> Source:

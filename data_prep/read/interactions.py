@@ -16,9 +16,8 @@ from data_prep.engines.base import Engine
 from data_prep.engines.duckdb import DuckDB
 from data_prep.engines.spark import BATCH as SPARK_BATCH
 from data_prep.engines.spark import Spark
-from data_prep.read import amazon
 from data_prep.read.file_scan import read_files
-from data_prep.read.locate import Located
+from data_prep.read.locate import Located, fetched
 from data_prep.read.sources import ROLES, Source
 from data_prep.read.synthetic import generate
 from data_prep.settings import DataConfig
@@ -71,11 +70,7 @@ def read_dataset(
     """
     if settings.dataset == "synthetic":
         return Reading(engine.table(generate(settings.synthetic)))
-    sources: Sequence[Source] = located.sources
-    if not sources:
-        assert located.release is not None
-        sources = amazon.fetch(located.release, located.urls, settings.base_url, downloads, report)
-    return read_interactions(engine, sources)
+    return read_interactions(engine, fetched(settings, located, downloads, report))
 
 
 def read_interactions(engine: Engine, sources: Sequence[Source]) -> Reading:

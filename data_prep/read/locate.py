@@ -1,11 +1,13 @@
-"""Finds the files that settings mean, before anything heavy is imported."""
+"""Finds the files that settings mean, before anything heavy is imported, or fetches them."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from data_prep.fingerprint import file_digest
+from data_prep.fingerprint import file_digest, fingerprint
 from data_prep.read import amazon
 from data_prep.read.sources import Source, user_sources
 from data_prep.settings import DataConfig
@@ -60,3 +62,36 @@ def locate(settings: DataConfig) -> Located:
         return Located(tuple(sources), release)
     release = settings.release or amazon.DEFAULT_RELEASE
     return Located((), release, amazon.addresses(release, settings.categories, settings.base_url))
+
+
+def fetched(
+    settings: DataConfig, located: Located, downloads: Path, report: Callable[[str], None]
+) -> Sequence[Source]:
+    """Downloads what is not here yet.
+
+    Args:
+      settings: of the dataset.
+      located: what `locate` found.
+      downloads: folder for all downloads of this dataset.
+      report: told one line a step.
+
+    Returns:
+      The sources, which are here now.
+
+    Raises:
+      InputError: a file cannot be fetched.
+    """
+    if located.release is None or located.sources:
+        return located.sources
+    from data_prep.read.download import download  # The web is seldom asked.
+
+    shape, folder = amazon.RELEASES[located.release], downloads / located.release
+    checksums = shape.checksums
+    if settings.base_url is not None:  # A mirror may hold other files.
+        checksums, folder = {}, folder / fingerprint({"base_url": settings.base_url})
+    sources = []
+    for category, url in located.urls:
+        path = folder / shape.file_name.format(category=category)
+        download(url, path, checksums.get(category), report)
+        sources.append(amazon.source(path, located.release, category, label=url))
+    return sources

@@ -38,6 +38,7 @@ class SequenceConfig(tfds.core.BuilderConfig):
       name: the fingerprint, unless given.
       settings: all of them; by default those of `synthetic`.
       located: where the interactions are, where that is known already.
+      content: what decides the dataset's content, with digests in place of files.
       core: what users and items must have to stay.
       split: which events train and which are targets.
     """
@@ -45,6 +46,7 @@ class SequenceConfig(tfds.core.BuilderConfig):
     name: str = ""
     settings: DataConfig = dataclasses.field(default_factory=DataConfig)
     located: Located | None = None
+    content: dict[str, Any] = dataclasses.field(init=False)
     core: Core = dataclasses.field(init=False)
     split: Split = dataclasses.field(init=False)
 
@@ -53,16 +55,10 @@ class SequenceConfig(tfds.core.BuilderConfig):
         self.located = self.located or locate(of)
         self.core = Core(of.min_interactions, of.min_domains, of.min_domain_interactions)
         self.split = split_of(of)
-        self.name = self.name or fingerprint(self.content())
-
-    def content(self) -> dict[str, Any]:
-        """Returns what decides the content as JSON values, with digests in place of files."""
-        assert self.located is not None
-        content = self.core.content() | self.split.content() | self.located.content()
-        if self.settings.dataset == "synthetic":
-            generator = self.settings.synthetic
-            content |= {"seed": generator.seed} | generator.model_dump()
-        return content
+        self.content = self.core.content() | self.split.content() | self.located.content()
+        if of.dataset == "synthetic":
+            self.content |= {"seed": of.synthetic.seed} | of.synthetic.model_dump()
+        self.name = self.name or fingerprint(self.content)
 
 
 class SequenceBuilder(  # type: ignore[call-arg]
@@ -179,7 +175,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
         from data_prep.store.tfrecords import write_split
 
         start = time.perf_counter()
-        config, content, folder = self._config(), self._config().content(), Path(self.data_dir)
+        config, content, folder = self._config(), self._config().content, Path(self.data_dir)
         reading = read_dataset(engine, self._settings, config.located, downloads, self._say)
         # Of a dataset that fails nothing is left in its own folder.
         failed = Path(self.data_dir_root) / "quarantine" / f"{self.name}-{config.name}.jsonl"
@@ -230,19 +226,13 @@ class SequenceBuilder(  # type: ignore[call-arg]
 
 def _remove_empty(config_dir: Path, root: Path, root_is_new: bool) -> None:
     """Removes folders that a failed preparation made and that hold nothing."""
-    dataset_dir = config_dir.parent
+    dataset_dir, downloads = config_dir.parent, root / "downloads"
     with contextlib.suppress(OSError):
         config_dir.rmdir()
-    with contextlib.suppress(OSError):
-        # TFDS notes the default config's name before anything else; alone it means nothing.
-        if [p.name for p in dataset_dir.iterdir()] == [".config"]:
-            shutil.rmtree(dataset_dir)
-    with contextlib.suppress(OSError):
-        dataset_dir.rmdir()
-    downloads = root / "downloads"
-    for folder in sorted(downloads.rglob("*"), reverse=True):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-    for folder in [downloads] + [root] * root_is_new:
+    # TFDS notes the default config's name before anything else; alone it means nothing.
+    if [p.name for p in dataset_dir.glob("*")] == [".config"]:
+        shutil.rmtree(dataset_dir, ignore_errors=True)
+    below = sorted(downloads.rglob("*"), reverse=True)
+    for folder in [dataset_dir, *below, downloads] + [root] * root_is_new:
         with contextlib.suppress(OSError):
             folder.rmdir()
