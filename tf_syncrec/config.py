@@ -109,8 +109,9 @@ def reference() -> str:
     lines = [
         "# All settings",
         "",
-        "Made from `tf_syncrec/schema.py` by `python -m tf_syncrec.config`. The defaults are those",
-        "of an empty file; `configs/amazon.yaml`, the default for real logs, has some of its own.",
+        "Made from `tf_syncrec/schema.py`, and `data_prep/settings.py` for `data`, by `python -m",
+        "tf_syncrec.config`. The defaults are those of an empty file; `configs/amazon.yaml`, the",
+        "default for real logs, has some of its own.",
     ]
     section = ""
     for name, facts in schema().items():

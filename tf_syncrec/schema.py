@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 import pydantic
 
-from data_prep.settings import Section, setting
+from data_prep.settings import Section
+from data_prep.settings import setting as _setting
 
 LOSSES = ("bpr_sigmoid", "bpr", "bce", "gbce", "sampled_softmax")
 GATES = ("sequence", "causal")
@@ -26,34 +27,34 @@ def _loss(name: str) -> str:
 class ModelConfig(Section):
     """The network (paper 4.1-4.2)."""
 
-    name: str = setting("syncrec", "what is trained", min_length=1)
-    window: int = setting(50, "T, latest items of a history that the network reads", ge=2)
-    dim: int = setting(64, "r, the width", ge=1)
-    experts: int = setting(5, "K", ge=2)
-    cross_experts: int = setting(3, "j, of the experts, trained by the cross-domain task", ge=1)
-    blocks: int = setting(2, "Transformer blocks of an expert", ge=1)
-    heads: int = setting(1, "attention heads; a divisor of dim", ge=1)
-    ff_dim: int | None = setting(None, "width inside the feed-forward network, else dim", ge=1)
-    dropout: float = setting(0.2, "share that is left out", ge=0, lt=1)
-    style: Literal["pre_norm", "paper"] = setting(
+    name: str = _setting("syncrec", "what is trained", min_length=1)
+    window: int = _setting(50, "T, latest items of a history that the network reads", ge=2)
+    dim: int = _setting(64, "r, the width", ge=1)
+    experts: int = _setting(5, "K", ge=2)
+    cross_experts: int = _setting(3, "j, of the experts, trained by the cross-domain task", ge=1)
+    blocks: int = _setting(2, "Transformer blocks of an expert", ge=1)
+    heads: int = _setting(1, "attention heads; a divisor of dim", ge=1)
+    ff_dim: int | None = _setting(None, "width inside the feed-forward network, else dim", ge=1)
+    dropout: float = _setting(0.2, "share that is left out", ge=0, lt=1)
+    style: Literal["pre_norm", "paper"] = _setting(
         "pre_norm", "paper: blocks without residual connections and normalisation"
     )
-    gate: Literal[GATES] = setting(  # type: ignore[valid-type]
+    gate: Literal[GATES] = _setting(  # type: ignore[valid-type]
         "causal", "sequence, as published, also sees the items that are to be predicted"
     )
-    asymmetric: bool = setting(True, "the stop-gradient between the two tasks")
-    item_init: Literal["random", "cooccurrence"] = setting(
+    asymmetric: bool = _setting(True, "the stop-gradient between the two tasks")
+    item_init: Literal["random", "cooccurrence"] = _setting(
         "random",
         "first item vectors; cooccurrence: from what stands close together in training sequences",
     )
-    similarity: Literal["cosine", "dot"] = setting("cosine", "of a query and an item; paper: dot")
-    temperature: float = setting(0.1, "similarities are divided by it", gt=0)
-    score: Literal["blend", "sum", "cross", "single"] = setting(
+    similarity: Literal["cosine", "dot"] = _setting("cosine", "of a query and an item; paper: dot")
+    temperature: float = _setting(0.1, "similarities are divided by it", gt=0)
+    score: Literal["blend", "sum", "cross", "single"] = _setting(
         "blend",
         "what predicts: both views, weighed in each domain on validation; both alike; or one, of "
         "which cross is as published",
     )
-    neighbours: int = setting(
+    neighbours: int = _setting(
         0,
         "votes of each history item for so many items that the same users had, on top of the "
         "network's score; validation chooses what they weigh; 0: none",
@@ -75,21 +76,21 @@ class ModelConfig(Section):
 class LossConfig(Section):
     """What is minimised (paper 4.3-4.5)."""
 
-    name: Annotated[str, pydantic.AfterValidator(_loss)] = setting(
+    name: Annotated[str, pydantic.AfterValidator(_loss)] = _setting(
         "sampled_softmax",
         "also gbce, bce, bpr, the paper's bpr_sigmoid, or one of your own (docs/extending.md)",
     )
-    negatives: int = setting(256, "sampled from the target's domain", ge=1)
-    shared_negatives: bool = setting(True, "the same for all targets of a batch and domain")
-    eta: float = setting(0.9, "η, weight of prediction against SC-MIM (Eq. 18)", ge=0, le=1)
-    mutual_information: bool = setting(True, "SC-MIM; docs/experiments.md says what it brings")
-    rho: Literal["sigmoid", "bilinear"] = setting(
+    negatives: int = _setting(256, "sampled from the target's domain", ge=1)
+    shared_negatives: bool = _setting(True, "the same for all targets of a batch and domain")
+    eta: float = _setting(0.9, "η, weight of prediction against SC-MIM (Eq. 18)", ge=0, le=1)
+    mutual_information: bool = _setting(True, "SC-MIM; docs/experiments.md says what it brings")
+    rho: Literal["sigmoid", "bilinear"] = _setting(
         "sigmoid", "similarity of the views in SC-MIM (Eq. 17); sigmoid bounds it"
     )
-    contrast: Literal["all", "others"] = setting(
+    contrast: Literal["all", "others"] = _setting(
         "all", "who is in the normaliser of Eq. 16; others: as published"
     )
-    reduction: Literal["mean", "sum"] = setting(
+    reduction: Literal["mean", "sum"] = _setting(
         "mean",
         "mean: over targets, and over users and their domains; sum: over a user's (Eq. 8, 9, 18)",
     )
@@ -98,57 +99,57 @@ class LossConfig(Section):
 class NegativeTransferConfig(Section):
     """λ (paper 4.3.3)."""
 
-    enabled: bool = setting(True, "weigh the cross-domain loss of each domain")
-    alpha: float = setting(1.0, "α, of the λ before (Eq. 11)", gt=0)
-    beta: float = setting(1.0, "β, of the gap (Eq. 11)", gt=0)
-    delta: float = setting(1.0, "δ, temperature (Eq. 11)", gt=0)
-    trainable_rates: bool = setting(False, "whether α and β are trained, as published")
-    gap: Literal["mean", "sum"] = setting("mean", "over the targets of a domain; paper: sum")
-    scaled: bool = setting(True, "weights of |D| λ, where Eq. 12 has λ")
+    enabled: bool = _setting(True, "weigh the cross-domain loss of each domain")
+    alpha: float = _setting(1.0, "α, of the λ before (Eq. 11)", gt=0)
+    beta: float = _setting(1.0, "β, of the gap (Eq. 11)", gt=0)
+    delta: float = _setting(1.0, "δ, temperature (Eq. 11)", gt=0)
+    trainable_rates: bool = _setting(False, "whether α and β are trained, as published")
+    gap: Literal["mean", "sum"] = _setting("mean", "over the targets of a domain; paper: sum")
+    scaled: bool = _setting(True, "weights of |D| λ, where Eq. 12 has λ")
 
 
 class TrainConfig(Section):
     """How it is minimised."""
 
-    seed: int = setting(0, "of weights, dropout, negatives and order", ge=0)
-    epochs: int = setting(100, "how many, or the most of them", ge=1)
-    min_steps: int = setting(0, "little data gets more epochs, until there are as many", ge=0)
-    batch_size: int = setting(128, "rows of a step", ge=1)
-    learning_rate: float = setting(1e-3, "the highest, of a cosine", gt=0)
-    precision: Literal["float32", "mixed_bfloat16"] = setting(
+    seed: int = _setting(0, "of weights, dropout, negatives and order", ge=0)
+    epochs: int = _setting(100, "how many, or the most of them", ge=1)
+    min_steps: int = _setting(0, "little data gets more epochs, until there are as many", ge=0)
+    batch_size: int = _setting(128, "rows of a step", ge=1)
+    learning_rate: float = _setting(1e-3, "the highest, of a cosine", gt=0)
+    precision: Literal["float32", "mixed_bfloat16"] = _setting(
         "float32",
         "mixed_bfloat16: activations of half the size, for devices that have units for it (not "
         "faster on the CPUs we know)",
     )
-    optimizer: Literal["adam", "rowwise_adam"] = setting(
+    optimizer: Literal["adam", "rowwise_adam"] = _setting(
         "rowwise_adam",
         "rowwise_adam: a step moves only the item vectors that its batch has read; adam: all of "
         "them, at a cost that grows with the catalogue",
     )
-    schedule: Literal["constant", "cosine"] = setting(
+    schedule: Literal["constant", "cosine"] = _setting(
         "constant",
         "a constant rate with early stopping; or one that rises for a while and then falls to a "
         "hundredth at the last step",
     )
-    patience: int = setting(
+    patience: int = _setting(
         5,
         "epochs without improvement that a constant rate goes on for; a cosine is followed to its "
         "end",
         ge=1,
     )
-    windows: Literal["all", "last"] = setting(
+    windows: Literal["all", "last"] = _setting(
         "all", "of a long history, train on all windows of T items or on the last one alone"
     )
-    checkpoint_steps: int = setting(
+    checkpoint_steps: int = _setting(
         0, "steps between checkpoints, besides the one at each epoch's end; 0: no others", ge=0
     )
-    checkpoint_minutes: float = setting(0.0, "the same in time", ge=0)
-    on_nan: Literal["stop", "skip"] = setting(
+    checkpoint_minutes: float = _setting(0.0, "the same in time", ge=0)
+    on_nan: Literal["stop", "skip"] = _setting(
         "stop",
         "a step whose loss or gradient is no number: end the run, or go on as if it had not been "
         "made, and count it",
     )
-    strategy: Literal[STRATEGIES] = setting(  # type: ignore[valid-type]
+    strategy: Literal[STRATEGIES] = _setting(  # type: ignore[valid-type]
         "auto",
         "devices that train: auto takes every GPU there is, on this machine (mirrored) or on those "
         "of --workers or TF_CONFIG (multi_worker)",
@@ -158,7 +159,7 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """Full ranking and the served answer."""
 
-    batch_size: int = setting(256, "rows ranked at a time", ge=1)
-    top_k: int = setting(10, "answers of the exported `serving_default`", ge=1)
-    max_k: int = setting(100, "the most that `with_options` may ask for", ge=1)
-    keep_versions: int = setting(5, "exported versions that stay; older ones are deleted", ge=1)
+    batch_size: int = _setting(256, "rows ranked at a time", ge=1)
+    top_k: int = _setting(10, "answers of the exported `serving_default`", ge=1)
+    max_k: int = _setting(100, "the most that `with_options` may ask for", ge=1)
+    keep_versions: int = _setting(5, "exported versions that stay; older ones are deleted", ge=1)
