@@ -1,29 +1,32 @@
 """Raw logs to sequences: readers, one Ibis pipeline, and TFDS builders that serve the result.
 
-Nothing is loaded before it is asked for, so that a command can refuse a mistake at once. TFDS
-knows the builders, as in `tfds.load("synthetic")`, after `import data_prep.store.builders`.
+Importing this package loads nothing; each name is loaded when it is first asked for. Builders are
+registered by `import data_prep.builders`, after which `tfds.load("synthetic")` works.
 """
+
+from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from data_prep.errors import InputError
+
 if TYPE_CHECKING:
     from data_prep.catalogue import Catalogue
-    from data_prep.errors import InputError
-    from data_prep.prepare import PreparedDataset, prepare
+    from data_prep.preparation import PreparedDataset, prepare
 
 __all__ = ["Catalogue", "InputError", "PreparedDataset", "prepare"]
 
-_PLACES = {"Catalogue": "catalogue", "InputError": "errors"}
+_HOMES = {"Catalogue": "catalogue", "PreparedDataset": "preparation", "prepare": "preparation"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'data_prep' has no attribute {name!r}")
-    module = importlib.import_module(f"data_prep.{_PLACES.get(name, 'prepare')}")
-    value = globals()[name] = getattr(module, name)
-    return value
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"data_prep.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__})

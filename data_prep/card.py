@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from data_prep.pipeline.sequences import Sequences
-from data_prep.read.quarantine import Quarantine
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from data_prep.pipeline.sequences import Sequences
+    from data_prep.read.quarantine import Quarantine
 
 FILE_NAMES = ("data_card.json", "data_card.md", "data_card.png")
 
@@ -58,9 +60,9 @@ def data_card(
             "rows_in_another_domain": totals["rows_in_another_domain"],
         },
         "unknown_test_targets": totals["unknown_test_targets"],
-        "domains": sequences.census.by_domain(),
-        "shared_users": sequences.census.shared_users.tolist(),
-        "lengths": _lengths(sequences.census.lengths),
+        "domains": sequences.counts.by_domain(),
+        "shared_users": sequences.counts.shared_users.tolist(),
+        "lengths": _lengths(sequences.counts.lengths),
     }
 
 
@@ -162,6 +164,8 @@ def _lengths(counts: Mapping[int, int]) -> dict[str, Any]:
 
 
 def _picture(histogram: list[dict[str, int]]) -> Figure:
+    from matplotlib.figure import Figure  # Half a second, which reading a card need not wait for.
+
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()
     bars = axes.bar(

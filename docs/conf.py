@@ -37,8 +37,6 @@ apidoc_modules = [
         "separate_modules": True,
         "module_first": True,
         "automodule_options": {"members", "show-inheritance"},
-        # The function of the same name, which the package offers, is described with the package.
-        "exclude_patterns": [str(root / "data_prep" / "prepare.py")],
     }
     for package in ("data_prep", "tf_syncrec", "serving")
 ]

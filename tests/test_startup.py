@@ -152,7 +152,7 @@ def test_public_names_are_there_when_they_are_asked_for():
 
 def test_prepare_is_the_function_whatever_was_imported_before():
     script = "import json, {first}; from data_prep import prepare; print(json.dumps({shown}))"
-    for first in ("data_prep", "data_prep.prepare"):
+    for first in ("data_prep", "data_prep.preparation"):
         shown = "[callable(prepare), *__import__('inspect').signature(prepare).parameters][:2]"
         assert result_of(script.format(first=first, shown=shown)) == [True, "dataset"]
 

@@ -276,46 +276,20 @@ def check_files(config: Config) -> None:
     """Says that the data is not there before TensorFlow, which reads it, is loaded.
 
     Raises:
-        InputError: no such file or folder.
+        InputError: no such file or folder, or settings of data that do not fit one another.
     """
-    data = config.data
-    if data.dataset == "interactions" and data.path is not None:
-        from data_prep.read.sources import find_files
+    from data_prep.read.locate import locate
 
-        find_files(data.path)
-    elif data.dataset == "amazon" and data.raw_dir is not None:
-        from data_prep.read.amazon import local_sources
-
-        local_sources(data.raw_dir, data.release, tuple(data.categories))
+    config.data.check()
+    locate(config.data)
 
 
 def prepare_data(config: Config) -> "PreparedDataset":
     """Prepares, or finds prepared, the dataset that a configuration names."""
     check_files(config)
     load_tensorflow()
-    from data_prep.prepare import prepare
+    from data_prep import prepare
 
-    data = config.data
-    prepared = prepare(
-        data.dataset,
-        data_dir=data.data_dir,
-        raw_dir=data.raw_dir,
-        release=data.release,
-        categories=data.categories,
-        path=data.path,
-        columns=data.columns or None,
-        base_url=data.base_url,
-        min_interactions=data.min_interactions,
-        min_domains=data.min_domains,
-        min_domain_interactions=data.min_domain_interactions,
-        split=data.split,
-        validation_share=data.validation_share,
-        test_share=data.test_share,
-        synthetic=data.synthetic.model_dump() if data.dataset == "synthetic" else None,
-        max_bad_share=data.max_bad_share,
-        engine=data.engine,
-        spark_master=data.spark_master,
-        report=say,
-    )
+    prepared = prepare(config.data, report=say)
     _prepared.append(prepared)
     return prepared

@@ -14,13 +14,12 @@ from pydantic import Field
 
 from data_prep.errors import InputError
 from data_prep.files import write_whole
+from data_prep.settings import DataConfig, Section
 from tf_syncrec.schema import (
-    DataConfig,
     EvaluateConfig,
     LossConfig,
     ModelConfig,
     NegativeTransferConfig,
-    Section,
     TrainConfig,
 )
 from tf_syncrec.utils.tables import flat
@@ -110,8 +109,9 @@ def reference() -> str:
     lines = [
         "# All settings",
         "",
-        "Made from `tf_syncrec/schema.py` by `python -m tf_syncrec.config`. The defaults are those",
-        "of an empty file; `configs/amazon.yaml`, the default for real logs, has some of its own.",
+        "Made from `tf_syncrec/schema.py`, and `data_prep/settings.py` for `data`, by `python -m",
+        "tf_syncrec.config`. The defaults are those of an empty file; `configs/amazon.yaml`, the",
+        "default for real logs, has some of its own.",
     ]
     section = ""
     for name, facts in schema().items():

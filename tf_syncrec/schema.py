@@ -1,15 +1,11 @@
 """Every setting of a run: its type, its limits, what it is by default and what it does."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pydantic
-from pydantic import Field
 
-# YAML reads 2018 as a number.
-_Year = Annotated[
-    Literal["2014", "2018", "2023"],
-    pydantic.BeforeValidator(lambda year: str(year) if isinstance(year, int) else year),
-]
+from data_prep.settings import Section
+from data_prep.settings import setting as _setting
 
 LOSSES = ("bpr_sigmoid", "bpr", "bce", "gbce", "sampled_softmax")
 GATES = ("sequence", "causal")
@@ -26,81 +22,6 @@ def _loss(name: str) -> str:
     if name not in known:
         raise ValueError(f"expected one of {', '.join(known)}, received {name!r}")
     return name
-
-
-class Section(pydantic.BaseModel):
-    """Settings that belong together; unknown names and numbers that are none are refused."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
-
-
-def _setting(default: Any, description: str, **limits: Any) -> Any:
-    """A field; its description is what `--help` and docs/settings.md say of it."""
-    return Field(default, description=description, **limits)
-
-
-class SyntheticConfig(Section):
-    """How much the synthetic dataset has, see `data_prep.read.synthetic`."""
-
-    users: int = _setting(3000, "how many", ge=1)
-    items_per_domain: int = _setting(250, "how many", ge=4)
-    interactions_per_user: int = _setting(24, "mean length of a sequence", ge=3)
-    seed: int = _setting(0, "of the data; `train.seed` is that of the training", ge=0)
-
-
-class DataConfig(Section):
-    """Which interactions, and how they become sequences."""
-
-    dataset: Literal["synthetic", "amazon", "interactions"] = _setting(
-        "synthetic", "synthetic: made here; amazon: public rating files; interactions: your own log"
-    )
-    raw_dir: str | None = _setting(
-        None, "amazon: folder of rating files, else downloaded", min_length=1
-    )
-    release: _Year | None = _setting(None, "amazon: the year; seen from the files by default")
-    categories: list[str] = _setting([], "amazon: categories, i.e. domains, to use")
-    path: str | None = _setting(
-        None, "interactions: CSV, TSV or Parquet file, folder or glob", min_length=1
-    )
-    columns: dict[str, str] = _setting(
-        {}, "interactions: names of columns that are not called as we call them"
-    )
-    base_url: str | None = _setting(None, "amazon: folder address of a mirror to download from")
-    data_dir: str | None = _setting(
-        None,
-        "where prepared datasets are kept, by default $TFDS_DATA_DIR or ~/tensorflow_datasets",
-        min_length=1,
-    )
-    min_interactions: int = _setting(
-        1, "k-core: drop users and items with fewer interactions, repeatedly", ge=1
-    )
-    min_domains: int = _setting(
-        1, "drop users who have fewer domains with `min_domain_interactions` in each", ge=1
-    )
-    min_domain_interactions: int = _setting(1, "see `min_domains`", ge=1)
-    split: Literal["leave_one_out", "global_time"] = _setting(
-        "leave_one_out", "what trains and what is a target: docs/splits.md"
-    )
-    validation_share: float = _setting(
-        0.1, "global_time: part of the interactions before the test period", gt=0, lt=1
-    )
-    test_share: float = _setting(
-        0.1, "global_time: part of the interactions, the latest", gt=0, lt=1
-    )
-    max_bad_share: float = _setting(
-        0.01,
-        "part of the rows that may be unusable, and are set aside; more stop the run",
-        ge=0,
-        le=1,
-    )
-    engine: Literal["duckdb", "spark"] = _setting(
-        "duckdb",
-        "what prepares the data: duckdb, in this process, or spark; the result is the same",
-    )
-    spark_master: str | None = _setting(
-        None, "spark: its master, by default what Spark is set up with", min_length=1
-    )
-    synthetic: SyntheticConfig = SyntheticConfig()
 
 
 class ModelConfig(Section):

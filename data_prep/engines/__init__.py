@@ -1,5 +1,5 @@
 """What computes: DuckDB in this process, or Spark.
 
-One interface, `Engine`; nothing else of the package knows which of the two it has.
-May import: `errors`.
+One interface, `Engine`, of which the pipeline uses nothing else; `connection.connect` opens the one
+that is asked for. Engines know nothing of logs. May import: `errors`.
 """

@@ -1,7 +1,6 @@
 """Spark as the engine: the same expressions, on as many machines as its master has.
 
-Each file is read by one worker with the embedded engine, so that both engines read alike down to
-the last quote. The workers need this package and see the files under the same path.
+Workers that are to run Python need this package, and see files under the same path.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,13 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from data_prep.engines.engine import DuckDB, Engine
-from data_prep.engines.engine import connect as connect_embedded
+from data_prep.engines.base import Engine
 from data_prep.errors import InputError
-from data_prep.read.readers import Reading, read_interactions
-from data_prep.read.sources import Source
 
-_BATCH = 50_000
-_GOOD = ("user_id", "item_id", "domain", "timestamp")
-_BAD = ("source", "line", "reason", "text")
-_TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
-# Of good rows the columns of bad ones are null, and the reverse.
-_READ = pa.schema(
-    dict(zip(_GOOD, (_TEXT, _TEXT, _TEXT, _REAL), strict=True))
-    | dict(zip(_BAD, (_WHOLE, _WHOLE, _TEXT, _TEXT), strict=True))
-)
-_SQL = {_TEXT: "string", _WHOLE: "bigint", _REAL: "double"}
-_READ_SQL = ", ".join(f"{field.name} {_SQL[field.type]}" for field in _READ)
+BATCH = 50_000
+"""Rows that go to a worker, or come from one, at a time."""
+
+_SQL = {pa.string(): "string", pa.int64(): "bigint", pa.float64(): "double"}
 
 
 class Spark(Engine):
@@ -80,15 +69,24 @@ class Spark(Engine):
                     for start in range(0, batch.num_rows, batch_rows):
                         yield batch.slice(start, batch_rows)
 
-    def read(self, sources: Sequence[Source]) -> Reading:
-        """See base class: a file is a task."""
-        numbered = list(enumerate(sources))
-        tasks = self.session.sparkContext.parallelize(numbered, len(numbered))
-        files = tasks.map(lambda pair: (pair[0],)).toDF("number bigint")
-        everything = files.mapInArrow(_Read(tuple(sources)), _READ_SQL).localCheckpoint()
-        rows = self._view(everything.where("reason is null").select(*_GOOD))
-        bad = self._view(everything.where("reason is not null").select(*_BAD))
-        return Reading(rows, bad, tuple(s.label for s in sources), (rows,))
+    def hold_each(
+        self,
+        make: Callable[[int, Any], Iterator[pa.RecordBatch]],
+        parts: Sequence[Any],
+        schema: pa.Schema,
+    ) -> ir.Table:
+        """Holds rows that workers make in Python, a task a part.
+
+        Args:
+          make: given a part's number and the part, yields its rows; it is sent to the workers.
+          parts: what there is to do.
+          schema: of the rows: texts, whole numbers of 64 bits, float64.
+        """
+        columns = ", ".join(f"{field.name} {_SQL[field.type]}" for field in schema)
+        numbers = [(number,) for number in range(len(parts))]
+        tasks = self.session.sparkContext.parallelize(numbers, len(parts)).toDF("number bigint")
+        made = tasks.mapInArrow(_Make(make, tuple(parts)), columns)
+        return self._view(made.localCheckpoint())
 
     def _frame(self, expression: ir.Table) -> Any:
         return self.session.sql(self.backend.compile(expression))
@@ -99,37 +97,17 @@ class Spark(Engine):
         return self.backend.table(name)
 
 
-class _Read:
-    """Reads files on a worker."""
+class _Make:
+    """What `hold_each` runs on a worker."""
 
-    def __init__(self, sources: tuple[Source, ...]):
-        self._sources = sources
+    def __init__(self, make: Callable[[int, Any], Iterator[pa.RecordBatch]], parts: tuple):
+        self._make = make
+        self._parts = parts
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                with connect_embedded(threads=1) as engine:
-                    yield from _read_one(engine, number, self._sources[number])
-
-
-def _read_one(engine: DuckDB, number: int, source: Source) -> Iterator[pa.RecordBatch]:
-    reading = read_interactions(engine, [source])
-    for batch in engine.stream(reading.rows, _BATCH):
-        yield _widened(batch)
-    if reading.bad is not None:
-        bad = reading.bad.mutate(source=ibis.literal(number, "int64"))
-        for batch in engine.stream(bad, _BATCH):
-            yield _widened(batch)
-
-
-def _widened(batch: pa.RecordBatch) -> pa.RecordBatch:
-    columns = [
-        batch[field.name].cast(field.type)
-        if field.name in batch.schema.names
-        else pa.nulls(batch.num_rows, field.type)
-        for field in _READ
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=_READ)
+                yield from self._make(number, self._parts[number])
 
 
 def _pack(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -201,7 +179,7 @@ _SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
-    "spark.sql.execution.arrow.maxRecordsPerBatch": str(_BATCH),
+    "spark.sql.execution.arrow.maxRecordsPerBatch": str(BATCH),
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }

@@ -1,5 +1,5 @@
-"""Interactions → whole users with their targets, step by step.
+"""Interactions → whole users with their targets.
 
-The core, the order of a user, the splits, and what is counted on the way live here.
-May import: `engines`, `read`, `catalogue`, `errors`.
+`sequences` has the steps, and calls `k_core`, `user_histories`, `splits`, `event_counts`.
+May import: `engines`, `catalogue`, `settings`, `errors`.
 """

@@ -2,7 +2,7 @@
 
 1. An item belongs to one domain: that of most of its rows, the alphabetically first on a tie.
 2. Rows with the same user, item and timestamp are one event.
-3. Optionally, items and users with too few events are dropped until none is left; see `core`.
+3. Optionally, items and users with too few events are dropped until none is left; see `k_core`.
 4. A user's events are ordered by timestamp; inside a tie, which no log can order, by a hash.
 5. A split says which events train and which are targets of validation and test: leave-one-out on
    each user's sequence, or periods of one time for everybody; see `splits`.
@@ -27,13 +27,13 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.catalogue import Catalogue
-from data_prep.engines.engine import Engine
+from data_prep.engines.base import Engine
 from data_prep.errors import InputError
-from data_prep.pipeline import histories
-from data_prep.pipeline.census import Census
-from data_prep.pipeline.core import Core
-from data_prep.pipeline.histories import Histories
+from data_prep.pipeline import user_histories
+from data_prep.pipeline.event_counts import EventCounts
+from data_prep.pipeline.k_core import Core
 from data_prep.pipeline.splits import TEST, TRAIN, LeaveOneOut, Split
+from data_prep.pipeline.user_histories import Histories
 
 EVERYTHING, LEAVE_ONE_OUT = Core(), LeaveOneOut()
 BATCH = 200_000
@@ -75,13 +75,13 @@ class Sequences:
     """The pipeline's result.
 
     Attributes:
-      path: the file of histories, see `histories.read`; gone when the engine is closed.
+      path: the file of histories, see `user_histories.read`; gone when the engine is closed.
       assign: gives the role of each event, see `splits`.
       item_ids: `[items]` large strings by code, of all items of the log.
       item_domains: `[items]`, index into `catalogue.domains`.
       ids: `[items]` int32, 0 for an item without training rows.
       catalogue: the known items.
-      census: what was counted.
+      counts: events and users by role, domain and length.
       statistics: counts worth telling, by name.
     """
 
@@ -91,7 +91,7 @@ class Sequences:
     item_domains: np.ndarray
     ids: np.ndarray
     catalogue: Catalogue
-    census: Census
+    counts: EventCounts
     statistics: dict[str, Any]
 
     def rows(self, role: int) -> Iterator[Rows]:
@@ -105,7 +105,7 @@ class Sequences:
         Yields:
           Its rows, some at a time.
         """
-        for some in histories.read(self.path):
+        for some in user_histories.read(self.path):
             rows = self._rows(some, role)
             if len(rows.user_ids):
                 yield rows
@@ -181,37 +181,37 @@ def build_sequences(
     listed = engine.fetch(items.order_by("item").select("item_id", "domain"))
     item_ids = listed["item_id"].cast(pa.large_string()).combine_chunks()
     names = engine.stream(users.order_by("user").select("user_id"), batch_rows)
-    user_ids = histories.user_ids(names, engine.folder / "users.arrow")
+    user_ids = user_histories.user_ids(names, engine.folder / "users.arrow")
     stream = engine.stream(events.order_by("user", "timestamp"), batch_rows)
-    whole = histories.whole_users(stream, user_ids)
+    whole = user_histories.whole_users(stream, user_ids)
     path = engine.folder / "histories.arrow"
-    histories.write((histories.settle_ties(some, item_ids) for some in whole), path)
+    user_histories.write((user_histories.settle_ties(some, item_ids) for some in whole), path)
     engine.release(items, users, events)
 
     def assign(some: Histories) -> np.ndarray:
         return split.roles(some, starts)
 
-    census = Census(listed["domain"].dictionary_encode().combine_chunks())
-    for some in histories.read(path):
-        census.add(some, assign(some))
-    totals = starts | before | census.totals() | split.counts(census)
+    counts = EventCounts(listed["domain"].dictionary_encode().combine_chunks())
+    for some in user_histories.read(path):
+        counts.add(some, assign(some))
+    totals = starts | before | counts.totals() | split.counts(counts.first_roles)
     report(
         f"Kept {totals['events']:,} events of {totals['users']:,} users; {split.outcome(totals)}"
     )
     split.require(totals, core.after)
-    codes = _by_id(census)
+    codes = _by_id(counts)
     catalogue = Catalogue(
-        domains=census.domains,
+        domains=counts.domains,
         item_ids=item_ids.take(pa.array(codes)).to_numpy(zero_copy_only=False),
-        item_domains=census.item_domains[codes],
-        counts=census.events[TRAIN, codes],
+        item_domains=counts.item_domains[codes],
+        counts=counts.events[TRAIN, codes],
     )
     ids = np.zeros(len(item_ids), np.int32)
     ids[codes] = np.arange(1, len(codes) + 1)
     totals["known_items"] = catalogue.num_items
-    totals["unknown_test_targets"] = int(census.events[TEST, ids == 0].sum())
+    totals["unknown_test_targets"] = int(counts.events[TEST, ids == 0].sum())
     report(f"Indexed {catalogue.num_items:,} items of {catalogue.num_domains} domains.")
-    return Sequences(path, assign, item_ids, census.item_domains, ids, catalogue, census, totals)
+    return Sequences(path, assign, item_ids, counts.item_domains, ids, catalogue, counts, totals)
 
 
 def items_of(rows: ir.Table) -> ir.Table:
@@ -245,12 +245,12 @@ def events_of(rows: ir.Table, users: ir.Table, items: ir.Table) -> ir.Table:
     return numbered.select("user", "item", "timestamp").distinct()
 
 
-def _by_id(census: Census) -> np.ndarray:
+def _by_id(counts: EventCounts) -> np.ndarray:
     """Step 6: the codes of the items in training events, in the order of their ids."""
-    counts = census.events[TRAIN]
-    codes = np.flatnonzero(counts)
+    trained = counts.events[TRAIN]
+    codes = np.flatnonzero(trained)
     # Codes are in the order of domain and name; the sort is stable.
-    return codes[np.lexsort((-counts[codes], census.item_domains[codes]))]
+    return codes[np.lexsort((-trained[codes], counts.item_domains[codes]))]
 
 
 def _before_core(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import ibis.expr.types as ir
 import numpy as np
 
-from data_prep.engines.engine import Engine
 from data_prep.errors import InputError
-from data_prep.pipeline.histories import Histories
 
 if TYPE_CHECKING:
-    from data_prep.pipeline.census import Census
+    import ibis.expr.types as ir
+
+    from data_prep.engines.base import Engine
+    from data_prep.pipeline.user_histories import Histories
+    from data_prep.settings import DataConfig
 
 ROLES = 5
 TRAIN, VALIDATION, BETWEEN, TEST, UNUSED = range(ROLES)
@@ -23,37 +25,47 @@ are read with test targets alone, and `UNUSED` ones never."""
 MIN_EVALUATED = 3
 """Events a user needs for leave-one-out: one to learn from and two targets."""
 
-DEFAULT_SHARE = 0.1
 
+class Split(abc.ABC):
+    """A rule that gives each event its role.
 
-@dataclasses.dataclass(frozen=True)
-class LeaveOneOut:
-    """Of a user with three events or more the last is for test, the one before it for validation.
-
-    All else trains. Since each user has a time of its own, training events of one user may be later
-    than the targets of another.
+    Attributes:
+      name: the setting that chooses it.
     """
 
-    name: ClassVar[str] = "leave_one_out"
-    protocol: ClassVar[str] = (
-        "leave-one-out on the merged sequence of users with at least 3 interactions: the last "
-        "is the test target, the second to last the validation target"
-    )
-    # Broken where the description of a dataset has always been broken.
-    about: ClassVar[str] = (
-        "The last interaction of a user with three or more is the target of\n"
-        "split `test`, the one before it of `validation`; the rest is split `train`."
-    )
+    name: ClassVar[str]
+
+    @property
+    @abc.abstractmethod
+    def protocol(self) -> str:
+        """The rule in words, as `metrics.json` has it."""
+
+    @property
+    @abc.abstractmethod
+    def about(self) -> str:
+        """The rule in words, broken where descriptions of datasets have always been broken."""
 
     def content(self) -> dict[str, Any]:
-        """Returns what a fingerprint needs to know: nothing, this is how it always was."""
+        """Returns what a fingerprint needs to know."""
         return {}
 
     def starts(self, engine: Engine, events: ir.Table) -> dict[str, float]:
-        """Returns no times: there are no periods."""
+        """Finds the times that periods begin with.
+
+        Args:
+          engine: what computes.
+          events: one row an event, held by the engine.
+
+        Returns:
+          Timestamps by name, where there are periods.
+
+        Raises:
+          InputError: a period comes out empty.
+        """
         del engine, events
         return {}
 
+    @abc.abstractmethod
     def roles(self, some: Histories, starts: dict[str, float]) -> np.ndarray:
         """Returns `[events]`, the role of each event.
 
@@ -61,28 +73,64 @@ class LeaveOneOut:
           some: whole users.
           starts: what the method of that name returned.
         """
-        del starts
-        roles = np.full(len(some.items), TRAIN)
-        ends = some.starts[1:][some.lengths >= MIN_EVALUATED]
-        roles[ends - 2], roles[ends - 1] = VALIDATION, TEST
-        return roles
 
-    def counts(self, census: Census) -> dict[str, int]:
-        """Returns no counts beside those of every split."""
-        del census
+    def counts(self, first_roles: np.ndarray) -> dict[str, int]:
+        """Returns counts worth telling, beside those of every split.
+
+        Args:
+          first_roles: `[roles]`, users by the role of their first event.
+        """
+        del first_roles
         return {}
 
+    @abc.abstractmethod
     def outcome(self, totals: dict[str, Any]) -> str:
         """Says in half a sentence what came out."""
-        return f"{totals['evaluated_users']:,} users have {MIN_EVALUATED} or more."
 
+    @abc.abstractmethod
     def require(self, totals: dict[str, Any], after: str) -> None:
-        """Raises `InputError` if there is no target.
+        """Raises `InputError` if there is a kind of target of which there is none.
 
         Args:
           totals: counts by name.
           after: what was done to the log, for the message.
         """
+
+
+@dataclasses.dataclass(frozen=True)
+class LeaveOneOut(Split):
+    """Of a user with three events or more the last is for test, the one before it for validation.
+
+    All else trains. Since each user has a time of its own, training events of one user may be later
+    than the targets of another.
+    """
+
+    name: ClassVar[str] = "leave_one_out"
+
+    @property
+    def protocol(self) -> str:
+        return (
+            "leave-one-out on the merged sequence of users with at least 3 interactions: the last "
+            "is the test target, the second to last the validation target"
+        )
+
+    @property
+    def about(self) -> str:
+        return (
+            "The last interaction of a user with three or more is the target of\n"
+            "split `test`, the one before it of `validation`; the rest is split `train`."
+        )
+
+    def roles(self, some: Histories, starts: dict[str, float]) -> np.ndarray:
+        roles = np.full(len(some.items), TRAIN)
+        ends = some.starts[1:][some.lengths >= MIN_EVALUATED]
+        roles[ends - 2], roles[ends - 1] = VALIDATION, TEST
+        return roles
+
+    def outcome(self, totals: dict[str, Any]) -> str:
+        return f"{totals['evaluated_users']:,} users have {MIN_EVALUATED} or more."
+
+    def require(self, totals: dict[str, Any], after: str) -> None:
         if not totals["evaluated_users"]:
             raise InputError(
                 f"None of the {totals['users']:,} users has {MIN_EVALUATED} interactions or more"
@@ -92,7 +140,7 @@ class LeaveOneOut:
 
 
 @dataclasses.dataclass(frozen=True)
-class GlobalTime:
+class GlobalTime(Split):
     """Two moments part the whole log: what is before the first trains, for everybody.
 
     A user's first event of a period is its target, if the user did anything before it. Events of
@@ -103,23 +151,13 @@ class GlobalTime:
       test_share: part of all events, the latest, that are the test period.
     """
 
-    validation_share: float = DEFAULT_SHARE
-    test_share: float = DEFAULT_SHARE
+    validation_share: float
+    test_share: float
 
     name: ClassVar[str] = "global_time"
 
-    def __post_init__(self) -> None:
-        shares = {"validation_share": self.validation_share, "test_share": self.test_share}
-        for field, share in shares.items():
-            number = isinstance(share, (int, float)) and not isinstance(share, bool)
-            if not (number and 0 < share < 1):
-                raise InputError(f"data.{field}={share}: expected a number between 0 and 1.")
-        if self.validation_share + self.test_share >= 1:
-            raise InputError(f"{self._given()}: they leave nothing to train on; lower them.")
-
     @property
     def protocol(self) -> str:
-        """The rule in words, as `metrics.json` has it."""
         return (
             f"global time: the last {100 * self.test_share:g} % of all interactions in time are "
             f"the test period, the {100 * self.validation_share:g} % before them the validation "
@@ -129,7 +167,6 @@ class GlobalTime:
 
     @property
     def about(self) -> str:
-        """The rule in words, as the description of a dataset has it."""
         return (
             f"The last {100 * self.test_share:g} % of all interactions in time\n"
             f"are the period of split `test`, the {100 * self.validation_share:g} % before them of "
@@ -138,22 +175,9 @@ class GlobalTime:
         )
 
     def content(self) -> dict[str, Any]:
-        """Returns what a fingerprint needs to know."""
         return {"split": self.name} | dataclasses.asdict(self)
 
     def starts(self, engine: Engine, events: ir.Table) -> dict[str, float]:
-        """Finds the two moments.
-
-        Args:
-          engine: what computes.
-          events: one row an event, held by the engine.
-
-        Returns:
-          `validation_start` and `test_start`: the timestamps with which the periods begin.
-
-        Raises:
-          InputError: a period comes out empty.
-        """
         total = engine.value(events.count())
         in_time = events.order_by("timestamp").select("timestamp")
         shares = (1.0, self.validation_share + self.test_share, self.test_share)
@@ -172,12 +196,6 @@ class GlobalTime:
         return {"validation_start": times[1][0], "test_start": times[2][0]}
 
     def roles(self, some: Histories, starts: dict[str, float]) -> np.ndarray:
-        """Returns `[events]`, the role of each event.
-
-        Args:
-          some: whole users.
-          starts: what the method of that name returned.
-        """
         times = some.timestamps
         periods = np.where(times >= starts["validation_start"], VALIDATION, TRAIN)
         periods[times >= starts["test_start"]] = TEST
@@ -187,16 +205,14 @@ class GlobalTime:
         roles = np.where(periods == VALIDATION, BETWEEN, UNUSED)
         return np.where((periods == TRAIN) | enters, periods, roles)
 
-    def counts(self, census: Census) -> dict[str, int]:
-        """Returns counts worth telling."""
+    def counts(self, first_roles: np.ndarray) -> dict[str, int]:
         # Whoever did nothing before a period has a first event there that is no target.
         return {
-            "validation_users_left_out": int(census.first_roles[BETWEEN]),
-            "test_users_left_out": int(census.first_roles[UNUSED]),
+            "validation_users_left_out": int(first_roles[BETWEEN]),
+            "test_users_left_out": int(first_roles[UNUSED]),
         }
 
     def outcome(self, totals: dict[str, Any]) -> str:
-        """Says in half a sentence what came out."""
         return (
             f"{totals['validation_users']:,} validation targets from time "
             f"{totals['validation_start']:.15g} on, {totals['evaluated_users']:,} test targets "
@@ -205,12 +221,6 @@ class GlobalTime:
         )
 
     def require(self, totals: dict[str, Any], after: str) -> None:
-        """Raises `InputError` if a period has no target.
-
-        Args:
-          totals: counts by name.
-          after: what was done to the log, for the message.
-        """
         for period, targets in (("validation", "validation_users"), ("test", "evaluated_users")):
             if not totals[targets]:
                 raise InputError(
@@ -236,31 +246,8 @@ class GlobalTime:
         )
 
 
-Split = LeaveOneOut | GlobalTime
-SPLITS = (LeaveOneOut.name, GlobalTime.name)
-
-
-def split_of(name: str, validation_share: float, test_share: float) -> Split:
-    """Makes a split from the settings.
-
-    Args:
-      name: one of `SPLITS`.
-      validation_share: see `GlobalTime`.
-      test_share: see `GlobalTime`.
-
-    Returns:
-      The split.
-
-    Raises:
-      InputError: the name is unknown, a share out of range, or one given that is not used.
-    """
-    if name not in SPLITS:
-        raise InputError(f"data.split={name}: unknown; expected one of {', '.join(SPLITS)}.")
-    if name == GlobalTime.name:
-        return GlobalTime(validation_share, test_share)
-    for field, share in (("validation_share", validation_share), ("test_share", test_share)):
-        if share != DEFAULT_SHARE:
-            raise InputError(
-                f"data.{field}={share}: belongs to data.split={GlobalTime.name}, not to {name}."
-            )
+def split_of(settings: DataConfig) -> Split:
+    """Makes the split that settings ask for."""
+    if settings.split == GlobalTime.name:
+        return GlobalTime(settings.validation_share, settings.test_share)
     return LeaveOneOut()

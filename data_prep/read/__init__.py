@@ -1,5 +1,7 @@
 """Files of any supported shape → one table of interactions.
 
-Sources, readers, what is set aside, the public releases and the generator live here.
-May import: `engines`, `errors`.
+Which files and how they look: `locate`, `sources`, `amazon`, `download`; these import nothing
+heavy. How they are read: `interactions`, `file_scan`, and slower, but by line, `text_records`.
+Which rows are none: `row_checks`, `quarantine`. And the generator: `synthetic`.
+May import: `engines`, `settings`, `fingerprint`, `errors`.
 """

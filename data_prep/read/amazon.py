@@ -84,22 +84,28 @@ _SUFFIX = re.compile(r"\.(?:csv|json|jsonl)(?:\.gz)?$", re.IGNORECASE)
 _JSON_SUFFIX = re.compile(r"\.jsonl?(?:\.gz)?$", re.IGNORECASE)
 
 
-def check_release(release: str) -> str:
-    """Returns `release` where it is known, and raises `InputError` where it is not."""
-    if release not in RELEASES:
-        raise InputError(f"--release {release}: unknown; expected one of {', '.join(RELEASES)}.")
-    return release
+def addresses(
+    release: str, categories: Sequence[str] = (), base_url: str | None = None
+) -> tuple[tuple[str, str], ...]:
+    """Says where files are that have to be downloaded.
 
+    Args:
+      release: key of `RELEASES`.
+      categories: which; by default the paper's.
+      base_url: folder address of a mirror.
 
-def check_categories(categories: Sequence[str]) -> tuple[str, ...]:
-    """Returns categories that can be part of an address, sorted, and raises for others."""
-    for name in categories:
-        if not re.fullmatch(r"\w+", name):
-            raise InputError(
-                f"--categories {name!r}: expected names as the release writes them, separated by "
-                "commas, such as Books,Toys_and_Games."
-            )
-    return tuple(sorted(set(categories)))
+    Returns:
+      Category and address, in pairs.
+
+    Raises:
+      InputError: one category is not enough, and gigabytes would be fetched in vain.
+    """
+    wanted = sorted(set(categories)) or CATEGORIES
+    if len(wanted) < 2:
+        raise InputError(
+            f"--categories {wanted[0]}: that is one domain, and two or more are needed."
+        )
+    return tuple((category, RELEASES[release].url(category, base_url)) for category in wanted)
 
 
 def source(path: Path, release: str, category: str, label: str | None = None) -> Source:
@@ -161,8 +167,6 @@ def local_sources(
     Raises:
       InputError: nothing usable is there, or it contradicts `release` or `categories`.
     """
-    if release is not None:
-        check_release(release)
     folder = Path(raw_dir).expanduser()
     if not folder.is_dir():
         raise InputError(f"--raw_dir {raw_dir}: no such folder.")

@@ -10,15 +10,17 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from data_prep.engines.engine import Engine
 from data_prep.errors import InputError
 from data_prep.files import written_whole
-from data_prep.read.readers import Reading
-from data_prep.read.records import CUT_OFF
+from data_prep.read.text_records import CUT_OFF
+
+if TYPE_CHECKING:
+    from data_prep.engines.base import Engine
+    from data_prep.read.interactions import Reading
 
 FILE_NAME = "quarantine.jsonl"
-DEFAULT_SHARE = 0.01
 _LISTED = 10_000  # Rows of the list where the run stops anyway.
 _SHOWN = 60  # Characters of a row that a message repeats.
 
@@ -62,6 +64,35 @@ class Quarantine:
             f"data.max_bad_share={share:g} allows {100 * share:g} %, and no damaged gzip file. "
             f"They are listed in {path}. Correct them, name the right columns, or allow more."
         )
+
+
+def set_aside(
+    engine: Engine, reading: Reading, share: float, folder: Path, failed: Path
+) -> Quarantine:
+    """Lists the rows that cannot be used, if there are any.
+
+    Args:
+      engine: what holds them.
+      reading: the good and the bad rows.
+      share: of the rows, how many may be bad.
+      folder: of the dataset, where the list will be.
+      failed: the file with the list in case that they are too many.
+
+    Returns:
+      What was set aside.
+
+    Raises:
+      InputError: they are too many, or all.
+    """
+    bad = inspect(engine, reading)
+    if bad.exceeds(share):
+        write(engine, reading, failed, stopped=True)
+        raise bad.error(share, failed)
+    if bad.size:
+        write(engine, reading, folder / FILE_NAME)
+    if bad.size == bad.rows:
+        raise InputError(f"{', '.join(reading.labels) or 'The log'}: has no usable rows.")
+    return bad
 
 
 def inspect(engine: Engine, reading: Reading) -> Quarantine:

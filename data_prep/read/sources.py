@@ -12,9 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, cast
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from data_prep.errors import InputError
 
 ROLES = ("user_id", "item_id", "domain", "timestamp")
@@ -141,6 +138,24 @@ def split_line(line: str, separator: str) -> list[str]:
     return next(csv.reader([line], delimiter=separator))
 
 
+def user_sources(
+    path: str | os.PathLike[str], columns: Mapping[str, str] | None = None
+) -> list[Source]:
+    """Finds a user's own files and their shapes.
+
+    Args:
+      path: file, folder or glob; see `find_files`.
+      columns: role to column name; see `user_source`.
+
+    Returns:
+      One source a file.
+
+    Raises:
+      InputError: a file cannot be read or lacks a column.
+    """
+    return [user_source(file, columns) for file in find_files(path)]
+
+
 def user_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
     """Learns the shape of a user's own file.
 
@@ -161,6 +176,9 @@ def user_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
             f"data.columns.{unknown[0]}: no such role; the columns to name are {', '.join(ROLES)}."
         )
     if _is_parquet(path):
+        import pyarrow as pa  # A log of text needs none of it to be refused.
+        import pyarrow.parquet as pq
+
         try:
             present = tuple(pq.read_schema(path).names)
         except (OSError, pa.ArrowException) as error:

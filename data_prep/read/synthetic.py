@@ -15,13 +15,12 @@ Popularity is skewed, but mildly: knowing it is worth little beside knowing the 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
 import pyarrow as pa
 
-from data_prep.errors import InputError
+from data_prep.settings import SyntheticConfig
 
 SHARED = ("books", "films", "music")
 CONTRARY = "contrary"
@@ -35,41 +34,17 @@ _START = 1_500_000_000  # Epoch seconds.
 _DAY = 86_400
 
 
-@dataclasses.dataclass(frozen=True)
-class SyntheticSizes:
-    """How much to generate.
-
-    Attributes:
-      users: number of users.
-      items_per_domain: number of items in each of the four domains.
-      interactions_per_user: mean length of a user's sequence.
-    """
-
-    users: int = 3000
-    items_per_domain: int = 250
-    interactions_per_user: int = 24
-
-    def __post_init__(self) -> None:
-        for field, least in (("users", 1), ("items_per_domain", 4), ("interactions_per_user", 3)):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(
-                    f"data.synthetic.{field}={value}: expected a whole number of {least} or more."
-                )
-
-
-def generate(sizes: SyntheticSizes | None = None, seed: int = 0) -> pa.Table:
+def generate(settings: SyntheticConfig | None = None) -> pa.Table:
     """Generates the interactions.
 
     Args:
-      sizes: how much; the defaults of `SyntheticSizes` when `None`.
-      seed: equal seeds and sizes give equal tables.
+      settings: how much, and the seed: equal settings give equal tables. By default the defaults.
 
     Returns:
       A table with `user_id, item_id, domain, timestamp` (seconds), a user's rows together.
     """
-    sizes = sizes or SyntheticSizes()
-    rng = np.random.default_rng(seed)
+    sizes = settings or SyntheticConfig()
+    rng = np.random.default_rng(sizes.seed)
     mean = sizes.interactions_per_user
     lengths = rng.integers(math.ceil(mean / 2), mean + mean // 2 + 1, sizes.users)
     lengths = np.maximum(lengths, 3)
@@ -93,7 +68,7 @@ def generate(sizes: SyntheticSizes | None = None, seed: int = 0) -> pa.Table:
 
 
 def _walk(
-    rng: np.random.Generator, sizes: SyntheticSizes, steps: int
+    rng: np.random.Generator, sizes: SyntheticConfig, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws all users' domains and items; loops over time, not over users."""
     users, num_items = sizes.users, sizes.items_per_domain

@@ -1,5 +1,5 @@
 """Sequences → TFRecord shards that TFDS serves.
 
-The builders, their records and the names that say what is in them live here.
-May import: all other rooms of the package, but not `prepare`.
+What all builders share (`sequence_builder`), what TFDS says of a dataset (`features`), the shards
+(`tfrecords`). May import: all other rooms of the package, but not `builders` and `preparation`.
 """

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_prep.engines.engine import connect
+from data_prep.engines.connection import connect
 from data_prep.errors import InputError
-from data_prep.pipeline.core import Core
-from data_prep.pipeline.histories import read
+from data_prep.pipeline.k_core import Core
 from data_prep.pipeline.sequences import build_sequences
 from data_prep.pipeline.splits import TEST, TRAIN, VALIDATION
+from data_prep.pipeline.user_histories import read
 from tests.support.histories import histories
 
 

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+import data_prep.builders  # noqa: F401, registers them
 from data_prep import InputError, prepare
-from data_prep.engines.engine import connect
-from data_prep.pipeline.core import Core
+from data_prep.engines.connection import connect
+from data_prep.fingerprint import fingerprint
+from data_prep.pipeline.k_core import Core
 from data_prep.pipeline.sequences import build_sequences
 from data_prep.pipeline.splits import TEST, TRAIN, VALIDATION, GlobalTime, LeaveOneOut
-from data_prep.store.builders import InteractionsConfig, SyntheticConfig
-from data_prep.store.fingerprint import fingerprint
+from data_prep.settings import data_config
+from data_prep.store.sequence_builder import SequenceConfig
 from tests.data_prep.pipeline.test_sequences import random_log, table_of
 from tests.support.histories import histories
 
@@ -266,22 +268,27 @@ def test_options_that_do_not_fit(tmp_path, options, parts):
 # ------------------------------------------------------------------------------- prepared datasets
 
 
+def name_of(dataset, **options):
+    """The fingerprint."""
+    return SequenceConfig(settings=data_config(dataset, **options)).name
+
+
 def test_leave_one_out_has_the_name_it_always_had(tmp_path):
     settings = {"min_interactions": 1, "seed": 0} | SMALL
-    assert SyntheticConfig(**SMALL).name == fingerprint(settings)
+    assert name_of("synthetic", **SMALL) == fingerprint(settings)
     log = tmp_path / "log.csv"
     log.write_text("user_id,item_id,domain,timestamp\nu,i,a,1\n")
     files = [
         [hashlib.sha256(log.read_bytes()).hexdigest(), "user_id", "item_id", "domain", "timestamp"]
     ]
     expected = fingerprint({"min_interactions": 1, "files": files})
-    assert InteractionsConfig(path=log).name == expected
-    assert InteractionsConfig(path=log, split="leave_one_out").name == expected
+    assert name_of("interactions", path=log) == expected
+    assert name_of("interactions", path=log, split="leave_one_out") == expected
 
 
 def test_every_split_is_a_dataset_of_its_own():
     def name(**options: Any):
-        return SyntheticConfig(**SMALL, **options).name
+        return name_of("synthetic", **SMALL, **options)
 
     default = name(split="global_time")
     others = [

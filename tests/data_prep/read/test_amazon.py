@@ -119,7 +119,7 @@ def test_unusable_folders(tmp_path):
     with pytest.raises(InputError, match=r"Video_Games.csv: line 1.*--dataset interactions"):
         amazon.local_sources(tmp_path)
     with pytest.raises(InputError, match=r"--release 2019.*2014, 2018, 2023"):
-        amazon.local_sources(tmp_path, "2019", ("Books",))
+        prepare("amazon", raw_dir=tmp_path, release="2019", categories=("Books",))
 
 
 def test_a_bad_line_names_its_file(tmp_path, quiet):
@@ -184,10 +184,12 @@ def test_a_dead_link_says_what_to_do(tmp_path, quiet, mirror):
 
 
 def test_the_default_is_the_papers(tmp_path):
-    from data_prep.store.builders import Amazon
+    from data_prep.builders import Amazon
 
     builder = Amazon(data_dir=tmp_path)
     assert builder.builder_config is Amazon.BUILDER_CONFIGS[0]
-    urls = builder.builder_config.urls()
+    located = builder.builder_config.located
+    assert located is not None
+    urls = dict(located.urls)
     assert set(urls) == set(amazon.CATEGORIES)
     assert all("amazon_v2" in url and url.endswith(".csv") for url in urls.values())

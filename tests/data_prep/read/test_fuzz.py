@@ -8,10 +8,11 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from data_prep.engines.engine import connect
-from data_prep.read.readers import _scan, read_interactions
-from data_prep.read.records import records
+from data_prep.engines.connection import connect
+from data_prep.read.file_scan import scan
+from data_prep.read.interactions import read_interactions
 from data_prep.read.sources import ROLES, Source
+from data_prep.read.text_records import records
 
 HEADER = b"user_id,item_id,domain,timestamp\n"
 
@@ -66,7 +67,7 @@ def read(engine, sources):
 
 
 def usable(record):
-    """Whether `faults` would let a record through, literally."""
+    """Whether `row_checks` would let a record through, literally."""
     if record.fault is not None:
         return False
     if any(v is None or not v.strip(" \t\n\r\v\f") or "\0" in v for v in record.values.values()):
@@ -135,7 +136,7 @@ def test_json_is_read_alike(engine, path, lines):
     path.write_text("\n".join(lines) + "\n")
     source = source_of(path, json=True)
     try:
-        bulk = engine.fetch(_scan(engine, source.shape, {0: source})).to_pylist()
+        bulk = engine.fetch(scan(engine, source.shape, {0: source})).to_pylist()
     except duckdb.InvalidInputException:
         read(engine, [source])
         return

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from data_prep import InputError, prepare
-from data_prep.read.records import CUT_OFF
+from data_prep.read.text_records import CUT_OFF
 
 HEADER = "user_id,item_id,domain,timestamp"
 GOOD = [f"u{n % 20},i{n % 13},{'ab'[n % 13 % 2]},{n}" for n in range(396)]

@@ -4,17 +4,22 @@ import numpy as np
 import pytest
 
 from data_prep.errors import InputError
-from data_prep.read.synthetic import CONTRARY, DOMAINS, SyntheticSizes, generate
+from data_prep.read.synthetic import CONTRARY, DOMAINS, generate
+from data_prep.settings import SyntheticConfig, data_config
 
 
 def test_equal_seeds_give_equal_tables():
-    sizes = SyntheticSizes(users=50, items_per_domain=30, interactions_per_user=10)
-    assert generate(sizes, 3).equals(generate(sizes, 3))
-    assert not generate(sizes, 3).equals(generate(sizes, 4))
+    def table(seed):
+        sizes = {"users": 50, "items_per_domain": 30, "interactions_per_user": 10}
+        return generate(SyntheticConfig(**sizes, seed=seed))
+
+    assert table(3).equals(table(3))
+    assert not table(3).equals(table(4))
 
 
-@pytest.mark.parametrize("sizes", [SyntheticSizes(1, 4, 3), SyntheticSizes(7, 10, 3)])
-def test_the_smallest_sizes_work(sizes):
+@pytest.mark.parametrize(("users", "items"), [(1, 4), (7, 10)])
+def test_the_smallest_sizes_work(users, items):
+    sizes = SyntheticConfig(users=users, items_per_domain=items, interactions_per_user=3)
     table = generate(sizes)
     assert len(set(table["user_id"].to_pylist())) == sizes.users
     assert table.num_rows >= 3 * sizes.users
@@ -24,12 +29,12 @@ def test_the_smallest_sizes_work(sizes):
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, "3"])
 def test_sizes_that_make_no_sense(field, value):
     with pytest.raises(InputError, match=f"data.synthetic.{field}"):
-        SyntheticSizes(**{field: value})
+        data_config("synthetic", synthetic={field: value})
 
 
 @pytest.fixture(scope="module")
 def log():
-    frame = generate(seed=1).to_pandas()
+    frame = generate(SyntheticConfig(seed=1)).to_pandas()
     frame["step"] = frame.groupby("user_id").cumcount()
     return frame
 

@@ -1,7 +1,11 @@
 """The TFDS side: reuse, reproducible bytes, errors that leave nothing, `tfds.load`."""
 
 import hashlib
+import os
 import pickle
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,8 +13,9 @@ import tensorflow_datasets as tfds
 
 import data_prep
 from data_prep import Catalogue, InputError, prepare
+from data_prep.builders import Synthetic
 from data_prep.pipeline.sequences import build_sequences
-from data_prep.store.builders import Synthetic
+from tests.support.documents import ROOT
 
 SMALL = {"users": 60, "items_per_domain": 20, "interactions_per_user": 12}
 LINES = [
@@ -167,7 +172,7 @@ def test_catalogue_round_trip(tmp_path):
         ({"dataset": "synthetic", "columns": {"user_id": "u"}}, "data.columns"),
         ({"dataset": "interactions", "path": "x", "categories": ("Books",)}, "--categories"),
         ({"dataset": "amazon", "raw_dir": "x", "base_url": "http://x"}, "--base_url"),
-        ({"dataset": "synthetic", "seed": -1}, "--seed"),
+        ({"dataset": "synthetic", "seed": -1}, "data.synthetic.seed=-1"),
         ({"dataset": "synthetic", "synthetic": {"users": 0}}, "users"),
         ({"dataset": "synthetic", "synthetic": {"people": 5}}, "people"),
         ({"dataset": "synthetic", "min_interactions": 0}, "min_interactions"),
@@ -193,6 +198,21 @@ def test_report_and_silence(tmp_path, capfd):
     prepare("synthetic", synthetic=SMALL, data_dir=tmp_path / "b", report=None)
     output = capfd.readouterr()
     assert output.out == "" and "examples" not in output.err and "absl" not in output.err
+
+
+def test_the_page_about_python_and_tfds_runs(tmp_path, log):
+    log.rename(tmp_path / "shop.csv")
+    page = (ROOT / "docs/data.md").read_text()
+    program = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.S))
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "['a', 'b'] 8" in run.stdout and (tmp_path / "data" / "interactions").is_dir()
 
 
 def test_public_names():

@@ -7,11 +7,11 @@ import collections
 import numpy as np
 import pyarrow as pa
 
-from data_prep.pipeline.histories import Histories
 from data_prep.pipeline.splits import ROLES, TEST, VALIDATION
+from data_prep.pipeline.user_histories import Histories
 
 
-class Census:
+class EventCounts:
     """Counts over all histories that were added.
 
     Attributes:

@@ -7,10 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_prep.engines.engine import connect
+from data_prep.engines.connection import connect
 from data_prep.errors import InputError
-from data_prep.read.readers import read_interactions, user_sources
-from data_prep.read.records import CUT_OFF
+from data_prep.read.interactions import read_interactions
+from data_prep.read.sources import user_sources
+from data_prep.read.text_records import CUT_OFF
 
 HEADER = "user_id,item_id,domain,timestamp"
 GOOD = [("u1", "i1", "a", 1.5), ("u2", "i2", "b", 1_400_000_000_123.0)]

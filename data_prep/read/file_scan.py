@@ -1,16 +1,12 @@
-"""Reads files of any supported shape into one uniform table of interactions.
+"""Reads files with DuckDB, in bulk where that can be.
 
-The engine reads files in bulk. Those that it does not take, or in which it finds a row that is no
-interaction, are read a second time in a way that tells lines: text by `records`, Parquet by its
-row numbers.
+Those that it does not take, or in which it finds a row that is no interaction, are read a second
+time in a way that tells lines: text by `text_records`, Parquet by its row numbers.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import glob
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,11 +15,11 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from data_prep.engines.engine import DuckDB
+from data_prep.engines.duckdb import DuckDB
 from data_prep.errors import InputError
-from data_prep.read.faults import fault, seconds
-from data_prep.read.records import records
-from data_prep.read.sources import ROLES, Source, find_files, user_source
+from data_prep.read.row_checks import fault, seconds
+from data_prep.read.sources import ROLES, Source
+from data_prep.read.text_records import records
 
 _BATCH = 20_000
 _FILE = "data_prep_file"  # A column that no file has.
@@ -33,44 +29,7 @@ _RECORDS = pa.schema(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """What was read.
-
-    Attributes:
-      rows: `user_id: string, item_id: string, domain: string, timestamp: float64`, no nulls.
-        Timestamps keep the source's unit, except that Parquet dates and times become epoch seconds.
-      bad: rows that are no interactions: `source: int64` (place in the list of sources), `line`
-        (of a Parquet file: row, from 1), `reason, text`; `None` where there are none.
-      labels: how each source is called.
-      held: tables made by `hold` that `rows` consists of.
-    """
-
-    rows: ir.Table
-    bad: ir.Table | None = None
-    labels: tuple[str, ...] = ()
-    held: tuple[ir.Table, ...] = ()
-
-
-def user_sources(
-    path: str | os.PathLike[str], columns: Mapping[str, str] | None = None
-) -> list[Source]:
-    """Finds a user's own files and their shapes.
-
-    Args:
-      path: file, folder or glob; see `find_files`.
-      columns: role to column name; see `user_source`.
-
-    Returns:
-      One source a file.
-
-    Raises:
-      InputError: a file cannot be read or lacks a column.
-    """
-    return [user_source(file, columns) for file in find_files(path)]
-
-
-def read_interactions(engine: DuckDB, sources: Sequence[Source]) -> Reading:
+def read_files(engine: DuckDB, sources: Sequence[Source]) -> tuple[list[ir.Table], list[ir.Table]]:
     """Reads all rows of all files.
 
     Args:
@@ -78,7 +37,7 @@ def read_interactions(engine: DuckDB, sources: Sequence[Source]) -> Reading:
       sources: the files.
 
     Returns:
-      Tables held by the engine.
+      Tables of good rows and of bad ones, see `interactions.Reading`, that the engine holds.
 
     Raises:
       InputError: a Parquet file is damaged.
@@ -95,21 +54,19 @@ def read_interactions(engine: DuckDB, sources: Sequence[Source]) -> Reading:
             continue
         sound = {n: s for n, s in files.items() if len(files) > 1 and _sound(engine, s)}
         if sound:
-            rows.append(engine.hold(_scan(engine, shape, sound)))
+            rows.append(engine.hold(scan(engine, shape, sound)))
         faulty = {n: s for n, s in files.items() if n not in sound}
         by_line = _parquet_rows if shape.parquet else _text_rows
         usable, unusable = by_line(engine, shape, faulty)
         rows.append(usable)
         bad.append(unusable)
-    union = functools.partial(functools.reduce, lambda left, right: left.union(right))
-    labels = tuple(s.label for s in sources)
-    return Reading(union(rows), union(bad) if bad else None, labels, tuple(rows))
+    return rows, bad
 
 
 def _whole(engine: DuckDB, shape: Source, files: Mapping[int, Source]) -> ir.Table | None:
     """Holds the rows of files, unless a row is bad or the engine does not take a file."""
     try:
-        rows = engine.hold(_scan(engine, shape, files))
+        rows = engine.hold(scan(engine, shape, files))
     except duckdb.Error as error:
         if not _refused(error):
             raise
@@ -125,7 +82,7 @@ def _whole(engine: DuckDB, shape: Source, files: Mapping[int, Source]) -> ir.Tab
 def _sound(engine: DuckDB, source: Source) -> bool:
     """Tells whether the engine takes one file and finds no fault."""
     try:
-        rows = _scan(engine, source.shape, {0: source})
+        rows = scan(engine, source.shape, {0: source})
         return not engine.value(fault(rows).notnull().any())
     except duckdb.Error as error:
         if not _refused(error):
@@ -140,7 +97,8 @@ def _refused(error: duckdb.Error) -> bool:
     return isinstance(error, kinds) or type(error) is duckdb.Error
 
 
-def _scan(engine: DuckDB, shape: Source, files: Mapping[int, Source]) -> ir.Table:
+def scan(engine: DuckDB, shape: Source, files: Mapping[int, Source]) -> ir.Table:
+    """All rows of files of one shape, in bulk, with null for a timestamp that is no number."""
     raw = _raw(_columns(engine, shape, list(files.values())), shape)
     return _typed(raw)
 
@@ -243,7 +201,7 @@ def _damaged(engine: DuckDB, files: Mapping[int, Source], error: Exception) -> I
     label = "The log"
     for source in files.values():
         try:
-            engine.value(fault(_scan(engine, source.shape, {0: source})).notnull().any())
+            engine.value(fault(scan(engine, source.shape, {0: source})).notnull().any())
         except duckdb.Error:
             label = source.label
             break

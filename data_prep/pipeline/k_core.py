@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ibis.expr.types as ir
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
-from data_prep.engines.engine import Engine
-from data_prep.errors import InputError
+    from data_prep.engines.base import Engine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +24,6 @@ class Core:
     min_interactions: int = 1
     min_domains: int = 1
     min_domain_interactions: int = 1
-
-    def __post_init__(self) -> None:
-        for name, least in dataclasses.asdict(self).items():
-            if isinstance(least, bool) or not isinstance(least, int) or least < 1:
-                raise InputError(f"data.{name}={least}: expected a whole number of 1 or more.")
 
     @property
     def after(self) -> str:

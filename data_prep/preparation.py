@@ -1,0 +1,158 @@
+"""One call from raw data to a dataset that is ready to train on.
+
+What is heavy is imported after settings and files have been looked at: a mistake is told at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from data_prep.errors import InputError
+from data_prep.read.locate import locate
+from data_prep.settings import DataConfig, data_config
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    from data_prep.catalogue import Catalogue
+
+_TRAIN_FEATURES = ("user_id", "items", "timestamps")
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedDataset:
+    """A dataset on disk.
+
+    Attributes:
+      builder: the TFDS builder.
+      catalogue: the known items.
+      metadata: domains, counts and settings, as `builder.info.metadata` has them.
+    """
+
+    builder: tfds.core.DatasetBuilder
+    catalogue: Catalogue
+    metadata: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Builder, fingerprint of content and settings, and version: `amazon/0123abcd/1.0.0`."""
+        return self.builder.info.full_name
+
+    @property
+    def split_protocol(self) -> str:
+        """Which interactions train and which are targets, in words."""
+        config: Any = self.builder.builder_config
+        return config.split.protocol
+
+    @property
+    def data_card(self) -> dict[str, Any]:
+        """What is in it and what was dropped, as `card.data_card` counts it."""
+        from data_prep.card import FILE_NAMES
+
+        return json.loads((self.builder.data_path / FILE_NAMES[0]).read_text("utf-8"))
+
+    def damage(self) -> str | None:
+        """What is wrong with the files on disk; None if all can be read. Reads all of them."""
+        import tensorflow as tf
+
+        for name, split in self.builder.info.splits.items():
+            for file, length in zip(split.filepaths, split.shard_lengths, strict=True):
+                try:
+                    found = sum(1 for _ in tf.data.TFRecordDataset(os.fspath(file)))
+                except tf.errors.NotFoundError:
+                    return f"{file} ({name}) is missing"
+                except tf.errors.OpError as error:
+                    reason = (error.message or "cannot be read").partition(" [Op:")[0]
+                    return f"{file} ({name}) is damaged: {reason.rpartition('}} ')[2]}"
+                if found != length:
+                    return f"{file} ({name}) has {found} records of {length}"
+        return None
+
+    def as_dataset(self, split: str) -> tf.data.Dataset:
+        """Reads a split in its fixed order.
+
+        Args:
+          split: `train`, `validation` or `test`, or a part of one, such as `train[:10%]`.
+
+        Returns:
+          Rows of `user_id, items, timestamps`; for `validation` and `test` also `target,
+          target_item_id, domain, target_timestamp`.
+        """
+        import tensorflow_datasets as tfds
+
+        decoders = None
+        if split.partition("[")[0] == "train":
+            # TFDS wants equal features in all splits, but a training row has no target.
+            decoders = tfds.decode.PartialDecoding(dict.fromkeys(_TRAIN_FEATURES, True))
+        with _quiet():
+            return self.builder.as_dataset(split=split, decoders=decoders)
+
+
+def prepare(
+    dataset: str | DataConfig,
+    *,
+    report: Callable[[str], None] | None = print,
+    **settings: Any,
+) -> PreparedDataset:
+    """Prepares a dataset, or finds it prepared by an earlier call with equal content.
+
+    For example `prepare("interactions", path="log.csv", min_interactions=5)`.
+
+    Args:
+      dataset: `amazon`, `interactions` or `synthetic`, or all settings in one object.
+      report: told one line a step; `None` for silence.
+      **settings: those of `data_prep.settings.DataConfig`, each a keyword, and `seed` for
+        `synthetic`.
+
+    Returns:
+      The dataset.
+
+    Raises:
+      InputError: what was given cannot be used.
+    """
+    config = data_config(dataset, **settings)
+    located = locate(config)
+
+    from data_prep.builders import BUILDERS
+    from data_prep.catalogue import FILE_NAME, Catalogue
+    from data_prep.store.sequence_builder import SequenceConfig
+
+    with _quiet():
+        try:
+            builder = BUILDERS[config.dataset](
+                config=SequenceConfig(settings=config, located=located),
+                data_dir=None if config.data_dir is None else os.path.expanduser(config.data_dir),
+                report=report or (lambda line: None),
+            )
+            builder.download_and_prepare()
+        except OSError as error:
+            place = config.data_dir or "(TFDS's default)"
+            raise InputError(
+                f"--data_dir {place}: cannot be written to ({error.strerror or error})."
+            ) from error
+    catalogue = Catalogue.load(builder.data_path / FILE_NAME)
+    return PreparedDataset(builder, catalogue, dict(builder.info.metadata))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps TFDS's remarks and bars away."""
+    import tensorflow_datasets as tfds
+    from absl import logging
+    from tensorflow_datasets.core.utils import tqdm_utils
+
+    verbosity = logging.get_verbosity()
+    bars = getattr(tqdm_utils, "_active", True)  # TFDS has a setter and no getter.
+    logging.set_verbosity(logging.ERROR)
+    tfds.display_progress_bar(False)
+    try:
+        yield
+    finally:
+        tfds.display_progress_bar(bars)
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,206 @@
+"""Settings of data: what there is to set, its type, its limits, and what it does.
+
+This is the one place that says so. The section `data` of a configuration file is a `DataConfig`;
+command lines, `prepare` and the TFDS builders make one too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from data_prep.errors import InputError
+
+# YAML reads 2018 as a number.
+_Year = Annotated[
+    Literal["2014", "2018", "2023"],
+    pydantic.BeforeValidator(lambda year: str(year) if isinstance(year, int) else year),
+]
+
+
+class Section(pydantic.BaseModel):
+    """Settings that belong together; unknown names and numbers that are none are refused."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+def setting(default: Any, description: str, **limits: Any) -> Any:
+    """A field; its description is what `--help` and docs/settings.md say of it."""
+    return Field(default, description=description, **limits)
+
+
+class SyntheticConfig(Section):
+    """How much the synthetic dataset has, see `data_prep.read.synthetic`."""
+
+    users: int = setting(3000, "how many", ge=1)
+    items_per_domain: int = setting(250, "how many", ge=4)
+    interactions_per_user: int = setting(24, "mean length of a sequence", ge=3)
+    seed: int = setting(0, "of the data; `train.seed` is that of the training", ge=0)
+
+
+class DataConfig(Section):
+    """Which interactions, and how they become sequences."""
+
+    dataset: Literal["synthetic", "amazon", "interactions"] = setting(
+        "synthetic", "synthetic: made here; amazon: public rating files; interactions: your own log"
+    )
+    raw_dir: str | None = setting(
+        None, "amazon: folder of rating files, else downloaded", min_length=1
+    )
+    release: _Year | None = setting(None, "amazon: the year; seen from the files by default")
+    categories: list[str] = setting([], "amazon: categories, i.e. domains, to use")
+    path: str | None = setting(
+        None, "interactions: CSV, TSV or Parquet file, folder or glob", min_length=1
+    )
+    columns: dict[str, str] = setting(
+        {}, "interactions: names of columns that are not called as we call them"
+    )
+    base_url: str | None = setting(None, "amazon: folder address of a mirror to download from")
+    data_dir: str | None = setting(
+        None,
+        "where prepared datasets are kept, by default $TFDS_DATA_DIR or ~/tensorflow_datasets",
+        min_length=1,
+    )
+    min_interactions: int = setting(
+        1, "k-core: drop users and items with fewer interactions, repeatedly", ge=1
+    )
+    min_domains: int = setting(
+        1, "drop users who have fewer domains with `min_domain_interactions` in each", ge=1
+    )
+    min_domain_interactions: int = setting(1, "see `min_domains`", ge=1)
+    split: Literal["leave_one_out", "global_time"] = setting(
+        "leave_one_out", "what trains and what is a target: docs/splits.md"
+    )
+    validation_share: float = setting(
+        0.1, "global_time: part of the interactions before the test period", gt=0, lt=1
+    )
+    test_share: float = setting(
+        0.1, "global_time: part of the interactions, the latest", gt=0, lt=1
+    )
+    max_bad_share: float = setting(
+        0.01,
+        "part of the rows that may be unusable, and are set aside; more stop the run",
+        ge=0,
+        le=1,
+    )
+    engine: Literal["duckdb", "spark"] = setting(
+        "duckdb",
+        "what prepares the data: duckdb, in this process, or spark; the result is the same",
+    )
+    spark_master: str | None = setting(
+        None, "spark: its master, by default what Spark is set up with", min_length=1
+    )
+    synthetic: SyntheticConfig = SyntheticConfig()
+
+    def check(self) -> None:
+        """Raises `InputError` where settings do not fit one another."""
+        for name, dataset in _OF_DATASET.items():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                _belongs(name, dataset, self.dataset)
+        if self.dataset == "interactions" and self.path is None:
+            raise InputError("--path is missing: the dataset 'interactions' reads a log of yours.")
+        for category in self.categories:
+            if not re.fullmatch(r"\w+", category):
+                raise InputError(
+                    f"--categories {category!r}: expected names as the release writes them, "
+                    "separated by commas, such as Books,Toys_and_Games."
+                )
+        if self.raw_dir is not None and self.base_url is not None:
+            raise InputError("--base_url: has no use with --raw_dir; give one of them.")
+        if self.spark_master is not None and self.engine != "spark":
+            raise InputError(
+                f"data.spark_master={self.spark_master}: belongs to --engine spark, not to "
+                f"{self.engine}."
+            )
+        if self.split == "global_time":
+            if self.validation_share + self.test_share >= 1:
+                raise InputError(
+                    f"data.split={self.split} with data.validation_share={self.validation_share} "
+                    f"and data.test_share={self.test_share}: they leave nothing to train on; lower "
+                    "them."
+                )
+            return
+        for name in ("validation_share", "test_share"):
+            if (share := getattr(self, name)) != type(self).model_fields[name].default:
+                raise InputError(
+                    f"data.{name}={share}: belongs to data.split=global_time, not to {self.split}."
+                )
+
+
+_OF_DATASET = {
+    **dict.fromkeys(("raw_dir", "release", "categories", "base_url"), "amazon"),
+    **dict.fromkeys(("path", "columns"), "interactions"),
+}
+# What an error calls `--name`, and not `data.name`.
+_OPTIONS = ("dataset", "raw_dir", "release", "categories", "path", "base_url", "engine")
+
+
+def data_config(dataset: str | DataConfig, **settings: Any) -> DataConfig:
+    """Makes settings of what a Python call gives.
+
+    Args:
+      dataset: its name, or all settings.
+      **settings: those of `DataConfig`, where `dataset` is a name; also of `SyntheticConfig`.
+        `None` leaves the default, paths may be objects. A number must not come as text.
+
+    Returns:
+      Settings that fit one another.
+
+    Raises:
+      InputError: a setting is unknown, of a wrong type or out of range, or has no use here.
+    """
+    given = {name: _plain(value) for name, value in settings.items() if value is not None}
+    if isinstance(dataset, DataConfig):
+        if given:
+            raise InputError(f"{min(given)}: give all settings in one object or each, not both.")
+        config = dataset
+    else:
+        generator = {
+            name: given.pop(name) for name in SyntheticConfig.model_fields if name in given
+        }
+        if dataset == "synthetic":
+            given["synthetic"] = generator | given.get("synthetic", {})
+        elif given.get("synthetic") or generator.keys() - {"seed"}:  # Only chance has a seed.
+            _belongs("synthetic", "synthetic", dataset)
+        try:
+            config = DataConfig.model_validate({"dataset": dataset, **given}, strict=True)
+        except pydantic.ValidationError as errors:
+            raise _refused(errors) from None
+    config.check()
+    return config
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML would have it."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _refused(errors: pydantic.ValidationError) -> InputError:
+    error = errors.errors()[0]
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return InputError(f"data.{name}: there is no such setting.")
+    problem = error["msg"]
+    if error["type"] == "literal_error":
+        expected = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        problem = f"unknown; expected one of {expected}."
+    return InputError(f"{_called(name, error['input'])}: {problem}")
+
+
+def _called(name: str, value: Any) -> str:
+    return f"--{name} {value}" if name in _OPTIONS else f"data.{name}={value}"
+
+
+def _belongs(name: str, dataset: str, other: str) -> None:
+    if dataset != other:
+        called = f"--{name}" if name in _OPTIONS else f"data.{name}"
+        raise InputError(f"{called}: belongs to --dataset {dataset}, not to {other}.")
