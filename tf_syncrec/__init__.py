@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tf_syncrec.models.gru4rec import GRU4Rec
     from tf_syncrec.models.item_knn import ItemKNN
     from tf_syncrec.models.mmoe import MMoE
+    from tf_syncrec.models.registry import load_model
     from tf_syncrec.models.sasrec import SASRec
     from tf_syncrec.models.syncrec import SyNCRec
     from tf_syncrec.run import Run, load
@@ -35,6 +36,7 @@ _PLACES = {
     "SyNCRec": "tf_syncrec.models.syncrec",
     "datasets": "tf_syncrec.data.batches",
     "load": "tf_syncrec.run",
+    "load_model": "tf_syncrec.models.registry",
     "prepare": "data_prep",
 }
 """Public names, and the modules that have them; `fit` is the module of that name."""
@@ -53,6 +55,7 @@ __all__ = [
     "datasets",
     "fit",
     "load",
+    "load_model",
     "prepare",
 ]
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.processes import last_line
 from tf_syncrec.data.batches import datasets, evaluation_batches, train_batches
 from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
 from tf_syncrec.layers import TransformerExperts
@@ -77,6 +78,17 @@ def test_a_network_is_saved_cloned_and_loaded(tmp_path, name, prepared):
     clone = keras.models.clone_model(model)
     assert clone.get_config() == model.get_config() and not clone.compiled
     assert [w.shape for w in clone.weights] == [w.shape for w in model.weights]
+
+
+def test_a_process_that_made_no_network_loads_one(tmp_path):
+    model = NETWORKS["mmoe"]()
+    model.save(tmp_path / "model.keras")
+    found = last_line(
+        "import json, tf_syncrec\n"
+        f"model = tf_syncrec.load_model({str(tmp_path / 'model.keras')!r})\n"
+        "print(json.dumps([type(model).__name__, list(model.domains)]))"
+    )
+    assert found == ["MMoE", list(SIZES)]
 
 
 @keras.saving.register_keras_serializable("tests")

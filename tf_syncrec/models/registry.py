@@ -1,6 +1,7 @@
 """The networks that our training trains, by name."""
 
 import importlib
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,6 +74,20 @@ NETWORKS = {
     "cgrec": _network("cgrec.CGRec", "MMoE with loss weights from Shapley values of the domains"),
     "bprmf": _network("bprmf.BPRMF", "BPRMF, matrix factorisation"),
 }
+
+
+def import_networks() -> None:
+    """Makes Keras know the classes, which are else imported when one is made."""
+    for module in ("bprmf", "cgrec", "gru4rec", "mmoe", "sasrec", "syncrec"):
+        importlib.import_module(f"tf_syncrec.models.{module}")
+
+
+def load_model(file: str | os.PathLike[str]) -> "MultiDomainModel":
+    """A network that was saved by `model.save("model.keras")`, compiled as it was."""
+    import keras
+
+    import_networks()
+    return keras.models.load_model(file)
 
 
 def network_of(name: str) -> Network:

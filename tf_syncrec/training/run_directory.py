@@ -112,7 +112,10 @@ class Run:
         self.check_finished()
         import keras
 
+        from tf_syncrec.models.registry import import_networks
         from tf_syncrec.models.syncrec import SyNCRec
+
+        import_networks()
 
         config = config_module.load(self.config_file)
         catalogue = Catalogue.load(self.catalogue_file)
