@@ -389,6 +389,7 @@ class MultiDomainModel(keras.Model):
 
     def train_step(self, batch):
         """One step on a batch of `data.train_batches`."""
+        batch, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
         with tf.GradientTape() as tape:
             losses = self.batch_losses(**batch)
             loss = self.optimizer.scale_loss(losses.total)
@@ -426,6 +427,7 @@ class MultiDomainModel(keras.Model):
 
     def test_step(self, batch):
         """Ranks the targets of a batch of `data.evaluation_batches`."""
+        batch, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
         self.ranking_metrics.update_state(self.target_ranks(batch), batch["domain"])
         return self.ranking_metrics.result()
 
