@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.gradients import assert_same_gradients
 from tf_syncrec.layers import Dropout
 
 
@@ -73,3 +74,43 @@ def test_configuration_round_trip():
     twin = Dropout.from_config(Dropout(0.3).get_config())
     assert twin.get_config() == {**Dropout(0.3).get_config(), "name": twin.name}
     assert twin.rate == 0.3
+
+
+def plain(layer, inputs, training=None):
+    """Inverted dropout as it is written down, of the same bytes."""
+    if not training:
+        return inputs
+    seed = layer.seed_generator.next()
+    size = int(np.prod(inputs.shape))
+    words = tf.random.stateless_uniform([-(-size // 4)], seed, None, None, tf.int32).numpy()
+    kept = words.view(np.uint8)[:size].reshape(inputs.shape) >= layer.dropped_levels
+    return tf.where(kept, inputs / (1 - layer.dropped_levels / 256), 0.0)
+
+
+@pytest.mark.parametrize("style", ["pre_norm", "paper"])
+def test_inside_the_network_it_is_plain_dropout(style, make_model, make_items, monkeypatch):
+    found = []
+    for call in (Dropout.call, plain):
+        monkeypatch.setattr(Dropout, "call", call)
+        model = make_model(dropout=0.3, style=style, heads=2)
+        keras.utils.set_random_seed(0)
+        with tf.GradientTape() as tape:
+            losses = model.batch_losses(make_items([6, 4, 5]))
+        found.append((losses, tape.gradient(losses.total, model.trainable_weights)))
+    (ours, received), (expected, gradients) = found
+    for name in ours._fields:
+        np.testing.assert_allclose(getattr(ours, name), getattr(expected, name), rtol=1e-5)
+    assert_same_gradients(model, gradients, received)
+    assert ours.total != model.batch_losses(make_items([6, 4, 5]), training=False).total
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.2, 0.5])
+def test_bfloat16_scales_no_worse_than_keras(rate):
+    x = tf.cast(np.linspace(0.1, 3, 4000), tf.bfloat16)
+    errors = []
+    for layer in (Dropout(rate), keras.layers.Dropout(rate)):
+        share = getattr(layer, "dropped_levels", 256 * rate) / 256
+        y = np.asarray(layer(x, training=True), np.float64)
+        exact = np.asarray(x, np.float64) / (1 - share)
+        errors.append(np.abs(y / exact - 1)[y > 0].max())
+    assert errors[0] <= max(errors[1], 2**-7)

@@ -9,20 +9,6 @@ import tf_syncrec.losses.negatives as negatives
 import tf_syncrec.models.syncrec as module
 from tests.support.gradients import assert_same_gradients
 from tests.support.literal import Literal
-from tf_syncrec.layers import (
-    ACMoE,
-    CausalGate,
-    ItemNeighbours,
-    RelativeNegativeTransfer,
-    SequenceGate,
-    SharedEmbedding,
-    Similarity,
-    SingleCrossMutualInformation,
-    Tower,
-    TransformerExperts,
-    group_by_domain,
-    split_views,
-)
 
 PAPER_LOSS = {"name": "bpr_sigmoid", "shared_negatives": False, "similarity": "dot"} | {
     "temperature": 1.0,
@@ -294,67 +280,3 @@ def test_dropout_is_off_in_prediction_and_on_in_training(make_model, make_items,
     noisy = [model.batch_losses(items, training=True).total for _ in range(2)]
     assert quiet[0] == quiet[1]
     assert noisy[0] != noisy[1]
-
-
-def _run_embedding(layer, cross, single, blocks, x):
-    return layer(single)
-
-
-def _run_acmoe(layer, cross, single, blocks, x):
-    return tf.concat([layer.cross(x, cross), layer.single(x, single, blocks)[:2, :6]], 0)
-
-
-LAYERS = [
-    (SharedEmbedding(12, 3, 6, 8, dropout=0.3), _run_embedding),
-    (SharedEmbedding(12, 3, 6, 8, style="paper"), _run_embedding),
-    (
-        ACMoE(3, 1, 3, 6, 8, 1, 2, 5, 0.1, "paper", "sequence", False, name="mixture"),
-        _run_acmoe,
-    ),
-    (ACMoE(4, 3, 3, 6, 8, 2, 1, None, 0.0, "pre_norm", "causal"), _run_acmoe),
-    (TransformerExperts(2, 2, 8, 2, 5, 0.1), lambda layer, c, s, b, x: layer(x, s.mask)),
-    (
-        TransformerExperts(2, 1, 8, style="paper"),
-        lambda layer, c, s, b, x: layer(x, c.mask),
-    ),
-    (
-        SequenceGate(3, 3, 6, 8),
-        lambda layer, c, s, b, x: layer(x, s.domains, s.positions, s.mask),
-    ),
-    (
-        CausalGate(3, 3, 6, 8),
-        lambda layer, c, s, b, x: layer(x, s.domains, s.positions, s.mask),
-    ),
-    (Tower(3, 8, 0.2), lambda layer, c, s, b, x: layer(b.gather(x), b.domains)),
-    (Tower(1, 8, style="paper"), lambda layer, c, s, b, x: layer(x, None)),
-    (
-        SingleCrossMutualInformation(8, "bilinear", "others"),
-        lambda layer, c, s, b, x: layer(x, x[::-1], tf.ones(x.shape[:2], tf.bool))[0],
-    ),
-    (
-        RelativeNegativeTransfer(3, 0.5, 2.0, 0.7, trainable_rates=False),
-        lambda layer, c, s, b, x: layer(tf.constant([0.1, -0.3, 0.5]), tf.ones([3], tf.bool)),
-    ),
-    (ItemNeighbours(12, 4, 3), lambda layer, c, s, b, x: layer(tf.maximum(c.tokens, 0))[1]),
-    (Similarity("cosine", 0.2), lambda layer, c, s, b, x: layer.query(x) + layer.candidate(x)),
-]
-
-
-@pytest.mark.parametrize(
-    ("layer", "run"), LAYERS, ids=[f"{i}-{type(x).__name__}" for i, (x, _) in enumerate(LAYERS)]
-)
-def test_layers_are_rebuilt_from_their_configuration(layer, run, make_items):
-    cross, single = split_views(make_items([6, 4, 2]), None, tf.constant([1, 6, 10]), 6)
-    blocks = group_by_domain(single.domains, 3, block_size=6)
-    inputs = (cross, single, blocks, tf.random.stateless_normal([3, 6, 8], [1, 2]))
-    twin = type(layer).from_config(layer.get_config())
-    assert twin.get_config() == layer.get_config()
-    for each in (layer, twin):
-        if not each.built:
-            each.build(None)
-    assert [w.shape for w in twin.weights] == [w.shape for w in layer.weights]
-    assert [w.trainable for w in twin.weights] == [w.trainable for w in layer.weights]
-    rng = np.random.default_rng(0)
-    twin.set_weights([rng.uniform(0.1, 1, w.shape) for w in layer.weights])
-    layer.set_weights(twin.get_weights())
-    np.testing.assert_array_equal(run(twin, *inputs), run(layer, *inputs))

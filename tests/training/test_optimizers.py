@@ -1,12 +1,14 @@
 """Row-wise Adam is Adam without its mean of gradients, for the rows that a step has read."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tf_syncrec.models.bprmf import BPRMF
-from tf_syncrec.training.optimizers import Adam, RowwiseAdam, optimizer_of
+from tf_syncrec.training.optimizers import RowwiseAdam, optimizer_of
 
 ROWS = 7
 
@@ -64,7 +66,16 @@ def test_rows_that_nobody_read_stay_as_they_are(kind):
     np.testing.assert_array_equal(np.flatnonzero(moved), [0, 2, 5])
 
 
-@pytest.mark.parametrize("optimizer", [lambda t: Adam(0.1), lambda t: RowwiseAdam(0.1, [t])])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda t: RowwiseAdam(0.1),
+        lambda t: RowwiseAdam(0.1, [t]),
+        lambda t: RowwiseAdam(0.1, [t], clipnorm=0.5),
+        lambda t: RowwiseAdam(0.1, [t], global_clipnorm=0.5),
+    ],
+    ids=["no table", "table", "clipped", "globally clipped"],
+)
 def test_slices_of_a_row_count_as_their_sum(optimizer):
     rng = np.random.default_rng(3)
     gradients = [slices(rng, 3) for _ in range(10)]
@@ -110,3 +121,112 @@ def test_a_step_moves_what_its_batch_read(make_model, make_items, same_negatives
 def test_users_of_bprmf_are_a_table():
     model = BPRMF([4, 3], [b"a", b"b"])
     assert [tuple(table.shape) for table in model.tables] == [(8, 64), (3, 64)]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rowwise_adam"])
+def test_any_optimizer_sees_the_whole_gradient_of_a_row(
+    optimizer, make_model, make_items, same_negatives, monkeypatch
+):
+    """Rows that a batch reads several times: as if the gradient had been dense from the start."""
+    items = {"items": tf.constant(make_items([6, 5], domains=[[0], [0]]))}
+    tables = []
+    for dense in (False, True):
+        model = make_model(negatives=1)
+        model.compile(optimizer if optimizer == "adam" else RowwiseAdam(0.1))
+        model.optimizer.learning_rate = 0.1
+        if dense:
+            embed = lambda ids, layer=model.embedding: tf.gather(  # noqa: E731
+                tf.identity(layer.items.value), ids
+            )
+            monkeypatch.setattr(model.embedding, "embed_items", embed)
+        for _ in range(3):
+            model.train_step(items)
+        tables.append(model.embedding.items.numpy())
+    np.testing.assert_allclose(tables[0], tables[1], rtol=1e-3, atol=1e-4)
+
+
+@keras.saving.register_keras_serializable("test")
+class Table(keras.layers.Embedding):
+    """An embedding of which a batch reads few rows."""
+
+    def build(self, input_shape=None):
+        super().build(input_shape)
+        self.embeddings.read_by_rows = True
+
+
+X, Y = np.array([[1, 2], [2, 2], [0, 5]]), np.array([[1.0], [0.0], [3.0]])
+
+
+def compiled(optimizer):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input([2], dtype="int32"),
+            Table(7, 3),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.compile(optimizer, loss="mse")
+    return model
+
+
+def rates(model, epochs, **options):
+    """How far each epoch of one step moved the table, furthest."""
+    table, moved = model.layers[0].embeddings, []
+    for epoch in range(epochs):
+        before = table.numpy()
+        model.fit(X, Y, initial_epoch=epoch, epochs=epoch + 1, verbose=0, **options)
+        moved.append(np.abs(table.numpy() - before).max())
+    return moved
+
+
+def test_a_model_of_keras_needs_no_names_of_tables():
+    model = compiled(RowwiseAdam(0.01))
+    rates(model, 1)
+    assert model.optimizer._last_steps.keys() == {0}
+    np.testing.assert_array_equal(model.optimizer._last_steps[0], [1, 1, 1, 0, 0, 1, 0])
+
+
+def test_a_saved_model_goes_on_as_if_it_had_not_stopped(tmp_path):
+    model = compiled(RowwiseAdam(0.01, beta_2=0.9, epsilon=1e-6))
+    rates(model, 3)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded.optimizer) is RowwiseAdam
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    assert int(loaded.optimizer.iterations) == 3
+    np.testing.assert_array_equal(rates(loaded, 3), rates(model, 3))
+    for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_rate_follows_a_schedule_and_callbacks():
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([0, 1], [0.1, 0.01, 0.0])
+    scheduled = rates(compiled(RowwiseAdam(schedule)), 4)
+    callback = keras.callbacks.LearningRateScheduler(lambda epoch: [0.1, 0.01, 0.0, 0.0][epoch])
+    called_back = rates(compiled(RowwiseAdam(1.0)), 4, callbacks=[callback])
+    np.testing.assert_allclose(scheduled, called_back, rtol=1e-5)
+    assert scheduled[0] > 3 * scheduled[1] > 0 == scheduled[2] == scheduled[3]
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        RowwiseAdam(),
+        RowwiseAdam(keras.optimizers.schedules.CosineDecay(0.1, 10), ["model/table"], beta_2=0.9),
+        RowwiseAdam(0.1, [keras.Variable(np.ones([2, 3]), name="table")], clipnorm=1.0),
+        RowwiseAdam(0.1, ()),
+    ],
+)
+def test_an_optimizer_is_made_again_from_its_configuration(optimizer):
+    saved = keras.saving.serialize_keras_object(optimizer)
+    twin = keras.saving.deserialize_keras_object(json.loads(json.dumps(saved)))
+    assert type(twin) is RowwiseAdam
+    assert twin.get_config() == optimizer.get_config()
+    assert keras.optimizers.get(keras.optimizers.serialize(optimizer)).beta_2 == optimizer.beta_2
+
+
+def test_what_it_cannot_do_is_refused():
+    with pytest.raises(ValueError, match="amsgrad=True"):
+        RowwiseAdam(amsgrad=True)

@@ -6,6 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tf_syncrec.config import Config
+from tf_syncrec.layers import Similarity, Tower
+from tf_syncrec.layers.experts import EPSILON
+from tf_syncrec.layers.mutual_information import pool_by_domain
 from tf_syncrec.models.registry import NETWORKS
 from tf_syncrec.training.optimizers import optimizer_of
 from tf_syncrec.utils.precision import precision
@@ -55,6 +58,43 @@ def test_weights_and_predictions_are_float32(half, make_items):
         *model.gate_weights(items, domains),
     ):
         assert made.dtype == tf.float32
+
+
+def test_a_perfect_match_scores_one_over_the_temperature():
+    """With scores in bfloat16 it is anything from 9.875 to 10.06."""
+    similarity = Similarity("cosine", temperature=0.1, dtype="mixed_bfloat16")
+    y = tf.cast(tf.random.stateless_normal([1, 500, 64], [0, 1]), tf.bfloat16)
+    scores = tf.reduce_sum(similarity.query(y) * similarity.candidate(y), axis=-1)
+    np.testing.assert_allclose(scores, 10.0, atol=1e-3)
+    with precision("mixed_bfloat16"):  # called as a layer, which hands on bfloat16
+        np.testing.assert_allclose(
+            tf.linalg.diag_part(Similarity("cosine", 0.1)(y, y)), 10.0, atol=1e-3
+        )
+
+
+@pytest.mark.parametrize("mean", [0.0, 30.0])
+def test_normalisation_is_as_exact_as_that_of_keras(mean):
+    """A tower whose network gives 0 is its normalisation."""
+    x = tf.cast(tf.random.stateless_normal([3, 5, 64], [0, 1]) + mean, tf.bfloat16)
+    layer = Tower(1, 64, dtype="mixed_bfloat16")
+    layer.build(None)
+    for weight in (layer.w2, layer.b2):
+        weight.assign(tf.zeros_like(weight))
+    normalisation = keras.layers.LayerNormalization(epsilon=EPSILON, dtype="mixed_bfloat16")
+    exact = np.asarray(x, np.float64)
+    exact -= exact.mean(-1, keepdims=True)
+    exact /= np.sqrt(np.square(exact).mean(-1, keepdims=True) + EPSILON)
+    ours, theirs = (
+        np.abs(np.asarray(y, np.float64) - exact).max() for y in (layer(x, None), normalisation(x))
+    )
+    assert ours <= theirs < 0.02
+
+
+def test_means_of_many_slots_are_added_up_in_float32():
+    """In bfloat16 a sum of ones ends at 256."""
+    slots = tf.zeros([1, 400], tf.int32)
+    means, _ = pool_by_domain(tf.ones([1, 400, 2], tf.bfloat16), slots, slots, 1)
+    np.testing.assert_array_equal(means, [[[1.0, 1.0]]])
 
 
 @pytest.mark.slow

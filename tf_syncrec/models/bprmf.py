@@ -47,6 +47,7 @@ class BPRMF(MultiDomainModel):
         )
         self.dropout = Dropout(self.dropout_rate, dtype=self.dtype_policy)
         self.users.build()
+        self.users.embeddings.read_by_rows = True
         self.build_parts()
         for unread in (self.embedding.start_tokens, self.embedding.positions):
             unread.trainable = False

@@ -4,28 +4,8 @@ import keras
 import tensorflow as tf
 
 
-class Adam(keras.optimizers.Adam):
-    """Keras's Adam, with the slices of a row added up first.
-
-    Keras (3.15) adds the squares of slices, where Adam has the square of their sum. It is done
-    before replicas add up their gradients: slices they would have to gather, in five rounds each.
-    """
-
-    def apply(self, grads, trainable_variables=None):
-        """One step of all variables, with a gradient or None of each."""
-        variables = trainable_variables or self._trainable_variables
-        added_up = [
-            None if gradient is None else self.add_up(gradient, variable)
-            for gradient, variable in zip(grads, variables, strict=True)
-        ]
-        super().apply(added_up, trainable_variables)
-
-    def add_up(self, gradient, variable):
-        """What `update_step` gets for a gradient that may be slices."""
-        return tf.convert_to_tensor(gradient)
-
-
-class RowwiseAdam(Adam):
+@keras.saving.register_keras_serializable("tf_syncrec")
+class RowwiseAdam(keras.optimizers.Adam):
     """Adam for most weights; for tables, such as the item vectors, a form of it by rows.
 
     Adam moves every row of a table in every step, and keeps two numbers an element. Here a row
@@ -39,17 +19,38 @@ class RowwiseAdam(Adam):
 
     Args:
         learning_rate: a number, or a schedule.
-        tables: variables `[rows, dim]` that are treated by rows.
-        kwargs: as in `keras.optimizers.Adam`; of those, tables know beta_2 and epsilon alone.
+        tables: variables `[rows, dim]` that are treated by rows, or their paths; None for those
+            whose attribute `read_by_rows` is true, as that of the item vectors of our models.
+        kwargs: as in `keras.optimizers.Adam`; of those, tables know beta_2, epsilon and what
+            changes gradients alone.
+
+    ```python
+    embedding = SharedEmbedding(num_items=15, num_domains=2, window=3, dim=8)
+    embedding.build()
+    optimizer = RowwiseAdam(1e-3)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(embedding.embed_items(tf.constant([3, 12])) ** 2)
+    items = [embedding.items]
+    optimizer.apply(tape.gradient(loss, items), items)  # moves two rows
+    ```
 
     References:
         - [Adam](https://arxiv.org/abs/1412.6980)
         - [Adafactor](https://arxiv.org/abs/1804.04235), which keeps mean squares by rows as well.
     """
 
-    def __init__(self, learning_rate, tables=(), **kwargs):
+    takes_slices = True
+    """Any other optimizer gets dense gradients: Keras (3.15) adds the squares of slices of a row,
+    where Adam has the square of their sum."""
+
+    def __init__(self, learning_rate=0.001, tables=None, **kwargs):
         super().__init__(learning_rate, **kwargs)
-        self._tables = {variable.path for variable in tables}
+        if self.amsgrad:
+            raise ValueError("RowwiseAdam has no AMSGrad. Received: amsgrad=True")
+        # By path: Keras would save variables that are attributes with those of the optimizer.
+        self._tables = (
+            None if tables is None else sorted(getattr(table, "path", table) for table in tables)
+        )
 
     def build(self, var_list):
         """Creates `velocity` and `last_step` `[rows]` of each table, and what Adam has."""
@@ -61,7 +62,7 @@ class RowwiseAdam(Adam):
         self._velocities: list[keras.Variable] = []
         self._last_steps: dict[int, keras.Variable] = {}
         for index, variable in enumerate(var_list):
-            if variable.path in self._tables:
+            if self._is_table(variable):
                 self._momentums.append(None)
                 self._velocities.append(self._number_a_row(variable, "velocity"))
                 self._last_steps[index] = self._number_a_row(variable, "last_step", "int64")
@@ -69,16 +70,35 @@ class RowwiseAdam(Adam):
                 for slots, name in ((self._momentums, "momentum"), (self._velocities, "velocity")):
                     slots.append(self.add_variable_from_reference(variable, name))
 
+    def _is_table(self, variable):
+        if self._tables is None:
+            return getattr(variable, "read_by_rows", False)
+        return variable.path in self._tables
+
     def _number_a_row(self, table, name, dtype=None):
         with self._distribution_strategy.extended.colocate_vars_with(table.value):
             return self.add_variable(table.shape[:1], dtype=dtype, name=f"{table.name}_{name}")
 
-    def add_up(self, gradient, variable):
-        """Of a table, slices: of several replicas a row once, so that few are exchanged."""
-        if variable.path not in self._tables:
-            return super().add_up(gradient, variable)
-        if self._distribution_strategy.num_replicas_in_sync == 1:
-            return gradient  # `update_step` adds them up
+    def apply(self, grads, trainable_variables=None):
+        """One step of all variables, with a gradient or None of each."""
+        variables = trainable_variables or self._trainable_variables
+        added_up = [
+            None if gradient is None else self._add_up(gradient, variable)
+            for gradient, variable in zip(grads, variables, strict=True)
+        ]
+        super().apply(added_up, trainable_variables)
+
+    def _add_up(self, gradient, variable):
+        """Slices of a table, each row once if that is too late in `update_step`; else dense.
+
+        That is before replicas add up their gradients, so that few are exchanged, and before a
+        norm is taken of them.
+        """
+        if not self._is_table(variable):
+            return tf.convert_to_tensor(gradient)
+        clipped = self.clipnorm or self.clipvalue or self.global_clipnorm
+        if self._distribution_strategy.num_replicas_in_sync == 1 and not clipped:
+            return gradient
         rows, sums = by_rows(gradient)
         return tf.IndexedSlices(sums, rows, dense_shape=tf.constant([*variable.shape], tf.int64))
 
@@ -101,6 +121,12 @@ class RowwiseAdam(Adam):
         last_step.scatter_update(tf.IndexedSlices(steps, rows))
         variable.scatter_sub(tf.IndexedSlices(rate[:, None] * gradient, rows))
 
+    def get_config(self):
+        """Constructor arguments; tables by their paths."""
+        return super().get_config() | {
+            "tables": None if self._tables is None else list(self._tables)
+        }
+
 
 def by_rows(gradient):
     """`(rows, sums)` of a gradient: each row that has one, once, and all of it, `[n, dim]`."""
@@ -111,14 +137,14 @@ def by_rows(gradient):
     return rows, tf.gather(gradient, rows)
 
 
-def optimizer_of(name: str, learning_rate, tables) -> keras.optimizers.Optimizer:
+def optimizer_of(name: str, learning_rate, tables=None) -> keras.optimizers.Optimizer:
     """What trains a model.
 
     Args:
         name: `"adam"` or `"rowwise_adam"`.
         learning_rate: a number, or a schedule.
-        tables: variables of which a batch reads few rows.
+        tables: as in `RowwiseAdam`.
     """
     if name == "adam":
-        return Adam(learning_rate)
+        return keras.optimizers.Adam(learning_rate)
     return RowwiseAdam(learning_rate, tables)
