@@ -18,6 +18,15 @@ def attention_bias(mask):
     return tf.where(mask, 0.0, tf.float32.min / 2)
 
 
+def layer_norm(x, scale, offset):
+    """Keras's layer normalisation; scale and offset broadcast, so experts may have their own.
+
+    They are applied here, since Keras's operation makes more passes over x to do so.
+    """
+    y = keras.ops.layer_normalization(tf.cast(x, tf.float32), epsilon=EPSILON)
+    return tf.cast(y * scale + offset, x.dtype)
+
+
 def feed_forward(x, w1, b1, w2, b2):
     """`GELU(x W1 + b1) W2 + b2` with the exact GELU, z Φ(z) (paper Eq. 7).
 
@@ -110,14 +119,14 @@ class TransformerExperts(keras.layers.Layer):
         self.final = self._norm("final_norm", "final") if self.style == "pre_norm" else {}
         self.built = True
 
-    def _weight(self, shape, initializer, name):
-        return self.add_weight(shape=shape, initializer=initializer, name=name)
+    def _weight(self, shape, initializer, name, **kwargs):
+        return self.add_weight(shape=shape, initializer=initializer, name=name, **kwargs)
 
     def _norm(self, name, key):
         shape = (self.num_experts, 1, self.dim)
         return {
-            f"{key}_scale": self._weight(shape, "ones", f"{name}_scale"),
-            f"{key}_offset": self._weight(shape, "zeros", f"{name}_offset"),
+            f"{key}_scale": self._weight(shape, "ones", f"{name}_scale", autocast=False),
+            f"{key}_offset": self._weight(shape, "zeros", f"{name}_offset", autocast=False),
         }
 
     def call(self, inputs, mask, last=None, training=None):
@@ -138,11 +147,11 @@ class TransformerExperts(keras.layers.Layer):
         for block in self.blocks:
             w = {name: tf.cast(weight, x.dtype) for name, weight in block.items()}
             wanted = slots if last is None or block is not self.blocks[-1] else last
-            h = self._normalised(x, w, "attention")
+            h = self._normalised(x, block, "attention")
             h = self._attention(h, w["qkv"], w["out"], bias, batch, slots, wanted, training)
             if self.style == "pre_norm":
                 x = self._latest(x, batch, slots, wanted) + self.dropout(h, training=training)
-                h = self._normalised(x, w, "ffn")
+                h = self._normalised(x, block, "ffn")
             h = feed_forward(h, w["w1"], w["b1"], w["w2"], w["b2"])
             x = x + self.dropout(h, training=training) if self.style == "pre_norm" else h
         x = self._normalised(x, self.final, "final")
@@ -152,8 +161,7 @@ class TransformerExperts(keras.layers.Layer):
         """Layer normalisation with each expert's own scale and offset; x where there is none."""
         if self.style == "paper":
             return x
-        scale, offset = weights[f"{key}_scale"], weights[f"{key}_offset"]
-        return keras.ops.layer_normalization(x, scale, offset, epsilon=EPSILON)
+        return layer_norm(x, weights[f"{key}_scale"], weights[f"{key}_offset"])
 
     def _latest(self, x, batch, slots, wanted):
         """The last `wanted` slots: `[n, batch * slots, dim]` -> `[n, batch * wanted, dim]`."""

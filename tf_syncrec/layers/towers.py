@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_syncrec.layers.dropout import Dropout
-from tf_syncrec.layers.experts import EPSILON, StackedGlorotUniform, feed_forward
+from tf_syncrec.layers.experts import StackedGlorotUniform, feed_forward, layer_norm
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")
@@ -44,8 +44,9 @@ class Tower(keras.layers.Layer):
         self.b1 = self.add_weight(shape=bias, initializer="zeros", name="b1")
         self.w2 = self.add_weight(shape=shape, initializer=StackedGlorotUniform(), name="w2")
         self.b2 = self.add_weight(shape=bias, initializer="zeros", name="b2")
-        self.scale = self.add_weight(shape=bias, initializer="ones", name="scale")
-        self.offset = self.add_weight(shape=bias, initializer="zeros", name="offset")
+        norm = {"shape": bias, "autocast": False}
+        self.scale = self.add_weight(initializer="ones", name="scale", **norm)
+        self.offset = self.add_weight(initializer="zeros", name="offset", **norm)
         self.built = True
 
     def call(self, inputs, towers, training=None):
@@ -61,7 +62,7 @@ class Tower(keras.layers.Layer):
 
         def of_rows(weight):
             # A single tower broadcasts: no copy of its weights per row.
-            weight = tf.cast(weight, inputs.dtype)
+            weight = tf.convert_to_tensor(weight)
             return weight if self.num_towers == 1 else tf.gather(weight, towers)
 
         output = feed_forward(
@@ -69,9 +70,7 @@ class Tower(keras.layers.Layer):
         )
         if self.style == "pre_norm":
             output = inputs + self.dropout(output, training=training)
-        return keras.ops.layer_normalization(
-            output, of_rows(self.scale), of_rows(self.offset), epsilon=EPSILON
-        )
+        return layer_norm(output, of_rows(self.scale), of_rows(self.offset))
 
     def compute_output_shape(self, inputs_shape):
         return inputs_shape
