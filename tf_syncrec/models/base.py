@@ -395,8 +395,6 @@ class MultiDomainModel(keras.Model):
             loss = self.optimizer.scale_loss(losses.total)
         weights = self.trainable_weights
         gradients = tape.gradient(loss, weights)
-        if not getattr(self.optimizer, "takes_slices", False):
-            gradients = [g if g is None else tf.convert_to_tensor(g) for g in gradients]
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
         def step():
