@@ -33,7 +33,7 @@ from tf_syncrec.training.results import measure
 from tf_syncrec.training.resuming import told_of_full_disk
 from tf_syncrec.training.run_directory import Run
 from tf_syncrec.training.tensorboard.projector import write_projector
-from tf_syncrec.utils.files import save_weights_whole
+from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.stopping import StopRequests
 from tf_syncrec.utils.tables import metrics_table
 from tf_syncrec.utils.terminal import width

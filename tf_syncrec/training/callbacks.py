@@ -17,7 +17,7 @@ from tf_syncrec.models.base import SKIPPED
 from tf_syncrec.training.keeper import Keeper
 from tf_syncrec.training.progress import Progress
 from tf_syncrec.training.tensorboard.gate_sample import GateSample
-from tf_syncrec.utils.files import save_weights_whole
+from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.terminal import steps_bar
 
 NAMED = 10

@@ -22,7 +22,7 @@ from tf_syncrec.training.optimizers import optimizer_of
 from tf_syncrec.training.progress import Progress
 from tf_syncrec.training.tensorboard.dashboard import Dashboard, hyperparameters
 from tf_syncrec.training.tensorboard.input_wait import InputWait
-from tf_syncrec.utils.files import load_weights
+from tf_syncrec.utils.hdf5 import load_weights
 from tf_syncrec.utils.memory import KeepFreedMemory
 
 
