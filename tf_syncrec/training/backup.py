@@ -25,7 +25,7 @@ _STATE = "state.json"
 _VARIABLES = "variables.h5"
 
 
-class Keeper(keras.callbacks.Callback):
+class Backup(keras.callbacks.Callback):
     """Saves a checkpoint at the end of each epoch, every so many steps, and at SIGTERM.
 
     A checkpoint has all that a training goes on from: weights, λ, optimizer, the state of every
