@@ -38,8 +38,9 @@ def measure(options) -> dict[str, float]:
     from tf_syncrec.training.checkpoints import Checkpoints
     from tf_syncrec.training.loop import peak_memory_mb
     from tf_syncrec.training.optimizers import optimizer_of
-    from tf_syncrec.utils import variables as large
-    from tf_syncrec.utils.files import load_weights, save_weights_whole
+    from tf_syncrec.utils import hdf5
+    from tf_syncrec.utils.hdf5 import load_weights, save_weights_whole
+    from tf_syncrec.utils.variables import as_array
 
     peaks = {}
 
@@ -77,12 +78,12 @@ def measure(options) -> dict[str, float]:
     groups = {"model": model.variables, "optimizer": model.optimizer.variables}
     with tempfile.TemporaryDirectory(dir=options.scratch) as directory:
         checkpoint = Checkpoints(Path(directory), print).save(
-            1, lambda place: large.save(place / "variables.h5", groups)
+            1, lambda place: hdf5.save(place / "variables.h5", groups)
         )
         weights = Path(directory) / "best.weights.h5"
         save_weights_whole(model, weights)
         stage("save")
-        large.load(checkpoint / "variables.h5", groups)
+        hdf5.load(checkpoint / "variables.h5", groups)
         load_weights(model, weights)
         model.fit(batches.epoch(0), steps_per_epoch=1, verbose=0)
         stage("load")
@@ -94,7 +95,7 @@ def measure(options) -> dict[str, float]:
         with tempfile.TemporaryDirectory(dir=options.scratch) as directory:
             export(model, catalogue, Path(directory), config.evaluate)
         stage("export")
-    state = sum(large.as_array(x).nbytes for group in groups.values() for x in group) / 2**20
+    state = sum(as_array(x).nbytes for group in groups.values() for x in group) / 2**20
     return {
         "items": options.items,
         "weights_and_optimizer_mib": state,

@@ -20,7 +20,6 @@ from benchmarks.workload import matrix_rate
 from tf_syncrec.config import Config, ModelConfig
 from tf_syncrec.evaluation.ranking import ModelScorer, VectorScorer, row_chunks, target_ranks
 from tf_syncrec.models.syncrec import SyNCRec
-from tf_syncrec.utils.memory import keep_freed_memory
 
 BATCH = 256
 """Users a batch, as `evaluate.batch_size`."""
@@ -44,7 +43,6 @@ def main() -> None:
     options = parser.parse_args()
     items, users = options.items, options.users
 
-    keep_freed_memory()  # as the command lines do
     tf.random.set_seed(0)
     model = SyNCRec.from_settings(Config(model=ModelConfig(dim=options.dim)), [items])
     scorer, bare = ModelScorer(model), Vectors(model.candidate_vectors(tf.range(items + 1)))

@@ -143,11 +143,8 @@ def load_tensorflow() -> None:
 
     import absl.logging
 
-    from tf_syncrec.utils.memory import keep_freed_memory
-
     # TFDS warns about deprecations inside itself, once a split.
     absl.logging.set_verbosity(absl.logging.ERROR)
-    keep_freed_memory()
 
 
 @contextlib.contextmanager

@@ -26,14 +26,14 @@ from tf_syncrec.evaluation.samples import sample_recommendations
 from tf_syncrec.models.registry import network_of
 from tf_syncrec.report import sample_titles, write_report
 from tf_syncrec.scoring.view_weights import fit_score
+from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.item_vectors import initialise_items
-from tf_syncrec.training.keeper import Keeper
 from tf_syncrec.training.loop import train
 from tf_syncrec.training.results import measure
 from tf_syncrec.training.resuming import told_of_full_disk
 from tf_syncrec.training.run_directory import Run
 from tf_syncrec.training.tensorboard.projector import write_projector
-from tf_syncrec.utils.files import save_weights_whole
+from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.stopping import StopRequests
 from tf_syncrec.utils.tables import metrics_table
 from tf_syncrec.utils.terminal import width
@@ -130,7 +130,7 @@ def _story(
     )
 
     # -------------------------------------------------------------------------------- training
-    keeper = Keeper(
+    backup = Backup(
         run.checkpoint_file.parent,
         run.checkpoint_file,
         config.identity(prepared.name),
@@ -140,7 +140,7 @@ def _story(
         config.train.checkpoint_minutes,
     )
     if is_chief(strategy):
-        if keeper.last_good:  # the catalogue is that of its data, or `train` refuses
+        if backup.last_good:  # the catalogue is that of its data, or `train` refuses
             config.save(run.config_file)
         else:
             initialise_items(model, config, prepared, say)
@@ -155,7 +155,7 @@ def _story(
         run.checkpoint_file,
         run.log_dir,
         say,
-        keeper,
+        backup,
         profile,
         callbacks,
     )
@@ -185,7 +185,7 @@ def _story(
     if not version.exists():  # a resumed run may have got as far as that before
         version = export(model, catalogue, run.export_dir, config.evaluate)
     page = write_report(run.directory, titles)
-    keeper.checkpoints.clear()
+    backup.checkpoints.clear()
     from_chief(strategy)  # lets the others end
     popularity = metrics["baselines"]["popularity"]["test"]
     say()

@@ -8,7 +8,8 @@ import pytest
 
 from data_prep import InputError
 from tests.support.processes import free_addresses
-from tf_syncrec.distributed.cluster import Cluster, cluster_of, meet
+from tf_syncrec.distributed.cluster import Cluster, cluster_of
+from tf_syncrec.distributed.rendezvous import meet
 from tf_syncrec.distributed.replicas import strategy_of
 from tf_syncrec.utils.stopping import Stopped
 
@@ -125,7 +126,7 @@ def test_workers_meet_and_leave_their_ports():
 
 
 def test_a_worker_that_does_not_come_is_named_in_time(monkeypatch):
-    monkeypatch.setattr("tf_syncrec.distributed.cluster._BETWEEN_LINES", 0.3)
+    monkeypatch.setattr("tf_syncrec.distributed.rendezvous._BETWEEN_LINES", 0.3)
     here, there = free_addresses(2)
     told: list[str] = []
     start = time.monotonic()

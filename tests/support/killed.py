@@ -15,8 +15,8 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches, train_batches
 from tf_syncrec.fit import main as fit
 from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.checkpoints import Checkpoints
-from tf_syncrec.training.keeper import Keeper
 from tf_syncrec.training.loop import train
 from tf_syncrec.utils.stopping import StopRequests
 
@@ -74,7 +74,7 @@ def train_kept(directory: Path, config: Config, spoil=None):
     directory.mkdir(parents=True, exist_ok=True)
     every = config.train.checkpoint_steps
     with StopRequests(lambda: "go on with --resume") as stop:
-        keeper = Keeper(
+        backup = Backup(
             directory,
             best,
             config.identity(prepared.name),
@@ -92,7 +92,7 @@ def train_kept(directory: Path, config: Config, spoil=None):
             best,
             directory / "logs",
             report=print,
-            keeper=keeper,
+            backup=backup,
         )
 
 

@@ -14,7 +14,7 @@ from data_prep import InputError
 from tf_syncrec.training.checkpoints import Checkpoints
 from tf_syncrec.training.resuming import told_of_full_disk
 from tf_syncrec.training.run_directory import Run
-from tf_syncrec.utils.files import save_weights_whole
+from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.stopping import Stopped, StopRequests
 
 
@@ -125,13 +125,13 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tf_syncrec.utils import variables as large
+from tf_syncrec.utils import hdf5
 from tf_syncrec.training.checkpoints import Checkpoints
 from tf_syncrec.cli import run_command
 
 groups = {"all": [tf.Variable(tf.zeros(shape)) for shape in ([10], [1000, int(sys.argv[2])])]}
 checkpoints = Checkpoints(Path(sys.argv[1]), print)
-write = lambda directory: large.save(directory / "variables.h5", groups)
+write = lambda directory: hdf5.save(directory / "variables.h5", groups)
 checkpoints.save(1, write)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 run_command(lambda: checkpoints.save(2, write))

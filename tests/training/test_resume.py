@@ -21,8 +21,8 @@ from tests.support import killed
 from tests.test_fit import TINY, write_log
 from tf_syncrec.cli import run_command
 from tf_syncrec.fit import main as fit
+from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.checkpoints import Checkpoints
-from tf_syncrec.training.keeper import Keeper
 from tf_syncrec.utils.locks import RunLock
 from tf_syncrec.utils.stopping import Stopped
 
@@ -147,7 +147,7 @@ def test_killed_over_and_over(tmp_path, uninterrupted):
 def stop_at(monkeypatch, step, how):
     """Has something happen after the n-th step of the training that comes next."""
     count = 0
-    original = Keeper.on_train_batch_end
+    original = Backup.on_train_batch_end
 
     def after_step(self, batch, logs=None):
         nonlocal count
@@ -156,7 +156,7 @@ def stop_at(monkeypatch, step, how):
             how()
         original(self, batch, logs)
 
-    monkeypatch.setattr(Keeper, "on_train_batch_end", after_step)
+    monkeypatch.setattr(Backup, "on_train_batch_end", after_step)
 
 
 def test_sigterm_in_the_middle_of_an_epoch(tmp_path, monkeypatch, uninterrupted):
@@ -371,7 +371,7 @@ def test_two_processes_cannot_write_one_run(tmp_path, capsys):
 def test_checkpoints_by_the_clock(tmp_path, monkeypatch):
     """Every two minutes, of a training whose every look at the clock takes one."""
     minutes = iter(range(10_000))
-    monkeypatch.setattr("tf_syncrec.training.keeper.time.monotonic", lambda: 60.0 * next(minutes))
+    monkeypatch.setattr("tf_syncrec.training.backup.time.monotonic", lambda: 60.0 * next(minutes))
     saved: list[int] = []
     original = Checkpoints.save
 

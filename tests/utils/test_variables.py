@@ -11,8 +11,9 @@ from tests.training.test_resume import h5_arrays
 from tf_syncrec.evaluation.ranking import ModelScorer
 from tf_syncrec.metrics import ranks as metrics_ranks
 from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.utils import hdf5
 from tf_syncrec.utils import variables as large
-from tf_syncrec.utils.files import load_weights, save_weights_whole
+from tf_syncrec.utils.hdf5 import load_weights, save_weights_whole
 
 
 @pytest.fixture(params=[1 << 26, 100, 1])
@@ -43,10 +44,10 @@ def test_a_file_gives_back_what_was_saved(tmp_path, at_once, strategy):
     file, kept = tmp_path / "file.h5", np.arange(5.0)
     with strategy.scope():
         before, after = variables(5), variables(0)
-    large.save(file, {"a": before, "b": [kept]})
-    assert large.holds(file, "b") and not large.holds(file, "c")
+    hdf5.save(file, {"a": before, "b": [kept]})
+    assert hdf5.holds(file, "b") and not hdf5.holds(file, "c")
     filled = np.zeros(5)
-    large.load(file, {"a": after, "b": [filled]})
+    hdf5.load(file, {"a": after, "b": [filled]})
     for left, right in zip(before, after, strict=True):
         np.testing.assert_array_equal(left.numpy(), right.numpy())
     np.testing.assert_array_equal(filled, kept)
@@ -60,11 +61,11 @@ def test_another_file_changes_nothing(tmp_path):
         ([*variables(5), np.zeros(2)], "a/4 is float64 .*, the model has none"),
         ([*variables(5)[:3], np.zeros((40, 4), np.float32)], r"is float32 \[40, 4\], .* \[40, 3\]"),
     ):
-        large.save(file, {"a": arrays})
+        hdf5.save(file, {"a": arrays})
         with pytest.raises(ValueError, match=words):
-            large.load(file, {"a": after})
+            hdf5.load(file, {"a": after})
     file.write_bytes(file.read_bytes()[:500])
-    for look in (lambda: large.load(file, {"a": after}), lambda: large.holds(file, "a")):
+    for look in (lambda: hdf5.load(file, {"a": after}), lambda: hdf5.holds(file, "a")):
         with pytest.raises(ValueError, match=f"{file} cannot be read"):
             look()
     for before, variable in zip(unchanged, after, strict=True):

@@ -46,7 +46,7 @@ from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, Ranks, 
 from tf_syncrec.scoring.view_weights import fit_score
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import peak_memory_mb, train
-from tf_syncrec.utils.files import load_weights, save_weights_whole
+from tf_syncrec.utils.hdf5 import load_weights, save_weights_whole
 from tf_syncrec.utils.precision import precision
 
 WEIGHTS = "best.weights.h5"

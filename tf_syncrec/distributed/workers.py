@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import InputError
-from tf_syncrec.distributed.cluster import PATIENCE, Cluster, meet
+from tf_syncrec.distributed.cluster import PATIENCE, Cluster
+from tf_syncrec.distributed.rendezvous import meet
 from tf_syncrec.utils.stopping import Stopped
 from tf_syncrec.utils.variables import in_place, pieces, put
 

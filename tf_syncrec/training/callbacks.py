@@ -14,10 +14,10 @@ from tf_syncrec.distributed.workers import from_chief
 from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.base import SKIPPED
-from tf_syncrec.training.keeper import Keeper
+from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.progress import Progress
 from tf_syncrec.training.tensorboard.gate_sample import GateSample
-from tf_syncrec.utils.files import save_weights_whole
+from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.terminal import steps_bar
 
 NAMED = 10
@@ -190,14 +190,14 @@ class FiniteLoss(keras.callbacks.Callback):
     Args:
         batches: what is trained on, to say whose the batch was.
         progress: says which step it was.
-        keeper: says which checkpoint is the last good one.
+        backup: says which checkpoint is the last good one.
     """
 
-    def __init__(self, batches: TrainBatches, progress: Progress, keeper: Keeper | None):
+    def __init__(self, batches: TrainBatches, progress: Progress, backup: Backup | None):
         super().__init__()
         self._batches = batches
         self._progress = progress
-        self._keeper = keeper
+        self._backup = backup
 
     def on_train_batch_end(self, batch, logs=None):
         """Looks at the mean over the epoch, which one such step spoils."""
@@ -208,11 +208,11 @@ class FiniteLoss(keras.callbacks.Callback):
         epoch, step = self._progress.epoch, self._progress.step
         users = self._batches.users_of(epoch, step - 1)
         more = f" and {len(users) - NAMED} more" if len(users) > NAMED else ""
-        kept = self._keeper.last_good if self._keeper else None
+        kept = self._backup.last_good if self._backup else None
         found = "every step was skipped" if lost else f"the loss is {logs['loss']}"
         raise FloatingPointError(
             f"epoch {epoch + 1}, step {step} of {self._batches.steps}: {found}, so training cannot "
             f"go on; users of the batch: {', '.join(users[:NAMED])}{more}; last good checkpoint: "
             f"{kept or 'none'}; try a smaller --set train.learning_rate"
-            + ("" if lost or not self._keeper else ", or go on with --resume --on_nan skip")
+            + ("" if lost or not self._backup else ", or go on with --resume --on_nan skip")
         )

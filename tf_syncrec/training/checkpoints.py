@@ -1,7 +1,6 @@
 """Checkpoints that are whole or not there, and the one before where the newest is damaged."""
 
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from data_prep import InputError
+from data_prep.files import remove_leftovers, written_whole
 from tf_syncrec.utils.stopping import Stopped
 
 KEPT = 2
@@ -20,11 +20,9 @@ _AT_ONCE = 1 << 20
 
 
 class Checkpoints:
-    """Directories `step-N` below another.
+    """Directories `step-N` below another; only when one is on the disk are older ones removed.
 
-    Each is written aside, brought to the disk, and renamed in; only then are older ones removed.
-    Sizes and checksums of its files are in a manifest. What a kill left half done begins with a dot
-    and is removed by the next `save`.
+    Sizes and checksums of its files are in a manifest.
 
     Args:
         directory: their parent; files in it that are no checkpoints are left alone.
@@ -53,21 +51,17 @@ class Checkpoints:
             Stopped: it could not be written, as on a full disk; those before it are still there.
         """
         target = self.directory / f"step-{step:09d}"
-        partial = self._aside(target)
         try:
             self._remove_leftovers()
-            partial.mkdir(parents=True)
-            write(partial)
-            manifest = {file.name: _fingerprint(file) for file in sorted(partial.iterdir())}
-            (partial / _MANIFEST).write_text(json.dumps(manifest))
-            for file in (*partial.iterdir(), partial):
-                _to_disk(file)
-            if target.exists():  # of the same step, and damaged: else it would have been used
-                target.rename(self._aside(target, "old"))
-            partial.rename(target)
-            _to_disk(self.directory)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with written_whole(target) as new:
+                new.mkdir()
+                write(new)
+                manifest = {file.name: _fingerprint(file) for file in sorted(new.iterdir())}
+                (new / _MANIFEST).write_text(json.dumps(manifest))
+                if target.exists():  # and damaged: else the training would have gone on from it
+                    shutil.rmtree(target)
         except (OSError, tf.errors.OpError) as error:
-            shutil.rmtree(partial, ignore_errors=True)
             kept = self.all()
             raise Stopped(
                 f"checkpoint {target} cannot be written: {_reason(error)}; "
@@ -75,8 +69,7 @@ class Checkpoints:
                 + "; make room and go on with --resume"
             ) from error
         for old in self.all()[KEPT:]:
-            old.rename(self._aside(old, "old"))
-        self._remove_leftovers()
+            shutil.rmtree(old)
         return target
 
     def newest(self) -> Path | None:
@@ -101,16 +94,13 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Removes all."""
-        for path in self.all():
-            path.rename(self._aside(path, "old"))
+        for path in reversed(self.all()):
+            shutil.rmtree(path)
         self._remove_leftovers()
 
-    def _aside(self, path: Path, kind: str = "partial") -> Path:
-        return self.directory / f".{path.name}.{kind}"
-
     def _remove_leftovers(self) -> None:
-        for path in self.directory.glob(".step-*"):
-            shutil.rmtree(path)
+        """Of any step: a training that goes on need not come by the one that was interrupted."""
+        remove_leftovers(self.directory, ".step-*")
 
 
 def _damage(path: Path) -> str | None:
@@ -134,15 +124,6 @@ def _fingerprint(file: Path) -> list[int]:
         while block := content.read(_AT_ONCE):
             size, crc = size + len(block), zlib.crc32(block, crc)
     return [size, crc]
-
-
-def _to_disk(path: Path) -> None:
-    """Has the operating system write what it holds of a file or directory, for a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _reason(error: OSError | tf.errors.OpError) -> str:

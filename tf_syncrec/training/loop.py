@@ -16,13 +16,13 @@ from tf_syncrec.data.batches import TrainBatches
 from tf_syncrec.distributed.replicas import shared_out
 from tf_syncrec.distributed.workers import is_chief
 from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.callbacks import BestWeights, EpochReport, FiniteLoss, Follower, StepBar
-from tf_syncrec.training.keeper import Keeper
 from tf_syncrec.training.optimizers import optimizer_of
 from tf_syncrec.training.progress import Progress
 from tf_syncrec.training.tensorboard.dashboard import Dashboard, hyperparameters
 from tf_syncrec.training.tensorboard.input_wait import InputWait
-from tf_syncrec.utils.files import load_weights
+from tf_syncrec.utils.hdf5 import load_weights
 from tf_syncrec.utils.memory import KeepFreedMemory
 
 
@@ -95,7 +95,7 @@ def train(
     checkpoint_file: Path,
     log_dir: Path,
     report: Callable[[str], None],
-    keeper: Keeper | None = None,
+    backup: Backup | None = None,
     profile: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Trained:
@@ -112,14 +112,14 @@ def train(
         checkpoint_file: where the best weights are kept, in an existing directory.
         log_dir: for TensorBoard.
         report: told one line an epoch.
-        keeper: keeps the training on disk, and goes on from what it finds there; None where a
+        backup: keeps the training on disk, and goes on from what it finds there; None where a
             training that is interrupted begins again.
         profile: whether to trace some steps for TensorBoard's profiler.
         callbacks: further ones of Keras; their logs have `val_ndcg@10` and the like.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
-        Stopped: the keeper was asked to stop, or cannot write.
+        Stopped: the backup was asked to stop, or cannot write.
     """
     planned, strategy = planned_epochs(config.train, batches.steps), model.distribute_strategy
     alone = strategy.num_replicas_in_sync == 1
@@ -130,11 +130,11 @@ def train(
             optimizer_of(config.train.optimizer, rate, model.tables),
             skip_nan=config.train.on_nan == "skip",
         )
-    if keeper:
-        keeper.restore(model, progress, batches.steps)
+    if backup:
+        backup.restore(model, progress, batches.steps)
     # On several replicas the batches go through more than `tf.data`.
     wait = InputWait() if alone else None
-    finite = FiniteLoss(batches, progress, keeper)
+    finite = FiniteLoss(batches, progress, backup)
     dashboard = None
     own: list[keras.callbacks.Callback] = [Follower(progress, config.train, planned), finite]
     if is_chief(strategy):
@@ -149,8 +149,8 @@ def train(
             BestWeights(checkpoint_file, progress),
         ]
     own += callbacks
-    if keeper:
-        own.append(keeper)
+    if backup:
+        own.append(backup)
     if not alone:
         own.append(KeepFreedMemory())
     # One call for all epochs; one more for the rest of an epoch that was interrupted.
@@ -169,8 +169,8 @@ def train(
         )
         if model.stop_training:
             break
-    if keeper:
-        keeper.end()
+    if backup:
+        backup.end()
     if dashboard:
         dashboard.close()
         load_weights(model, checkpoint_file)

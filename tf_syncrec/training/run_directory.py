@@ -14,7 +14,6 @@ from data_prep import Catalogue, InputError
 from data_prep.files import write_whole, written_whole
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
-from tf_syncrec.utils.files import load_weights
 from tf_syncrec.utils.locks import RunLock
 
 if TYPE_CHECKING:  # so that a directory is looked at before TensorFlow is there
@@ -114,6 +113,7 @@ class Run:
 
         from tf_syncrec.models.registry import import_networks
         from tf_syncrec.models.syncrec import SyNCRec
+        from tf_syncrec.utils.hdf5 import load_weights
 
         import_networks()
 

@@ -1,4 +1,4 @@
-"""Memory that is freed is kept for the next tensors."""
+"""Memory that is freed is kept for the next tensors where several replicas train on CPUs."""
 
 import ctypes
 
@@ -21,7 +21,7 @@ class KeepFreedMemory(keras.callbacks.Callback):
     strategy have one, it sets glibc's threshold for memory maps to 128 KiB, to save Python memory.
     All larger tensors, which are most of a step, are then mapped, filled with zeros page by page
     and unmapped again each time: half of the time of a step on CPUs. It can go when TensorFlow
-    leaves the threshold alone.
+    leaves the threshold alone. Does nothing where the C library is not glibc.
     """
 
     def on_train_begin(self, logs=None):
@@ -30,20 +30,12 @@ class KeepFreedMemory(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """By now it is made."""
-        if not self._kept:
-            keep_freed_memory()
-            self._kept = True
-
-
-def keep_freed_memory() -> None:
-    """Sets thresholds of glibc for this process; does nothing where the C library is another.
-
-    By itself glibc gives back 64 MiB and all blocks of 32 MiB, such as the scores of some users
-    for 100,000 items, which then have to be cleared page by page for the next ones.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        # Older versions of glibc refuse more than 32 MiB.
-        if not mallopt(M_MMAP_THRESHOLD, LARGEST):
-            mallopt(M_MMAP_THRESHOLD, LARGEST // 2)
-        mallopt(M_TRIM_THRESHOLD, KEPT)
+        if self._kept:
+            return
+        self._kept = True
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt:
+            # Older versions of glibc refuse more than 32 MiB.
+            if not mallopt(M_MMAP_THRESHOLD, LARGEST):
+                mallopt(M_MMAP_THRESHOLD, LARGEST // 2)
+            mallopt(M_TRIM_THRESHOLD, KEPT)

@@ -1,16 +1,14 @@
-"""Variables that may fill most of the memory: seen without a copy, kept on disk, filled in pieces.
+"""Variables that may fill most of the memory: seen without a copy, filled in pieces.
 
 TensorFlow copies a table that it updates by rows (`scatter_update`) whenever it is read as a whole,
 and once more to make a numpy array of it. Here the table itself is looked at.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from types import EllipsisType
 from typing import TypeAlias
 
-import h5py  # type: ignore[import-untyped]
 import keras
 import numpy as np
 import tensorflow as tf
@@ -74,67 +72,7 @@ def all_finite(variable: keras.Variable) -> bool:
     return all(bool(tf.reduce_all(tf.math.is_finite(value[piece]))) for piece in pieces(value))
 
 
-def save(file: Path, groups: Mapping[str, Sequence[Array]]) -> None:
-    """Writes arrays as an HDF5 file, `GROUP/0`, `GROUP/1` and so on.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    try:
-        with h5py.File(file, "w") as content:
-            for group, arrays in groups.items():
-                for name, array in _named(arrays):
-                    content[f"{group}/{name}"] = as_array(array)
-    except RuntimeError as error:  # how HDF5 says that closing the file failed
-        raise OSError(str(error)) from error
-
-
-def load(file: Path, groups: Mapping[str, Sequence[Array]]) -> None:
-    """Fills arrays from what `save` has written of the same groups; there may be others.
-
-    Raises:
-        ValueError: the file holds other arrays, and nothing was filled; or it is damaged.
-    """
-    try:
-        with h5py.File(file) as content:
-            for group, arrays in groups.items():
-                there = {name: _kind(dataset) for name, dataset in content.get(group, {}).items()}
-                here = {name: _kind(array) for name, array in _named(arrays)}
-                for name in {**here, **there}:
-                    if there.get(name) != here.get(name):
-                        raise ValueError(
-                            f"{group}/{name} is {there.get(name, 'missing')}, the model has "
-                            f"{here.get(name, 'none')}"
-                        )
-            for group, arrays in groups.items():
-                for name, array in _named(arrays):
-                    fill(array, content[f"{group}/{name}"])
-    except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
-
-
-def holds(file: Path, group: str) -> bool:
-    """Whether `save` has written such a group into a file.
-
-    Raises:
-        ValueError: the file cannot be read.
-    """
-    try:
-        with h5py.File(file) as content:
-            return group in content
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
-
-
 def _of_devices(variable: keras.Variable | tf.Variable) -> Sequence[tf.Variable]:
     """A variable as each device of this process has it."""
     found = variable.value if isinstance(variable, keras.Variable) else variable
     return found.values if isinstance(found, tf.distribute.DistributedValues) else [found]
-
-
-def _named(arrays: Sequence[Array]) -> Iterator[tuple[str, Array]]:
-    return ((str(number), array) for number, array in enumerate(arrays))
-
-
-def _kind(array) -> str:
-    return f"{tf.as_dtype(array.dtype).name} {list(array.shape)}"

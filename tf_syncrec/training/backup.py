@@ -17,14 +17,15 @@ from tf_syncrec.distributed.workers import from_chief, is_chief, sum_over_worker
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.checkpoints import Checkpoints
 from tf_syncrec.training.progress import Progress
-from tf_syncrec.utils import variables as large
+from tf_syncrec.utils import hdf5
 from tf_syncrec.utils.stopping import StopRequests
+from tf_syncrec.utils.variables import Array, all_finite
 
 _STATE = "state.json"
 _VARIABLES = "variables.h5"
 
 
-class Keeper(keras.callbacks.Callback):
+class Backup(keras.callbacks.Callback):
     """Saves a checkpoint at the end of each epoch, every so many steps, and at SIGTERM.
 
     A checkpoint has all that a training goes on from: weights, λ, optimizer, the state of every
@@ -105,7 +106,7 @@ class Keeper(keras.callbacks.Callback):
         # New ones: the chief alone cannot read those of the model.
         metrics = [np.zeros(x.shape, x.dtype) for x in model.metrics_variables]
         try:
-            large.load(path / _VARIABLES, _groups(model, metrics))
+            hdf5.load(path / _VARIABLES, _groups(model, metrics))
         except ValueError as error:
             raise InputError(
                 f"--resume: checkpoint {path} does not fit the model of this version, and nothing "
@@ -166,7 +167,7 @@ class Keeper(keras.callbacks.Callback):
 
     def _save(self) -> None:
         for variable in self.model.trainable_variables:
-            if not large.all_finite(variable):
+            if not all_finite(variable):
                 raise FloatingPointError(
                     f"{variable.path} has values that are no numbers, so the checkpoint is not "
                     f"written; the last good one: {self.last_good or 'none'}; try a smaller --set "
@@ -182,16 +183,14 @@ class Keeper(keras.callbacks.Callback):
         self._saved_at = time.monotonic()
 
     def _write(self, directory: Path, metrics: list[np.ndarray]) -> None:
-        large.save(directory / _VARIABLES, _groups(self.model, metrics))
+        hdf5.save(directory / _VARIABLES, _groups(self.model, metrics))
         state = {"identity": self._identity, "progress": self._progress.to_json()}
         (directory / _STATE).write_text(json.dumps(state, allow_nan=False))
         if self._best_file.exists():
             _link(self._best_file, directory / self._best_file.name)
 
 
-def _groups(
-    model: MultiDomainModel, metrics: Sequence[np.ndarray]
-) -> dict[str, Sequence[large.Array]]:
+def _groups(model: MultiDomainModel, metrics: Sequence[np.ndarray]) -> dict[str, Sequence[Array]]:
     """All variables of a training, by position.
 
     Args:

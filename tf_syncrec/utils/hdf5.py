@@ -1,0 +1,91 @@
+"""Arrays and weights as HDF5 files: written from where they are, read in pieces."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import h5py  # type: ignore[import-untyped]
+import keras
+import tensorflow as tf
+
+from data_prep.files import written_whole
+from tf_syncrec.utils.variables import Array, as_array, fill
+
+_WEIGHTS = "weights"
+
+
+def save_weights_whole(model: keras.Model, file: Path) -> None:
+    """Writes weights whole or not at all."""
+    with written_whole(file) as new:
+        save(new, {_WEIGHTS: model.weights})
+
+
+def load_weights(model: keras.Model, file: Path) -> None:
+    """Gives a model the weights of `save_weights_whole`, or of Keras's own `save_weights`.
+
+    Raises:
+        ValueError: they are of another model, or the file is damaged.
+    """
+    if holds(file, _WEIGHTS):
+        load(file, {_WEIGHTS: model.weights})
+    else:
+        model.load_weights(file)
+
+
+def save(file: Path, groups: Mapping[str, Sequence[Array]]) -> None:
+    """Writes arrays as an HDF5 file, `GROUP/0`, `GROUP/1` and so on.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        with h5py.File(file, "w") as content:
+            for group, arrays in groups.items():
+                for name, array in _named(arrays):
+                    content[f"{group}/{name}"] = as_array(array)
+    except RuntimeError as error:  # how HDF5 says that closing the file failed
+        raise OSError(str(error)) from error
+
+
+def load(file: Path, groups: Mapping[str, Sequence[Array]]) -> None:
+    """Fills arrays from what `save` has written of the same groups; there may be others.
+
+    Raises:
+        ValueError: the file holds other arrays, and nothing was filled; or it is damaged.
+    """
+    try:
+        with h5py.File(file) as content:
+            for group, arrays in groups.items():
+                there = {name: _kind(dataset) for name, dataset in content.get(group, {}).items()}
+                here = {name: _kind(array) for name, array in _named(arrays)}
+                for name in {**here, **there}:
+                    if there.get(name) != here.get(name):
+                        raise ValueError(
+                            f"{group}/{name} is {there.get(name, 'missing')}, the model has "
+                            f"{here.get(name, 'none')}"
+                        )
+            for group, arrays in groups.items():
+                for name, array in _named(arrays):
+                    fill(array, content[f"{group}/{name}"])
+    except (OSError, RuntimeError, KeyError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+
+
+def holds(file: Path, group: str) -> bool:
+    """Whether `save` has written such a group into a file.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    try:
+        with h5py.File(file) as content:
+            return group in content
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+
+
+def _named(arrays: Sequence[Array]) -> Iterator[tuple[str, Array]]:
+    return ((str(number), array) for number, array in enumerate(arrays))
+
+
+def _kind(array) -> str:
+    return f"{tf.as_dtype(array.dtype).name} {list(array.shape)}"
