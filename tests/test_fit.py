@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 
@@ -11,10 +12,12 @@ import pytest
 import tensorflow as tf
 import yaml
 
+import tf_syncrec
 from tf_syncrec import evaluate
 from tf_syncrec.cli import run_command
 from tf_syncrec.fit import main as fit
 from tf_syncrec.metrics.gains import rank_metrics
+from tf_syncrec.utils.version import commit
 
 TINY = [
     *("--set", "model.dim=8", "--set", "model.experts=2", "--set", "model.cross_experts=1"),
@@ -89,6 +92,15 @@ def test_metrics_can_be_recomputed_from_the_ranks(trained):
     for weights in metrics["view_weights"].values():
         assert weights["single"] + weights["cross"] == 2
     assert {"protocol", "validation"} <= set(metrics)
+
+
+def test_metrics_say_of_which_code_they_are(trained):
+    training = json.loads((trained / "metrics.json").read_text())["training"]
+    if commit() is None:  # not a checkout
+        assert training["commit"] is None
+    else:
+        assert re.fullmatch("[0-9a-f]{40}(-dirty)?", training["commit"])
+    assert training["versions"]["tf_syncrec"] == tf_syncrec.__version__
 
 
 def test_histories_and_targets_are_those_of_the_log(trained):

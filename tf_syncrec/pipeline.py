@@ -37,6 +37,7 @@ from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.stopping import StopRequests
 from tf_syncrec.utils.tables import metrics_table
 from tf_syncrec.utils.terminal import width
+from tf_syncrec.utils.version import commit
 
 
 def fit_run(
@@ -102,6 +103,7 @@ def _story(
 ) -> None:
     """All of a run but its settings and devices; of several workers, only the first one writes."""
     # ------------------------------------------------------------------------------------ data
+    code = commit()  # of what runs: the files may be others when training ends
     network = network_of(config.model.name)
     with chief_first(strategy):
         prepared = prepare_data(config)
@@ -171,7 +173,7 @@ def _story(
     say(f"Best epoch: {best + 1} of {len(history)}. Ranking the test targets ...")
     scorer = ModelScorer(model)
     metrics, test_ranks = measure(model, scorer, config, prepared, validation, test, trained)
-    metrics["training"]["command"] = command
+    metrics["training"] |= {"command": command, "commit": code}
     samples = sample_recommendations(scorer, test, catalogue)
     titles = sample_titles(titles_file, samples)
     run.write_json(run.samples_file, samples)
