@@ -5,12 +5,13 @@ there; it has no TLS, no authentication and one process.
 """
 
 import argparse
+import socket
 from pathlib import Path
 
 from data_prep import InputError
 from serving.saved_model.version_folders import list_versions
-from serving.server.limits import Limits
-from serving.server.model_config import read_model_config
+from serving.server.limits import CONNECTIONS, Limits
+from serving.server.model_config import ModelConfig, read_model_config
 from tf_syncrec.cli import Parser, load_tensorflow, run_command
 
 
@@ -45,18 +46,36 @@ def main(argv: list[str] | None = None) -> None:
     add("--max_history", type=count, default=limits.history, help="length, else 400")
     args = parser.parse_args(argv)
 
-    if not list_versions(Path(args.export_dir)):
-        raise InputError(
-            f"--export_dir {args.export_dir}: no version that can be served; python -m "
-            "serving.export writes one"
-        )
-    if args.model_config_file:
-        read_model_config(Path(args.model_config_file))
+    with listen(args.host, args.port) as sock:
+        config = ModelConfig(args.model_name)
+        if args.model_config_file:
+            config = read_model_config(Path(args.model_config_file))
+        if not list_versions(Path(args.export_dir)):
+            raise InputError(
+                f"--export_dir {args.export_dir}: no version that can be served; python -m "
+                "serving.export writes one"
+            )
+        load_tensorflow()
+        from serving.server.web import serve  # TensorFlow, which a mistake above need not wait for
 
-    load_tensorflow()
-    from serving.server.web import serve  # TensorFlow, which a mistake above need not wait for
+        serve(sock, config, args)
 
-    serve(args)
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket to answer on.
+
+    Raises:
+        InputError: it cannot be had.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.create_server((host, port), family=family, backlog=CONNECTIONS)
+    except OSError as error:
+        raise InputError(f"--host {host} --port {port}: cannot listen there ({error})") from None
+    # Inherited by connections. asyncio does not set it on those of a socket that it did not make,
+    # and an answer in two packets then waits 40 ms for an acknowledgement.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
 
 
 def _number(kind, holds, what):

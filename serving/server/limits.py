@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+CONNECTIONS = 1000
+"""Open ones; further ones are turned away by the web server itself."""
+
 
 @dataclass(frozen=True)
 class Limits:

@@ -1,4 +1,4 @@
-"""Runs the local server: a socket, uvicorn on it, and a watcher beside."""
+"""Runs the local server: uvicorn on a socket, and a watcher beside."""
 
 import argparse
 import contextlib
@@ -10,55 +10,55 @@ import uvicorn
 
 from data_prep import InputError
 from serving.server.app import ModelServer
-from serving.server.limits import Limits
-from serving.server.model_config import ModelConfig, read_model_config
+from serving.server.limits import CONNECTIONS, Limits
+from serving.server.model_config import ModelConfig
 from serving.server.versions import Versions
 from serving.server.watcher import Watcher
 from tf_syncrec.cli import say
 
-CONNECTIONS = 1000
-"""Open ones; further ones are turned away by the web server itself."""
 
-
-def serve(args: argparse.Namespace) -> None:
+def serve(sock: socket.socket, config: ModelConfig, args: argparse.Namespace) -> None:
     """Serves the versions of a directory until Ctrl-C.
 
     Args:
+        sock: what to answer on.
+        config: of the model, as a models.config or the options have it.
         args: the options of `serving.local_server`.
 
     Raises:
-        InputError: there is nothing to serve, or nowhere to listen.
+        InputError: there is nothing to serve.
     """
     tf.get_logger().setLevel("ERROR")  # that the session-based loader is deprecated
-    config_file = Path(args.model_config_file) if args.model_config_file else None
-    limits = Limits(args.max_body_bytes, args.max_active, args.max_rows, args.max_history)
-    with listen(args.host, args.port) as sock:
-        config = read_model_config(config_file) if config_file else ModelConfig(args.model_name)
-        server, watcher = make_server(
-            Path(args.export_dir), config, config_file, args.poll_seconds, limits, args.threads
+    server, watcher = make_server(
+        Path(args.export_dir),
+        config,
+        Path(args.model_config_file) if args.model_config_file else None,
+        args.poll_seconds,
+        Limits(args.max_body_bytes, args.max_active, args.max_rows, args.max_history),
+        args.threads,
+    )
+    host, port = sock.getsockname()[:2]
+    say(
+        f"Serving {config.name} at http://{f'[{host}]' if ':' in host else host}:{port} "
+        "(demo page at /, metrics at /metrics)\n"
+        "For development only: no TLS, no authentication, one process. In production, let "
+        "TensorFlow Serving do this: docs/serving.md"
+    )
+    if not (host.startswith("127.") or host == "::1"):
+        say(f"Warning: --host {args.host} lets other machines in.")
+    web = uvicorn.Server(
+        uvicorn.Config(
+            server.app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=30,
         )
-        host, port = sock.getsockname()[:2]
-        say(
-            f"Serving {config.name} at http://{f'[{host}]' if ':' in host else host}:"
-            f"{port} (demo page at /, metrics at /metrics)\n"
-            "For development only: no TLS, no authentication, one process. In production, let "
-            "TensorFlow Serving do this: docs/serving.md"
-        )
-        if not (host.startswith("127.") or host == "::1"):
-            say(f"Warning: --host {args.host} lets other machines in.")
-        web = uvicorn.Server(
-            uvicorn.Config(
-                server.app,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                limit_concurrency=CONNECTIONS,
-                timeout_keep_alive=30,
-            )
-        )
-        with watcher, contextlib.suppress(KeyboardInterrupt):
-            web.run(sockets=[sock])
-        server.close()
+    )
+    with watcher, contextlib.suppress(KeyboardInterrupt):
+        web.run(sockets=[sock])
+    server.close()
 
 
 def make_server(
@@ -88,20 +88,3 @@ def make_server(
             f"{' (' + failed + ')' if failed else ''}; python -m serving.export writes one"
         )
     return server, watcher
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """The socket to answer on.
-
-    Raises:
-        InputError: it cannot be had.
-    """
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.create_server((host, port), family=family, backlog=CONNECTIONS)
-    except OSError as error:
-        raise InputError(f"--host {host} --port {port}: cannot listen there ({error})") from None
-    # Inherited by connections. asyncio does not set it on those of a socket that it did not make,
-    # and an answer in two packets then waits 40 ms for an acknowledgement.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock

@@ -11,7 +11,6 @@ import requests
 
 from data_prep import InputError
 from serving import local_server
-from serving.server.web import listen
 from tests.support.exporting import DOMAINS, MAX_K, padded, random_histories
 from tests.support.rest_server import LIMITS, put, raw, running, wait_for
 
@@ -320,7 +319,7 @@ def test_a_mistake_of_ours_is_an_answer_too(rest, monkeypatch):
 def test_answers_do_not_wait_for_acknowledgements():
     """Without it every small answer takes 40 ms."""
     with (
-        listen("127.0.0.1", 0) as sock,
+        local_server.listen("127.0.0.1", 0) as sock,
         socket.create_connection(sock.getsockname()),
         sock.accept()[0] as accepted,
     ):

@@ -1,13 +1,25 @@
 """A model that knows users and not histories, BPRMF, is asked by `user_id`."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import requests
 import tensorflow as tf
 
 from serving.client import Client, ServingError
-from tests.support.exporting import DOMAINS, TOP_K, USERS, make_served, random_histories
+from tests.support.exporting import (
+    DOMAINS,
+    SETTINGS,
+    TOP_K,
+    USERS,
+    make_served,
+    random_histories,
+)
 from tests.support.rest_server import LIMITS, running
+from tf_syncrec.config import Config
+from tf_syncrec.training.run_directory import Run
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +81,29 @@ def test_a_request_without_a_user_is_refused(rest):
     assert error.value.status == 400
     with pytest.raises(ValueError, match="user_ids: 1 histories, received 2"):
         Client(rest.url).recommend([[]], "audio", user_ids=["a", "b"])
+
+
+def test_a_run_is_exported_by_a_process_that_trained_none(rest, tmp_path):
+    """It has to find the class of the network, and its users, in the run directory."""
+    served, run = rest.served, Run(tmp_path / "run")
+    run.create(Config.model_validate(SETTINGS), served.catalogue, served.model)
+    served.model.save_weights(run.checkpoint_file)
+    run.write_json(run.metrics_file, {})
+    run.lock.release()
+    done = subprocess.run(
+        [sys.executable, "-m", "serving.export", "--run", str(run.directory)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == f"SavedModel: {run.export_dir / '1'}"
+    with running(run.export_dir) as exported:
+        answers = [
+            Client(url).recommend([served.ids[:3], []], "", user_ids=[USERS[7], "nobody"])
+            for url in (rest.url, exported.url)
+        ]
+    assert answers[0] == answers[1]
 
 
 def test_explain_says_what_there_is_to_say(rest):

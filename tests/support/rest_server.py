@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import tensorflow as tf
 import uvicorn
 
+from serving.local_server import listen
 from serving.server.limits import Limits
 from serving.server.model_config import ModelConfig
-from serving.server.web import listen, make_server
+from serving.server.web import make_server
 
 LIMITS = Limits(body=200_000, active=16, rows=64, history=1000, body_seconds=1.0)
 """Of the server that most tests ask."""
