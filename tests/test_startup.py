@@ -95,7 +95,7 @@ MISTAKES: dict[str, list[tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("command", itertools.chain(*MISTAKES.values()), ids=" ".join)
+@pytest.mark.parametrize("command", [*itertools.chain(*MISTAKES.values())], ids=" ".join)
 def test_a_mistake_is_told_before_anything_heavy_is_loaded(command):
     assert loaded_by(*command) == (2, set())
 

@@ -83,7 +83,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
             "--dataset interactions --path log.csv --model sasrec",
             "--resume --output_dir runs/shop",
         ],
-        notes="Settings: configs/ and tf_syncrec/config.py; what a run leaves behind: docs/run.md.",
+        notes="Settings: configs/ and docs/settings.md; what a run leaves behind: docs/run.md.",
     )
     add_data_options(parser)
     parser.add_argument("--output_dir", metavar="DIR", help="default: runs/DATASET-DATE-TIME")
