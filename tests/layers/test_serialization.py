@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -46,7 +47,7 @@ def _run_transfer(layer, cross, single, blocks, x):
 
 
 HALF = {"dtype": "mixed_bfloat16"}
-LAYERS = [
+LAYERS: list[tuple[keras.layers.Layer, Callable]] = [
     (SharedEmbedding(12, 3, 6, 8, dropout=0.3), _run_embedding),
     (SharedEmbedding(12, 3, 6, 8, style="paper", **HALF), _run_embedding),
     (
@@ -152,7 +153,7 @@ EXAMPLES = [
 @pytest.mark.parametrize("documented", EXAMPLES, ids=lambda kind: kind.__name__)
 def test_the_example_of_the_docstring_runs(documented, monkeypatch):
     monkeypatch.setattr(losses.functions, "LOSSES", dict(losses.LOSSES))
-    (example,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(documented), re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(documented) or "", re.DOTALL)
     parts = {name: getattr(layers, name) for name in layers.__all__}
     known = parts | {"tf": tf, "keras": keras, documented.__name__: documented}
     exec(example, known)
