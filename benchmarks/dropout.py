@@ -39,7 +39,7 @@ def step_of(replaced, batch):
     config = load(shipped("amazon"))
     config.model.neighbours = 0
     model = SyNCRec.from_settings(config, SIZES)
-    model.compile(optimizer_of(config.train.optimizer, 1e-3, model.tables))
+    model.compile(optimizer_of(config.train.optimizer, 1e-3))
     step = tf.function(model.train_step)
     with replaced:
         step(batch)

@@ -35,7 +35,7 @@ def main() -> None:
     users = RandomSequences(count, options.length, sizes, options.varied)
     batches = train_batches(users, options.window, options.batch_size, 0)
     model = SyNCRec.from_settings(config, sizes)
-    model.compile(optimizer_of(config.train.optimizer, 1e-3, model.tables))
+    model.compile(optimizer_of(config.train.optimizer, 1e-3))
     step = tf.function(model.train_step, input_signature=[batches.epoch(0).element_spec])
 
     alone, training, waiting = [], [], []

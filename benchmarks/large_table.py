@@ -54,7 +54,7 @@ def measure(options) -> dict[str, float]:
     users = RandomSequences(options.batch_size * steps, options.length, sizes, options.varied)
     batches = train_batches(users, options.window, options.batch_size, 0)
     model = SyNCRec.from_settings(config, sizes)
-    model.compile(optimizer_of(config.train.optimizer, 1e-3, model.tables))
+    model.compile(optimizer_of(config.train.optimizer, 1e-3))
     stage("build")
     ends: list[float] = []
     note = keras.callbacks.LambdaCallback(

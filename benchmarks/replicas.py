@@ -53,7 +53,7 @@ def measure(options) -> dict:
     config = config_of(options)
     with strategy.scope():
         model = SyNCRec.from_settings(config, domain_sizes(options))
-        model.compile(optimizer_of(config.train.optimizer, 1e-3, model.tables))
+        model.compile(optimizer_of(config.train.optimizer, 1e-3))
     ends: list[float] = []
     model.fit(
         shared_out(batches.epoch(0), strategy),
@@ -66,7 +66,11 @@ def measure(options) -> dict:
             ),
         ],
     )
-    table = sum(int(np.prod(table.shape)) for table in model.tables)
+    table = sum(
+        int(np.prod(table.shape))
+        for table in model.weights
+        if getattr(table, "read_by_rows", False)
+    )
     return {
         "ms": (1000 * np.diff(ends[WARM_UP - 1 :])).tolist(),
         "weights_mb": 4 * (model.count_trained() - table) / 2**20,

@@ -43,7 +43,7 @@ def measure(side: str, options) -> dict[str, float]:
     batches = train_batches(users, options.window, options.batch_size, 0, layout=layout)
     if side == "ours":
         model = SyNCRec.from_settings(config, sizes)
-        model.compile(optimizer_of(config.train.optimizer, 1e-3, model.tables))
+        model.compile(optimizer_of(config.train.optimizer, 1e-3))
     else:
         model = Transcription(SyNCRec.from_settings(config, sizes))
         model.compile(keras.optimizers.Adam(1e-3))

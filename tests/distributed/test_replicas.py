@@ -40,7 +40,7 @@ batches = train_batches(prepared, config.model.window, 5, 0)
 with strategy.scope():
     keras.utils.set_random_seed(0)
     model = SyNCRec.from_settings(config, prepared.catalogue.sizes)
-    optimizer = optimizer_of(config.train.optimizer, config.train.learning_rate, model.tables)
+    optimizer = optimizer_of(config.train.optimizer, config.train.learning_rate)
     optimizer.epsilon = 1e-3
     model.compile(optimizer)
 losses, lambdas = [], []

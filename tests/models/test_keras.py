@@ -57,7 +57,7 @@ def test_a_network_is_saved_cloned_and_loaded(tmp_path, name, prepared):
     keras.utils.set_random_seed(0)
     model = NETWORKS[name]()
     train, validation, _ = datasets(prepared, model, batch_size=16)
-    model.compile(RowwiseAdam(1e-2, model.tables), metrics=["ndcg@3"])
+    model.compile(RowwiseAdam(1e-2), metrics=["ndcg@3"])
     model.fit(train, epochs=1, steps_per_epoch=2, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -320,7 +320,7 @@ def test_backup_and_restore_goes_on_with_the_next_epoch(tmp_path, prepared):
 def test_a_learning_rate_scheduler_is_obeyed(prepared):
     model = NETWORKS["sasrec"]()
     train, _, _ = datasets(prepared, model, batch_size=16)
-    model.compile(RowwiseAdam(1e-2, model.tables))
+    model.compile(RowwiseAdam(1e-2))
     before = model.embedding.items.numpy()
     scheduler = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.0)
     model.fit(train, epochs=1, verbose=0, callbacks=[scheduler])

@@ -98,7 +98,7 @@ def test_a_table_costs_two_numbers_a_row(make_model):
     model = make_model()
     sizes = {}
     for name in ("adam", "rowwise_adam"):
-        optimizer = optimizer_of(name, 0.1, model.tables)
+        optimizer = optimizer_of(name, 0.1)
         optimizer.build(model.trainable_weights)
         sizes[name] = sum(np.prod(variable.shape) for variable in optimizer.variables)
     rows, dim = model.embedding.items.shape
@@ -108,7 +108,7 @@ def test_a_table_costs_two_numbers_a_row(make_model):
 def test_a_step_moves_what_its_batch_read(make_model, make_items, same_negatives):
     """In the model: rows of the batch and of its negatives, through both views."""
     model = make_model(negatives=1)
-    model.compile(optimizer_of("rowwise_adam", 0.1, model.tables))
+    model.compile(optimizer_of("rowwise_adam", 0.1))
     before = model.embedding.items.numpy()
     items = make_items([4, 3], domains=[[0], [0, 1]])
     model.train_step({"items": tf.constant(items)})

@@ -220,11 +220,6 @@ class MultiDomainModel(keras.Model):
         items = in_place(self.embedding.items)
         return tf.concat([self.similarity.scale(items[rows])[:, 0] for rows in pieces(items)], 0)
 
-    @property
-    def tables(self) -> list[keras.Variable]:
-        """Weights of which a batch reads few rows, `[rows, dim]` each."""
-        return [self.embedding.items]
-
     def count_trained(self) -> int:
         """Numbers that training learns; `count_params` has lists and λ as well."""
         return sum(int(np.prod(weight.shape)) for weight in self.trainable_weights)

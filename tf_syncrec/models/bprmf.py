@@ -68,11 +68,6 @@ class BPRMF(MultiDomainModel):
         sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
         return cls.from_settings(config, sizes, user_ids=users)
 
-    @property
-    def tables(self):
-        """Items and users."""
-        return [*super().tables, self.users.embeddings]
-
     def call(self, inputs, training=None):
         """Query vectors `[batch, dim]` of `{"user_id": [batch]}`."""
         return self.user_vectors(self._lookup.lookup(inputs["user_id"]))

@@ -127,7 +127,7 @@ def train(
     with strategy.scope():
         rate = learning_rate(config.train, batches.steps)
         model.compile(
-            optimizer_of(config.train.optimizer, rate, model.tables),
+            optimizer_of(config.train.optimizer, rate),
             skip_nan=config.train.on_nan == "skip",
         )
     if backup:

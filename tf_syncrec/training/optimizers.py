@@ -14,13 +14,12 @@ class RowwiseAdam(keras.optimizers.Adam):
     squared gradients decays with the steps that have passed since the row was last read, as it does
     in Adam, and is one number a row, the mean over its elements.
 
-    Gradients may be slices, of which a row may have several, or dense; a row of zeros then is one
+    Tables are the variables `[rows, dim]` whose attribute `read_by_rows` is true, as the item
+    vectors of our models. Gradients may be slices, of which a row may have several, or dense; a row of zeros then is one
     that nobody has read.
 
     Args:
         learning_rate: a number, or a schedule.
-        tables: variables `[rows, dim]` that are treated by rows, or their paths; None for those
-            whose attribute `read_by_rows` is true, as that of the item vectors of our models.
         kwargs: as in `keras.optimizers.Adam`; of those, tables know beta_2, epsilon and what
             changes gradients alone.
 
@@ -43,14 +42,10 @@ class RowwiseAdam(keras.optimizers.Adam):
     """Any other optimizer gets dense gradients: Keras (3.15) adds the squares of slices of a row,
     where Adam has the square of their sum."""
 
-    def __init__(self, learning_rate=0.001, tables=None, **kwargs):
+    def __init__(self, learning_rate=0.001, **kwargs):
         super().__init__(learning_rate, **kwargs)
         if self.amsgrad:
             raise ValueError("RowwiseAdam has no AMSGrad. Received: amsgrad=True")
-        # By path: Keras would save variables that are attributes with those of the optimizer.
-        self._tables = (
-            None if tables is None else sorted(getattr(table, "path", table) for table in tables)
-        )
 
     def build(self, var_list):
         """Creates `velocity` and `last_step` `[rows]` of each table, and what Adam has."""
@@ -62,18 +57,13 @@ class RowwiseAdam(keras.optimizers.Adam):
         self._velocities: list[keras.Variable] = []
         self._last_steps: dict[int, keras.Variable] = {}
         for index, variable in enumerate(var_list):
-            if self._is_table(variable):
+            if _is_table(variable):
                 self._momentums.append(None)
                 self._velocities.append(self._number_a_row(variable, "velocity"))
                 self._last_steps[index] = self._number_a_row(variable, "last_step", "int64")
             else:
                 for slots, name in ((self._momentums, "momentum"), (self._velocities, "velocity")):
                     slots.append(self.add_variable_from_reference(variable, name))
-
-    def _is_table(self, variable):
-        if self._tables is None:
-            return getattr(variable, "read_by_rows", False)
-        return variable.path in self._tables
 
     def _number_a_row(self, table, name, dtype=None):
         with self._distribution_strategy.extended.colocate_vars_with(table.value):
@@ -94,7 +84,7 @@ class RowwiseAdam(keras.optimizers.Adam):
         That is before replicas add up their gradients, so that few are exchanged, and before a
         norm is taken of them.
         """
-        if not self._is_table(variable):
+        if not _is_table(variable):
             return tf.convert_to_tensor(gradient)
         clipped = self.clipnorm or self.clipvalue or self.global_clipnorm
         if self._distribution_strategy.num_replicas_in_sync == 1 and not clipped:
@@ -121,11 +111,9 @@ class RowwiseAdam(keras.optimizers.Adam):
         last_step.scatter_update(tf.IndexedSlices(steps, rows))
         variable.scatter_sub(tf.IndexedSlices(rate[:, None] * gradient, rows))
 
-    def get_config(self):
-        """Constructor arguments; tables by their paths."""
-        return super().get_config() | {
-            "tables": None if self._tables is None else list(self._tables)
-        }
+
+def _is_table(variable) -> bool:
+    return getattr(variable, "read_by_rows", False)
 
 
 def by_rows(gradient):
@@ -137,14 +125,13 @@ def by_rows(gradient):
     return rows, tf.gather(gradient, rows)
 
 
-def optimizer_of(name: str, learning_rate, tables=None) -> keras.optimizers.Optimizer:
+def optimizer_of(name: str, learning_rate) -> keras.optimizers.Optimizer:
     """What trains a model.
 
     Args:
         name: `"adam"` or `"rowwise_adam"`.
         learning_rate: a number, or a schedule.
-        tables: as in `RowwiseAdam`.
     """
     if name == "adam":
         return keras.optimizers.Adam(learning_rate)
-    return RowwiseAdam(learning_rate, tables)
+    return RowwiseAdam(learning_rate)
