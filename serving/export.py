@@ -88,13 +88,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     labelled = _named_versions(Path(args.model_config_file)) if args.model_config_file else ()
     run = Run(args.run)
+    if args.index == "scann":
+        load_tensorflow()
+        from serving.saved_model import scann_index
+
+        scann_index.operations()  # in the wrong environment nothing else matters
     run.check_finished()
 
     load_tensorflow()
-    if args.index == "scann":
-        from serving.saved_model import scann_index
-
-        scann_index.operations()  # said before the model is loaded
     config, catalogue, model = run.load()
     export_dir = Path(args.export_dir) if args.export_dir else run.export_dir
     try:
