@@ -110,7 +110,7 @@ def test_every_network_trains(name, make_prepared):
     config.model.dim, config.model.window, config.loss.negatives = 8, 6, 3
     with precision("mixed_bfloat16"):
         model = NETWORKS[name].build(config, make_prepared(sizes=(5, 4), users=2))
-    model.compile(optimizer_of("rowwise_adam", 0.05, model.tables))
+    model.compile(optimizer_of("rowwise_adam", 0.05))
     batch = {"items": tf.constant([[1, 6, 2, 7], [0, 3, 8, 9]])}
     if model.batch_layout == "packed":
         batch["segments"] = tf.where(batch["items"] > 0, [[0], [1]], -1)

@@ -14,9 +14,9 @@ class RowwiseAdam(keras.optimizers.Adam):
     squared gradients decays with the steps that have passed since the row was last read, as it does
     in Adam, and is one number a row, the mean over its elements.
 
-    Tables are the variables `[rows, dim]` whose attribute `read_by_rows` is true, as the item
-    vectors of our models. Gradients may be slices, of which a row may have several, or dense; a row of zeros then is one
-    that nobody has read.
+    Tables are the variables `[rows, dim]` whose attribute `read_by_rows` is true, as that of the
+    item vectors of our models. Gradients may be slices, of which a row may have several, or dense;
+    a row of zeros then is one that nobody has read.
 
     Args:
         learning_rate: a number, or a schedule.
