@@ -8,7 +8,7 @@ goes on where it was stopped, and several of them at once share the work.
 
 from pathlib import Path
 
-from data_prep import InputError
+from data_prep.errors import InputError
 from tf_syncrec.cli import (
     Parser,
     add_data_options,

@@ -26,7 +26,7 @@ from tf_syncrec.evaluation.samples import sample_recommendations
 from tf_syncrec.models.registry import network_of
 from tf_syncrec.reporting.run_report import write_report
 from tf_syncrec.reporting.titles import sample_titles
-from tf_syncrec.scoring.view_weights import fit_score
+from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.keeper import Keeper
 from tf_syncrec.training.loop import train

@@ -5,7 +5,7 @@ With titles of items, or beside a comparison; `fit` writes the first one.
 
 from pathlib import Path
 
-from data_prep import InputError
+from data_prep.errors import InputError
 from tf_syncrec.cli import Parser, run_command, say
 from tf_syncrec.reporting.html import read_json
 from tf_syncrec.reporting.titles import sample_titles
