@@ -133,6 +133,7 @@ def test_user_input_is_escaped(tmp_path):
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     for name in hostile:
         assert name in page.text
+    assert page.text.count("#010101") == page.text.count("_")  # in the pictures too
     assert "dim: 64  # </pre><script>" in "".join(page.text)
 
 

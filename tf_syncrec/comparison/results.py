@@ -56,9 +56,14 @@ def read_ranks(root: Path, cells: Sequence[Cell]) -> dict[str, ModelRanks]:
         for seed in seeds:
             of_domains = [cell.directory(root) / RANKS for cell in own if cell.seed == seed]
             tables.append(pa.concat_tables(map(pq.read_table, of_domains)).sort_by("user_id"))
-        columns = [tables[0][name].to_numpy() for name in ("user_id", "domain", "cold")]
-        ranks = np.stack([table["rank"].to_numpy() for table in tables])
-        found[text] = ModelRanks(seeds, own[0].model.seeded, *columns, ranks)
+        found[text] = ModelRanks(
+            seeds=seeds,
+            seeded=own[0].model.seeded,
+            user_ids=tables[0]["user_id"].to_numpy(),
+            domains=tables[0]["domain"].to_numpy(),
+            cold=tables[0]["cold"].to_numpy(),
+            ranks=np.stack([table["rank"].to_numpy() for table in tables]),
+        )
     first, *others = found.items()
     for text, other in others:
         if not np.array_equal(other.user_ids, first[1].user_ids):
