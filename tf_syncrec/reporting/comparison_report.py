@@ -13,8 +13,9 @@ import yaml
 from data_prep.files import write_whole
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.reporting.charts import WIDTH, Chart, Key, bars, model_dots, transfer_bars
-from tf_syncrec.reporting.comparison_tables import markdown, sections_of
+from tf_syncrec.reporting.comparison_tables import sections_of
 from tf_syncrec.reporting.html import read_json, render
+from tf_syncrec.reporting.sections import markdown
 from tf_syncrec.reporting.svg import CSS, RC, VERDICT_COLOURS, svg_of
 from tf_syncrec.reporting.training_curves import curves, gates_at
 
@@ -41,7 +42,7 @@ def write_comparison(
     names = ("comparison.json", "comparison.md", "report.html", *pictures)
     files = [root / name for name in names]
     write_whole(files[0], json.dumps(comparison, indent=1, allow_nan=False) + "\n")
-    write_whole(files[1], markdown(sections_of(comparison), list(pictures)))
+    write_whole(files[1], markdown("Comparison", sections_of(comparison), list(pictures)))
     write_whole(files[2], comparison_page(comparison, trainings))
     for name, figure in pictures.items():
         figure.savefig(root / name, dpi=150)

@@ -1,18 +1,15 @@
-"""The tables of a comparison, from `comparison.json` alone, and their Markdown.
-
-The page shows the same sections; only what a terminal or an editor shows is Markdown.
-"""
+"""What a comparison says in words and tables, from `comparison.json` alone."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 
 from tf_syncrec.evaluation.significance import SIGNIFICANCE
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.registry import FULL
+from tf_syncrec.reporting.sections import NBSP, Cell, Section, Table
 from tf_syncrec.utils.tables import mean_and_spread
 
 GROUPS = {
@@ -29,47 +26,6 @@ TRANSFER = (
     "seed cannot tell what another training would say. `not trained alone`: nothing to learn "
     "from, popularity stands in."
 )
-NBSP = "\u00a0"
-"""Where a narrow page must not break a line; Markdown has a space there."""
-
-
-class Cell(NamedTuple):
-    """A cell that the reader's eye shall find.
-
-    Attributes:
-        text: what stands there.
-        bold: the best of its kind, or what was chosen.
-        verdict: `hurt` or `helped`, which the page shows in its colour.
-    """
-
-    text: str
-    bold: bool = False
-    verdict: str = ""
-
-
-class Table(NamedTuple):
-    """Rows of text or `Cell`, and their headings."""
-
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str | Cell]]
-
-
-class Section(NamedTuple):
-    """A heading and what stands below it; what is between backticks is code.
-
-    Attributes:
-        title: the heading.
-        text: a paragraph.
-        items: of a list.
-        table: numbers.
-        level: 2, or 3 below such a one.
-    """
-
-    title: str
-    text: str = ""
-    items: Sequence[str] = ()
-    table: Table | None = None
-    level: int = 2
 
 
 def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
@@ -114,32 +70,6 @@ def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
     for domain in comparison["domains"]:
         found.append(Section(domain, table=_metric_table(comparison, domain), level=3))
     return found
-
-
-def markdown(sections: Sequence[Section], pictures: Sequence[str]) -> str:
-    """Sections as Markdown, then pictures by the names of their files."""
-    parts = ["# Comparison"]
-    for section in sections:
-        parts.append(f"{'#' * section.level} {section.title}")
-        parts += filter(None, [section.text, "\n".join(f"- {item}" for item in section.items)])
-        if section.table:
-            parts.append(_markdown_table(section.table))
-    parts += [f"![{name}]({name})" for name in pictures]
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(table: Table) -> str:
-    alignment = ["left"] + ["right"] * (len(table.headings) - 1)
-    rows = [[_markdown_cell(cell) for cell in row] for row in table.rows]
-    headings = [*map(_markdown_cell, table.headings)]
-    return tabulate(rows, headings, "github", disable_numparse=True, colalign=alignment)
-
-
-def _markdown_cell(cell: str | Cell) -> str:
-    """Text that does not end its cell: a domain may be called "|"."""
-    text, bold, _ = cell if isinstance(cell, Cell) else Cell(cell)
-    text = " ".join(text.split()).replace("|", r"\|")
-    return f"**{text}**" if bold else text
 
 
 def _protocol(comparison: Mapping[str, Any]) -> list[str]:
