@@ -200,22 +200,17 @@ def _breakdown_table(comparison: Mapping[str, Any]) -> Table:
 
 
 def _cost_table(comparison: Mapping[str, Any]) -> Table:
-    def number(value, digits=0):
-        return "-" if value is None else f"{value:,.{digits}f}"
-
+    columns = {
+        "s / epoch": ("seconds_per_epoch", 1),
+        "epochs (median)": ("epochs", 0),
+        "s in all": ("seconds", 0),
+        "peak MiB": ("peak_memory_mb", 0),
+        "parameters": ("parameters", 0),
+    }
     rows = []
     for name, model in comparison["models"].items():
-        cost = model["cost"]
-        epochs = f"{np.median(cost['epochs']):.0f}" if cost["epochs"] else "-"
-        rows.append(
-            [
-                name,
-                number(cost["seconds_per_epoch"], 1),
-                epochs,
-                number(cost["seconds"]),
-                number(cost["peak_memory_mb"]),
-                number(cost["parameters"]),
-            ]
-        )
-    headings = ["", "s / epoch", "epochs (median)", "s in all", "peak MiB", "parameters"]
-    return Table(headings, rows)
+        epochs = model["cost"]["epochs"]
+        cost = model["cost"] | {"epochs": np.median(epochs) if epochs else None}
+        values = [(cost[key], digits) for key, digits in columns.values()]
+        rows.append([name, *("-" if v is None else f"{v:,.{digits}f}" for v, digits in values)])
+    return Table(["", *columns], rows)
