@@ -32,8 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     load_tensorflow()
     from tf_syncrec.data.batches import evaluation_batches
     from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, rank_split
+    from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
     from tf_syncrec.evaluation.sampled.ranking import DRAWN_FROM, rank_sampled, sampled_protocol
-    from tf_syncrec.evaluation.sampled.stored import stored_negatives
 
     config, catalogue, model = run.load()
     prepared = prepare_data(config)

@@ -95,7 +95,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
     )
     args = parser.parse_args(argv)
 
-    from tf_syncrec.report import sample_titles
+    from tf_syncrec.reporting.titles import sample_titles
     from tf_syncrec.training import run_directory
 
     sample_titles(args.titles, [])  # a wrong file is told now and not in hours

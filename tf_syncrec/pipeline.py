@@ -24,8 +24,9 @@ from tf_syncrec.distributed.workers import (
 from tf_syncrec.evaluation.ranking import ModelScorer
 from tf_syncrec.evaluation.samples import sample_recommendations
 from tf_syncrec.models.registry import network_of
-from tf_syncrec.report import sample_titles, write_report
-from tf_syncrec.scoring.view_weights import fit_score
+from tf_syncrec.reporting.run_report import write_report
+from tf_syncrec.reporting.titles import sample_titles
+from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import train

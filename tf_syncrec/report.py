@@ -1,142 +1,14 @@
-"""The HTML report of a run: one file without network access, from the run directory only.
+"""Writes the report of a run again: `python -m tf_syncrec.report --run runs/NAME`.
 
-`fit` writes it; `python -m tf_syncrec.report --run runs/NAME` writes it again, with titles of items
-or beside a comparison.
+With titles of items, or beside a comparison; `fit` writes the first one.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from data_prep import InputError
-from data_prep.files import write_whole
+from data_prep.errors import InputError
 from tf_syncrec.cli import Parser, run_command, say
-from tf_syncrec.metrics.gains import SELECTION_METRIC
-from tf_syncrec.utils.tables import flat
-
-if TYPE_CHECKING:
-    from tf_syncrec.reporting.charts import Chart
-
-METRICS = (SELECTION_METRIC, "ndcg@5", "hr@10", "hr@5", "mrr")
-NEUTRAL_GAP = 0.01  # a loss gap nearer to zero than this is called neither help nor harm
-
-
-def write_report(
-    run_dir: Path,
-    titles: Mapping[str, str] | None = None,
-    comparison: Mapping[str, Any] | None = None,
-) -> Path:
-    """Writes `report.html` into a run directory.
-
-    Args:
-        run_dir: a directory with `metrics.json`; its other files are optional.
-        titles: of items; ids stand alone where there is none.
-        comparison: a `comparison.json` of the same data, for the numbers of training on each
-            domain alone.
-
-    Returns:
-        The path of the report.
-    """
-    import matplotlib
-
-    from tf_syncrec.reporting.charts import RC
-    from tf_syncrec.reporting.page import curves, gates_at, read_json, render
-
-    run_dir = Path(run_dir)
-    metrics = read_json(run_dir / "metrics.json")
-    if metrics is None:
-        raise FileNotFoundError(f"A report needs metrics.json in the run. Received: {run_dir}")
-    history = read_json(run_dir / "history.json") or []
-    config = run_dir / "config.yaml"
-    test, training = metrics["test"], metrics.get("training", {})
-    popularity = metrics.get("baselines", {}).get("popularity", {}).get("test", {})
-    beside = popularity.get("domains", {})
-    alone = _trained_alone(comparison) if comparison else {}
-    rows = [
-        _row(domain, test["domains"][domain], beside.get(domain), alone.get(domain))
-        for domain in test["domains"]
-    ]
-    transfer = metrics.get("negative_transfer", {})
-    between = metrics.get("influence", {})
-    changes = [abs(cell["change"]) for cells in between.values() for cell in cells.values()]
-    best = training.get("best_epoch")
-    with matplotlib.rc_context(RC):
-        charts = [_bars(rows, bool(popularity), bool(alone))]
-        charts += curves(history, list(test["domains"]), best)
-    page = render(
-        "report.html.j2",
-        name=run_dir.resolve().name,
-        metrics=METRICS,
-        overall=_row("overall", test["overall"], popularity.get("overall"), alone.get(None)),
-        validation=metrics.get("validation", {}).get("overall", {}),
-        rows=rows,
-        alone=bool(alone),
-        transfer=sorted(transfer.items(), key=lambda item: item[1]["gap"]),
-        even=sum(values["lambda"] for values in transfer.values()) / max(len(transfer), 1),
-        view_weights=metrics.get("view_weights", {}),
-        neutral_gap=NEUTRAL_GAP,
-        influence=between,
-        strongest=max(changes, default=0.0),
-        gates=gates_at(history, best),
-        charts=charts,
-        training=training,
-        last=history[-1] if history else {},
-        samples=read_json(run_dir / "samples.json") or [],
-        titles=titles or {},
-        data_card=read_json(run_dir / "data_card.json") or {},
-        protocol=[
-            (key.replace("_", " ").replace(".", ", "), value)
-            for key, value in flat(metrics.get("protocol", {}))
-        ],
-        versions=flat(training.get("versions", {})),
-        config=config.read_text(encoding="utf-8") if config.exists() else None,
-    )
-    path = run_dir / "report.html"
-    write_whole(path, page)
-    return path
-
-
-def _trained_alone(comparison: Mapping[str, Any]) -> dict[str | None, float]:
-    """NDCG@10 by domain of the models of a single domain; None: overall."""
-    single = [name for name in comparison["models"] if name.endswith("_single")]
-    if not single:
-        raise InputError(
-            "--comparison: has no model that was trained on each domain alone; its models are "
-            + ", ".join(comparison["models"])
-        )
-    name = "syncrec_single" if "syncrec_single" in single else single[0]
-    test = comparison["models"][name]["test"]
-    return {None: test["overall"][SELECTION_METRIC]["mean"]} | {
-        domain: values[SELECTION_METRIC]["mean"] for domain, values in test["domains"].items()
-    }
-
-
-def _row(
-    name: str,
-    result: Mapping[str, Any],
-    popularity: Mapping[str, Any] | None,
-    alone: float | None = None,
-) -> dict:
-    """One row of the results table; numbers of a domain without test users are blank."""
-    users = result.get("users", 0)
-    row = {metric: result.get(metric) if users else None for metric in METRICS}
-    base = popularity.get(SELECTION_METRIC) if popularity and users else None
-    ratio = row[SELECTION_METRIC] / base if base and row[SELECTION_METRIC] is not None else None
-    more = {"name": name, "users": users, "popularity": base, "ratio": ratio}
-    return row | more | {"alone": alone if users else None}
-
-
-def _bars(rows: list[dict[str, Any]], with_popularity: bool, with_alone: bool) -> "Chart":
-    """NDCG@10 of every domain beside what it can be compared with."""
-    from tf_syncrec.reporting.charts import bars
-
-    series = {"this run": [row[SELECTION_METRIC] for row in rows]}
-    if with_popularity:
-        series["popularity"] = [row["popularity"] for row in rows]
-    if with_alone:
-        series["trained on the domain alone"] = [row["alone"] for row in rows]
-    names = [row["name"] for row in rows]
-    return bars("NDCG@10 per domain", "Longer is better.", names, series)
+from tf_syncrec.reporting.html import read_json
+from tf_syncrec.reporting.titles import sample_titles
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -154,13 +26,10 @@ def main(argv: list[str] | None = None) -> None:
         help="of tf_syncrec.compare on the same data, with models of a single domain",
     )
     args = parser.parse_args(argv)
-
-    if not (Path(args.run) / "metrics.json").exists():
-        raise InputError(f"--run {args.run}: not a finished run, metrics.json is missing")
-    from tf_syncrec.reporting.page import read_json
-
     run = Path(args.run)
     metrics = read_json(run / "metrics.json")
+    if metrics is None:
+        raise InputError(f"--run {run}: not a finished run, metrics.json is missing")
     comparison = None
     if args.comparison:
         comparison = read_json(Path(args.comparison) / "comparison.json")
@@ -172,17 +41,10 @@ def main(argv: list[str] | None = None) -> None:
                 f"--comparison {args.comparison}: is of other data: {theirs}, the run of {ours}"
             )
     titles = sample_titles(args.titles, read_json(run / "samples.json") or [])
+
+    from tf_syncrec.reporting.run_report import write_report
+
     say(f"report: {write_report(run, titles, comparison)}")
-
-
-def sample_titles(file: str | None, samples: list[dict[str, Any]]) -> dict[str, str]:
-    """Titles of the items of `samples.json`, as far as a file (None: no file) has them."""
-    if file is None:
-        return {}
-    from tf_syncrec.evaluation.samples import read_titles
-
-    shown = [row["history"] + row["recommended"] + [row["target"]] for row in samples]
-    return read_titles(file, [item for row in shown for item in row])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 from data_prep import InputError
 from tf_syncrec.cli import add_data_options, config_from
 from tf_syncrec.comparison.cells import Cell
-from tf_syncrec.comparison.grid import read_grid
+from tf_syncrec.comparison.grid_search import read_grid
 from tf_syncrec.comparison.names import parse_name
 
 

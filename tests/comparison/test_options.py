@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.comparing import cells_here, no_cells, options, refused, run
 from tf_syncrec import compare
+from tf_syncrec.comparison import jobs
 from tf_syncrec.comparison import worker as cell
 
 BAD_OPTIONS = {
@@ -77,7 +78,7 @@ def test_a_failing_cell_ends_the_comparison_in_one_line_that_names_its_log(
     failing = tmp_path / "python"
     failing.write_text(f"#!/bin/sh\n{script}\n")
     failing.chmod(0o755)
-    monkeypatch.setattr(compare.sys, "executable", str(failing))
+    monkeypatch.setattr(jobs.sys, "executable", str(failing))
     with pytest.raises(SystemExit) as stop:
         compare.main(
             options(compared.directory, "--output_dir", str(tmp_path), models="bprmf,popularity")

@@ -24,6 +24,7 @@ from tests.support.comparing import (
     write_log,
 )
 from tf_syncrec import compare
+from tf_syncrec.comparison import jobs
 from tf_syncrec.utils.locks import RunLock
 
 
@@ -85,7 +86,7 @@ def test_what_another_comparison_computes_is_waited_for(tmp_path, capsys, finish
             other.release()
 
     with cells_here() as patch:
-        patch.setattr(compare, "time", SimpleNamespace(sleep=wait, perf_counter=time.perf_counter))
+        patch.setattr(jobs, "time", SimpleNamespace(sleep=wait, perf_counter=time.perf_counter))
         run(tmp_path, models="bprmf,popularity", seeds="0")
     assert looks == 3
     said = capsys.readouterr().out
@@ -154,7 +155,8 @@ def test_killed_in_the_middle_of_a_cell_and_run_again(tmp_path, grid):
 @pytest.mark.slow
 def test_a_cell_ends_with_its_comparison_even_when_it_has_nothing_to_say():
     code = (
-        "import time; from tf_syncrec import cell; cell._end_with_parent(); print(); time.sleep(99)"
+        "import time; from tf_syncrec.comparison import worker; "
+        "worker._end_with_parent(); print(); time.sleep(99)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -23,8 +23,8 @@ from tests.support.comparing import (
     write_log,
 )
 from tf_syncrec.comparison import worker as cell
+from tf_syncrec.comparison.grid_search import trials_of
 from tf_syncrec.comparison.names import parse_name
-from tf_syncrec.comparison.tuning import trials_of
 from tf_syncrec.models.registry import NETWORKS
 
 GRID = ("--grid", "train.learning_rate=0.01,0.1")

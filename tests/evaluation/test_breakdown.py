@@ -10,7 +10,7 @@ from data_prep import Catalogue, prepare
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation import breakdown as breakdown_module
 from tf_syncrec.evaluation.breakdown import LENGTH_BINS, TargetGroups, breakdown, group_targets
-from tf_syncrec.evaluation.ranking import PopularityScorer, Ranks, rank_split
+from tf_syncrec.evaluation.ranking import PopularityScorer, rank_split
 from tf_syncrec.metrics.gains import rank_metrics
 
 DAY = 86_400.0
@@ -208,36 +208,37 @@ def test_days_of_robots_make_no_duplicates(monkeypatch):
         assert labels[b"u"]["near_duplicate"] == expected
 
 
-def some_ranks(user_ids, seed=0):
-    rng = np.random.default_rng(seed)
-    users = len(user_ids)
-    none = np.zeros(users, np.int32)
-    ranks = rng.integers(1, 31, users)
-    return Ranks(np.asarray(user_ids, object), none, none, none > 0, ranks, none, none)
+def some_ranks(user_ids, seeds=1):
+    return np.random.default_rng(0).integers(1, 31, (seeds, len(user_ids)))
 
 
-def test_breakdown_is_the_metrics_of_the_members():
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_breakdown_is_the_metrics_of_the_members(seeds):
     prepared = random_log(7)
     targets = group_targets(prepared, "test")
     order = np.random.default_rng(1).permutation(len(targets.user_ids))
-    ranks = some_ranks(targets.user_ids[order])
+    user_ids = targets.user_ids[order]
+    ranks = some_ranks(user_ids, seeds)
     literal = literal_groups(prepared)
-    rank_of = dict(zip(ranks.user_ids, ranks.ranks.tolist(), strict=True))
-    hits = sum(rank <= 10 for rank in rank_of.values())
-    found = breakdown(ranks, targets)
+    ranks_of = [dict(zip(user_ids, of_seed.tolist(), strict=True)) for of_seed in ranks]
+    found = breakdown(user_ids, ranks, targets)
     assert {name: list(groups) for name, groups in found.items()} == {
         name: list(groups) for name, groups in targets.groups.items()
     }
     for name, groups in found.items():
         for group, row in groups.items():
             wanted = group == "yes" if list(groups) == ["yes", "no"] else group
-            members = [r for user, r in rank_of.items() if literal[user][name] == wanted]
-            metrics = rank_metrics(np.array(members))
+            members = [user for user in literal if literal[user][name] == wanted]
+            rows = [rank_metrics(np.array([of[user] for user in members])) for of in ranks_of]
+            shares = [
+                sum(of[user] <= 10 for user in members) / sum(rank <= 10 for rank in of.values())
+                for of in ranks_of
+            ]
             assert row == {
                 "users": len(members),
-                "share_of_hits": pytest.approx(sum(r <= 10 for r in members) / hits),
-                "hr@10": pytest.approx(metrics["hr@10"]),
-                "ndcg@10": pytest.approx(metrics["ndcg@10"]),
+                "share_of_hits": pytest.approx(np.mean(shares)),
+                "hr@10": pytest.approx(np.mean([each["hr@10"] for each in rows])),
+                "ndcg@10": pytest.approx(np.mean([each["ndcg@10"] for each in rows])),
             }
             assert {type(value) for value in row.values()} == {int, float}
         grouped = sum(labels[name] is not None for labels in literal.values())
@@ -246,10 +247,9 @@ def test_breakdown_is_the_metrics_of_the_members():
 
 
 def test_without_hits_there_are_no_shares():
-    ranks = some_ranks([b"a", b"b"])
-    missed = Ranks(**{**vars(ranks), "ranks": np.array([11, 500])})
+    users = np.array([b"a", b"b"], object)
     members = {"yes": np.array([True, True]), "no": np.array([False, False])}
-    found = breakdown(missed, TargetGroups(ranks.user_ids, {"cold": members}))["cold"]
+    found = breakdown(users, np.array([[11, 500]]), TargetGroups(users, {"cold": members}))["cold"]
     assert found["yes"] == {"users": 2, "share_of_hits": 0, "hr@10": 0, "ndcg@10": 0}
     assert found["no"] == {"users": 0, "share_of_hits": 0, "hr@10": 0, "ndcg@10": 0}
 
@@ -258,7 +258,7 @@ def test_without_hits_there_are_no_shares():
 def test_other_users_raise(others):
     targets = TargetGroups(np.array([b"a", b"b"], object), {})
     with pytest.raises(ValueError, match="must be of the same users"):
-        breakdown(some_ranks(others), targets)
+        breakdown(np.array(others, object), some_ranks(others), targets)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -270,7 +270,7 @@ def test_a_prepared_dataset_is_broken_down(tmp_path_factory, split):
     batches = evaluation_batches(prepared, split, 32)
     ranks = rank_split(PopularityScorer(prepared.catalogue), batches, prepared.catalogue)
     targets = group_targets(prepared, split)
-    found = breakdown(ranks, targets)
+    found = breakdown(ranks.user_ids, ranks.ranks[None], targets)
     cold = dict(zip(ranks.user_ids, ranks.cold, strict=True))
     assert [cold[user] for user in targets.user_ids] == targets.groups["cold"]["yes"].tolist()
     assert found["cold"]["yes"] == {

@@ -1,16 +1,13 @@
 """What the report shows of single users and of pairs of domains agrees with the ranking."""
 
-import gzip
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import InputError
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.influence import influence
 from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, rank_split
-from tf_syncrec.evaluation.samples import ANSWERS, read_titles, sample_recommendations
+from tf_syncrec.evaluation.samples import ANSWERS, sample_recommendations
 from tf_syncrec.metrics.gains import user_gains
 
 SIZES = (12, 3, 0, 20)
@@ -87,22 +84,3 @@ def test_a_scorer_that_reads_no_history_is_not_influenced(make_prepared):
     found = influence(PopularityScorer(prepared.catalogue), batches, prepared.catalogue)
     assert found
     assert all(cell["change"] == 0 for cells in found.values() for cell in cells.values())
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_titles(tmp_path, packed):
-    text = 'price,title,item_id\n1,"A ""b"",\nand more",i1\n2,NULL,i2\n3,again,i1\n4,other,007\n'
-    file = tmp_path / ("t.csv.gz" if packed else "t.csv")
-    file.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
-    titles = read_titles(file, ["i1", "i2", "007", "unknown"])
-    assert titles == {"i1": 'A "b",\nand more', "i2": "NULL", "007": "other"}
-    assert read_titles(file, []) == {}
-
-
-@pytest.mark.parametrize("text", [None, "", "item_id,name\n1,2\n", "item_id,title\n1\n"])
-def test_a_file_without_titles_is_told(tmp_path, text):
-    file = tmp_path / "titles.csv"
-    if text is not None:
-        file.write_text(text)
-    with pytest.raises(InputError, match=r"--titles .*titles\.csv"):
-        read_titles(file, ["1"])

@@ -10,7 +10,7 @@ import pytest
 from data_prep import InputError
 from tests.support.pages import Page
 from tf_syncrec import report
-from tf_syncrec.report import write_report
+from tf_syncrec.reporting.run_report import write_report
 
 
 def result(value, users=100):
@@ -123,6 +123,7 @@ def test_every_domain_appears(tmp_path, count):
 
 def test_user_input_is_escaped(tmp_path):
     hostile = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a & b", "$x_{$", "_"]
+    hostile.append("#010101")  # what the pictures are drawn with
     run = make_run(tmp_path / "<b>run", hostile)
     source = render(run)
     page = Page(source)
@@ -132,6 +133,7 @@ def test_user_input_is_escaped(tmp_path):
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     for name in hostile:
         assert name in page.text
+    assert page.text.count("#010101") == page.text.count("_")  # in the pictures too
     assert "dim: 64  # </pre><script>" in "".join(page.text)
 
 

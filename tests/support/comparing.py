@@ -16,6 +16,7 @@ import pytest
 
 from tf_syncrec import compare
 from tf_syncrec.cli import run_command
+from tf_syncrec.comparison import jobs
 from tf_syncrec.comparison import worker as cell
 from tf_syncrec.comparison.cells import RESULT, VALIDATION, Cell
 from tf_syncrec.comparison.names import parse_name
@@ -96,10 +97,9 @@ class HereAndNow:
 @contextlib.contextmanager
 def cells_here():
     with pytest.MonkeyPatch.context() as patch:
-        # Only what compare calls so: others need the real one.
-        patch.setattr(
-            compare, "subprocess", SimpleNamespace(Popen=HereAndNow, PIPE=None, STDOUT=None)
-        )
+        # Only what jobs calls so: others need the real one.
+        fake = SimpleNamespace(Popen=HereAndNow, PIPE=None, STDOUT=None)
+        patch.setattr(jobs, "subprocess", fake)
         yield patch
 
 
@@ -107,7 +107,7 @@ def cells_here():
 def no_cells():
     """Whatever computes a cell fails the test."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare, "subprocess", None)
+        patch.setattr(jobs, "subprocess", None)
         yield
 
 
@@ -267,5 +267,5 @@ def scripted_cells(users, validation=lambda request: 0.5, rank=lambda request, u
 
     with pytest.MonkeyPatch.context() as patch:
         fake = SimpleNamespace(Popen=popen, PIPE=None, STDOUT=None)
-        patch.setattr(compare, "subprocess", fake)
+        patch.setattr(jobs, "subprocess", fake)
         yield done

@@ -13,6 +13,8 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str]] = []
         self.text: list[str] = []
+        self.tables: list[list[list[tuple[str, str]]]] = []
+        """Rows of `(text, class)` of every table."""
         self._open: list[str] = []
         self.feed(source)
         self.close()
@@ -23,6 +25,12 @@ class Page(HTMLParser):
         self.attributes += [(name, value or "") for name, value in attrs]
         if tag not in VOID:
             self._open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("th", "td"):
+            self.tables[-1][-1].append(("", dict(attrs).get("class") or ""))
 
     def handle_startendtag(self, tag, attrs):
         self.tags.append(tag)
@@ -33,3 +41,6 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
+        if {"th", "td"} & set(self._open):
+            text, kind = self.tables[-1][-1][-1]
+            self.tables[-1][-1][-1] = (text + data, kind)

@@ -15,6 +15,7 @@ Settings = tuple[tuple[str, Any], ...]
 
 RESULT = "result.json"
 VALIDATION = "validation.json"
+RANKS = "ranks.parquet"
 
 
 class Cell(NamedTuple):

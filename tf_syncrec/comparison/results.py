@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -12,51 +12,34 @@ import tensorflow as tf
 
 import tf_syncrec
 from data_prep import PreparedDataset
-from tf_syncrec.comparison.cells import Cell
+from tf_syncrec.comparison.cells import RANKS, Cell
 from tf_syncrec.comparison.verdicts import negative_transfer
 from tf_syncrec.config import Config
 from tf_syncrec.evaluation.breakdown import breakdown, group_targets
-from tf_syncrec.evaluation.ranking import Ranks, protocol
+from tf_syncrec.evaluation.ranking import protocol
 from tf_syncrec.evaluation.significance import compare_to_reference
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC, user_gains
 from tf_syncrec.models.registry import ABLATIONS
 
 
-class ModelRanks:
+class ModelRanks(NamedTuple):
     """Test ranks of one model, users in one order.
 
     Attributes:
         seeds: in rising order.
         seeded: whether chance has a part in it.
-        user_ids: `[users]` bytes, sorted.
+        user_ids: `[users]`, sorted.
         domains: `[users]` name of the target's domain.
-        ranks: `[seeds, users]`.
         cold: `[users]` bool.
+        ranks: `[seeds, users]`.
     """
 
-    def __init__(self, root: Path, cells: Sequence[Cell], seeds: Sequence[int]):
-        self.seeds, self.seeded = tuple(seeds), cells[0].model.seeded
-        rows = []
-        for seed in seeds:
-            tables = [
-                pq.read_table(cell.directory(root) / "ranks.parquet")
-                for cell in cells
-                if cell.seed == seed
-            ]
-            columns = {
-                name: np.concatenate([table[name].to_numpy() for table in tables])
-                for name in ("user_id", "domain", "rank", "cold")
-            }
-            order = np.argsort(columns["user_id"])
-            rows.append({name: column[order] for name, column in columns.items()})
-        self.user_ids = np.array([user.encode() for user in rows[0]["user_id"]], object)
-        self.domains = rows[0]["domain"]
-        self.cold = rows[0]["cold"]
-        self.ranks = np.stack([row["rank"] for row in rows])
-
-    def gains(self, metric: str) -> np.ndarray:
-        """Values of a metric, `[seeds, users]`."""
-        return np.stack([user_gains(ranks, metric) for ranks in self.ranks])
+    seeds: Sequence[int]
+    seeded: bool
+    user_ids: np.ndarray
+    domains: np.ndarray
+    cold: np.ndarray
+    ranks: np.ndarray
 
 
 def read_ranks(root: Path, cells: Sequence[Cell]) -> dict[str, ModelRanks]:
@@ -68,7 +51,19 @@ def read_ranks(root: Path, cells: Sequence[Cell]) -> dict[str, ModelRanks]:
     found: dict[str, ModelRanks] = {}
     for text in dict.fromkeys(cell.model.text for cell in cells):
         own = [cell for cell in cells if cell.model.text == text]
-        found[text] = ModelRanks(root, own, sorted({cell.seed for cell in own}))
+        seeds = sorted({cell.seed for cell in own})
+        tables = []
+        for seed in seeds:
+            of_domains = [cell.directory(root) / RANKS for cell in own if cell.seed == seed]
+            tables.append(pa.concat_tables(map(pq.read_table, of_domains)).sort_by("user_id"))
+        found[text] = ModelRanks(
+            seeds=seeds,
+            seeded=own[0].model.seeded,
+            user_ids=tables[0]["user_id"].to_numpy(),
+            domains=tables[0]["domain"].to_numpy(),
+            cold=tables[0]["cold"].to_numpy(),
+            ranks=np.stack([table["rank"].to_numpy() for table in tables]),
+        )
     first, *others = found.items()
     for text, other in others:
         if not np.array_equal(other.user_ids, first[1].user_ids):
@@ -119,37 +114,40 @@ def assemble(
     """
     names = list(prepared.catalogue.domains)
     models = {cell.model.text: cell.model for cell in cells}
-    of_model = {text: [c for c in cells if c.model.text == text] for text in models}
     first = ranks[reference]
     index = np.array([names.index(name) for name in first.domains], int)
-    means = {
-        metric: {text: one.gains(metric).mean(axis=0) for text, one in ranks.items()}
-        for metric in (SELECTION_METRIC, "hr@10")
+    users = np.array([user.encode() for user in first.user_ids], object)
+    gains = {
+        metric: {text: user_gains(one.ranks, metric) for text, one in ranks.items()}
+        for metric in METRICS
     }
     against = {
-        metric: compare_to_reference(values, reference, index, names)
-        for metric, values in means.items()
+        metric: compare_to_reference(
+            {text: values.mean(axis=0) for text, values in gains[metric].items()},
+            reference,
+            index,
+            names,
+        )
+        for metric in (SELECTION_METRIC, "hr@10")
     }
     groups = group_targets(prepared, "test")
-    gains = {text: one.gains(SELECTION_METRIC) for text, one in ranks.items()}
     stand_ins = {(cell.model.text, cell.domain) for cell in cells if cell.result(root)["stand_in"]}
     results = {}
     for text, model in models.items():
+        of_metrics = {metric: values[text] for metric, values in gains.items()}
         results[text] = {
             "about": model.about,
             "settings": dict(model.network.settings) if model.network else {},
             "seeds": list(ranks[text].seeds) if model.seeded else [],
-            "test": _spread(ranks[text], index, names),
+            "test": {
+                "overall": _spread(of_metrics, np.ones(len(index), bool)),
+                "domains": {name: _spread(of_metrics, index == d) for d, name in enumerate(names)},
+            },
             "against_reference": {
                 metric: found[text] for metric, found in against.items() if text in found
             },
-            "breakdown": _mean_of(
-                [
-                    breakdown(_as_ranks(ranks[text], seed, index), groups)
-                    for seed in range(len(ranks[text].seeds))
-                ]
-            ),
-            "cost": _cost(root, of_model[text]),
+            "breakdown": breakdown(users, ranks[text].ranks, groups),
+            "cost": _cost(root, [cell for cell in cells if cell.model.text == text]),
         }
     return {
         "protocol": protocol(prepared),
@@ -159,7 +157,9 @@ def assemble(
         "reference": reference,
         "cold_target_share": float(first.cold.mean()),
         "models": results,
-        "negative_transfer": negative_transfer(models, gains, index, names, stand_ins),
+        "negative_transfer": negative_transfer(
+            models, gains[SELECTION_METRIC], index, names, stand_ins
+        ),
         "ablation": {label: text for label, text in ABLATIONS.items() if text in models},
         "cells": [
             {
@@ -174,26 +174,18 @@ def assemble(
     }
 
 
-def _spread(ranks: ModelRanks, index: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """`{"overall": R, "domains": {name: R}}`, each metric of R with mean and spread over seeds."""
-
-    def row(users):
-        values = {metric: ranks.gains(metric)[:, users] for metric in METRICS}
-        return {"users": int(users.sum())} | {
-            metric: {
-                "mean": float(gains.mean()) if gains.size else 0.0,
-                "std": float(gains.mean(axis=1).std(ddof=1))
-                if len(gains) > 1 and gains.size
-                else None,
-                "values": gains.mean(axis=1).tolist() if gains.size else [],
-            }
-            for metric, gains in values.items()
+def _spread(gains: Mapping[str, np.ndarray], users: np.ndarray) -> dict[str, Any]:
+    """Of metrics `[seeds, users]`, mean and spread over seeds, of some users."""
+    found: dict[str, Any] = {"users": int(users.sum())}
+    for metric, values in gains.items():
+        of_users = values[:, users]
+        means = of_users.mean(axis=1) if of_users.size else np.zeros(0)
+        found[metric] = {
+            "mean": float(of_users.mean()) if of_users.size else 0.0,
+            "std": float(means.std(ddof=1)) if len(means) > 1 else None,
+            "values": means.tolist(),
         }
-
-    return {
-        "overall": row(np.ones(len(index), bool)),
-        "domains": {name: row(index == d) for d, name in enumerate(names)},
-    }
+    return found
 
 
 def _cost(root: Path, cells: Sequence[Cell]) -> dict[str, Any]:
@@ -212,16 +204,3 @@ def _cost(root: Path, cells: Sequence[Cell]) -> dict[str, Any]:
         "peak_memory_mb": max(cost["peak_memory_mb"] for _, cost in costs),
         "epochs": [cost["epochs"] for _, cost in costs if "epochs" in cost],
     }
-
-
-def _as_ranks(ranks: ModelRanks, seed: int, index: np.ndarray) -> Ranks:
-    empty = np.empty(0, object)
-    return Ranks(ranks.user_ids, index, empty, ranks.cold, ranks.ranks[seed], empty, empty)
-
-
-def _mean_of(trees: Sequence[Any]) -> Any:
-    """Means of the numbers in trees of the same shape."""
-    if isinstance(trees[0], dict):
-        return {key: _mean_of([tree[key] for tree in trees]) for key in trees[0]}
-    mean = sum(trees) / len(trees)
-    return int(mean) if all(isinstance(tree, int) for tree in trees) else mean

@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 
 from data_prep import InputError
 from data_prep.files import write_whole, written_whole
-from tf_syncrec.comparison.cells import RESULT, VALIDATION
+from tf_syncrec.comparison.cells import RANKS, RESULT, VALIDATION
 from tf_syncrec.comparison.item_knn_tuning import tune_item_knn
 from tf_syncrec.comparison.names import RECBOLE, ModelName, parse_name
 from tf_syncrec.comparison.recbole.bridge import interpreter, train_recbole
@@ -43,7 +43,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences, evaluation_batches, train_batches
 from tf_syncrec.data.single_domain import SingleDomain
 from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
-from tf_syncrec.scoring.view_weights import fit_score
+from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import peak_memory_mb, train
 from tf_syncrec.utils.hdf5 import load_weights, save_weights_whole
@@ -99,7 +99,7 @@ def run_cell(directory: Path, trial: bool = False) -> None:
     if trial:
         write(tried)
         return
-    _write_ranks(directory / "ranks.parquet", rank("test"), prepared.catalogue.domains)
+    _write_ranks(directory / RANKS, rank("test"), prepared.catalogue.domains)
     shutil.rmtree(directory / "recbole" / "scores", ignore_errors=True)  # users x items x 4 bytes
     write(directory / RESULT)
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from data_prep import PreparedDataset
-from tf_syncrec.evaluation.ranking import Ranks
 from tf_syncrec.metrics.gains import user_gains
 
 LENGTH_BINS = {"0": 0, "1": 1, "2": 2, "3-5": 3, "6-10": 6, "11+": 11}
@@ -113,11 +112,14 @@ def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
     return TargetGroups(of["user_id"], groups)
 
 
-def breakdown(ranks: Ranks, targets: TargetGroups) -> dict[str, dict[str, dict[str, Any]]]:
-    """Metrics of each group, and the part it has in all hits.
+def breakdown(
+    user_ids: np.ndarray, ranks: np.ndarray, targets: TargetGroups
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Metrics of each group, and the part it has in all hits, each the mean over seeds.
 
     Args:
-        ranks: a model's ranks of the split that `targets` is of; users in any order.
+        user_ids: `[users]` bytes, in any order.
+        ranks: `[seeds, users]` of the split that `targets` is of, 1 = best.
         targets: from `group_targets`.
 
     Returns:
@@ -128,23 +130,21 @@ def breakdown(ranks: Ranks, targets: TargetGroups) -> dict[str, dict[str, dict[s
     Raises:
         ValueError: the two are not of the same users.
     """
-    ranked, grouped = np.argsort(ranks.user_ids), np.argsort(targets.user_ids)
-    if not np.array_equal(ranks.user_ids[ranked], targets.user_ids[grouped]):
+    ranked, grouped = np.argsort(user_ids), np.argsort(targets.user_ids)
+    if not np.array_equal(user_ids[ranked], targets.user_ids[grouped]):
         raise ValueError(
             "ranks and groups must be of the same users, each once. "
             f"Received: {len(ranked)} and {len(grouped)} users"
         )
-    values = {}
-    for metric in ("hr@10", "ndcg@10"):
-        values[metric] = np.empty(len(grouped))
-        values[metric][grouped] = user_gains(ranks.ranks, metric)[ranked]
-    hits = values["hr@10"].sum()
+    values = {m: user_gains(ranks[:, ranked], m) for m in ("hr@10", "ndcg@10")}
+    hits = values["hr@10"].sum(axis=1)
 
     def row(members):
+        members = members[grouped]
         users = int(members.sum())
-        means = {m: float(v[members].mean()) if users else 0.0 for m, v in values.items()}
-        share = float(values["hr@10"][members].sum() / hits) if hits else 0.0
-        return {"users": users, "share_of_hits": share, **means}
+        means = {m: float(v[:, members].mean()) if users else 0.0 for m, v in values.items()}
+        shares = values["hr@10"][:, members].sum(axis=1) / np.maximum(hits, 1)
+        return {"users": users, "share_of_hits": float(shares.mean()), **means}
 
     return {
         name: {group: row(members) for group, members in groups.items()}

@@ -50,8 +50,8 @@ def paired_bootstrap(
     A user for whom both are equal adds nothing to a sum, so only how many such users are drawn
     matters, not which, and of others only how often each distinct difference is drawn. The
     distribution is exactly that of drawing everybody, as `scipy.stats.bootstrap` does, in less time
-    (NDCG@10 of a million users: a second). The result depends neither on the order of the users
-    nor, but for its sign, on which of the two is called the reference.
+    (NDCG@10 of a million users: 0.1 s, its mean over three seeds 20 s). The result depends neither
+    on the order of the users nor, but for its sign, on which of the two is called the reference.
 
     Args:
         model: `[users]` metric values, averaged over seeds.

@@ -1,5 +1,5 @@
 """Results as people read them: pages, tables, pictures.
 
-From the files of a run or a comparison alone.
-May import: `evaluation`, `comparison`, `utils`.
+`run_report` and `comparison_report` write files, from those of a run or a comparison alone.
+May import: `evaluation`, `comparison`, `metrics`, `utils`.
 """

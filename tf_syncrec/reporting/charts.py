@@ -1,51 +1,23 @@
-"""Pictures that stand inside of a page, in the page's colours."""
+"""Pictures of a run and of a comparison: bars, lines, dots.
+
+A domain may be called "$": draw them under `text.parse_math: False`, which `svg.RC` has.
+"""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any, NamedTuple
 
-import matplotlib
-from cycler import cycler
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-SERIES = 8  # lines told apart by colour; with more domains the others stay grey
+from tf_syncrec.metrics.gains import SELECTION_METRIC
+from tf_syncrec.reporting.svg import COLOURS, CSS, INK, MUTED, SERIES, VERDICT_COLOURS, svg_of
+
 WIDTH = 5.0  # inches; narrow, so that the text stays readable when a phone scales the picture
+OF_REFERENCE, OF_OTHERS = "C3", "C0"
 
-VERDICT_COLOURS = {
-    "hurt": "#c0392b",
-    "helped": "#2471a3",
-    "no clear difference": "#909497",
-    "not trained alone": "#d5d8dc",
-}
-
-# Matplotlib draws with these stand-ins, which become CSS variables: one picture fits both themes.
-INK, MUTED, RULE = "#010101", "#010102", "#010103"
-COLOURS = [f"#0200{i:02x}" for i in range(SERIES)]
-CSS = (
-    {INK: "--ink", MUTED: "--muted", RULE: "--rule", "#000000": "--ink"}
-    | {colour: f"--s{i}" for i, colour in enumerate(COLOURS)}
-    | {VERDICT_COLOURS["hurt"]: "--hurt", VERDICT_COLOURS["helped"]: "--helped"}
-    | {VERDICT_COLOURS["no clear difference"]: "--muted"}
-    | {VERDICT_COLOURS["not trained alone"]: "--rule"}
-)
-RC: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: small files, the reader's font and colour
-    "text.parse_math": False,  # a domain may be called "$"
-    "axes.prop_cycle": cycler(color=COLOURS),
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.linewidth": 0.6,
-    "grid.color": RULE,
-    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
-    **dict.fromkeys(("text.color", "axes.labelcolor"), INK),
-    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
-}
 Points = list[tuple[int, float]]
 
 
@@ -160,6 +132,75 @@ def lines(
     return Chart(title, note, svg_of(figure, title), legend if len(lines) > 1 else [])
 
 
+def model_dots(comparison: Mapping[str, Any]) -> Figure:
+    """NDCG@10 of every model, best overall first, in a panel for all users and one a domain.
+
+    A line is the reference; bars are the spread over seeds.
+    """
+    # Overall first; by position, since a domain may be called "overall" too.
+    places = ["overall", *comparison["domains"]]
+    found = {
+        name: [
+            model["test"]["overall"][SELECTION_METRIC],
+            *(model["test"]["domains"][d][SELECTION_METRIC] for d in comparison["domains"]),
+        ]
+        for name, model in comparison["models"].items()
+    }
+    names = sorted(found, key=lambda name: -found[name][0]["mean"])
+    columns = min(4, len(places))
+    rows = -(-len(places) // columns)
+    figure = Figure(
+        figsize=(2.5 + 2.4 * columns, rows * (0.8 + 0.21 * len(names))), layout="constrained"
+    )
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
+    for number, (axes, place) in enumerate(zip(panels, places, strict=False)):
+        for y, name in enumerate(names):
+            value = found[name][number]
+            colour = OF_REFERENCE if name == comparison["reference"] else OF_OTHERS
+            # One seed has no spread, and so no bar.
+            spread = math.nan if value["std"] is None else value["std"]
+            axes.errorbar(value["mean"], y, xerr=spread, fmt="o", ms=4, color=colour)
+        axes.axvline(found[comparison["reference"]][number]["mean"], color=OF_REFERENCE, lw=0.8)
+        axes.set_title(short(place), size=9)
+        axes.set_xlim(left=0)
+        axes.tick_params(labelsize=8)
+        axes.grid(lw=0.4)
+        axes.set_axisbelow(True)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    for axes in panels[len(places) :]:
+        axes.remove()
+    figure.supxlabel("test NDCG@10", size=9)
+    return figure
+
+
+def transfer_bars(model: str, table: Mapping[str, Any], width: float | None = None) -> Figure:
+    """What training on all domains changes in each, with 95 % intervals: left of zero hurts.
+
+    Args:
+        model: for the title.
+        table: of `verdicts.negative_transfer`.
+        width: inches, without a title, for a page that has its own; None for a picture by itself.
+    """
+    rows = sorted(table["domains"].items(), key=lambda item: item[1]["difference"]["mean"])
+    figure = Figure(figsize=(width or 7, 1.4 + 0.34 * len(rows)), layout="tight")
+    axes = figure.add_subplot()
+    for y, (_, row) in enumerate(rows):
+        difference = row["difference"]
+        colour = VERDICT_COLOURS[row["verdict"]]
+        axes.plot([difference["low"], difference["high"]], [y, y], color=colour, lw=2)
+        axes.plot([difference["mean"]], [y], "o", color=colour)
+    axes.axvline(0, color="black", lw=0.8)
+    axes.set_yticks(range(len(rows)), [short(name) for name, _ in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel("NDCG@10: all domains minus the domain alone")
+    if width is None:
+        title = f"{model}: red is hurt by the other domains, blue is helped"
+        axes.set_title(title, size=10)
+    axes.grid(axis="x", lw=0.4)
+    return figure
+
+
 def short(name: str) -> str:
     """A name that leaves room for the picture."""
     return name if len(name) <= 22 else f"{name[:13]}…{name[-8:]}"
@@ -168,20 +209,3 @@ def short(name: str) -> str:
 def _figure(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.add_subplot()
-
-
-def svg_of(figure: Figure, name: str) -> Markup:
-    """Turns a figure into an `<svg>` for inlining: themed, and with ids that are its own."""
-    buffer = BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        FigureCanvasSVG(figure)
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", buffer.getvalue().decode(), flags=re.S)
-    view = re.findall(r'viewBox="[^"]*"', svg)[0]
-    start = f'<svg role="img" aria-label="{escape(name)}" {view}>'
-    svg = re.sub(r"^.*?<svg[^>]*>", lambda _: start, svg, flags=re.S)
-    prefix = re.sub(r"\W+", "-", name, flags=re.ASCII)
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-    for colour, variable in CSS.items():
-        svg = svg.replace(colour, f"var({variable})")
-    return Markup(svg)

@@ -1,25 +1,17 @@
-"""A comparison as people read it: Markdown tables, from `comparison.json` alone, and the files."""
+"""What a comparison says in words and tables, from `comparison.json` alone."""
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from tabulate import tabulate
 
-from data_prep.files import write_whole
 from tf_syncrec.evaluation.significance import SIGNIFICANCE
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.registry import FULL
-from tf_syncrec.reporting.comparison_charts import model_dots, transfer_bars
-from tf_syncrec.reporting.comparison_page import comparison_page
+from tf_syncrec.reporting.sections import NBSP, Cell, Section, Table
 from tf_syncrec.utils.tables import mean_and_spread
 
-HEADINGS = {metric: metric.upper() for metric in METRICS}
 GROUPS = {
     "last_item": "last item of the history",
     "same_day": "an in-domain item on the target's day",
@@ -27,162 +19,125 @@ GROUPS = {
     "in_domain_history": "in-domain history",
     "cold": "target never seen in training",
 }
+TRANSFER = (
+    "NDCG@10 of the same network trained on a domain alone and on all domains together; "
+    f"`hurt` and `helped` where the difference is significant (p < {SIGNIFICANCE} after Holm's "
+    "correction over the domains) and every seed of one is above every seed of the other; one "
+    "seed cannot tell what another training would say. `not trained alone`: nothing to learn "
+    "from, popularity stands in."
+)
 
 
-def write_comparison(
-    root: Path, comparison: Mapping[str, Any], ranks: pa.Table, trainings: Mapping[str, Any]
-) -> list[Path]:
-    """Writes the files of a comparison; returns their paths.
-
-    Args:
-        root: directory of the comparison.
-        comparison: what `comparison.json` holds.
-        ranks: what `ranks.parquet` holds.
-        trainings: of `comparison_page.histories`.
-    """
-    with matplotlib.rc_context({"text.parse_math": False}):
-        pictures = {"comparison.png": model_dots(comparison)}
-        for model, table in comparison["negative_transfer"].items():
-            name = f"negative_transfer-{model.replace(':', '-')}.png"
-            pictures[name] = transfer_bars(model, table)
-    names = ("comparison.json", "comparison.md", "report.html", *pictures)
-    files = [root / name for name in names]
-    write_whole(files[0], json.dumps(comparison, indent=1, allow_nan=False) + "\n")
-    write_whole(files[1], "# Comparison\n\n" + markdown(comparison, list(pictures)))
-    write_whole(files[2], comparison_page(comparison, markdown(comparison, []), trainings))
-    for name, figure in pictures.items():
-        figure.savefig(root / name, dpi=150)
-    pq.write_table(ranks, root / "ranks.parquet", compression="zstd")
-    return [*files, root / "ranks.parquet"]
-
-
-def markdown(comparison: Mapping[str, Any], pictures: list[str]) -> str:
-    """All of a comparison but the heading of the page, as Markdown."""
+def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
+    """All that a comparison says in words and numbers."""
     reference = comparison["reference"]
-    sections = [
-        "## How it was measured",
-        _protocol(comparison),
-        "## Overall",
-        "Mean ± standard deviation over seeds, of one seed without; best in bold.",
-        _metric_table(comparison),
-        f"## NDCG@10 against {reference}",
-        "Difference in test NDCG@10 with its 95 % interval over users (paired bootstrap of the "
-        "means over seeds). p of the domains is corrected by Holm; * marks "
-        f"p < {SIGNIFICANCE}.",
-        _difference_table(comparison),
-        "## NDCG@10 per domain",
-        _domain_table(comparison, SELECTION_METRIC),
-        "## HR@10 per domain",
-        _domain_table(comparison, "hr@10"),
+    found = [
+        Section("How it was measured", items=_protocol(comparison)),
+        Section(
+            "Overall",
+            "Mean ± standard deviation over seeds, of one seed without; best in bold.",
+            table=_metric_table(comparison),
+        ),
+        Section(
+            f"NDCG@10 against {reference}",
+            "Difference in test NDCG@10 with its 95 % interval over users (paired bootstrap of the "
+            "means over seeds). p of the domains is corrected by Holm; * marks "
+            f"p < {SIGNIFICANCE}.",
+            table=_difference_table(comparison),
+        ),
+        Section("NDCG@10 per domain", table=_domain_table(comparison, SELECTION_METRIC)),
+        Section("HR@10 per domain", table=_domain_table(comparison, "hr@10")),
     ]
     if comparison["negative_transfer"]:
-        sections += ["## Negative transfer: which domains are hurt?", _transfer_text()]
+        found.append(Section("Negative transfer: which domains are hurt?", TRANSFER))
     for model, table in comparison["negative_transfer"].items():
-        sections += [f"### {model}", _transfer_table(table)]
+        found.append(Section(model, table=_transfer_table(table), level=3))
     if comparison["ablation"]:
-        sections += ["## Ablation (Table 5 of the paper)", _ablation_table(comparison)]
+        found.append(Section("Ablation (Table 5 of the paper)", table=_ablation_table(comparison)))
     if comparison["tuning"]:
-        sections += ["## Tuning: what was tried", _tuning_text(comparison)]
+        found.append(Section("Tuning: what was tried", _tuning_text(comparison)))
     for model, tuning in comparison["tuning"].items():
-        sections += [f"### Trials of {model}", _tuning_table(tuning)]
-    sections += [
-        "## What the numbers are made of",
-        "NDCG@10 of kinds of targets, and in brackets the part of all hits at 10.",
-        _breakdown_table(comparison),
-        "## Cost",
-        _cost_table(comparison),
-        "## Each metric per domain",
+        found.append(Section(f"Trials of {model}", table=_tuning_table(tuning), level=3))
+    found += [
+        Section(
+            "What the numbers are made of",
+            "NDCG@10 of kinds of targets, and in brackets the part of all hits at 10.",
+            table=_breakdown_table(comparison),
+        ),
+        Section("Cost", table=_cost_table(comparison)),
+        Section("Each metric per domain"),
     ]
     for domain in comparison["domains"]:
-        sections += [
-            f"### {domain}",
-            _metric_table(comparison, domain),
-        ]
-    sections += [f"![{name}]({name})" for name in pictures]
-    return "\n\n".join(sections) + "\n"
+        found.append(Section(domain, table=_metric_table(comparison, domain), level=3))
+    return found
 
 
-def _protocol(comparison: Mapping[str, Any]) -> str:
-    lines = [f"- {key}: {value}" for key, value in comparison["protocol"].items()]
-    lines.append(f"- targets never seen in training: {comparison['cold_target_share']:.2%}")
-    lines += [f"- `{name}`: {model['about']}" for name, model in comparison["models"].items()]
-    return "\n".join(lines)
+def _protocol(comparison: Mapping[str, Any]) -> list[str]:
+    return [
+        *(f"{key}: {value}" for key, value in comparison["protocol"].items()),
+        f"targets never seen in training: {comparison['cold_target_share']:.2%}",
+        *(f"`{name}`: {model['about']}" for name, model in comparison["models"].items()),
+    ]
 
 
-def _table(rows: list[list[str]], headers: list[str]) -> str:
-    alignment = ["left"] + ["right"] * (len(headers) - 1)
-    rows, headers = [[_cell(text) for text in row] for row in rows], [*map(_cell, headers)]
-    return tabulate(rows, headers, "github", disable_numparse=True, colalign=alignment)
+def _spread(value: Mapping[str, Any]) -> str:
+    return mean_and_spread(value).replace(" ", NBSP)
 
 
-def _cell(text: str) -> str:
-    """Text that does not end its cell: a domain may be called "|"."""
-    return " ".join(text.split()).replace("|", r"\|")
-
-
-def _bold_best(rows: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, str]:
-    """A metric of every model as text, the best in bold."""
-    best = max((row[key]["mean"] for row in rows.values()), default=0.0)
+def _best_in_bold(rows: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, Cell]:
+    """A metric of every model."""
+    best = max((row[metric]["mean"] for row in rows.values()), default=0.0)
     return {
-        name: f"**{mean_and_spread(row[key])}**"
-        if row[key]["mean"] == best > 0
-        else mean_and_spread(row[key])
+        name: Cell(_spread(row[metric]), bold=row[metric]["mean"] == best > 0)
         for name, row in rows.items()
     }
 
 
-def _metric_table(comparison: Mapping[str, Any], domain: str | None = None) -> str:
+def _metric_table(comparison: Mapping[str, Any], domain: str | None = None) -> Table:
     tests = {name: model["test"] for name, model in comparison["models"].items()}
     rows = {
         name: test["overall"] if domain is None else test["domains"][domain]
         for name, test in tests.items()
     }
-    columns = [_bold_best(rows, metric) for metric in METRICS]
+    columns = [_best_in_bold(rows, metric) for metric in METRICS]
     seeds = {name: len(model["seeds"]) or "-" for name, model in comparison["models"].items()}
     users = next(iter(rows.values()))["users"]
-    table = [[name, str(seeds[name]), *(column[name] for column in columns)] for name in rows]
-    return _table(table, [f"{users:,} users", "seeds", *(HEADINGS[m] for m in METRICS)])
+    return Table(
+        [f"{users:,} users", "seeds", *(metric.upper() for metric in METRICS)],
+        [[name, str(seeds[name]), *(column[name] for column in columns)] for name in rows],
+    )
 
 
-def _domain_table(comparison: Mapping[str, Any], metric: str) -> str:
+def _domain_table(comparison: Mapping[str, Any], metric: str) -> Table:
+    models, domains = comparison["models"], comparison["domains"]
     columns = [
-        _bold_best(
-            {n: m["test"]["domains"][domain] for n, m in comparison["models"].items()}, metric
-        )
-        for domain in comparison["domains"]
+        _best_in_bold({name: m["test"]["domains"][domain] for name, m in models.items()}, metric)
+        for domain in domains
     ]
-    rows = [[name, *(column[name] for column in columns)] for name in comparison["models"]]
-    return _table(rows, ["", *comparison["domains"]])
+    return Table(["", *domains], [[name, *(column[name] for column in columns)] for name in models])
 
 
 def _difference(row: Mapping[str, Any]) -> str:
+    """A narrow page may break it before the interval and before p, nowhere else."""
     p = row.get("p_holm", row["p_value"])
     star = "*" if p < SIGNIFICANCE else ""
-    return f"{row['mean']:+.4f}{star} [{row['low']:+.4f}, {row['high']:+.4f}] p {p:.3g}"
+    interval = f"[{row['low']:+.4f},{NBSP}{row['high']:+.4f}]"
+    return f"{row['mean']:+.4f}{star} {interval} p{NBSP}{p:.3g}"
 
 
-def _difference_table(comparison: Mapping[str, Any]) -> str:
+def _difference_table(comparison: Mapping[str, Any]) -> Table:
     rows = []
     for name, model in comparison["models"].items():
         if found := model["against_reference"].get(SELECTION_METRIC):
             cells = [found["overall"], *(found["domains"][d] for d in comparison["domains"])]
             rows.append([name, *map(_difference, cells)])
-    return _table(rows, ["", "overall", *comparison["domains"]])
+    return Table(["", "overall", *comparison["domains"]], rows)
 
 
-def _transfer_text() -> str:
-    return (
-        "NDCG@10 of the same network trained on a domain alone and on all domains together; "
-        f"`hurt` and `helped` where the difference is significant (p < {SIGNIFICANCE} after Holm's "
-        "correction over the domains) and every seed of one is above every seed of the other; one "
-        "seed cannot tell what another training would say. `not trained alone`: nothing to learn "
-        "from, popularity stands in."
-    )
-
-
-def _transfer_table(table: Mapping[str, Any]) -> str:
-    rows = []
+def _transfer_table(table: Mapping[str, Any]) -> Table:
+    rows: list[list[str | Cell]] = []
     for name, row in [*table["domains"].items(), ("overall", table["overall"])]:
+        verdict = row["verdict"]
         change = "-" if row["change"] is None else f"{row['change']:+.1%}"
         rows.append(
             [
@@ -192,12 +147,11 @@ def _transfer_table(table: Mapping[str, Any]) -> str:
                 f"{row['all_domains']:.4f}",
                 change,
                 _difference(row["difference"]),
-                row["verdict"],
+                Cell(verdict, verdict=verdict) if verdict in ("hurt", "helped") else verdict,
             ]
         )
-    return _table(
-        rows, ["", "users", "alone", "all domains", "change", "difference", "other domains"]
-    )
+    headings = ["", "users", "alone", "all domains", "change", "difference", "other domains"]
+    return Table(headings, rows)
 
 
 def _tuning_text(comparison: Mapping[str, Any]) -> str:
@@ -210,7 +164,7 @@ def _tuning_text(comparison: Mapping[str, Any]) -> str:
     )
 
 
-def _tuning_table(tuning: Mapping[str, Any]) -> str:
+def _tuning_table(tuning: Mapping[str, Any]) -> Table:
     """A row a point of the grid, a column a setting and one a domain."""
     points: dict[str, Any] = {}
     for trial in tuning["trials"]:
@@ -218,23 +172,23 @@ def _tuning_table(tuning: Mapping[str, Any]) -> str:
         text = "-" if trial["stand_in"] else f"{trial['validation']:.4f}"
         chosen = trial["chosen"] and not trial["stand_in"]
         column = "validation NDCG@10" if trial["domain"] is None else trial["domain"]
-        row[column] = f"**{text}**" if chosen else text
+        row[column] = Cell(text, bold=chosen)
     rows = [[*map(str, settings.values()), *cells.values()] for settings, cells in points.values()]
     settings, cells = next(iter(points.values()))
-    return _table(rows, [*settings, *cells])
+    return Table([*settings, *cells], rows)
 
 
-def _ablation_table(comparison: Mapping[str, Any]) -> str:
+def _ablation_table(comparison: Mapping[str, Any]) -> Table:
     full = {"full": FULL} if FULL in comparison["models"] else {}
     rows = []
     for label, name in (full | comparison["ablation"]).items():
         model = comparison["models"][name]
         cells = [model["test"]["overall"], *model["test"]["domains"].values()]
-        rows.append([label, *(mean_and_spread(cell[SELECTION_METRIC]) for cell in cells)])
-    return _table(rows, ["", "overall", *comparison["domains"]])
+        rows.append([label, *(_spread(cell[SELECTION_METRIC]) for cell in cells)])
+    return Table(["", "overall", *comparison["domains"]], rows)
 
 
-def _breakdown_table(comparison: Mapping[str, Any]) -> str:
+def _breakdown_table(comparison: Mapping[str, Any]) -> Table:
     models = comparison["models"]
     rows = []
     for name, groups in next(iter(models.values()))["breakdown"].items():
@@ -242,26 +196,21 @@ def _breakdown_table(comparison: Mapping[str, Any]) -> str:
             cells = [model["breakdown"][name][group] for model in models.values()]
             texts = [f"{cell['ndcg@10']:.4f} ({cell['share_of_hits']:.0%})" for cell in cells]
             rows.append([f"{GROUPS.get(name, name)}: {group}", f"{first['users']:,}", *texts])
-    return _table(rows, ["targets", "users", *models])
+    return Table(["targets", "users", *models], rows)
 
 
-def _cost_table(comparison: Mapping[str, Any]) -> str:
-    def number(value, digits=0):
-        return "-" if value is None else f"{value:,.{digits}f}"
-
+def _cost_table(comparison: Mapping[str, Any]) -> Table:
+    columns = {
+        "s / epoch": ("seconds_per_epoch", 1),
+        "epochs (median)": ("epochs", 0),
+        "s in all": ("seconds", 0),
+        "peak MiB": ("peak_memory_mb", 0),
+        "parameters": ("parameters", 0),
+    }
     rows = []
     for name, model in comparison["models"].items():
-        cost = model["cost"]
-        epochs = f"{np.median(cost['epochs']):.0f}" if cost["epochs"] else "-"
-        rows.append(
-            [
-                name,
-                number(cost["seconds_per_epoch"], 1),
-                epochs,
-                number(cost["seconds"]),
-                number(cost["peak_memory_mb"]),
-                number(cost["parameters"]),
-            ]
-        )
-    headers = ["", "s / epoch", "epochs (median)", "s in all", "peak MiB", "parameters"]
-    return _table(rows, headers)
+        epochs = model["cost"]["epochs"]
+        cost = model["cost"] | {"epochs": np.median(epochs) if epochs else None}
+        values = [(cost[key], digits) for key, digits in columns.values()]
+        rows.append([name, *("-" if v is None else f"{v:,.{digits}f}" for v, digits in values)])
+    return Table(["", *columns], rows)

@@ -1,5 +1,5 @@
 """What is added to a score after training, and how it is fitted on validation.
 
-Votes of co-occurring items, weights of the two views.
+Votes of co-occurring items, weights of the two views; `fit_score` fits them in their order.
 May import: `evaluation` and what that may.
 """

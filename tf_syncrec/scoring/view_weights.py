@@ -1,4 +1,4 @@
-"""Fits on validation what is added up in a prediction: votes, and each of the two views."""
+"""Fits how much each of the two views counts, in each domain, on validation."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,13 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.data.batches import Sequences
 from tf_syncrec.evaluation.ranking import ModelScorer
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.syncrec import SyNCRec
-from tf_syncrec.scoring.trials import trial_gains
-from tf_syncrec.scoring.votes import fit_neighbours
+from tf_syncrec.scoring.validation import validation_gains
 
 WEIGHTS = (1.0, 0.75, 1.25, 0.5, 1.5, 0.25, 1.75, 0.0, 2.0)
 """What is tried for the single view, of 2 that both views have; of equals, the nearest to 1."""
@@ -22,24 +20,6 @@ PRIOR_USERS = 1000
 
 LISTED = 8
 """Domains that are named where it says what was chosen; of more, the range."""
-
-
-def fit_score(
-    model: MultiDomainModel,
-    prepared: Sequences,
-    validation: tf.data.Dataset,
-    report: Callable[[str], None],
-) -> None:
-    """Sets all of a score that training does not: votes first, then the weights of the views.
-
-    Args:
-        model: trained.
-        prepared: what it was trained on.
-        validation: from `data.evaluation_batches`.
-        report: told what was chosen.
-    """
-    fit_neighbours(model, prepared, validation, report)
-    fit_view_weights(model, prepared.catalogue, validation, report)
 
 
 def fit_view_weights(
@@ -112,4 +92,4 @@ def _gains(model: SyNCRec, catalogue: Catalogue, validation):
         for trial, weight in enumerate(WEIGHTS):
             yield trial, weight * single + (2.0 - weight) * cross + added
 
-    return trial_gains(validation, catalogue, len(WEIGHTS), ask, scores)
+    return validation_gains(validation, catalogue, len(WEIGHTS), ask, scores)

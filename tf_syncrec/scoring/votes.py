@@ -14,7 +14,7 @@ from tf_syncrec.evaluation.ranking import ModelScorer
 from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.scoring.trials import trial_gains
+from tf_syncrec.scoring.validation import validation_gains
 from tf_syncrec.utils.variables import fill
 
 SHRINKAGE = 10.0
@@ -101,5 +101,5 @@ def _validate(model, tried, validation, catalogue: Catalogue) -> np.ndarray:
                 if trial_decay == decay:
                     yield trial, of_network + weight * votes
 
-    gains, _ = trial_gains(validation, catalogue, len(tried), scorer.queries, scores)
+    gains, _ = validation_gains(validation, catalogue, len(tried), scorer.queries, scores)
     return gains.mean(axis=0) if len(gains) else np.zeros(len(tried))

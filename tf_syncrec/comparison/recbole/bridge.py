@@ -1,7 +1,7 @@
 """Baselines of RecBole, trained in an environment of their own and ranked by our protocol.
 
 RecBole needs an older numpy and torch, so it never runs in this process: this module writes the
-training rows and the histories into a folder, runs `recbole_worker.py` there (its docstring lists
+training rows and the histories into a folder, runs `worker.py` there (its docstring lists
 the files) and reads back the scores of all items of each target's domain.
 """
 

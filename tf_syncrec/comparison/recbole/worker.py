@@ -1,7 +1,7 @@
 # mypy: disable-error-code="import-not-found"
 """Trains one RecBole model and stores its scores; runs in RecBole's own environment.
 
-`python -I recbole_worker.py FOLDER`, by `tf_syncrec.comparison.recbole.bridge`, which wrote FOLDER:
+`python -I worker.py FOLDER`, by `tf_syncrec.comparison.recbole.bridge`, which wrote FOLDER:
 
     request.json                    model, settings, seed, counts: sizes (items a domain), users,
                                     interactions
@@ -17,14 +17,14 @@ and reads what this script leaves there:
     result.json                     epochs, best_epoch, seconds_per_epoch, parameters, ...; with
                                     exit status 2 only {"error": why it cannot be done}
 
-`python -I recbole_worker.py --check JSON` trains nothing: it says with exit status 2, and why on
+`python -I worker.py --check JSON` trains nothing: it says with exit status 2, and why on
 stdout, if a model of {model: [names of settings]} has no such setting.
 
 Users and items are numbered as on our side (users from 1 in the order of `train`, items by
 catalogue); RecBole numbers them anew, and `Ids` translates. Test targets are not in the folder.
 
-The flag -I matters: without it this file's folder is searched first, and `import recbole` finds our
-own module of that name.
+The flag -I matters: without it this file's folder, and what PYTHONPATH names of our environment,
+would be searched before RecBole's own packages.
 """
 
 import json

@@ -15,8 +15,8 @@ from tf_syncrec.evaluation.ranking import (
     take_rows,
 )
 from tf_syncrec.evaluation.sampled import NEGATIVES
-from tf_syncrec.evaluation.sampled.draws import SEED
-from tf_syncrec.evaluation.sampled.stored import StoredNegatives
+from tf_syncrec.evaluation.sampled.negatives import SEED
+from tf_syncrec.evaluation.sampled.negatives_file import StoredNegatives
 from tf_syncrec.metrics.gains import CUT_OFFS
 
 DRAWN_FROM = {

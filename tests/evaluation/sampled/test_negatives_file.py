@@ -9,9 +9,9 @@ import pytest
 
 from data_prep import InputError
 from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED
-from tf_syncrec.evaluation.sampled import stored as stored_module
-from tf_syncrec.evaluation.sampled.draws import draw_negatives
-from tf_syncrec.evaluation.sampled.stored import stored_negatives
+from tf_syncrec.evaluation.sampled import negatives_file as stored_module
+from tf_syncrec.evaluation.sampled.negatives import draw_negatives
+from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
 
 SIZES = (150, 3, 0, 200)
 

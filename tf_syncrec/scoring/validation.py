@@ -1,4 +1,4 @@
-"""Validation metric of several ways to score, of which the network is asked once."""
+"""Compares several ways to score on validation, for which the network is asked once."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from tf_syncrec.metrics.gains import CUT_OFFS, SELECTION_METRIC, user_gains
 from tf_syncrec.metrics.ranks import row_chunks, target_ranks
 
 
-def trial_gains(
+def validation_gains(
     batches: tf.data.Dataset,
     catalogue: Catalogue,
     count: int,

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.evaluation.sampled import SAMPLED
-from tf_syncrec.evaluation.sampled.draws import SEED, _random_bits, draw_negatives
+from tf_syncrec.evaluation.sampled.negatives import SEED, _random_bits, draw_negatives
 
 SIZES = (30, 5, 0, 40)
 CATALOGUE = Catalogue(

@@ -1,46 +1,13 @@
-"""What the HTML pages share: templates, how numbers are written, curves of a training."""
+"""What a training was like, from its `history.json`: curves over epochs, gates at the end."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader
 
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.reporting.charts import Chart, Points, lines
 
 LOSSES = {"total": "loss", "single": "loss_single", "cross": "loss_cross", "SC-MIM": "loss_mim"}
-
-
-def render(template: str, **values: Any) -> str:
-    """A page from a template of `templates/`; all values are escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-    )
-    environment.filters |= {"number": number, "signed": signed}
-    return environment.get_template(template).render(**values)
-
-
-def read_json(file: Path) -> Any:
-    """The content of a JSON file; None where there is none."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-
-
-def number(value: Any, digits: int = 4) -> str:
-    """Formats a table's value; what is missing becomes a dash."""
-    if isinstance(value, float):
-        return f"{value:z.{digits}f}"  # z: no minus before zeros
-    return "–" if not isinstance(value, int) else f"{value:,}"
-
-
-def signed(value: float) -> str:
-    """Formats a difference, with its sign; what rounds to nothing has none."""
-    text = f"{value:+z.3f}"
-    return text if text != "+0.000" else "0.000"
 
 
 def curves(

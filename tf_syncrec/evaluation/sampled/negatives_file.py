@@ -1,4 +1,4 @@
-"""The drawn negatives as a file, so that anybody can score another model on the same candidates."""
+"""Negatives as a file, so that anybody can score another model on the same candidates."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ import tensorflow as tf
 from data_prep import Catalogue, InputError, PreparedDataset
 from data_prep.files import written_whole
 from tf_syncrec.evaluation.sampled import NEGATIVES
-from tf_syncrec.evaluation.sampled.draws import SEED, draw_negatives
+from tf_syncrec.evaluation.sampled.negatives import SEED, draw_negatives
 
 USERS_AT_ONCE = 8192
 """Rows of the dataset read, drawn for and written at a time."""
@@ -67,7 +67,7 @@ def stored_negatives(
             one row a user.
         prepared: the dataset.
         split: `validation` or `test`.
-        protocol: one of `sampled_negatives.SAMPLED`.
+        protocol: one of `SAMPLED`.
 
     Raises:
         InputError: the file was made from something else, or cannot be written.

@@ -1,4 +1,4 @@
-"""Draws the items a target is ranked against under the sampled protocols."""
+"""Draws negatives: the items that a target is ranked against under the sampled protocols."""
 
 import numpy as np
 import tensorflow as tf

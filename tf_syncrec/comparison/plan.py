@@ -1,0 +1,85 @@
+"""What is compared: models with the seeds of each, and what the others are measured against."""
+
+from data_prep.errors import InputError
+from tf_syncrec.comparison.names import RECBOLE, ModelName, parse_name
+from tf_syncrec.comparison.recbole.bridge import check_interpreter, interpreter, settings_of
+from tf_syncrec.config import Config
+from tf_syncrec.models.registry import ABLATIONS, FULL
+
+Plan = dict[ModelName, tuple[int, ...]]
+"""The seeds of each model; of one without chance in it, a single one."""
+
+PRESETS = {
+    "negative_transfer": ("syncrec,syncrec_single,sasrec_cross,sasrec_single", "sasrec_single"),
+    "ablation": (",".join([FULL, *ABLATIONS.values()]), FULL),
+    "main": (
+        "syncrec,sasrec_cross,sasrec_single,gru4rec,bprmf,mmoe,cgrec,item_knn,popularity",
+        "syncrec",
+    ),
+}
+"""Sets of models by the question they answer, and what the others are measured against."""
+
+
+def read_plan(
+    models: str | None, preset: str | None, seeds: str, reference: str | None
+) -> tuple[Plan, str]:
+    """The plan of a command line, and the name of the model that the others are measured against.
+
+    Args:
+        models: `--models`, names joined by commas, each perhaps with `@` and seeds of its own.
+        preset: `--preset`, in place of the models.
+        seeds: `--seeds`, of all models that have none of their own.
+        reference: `--reference`; None for that of the preset, or the first model.
+
+    Raises:
+        InputError: an option says nothing that can be compared.
+    """
+    if (models is None) == (preset is None):
+        raise InputError("give either --models or --preset")
+    names, usual = PRESETS[preset] if preset else (models or "", None)
+    shared = _seeds(seeds, ",", f"--seeds {seeds}")
+    plan: Plan = {}
+    for text in filter(None, names.split(",")):
+        name, at, own = text.partition("@")
+        model = parse_name(name)
+        if at and not model.seeded:
+            raise InputError(f"--models {text}: {name} takes no seeds, chance has no part in it")
+        of_model = _seeds(own, "+", f"--models {text}") if at else shared
+        # NAME and NAME_cross are the same.
+        if (model.base, model.single) in {(known.base, known.single) for known in plan}:
+            raise InputError(f"--models takes each model once, received {names!r}")
+        plan[model] = of_model if model.seeded else of_model[:1]
+    if not plan:
+        raise InputError(f"--models takes names, received {names!r}")
+    texts = [model.text for model in plan]
+    reference = reference or usual or texts[0]
+    if reference not in texts:
+        raise InputError(f"--reference {reference}: not among the models {', '.join(texts)}")
+    return plan, reference
+
+
+def check_recbole(plan: Plan, config: Config) -> None:
+    """Says before any work that RecBole is missing, or that a model of it lacks a setting.
+
+    Raises:
+        InputError: of `check_interpreter`.
+    """
+    names = [m.base.removeprefix(RECBOLE) for m in plan if m.base.startswith(RECBOLE)]
+    if names:
+        check_interpreter(
+            interpreter(), {name: settings_of(name, config.recbole) for name in names}
+        )
+
+
+def _seeds(text: str, separator: str, source: str) -> tuple[int, ...]:
+    """Seeds of the command line; an error names the source."""
+    try:
+        seeds = tuple(int(seed) for seed in text.split(separator))
+    except ValueError:
+        seeds = ()
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise InputError(
+            f"{source}: seeds are whole numbers from 0, each once, joined by {separator!r}, "
+            f"received {text!r}"
+        )
+    return seeds

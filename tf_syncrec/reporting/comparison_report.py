@@ -1,0 +1,117 @@
+"""The files of a comparison: JSON, Markdown, `report.html`, pictures, ranks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from data_prep.files import write_whole
+from tf_syncrec.metrics.gains import SELECTION_METRIC
+from tf_syncrec.reporting.charts import WIDTH, Chart, Key, bars, model_dots, transfer_bars
+from tf_syncrec.reporting.comparison_tables import sections_of
+from tf_syncrec.reporting.html import read_json, render
+from tf_syncrec.reporting.sections import markdown
+from tf_syncrec.reporting.svg import CSS, RC, VERDICT_COLOURS, svg_of
+from tf_syncrec.reporting.training_curves import curves, gates_at
+
+Histories = Mapping[str, Sequence[Mapping[str, Any]]]
+"""`history.json` of some models, by what they are called."""
+
+
+def write_comparison(
+    root: Path, comparison: Mapping[str, Any], ranks: pa.Table, trainings: Histories
+) -> list[Path]:
+    """Writes the files of a comparison; returns their paths.
+
+    Args:
+        root: directory of the comparison.
+        comparison: what `comparison.json` holds.
+        ranks: what `ranks.parquet` holds.
+        trainings: of `histories`.
+    """
+    with matplotlib.rc_context({"text.parse_math": False}):
+        pictures = {"comparison.png": model_dots(comparison)}
+        for model, table in comparison["negative_transfer"].items():
+            name = f"negative_transfer-{model.replace(':', '-')}.png"
+            pictures[name] = transfer_bars(model, table)
+    names = ("comparison.json", "comparison.md", "report.html", *pictures)
+    files = [root / name for name in names]
+    write_whole(files[0], json.dumps(comparison, indent=1, allow_nan=False) + "\n")
+    write_whole(files[1], markdown("Comparison", sections_of(comparison), list(pictures)))
+    write_whole(files[2], comparison_page(comparison, trainings))
+    for name, figure in pictures.items():
+        figure.savefig(root / name, dpi=150)
+    pq.write_table(ranks, root / "ranks.parquet", compression="zstd")
+    return [*files, root / "ranks.parquet"]
+
+
+def histories(root: Path, cells: Sequence[Any]) -> dict[str, list[dict[str, Any]]]:
+    """Epochs of each network of all domains, of its first seed.
+
+    Args:
+        root: directory of the comparison.
+        cells: finished ones.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for cell in cells:
+        history = read_json(cell.directory(root) / "history.json")
+        if history and cell.domain is None and cell.model.text not in found:
+            found[cell.model.text] = history
+    return found
+
+
+def comparison_page(comparison: Mapping[str, Any], trainings: Histories) -> str:
+    """The page, which loads nothing.
+
+    Args:
+        comparison: what `comparison.json` holds.
+        trainings: of `histories`.
+    """
+    models = comparison["models"]
+    overall = {name: model["test"]["overall"] for name, model in models.items()}
+    values = [row[SELECTION_METRIC] for row in overall.values()]
+    with matplotlib.rc_context(RC):
+        charts = [
+            bars(
+                "NDCG@10 of the models",
+                "Over all domains; the thin lines are deviations over seeds.",
+                list(models),
+                {"mean": [value["mean"] for value in values]},
+                [value["std"] for value in values],
+            )
+        ]
+        for model, table in comparison["negative_transfer"].items():
+            title = f"Trained on all domains, or on one: {model}"
+            note = "Left of zero the other domains hurt; a line is the 95 % interval over users."
+            svg = svg_of(transfer_bars(model, table, width=WIDTH), title)
+            legend = [Key(verdict, CSS[colour]) for verdict, colour in VERDICT_COLOURS.items()]
+            charts.append(Chart(title, note, svg, legend))
+        shown = []
+        for name, history in trainings.items():
+            best = _best_epoch(history)
+            pictures = curves(history, comparison["domains"], best, f" ({name})")
+            shown.append((name, pictures, gates_at(history, best)))
+    best_model = max(overall, key=lambda name: overall[name][SELECTION_METRIC]["mean"])
+    return render(
+        "comparison.html.j2",
+        best=best_model,
+        score=overall[best_model][SELECTION_METRIC]["mean"],
+        users=overall[best_model]["users"],
+        comparison=comparison,
+        charts=charts,
+        trainings=shown,
+        sections=sections_of(comparison),
+        config=yaml.safe_dump(comparison["config"], sort_keys=False),
+    )
+
+
+def _best_epoch(history: Sequence[Mapping]) -> int:
+    """The epoch that was kept, counted from 1."""
+    return 1 + max(
+        range(len(history)), key=lambda epoch: history[epoch]["validation"][SELECTION_METRIC]
+    )
