@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
-from tf_syncrec import __version__
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config, schema, takes
 from tf_syncrec.utils.keras_setup import check_keras
@@ -29,6 +28,16 @@ _prepared: list["PreparedDataset"] = []
 
 EXTRAS = {"prometheus_client": "serving", "starlette": "serving", "uvicorn": "serving"}
 """Modules that only some commands need → the extra of the project that brings them."""
+
+
+class _Version(argparse.Action):
+    """Asks git for the commit only where somebody wants to know."""
+
+    def __call__(self, parser, *_):
+        from tf_syncrec.utils.version import version_line
+
+        print(version_line())
+        parser.exit()
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,7 +59,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self.add_argument("--version", action="version", version=f"tf_syncrec {__version__}")
+        self.add_argument("--version", action=_Version, nargs=0, help="say which release this is")
 
     def parse_args(self, *args, **kwargs):
         """As ever; with --quiet, the process is."""
