@@ -13,6 +13,7 @@ import pytest
 import data_prep
 import tf_syncrec
 from tf_syncrec.utils.keras_setup import check_keras
+from tf_syncrec.utils.version import version_line
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("fit", "evaluate", "compare", "report")
@@ -104,7 +105,7 @@ def test_a_mistake_is_told_before_anything_heavy_is_loaded(command):
 def test_every_command_says_its_version(module):
     done = python("-m", module, "--version")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"tf_syncrec {tf_syncrec.__version__}")
+    assert done.stdout == version_line() + "\n"
 
 
 # -------------------------------------------------------------------------------------- imports

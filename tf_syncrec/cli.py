@@ -31,8 +31,10 @@ EXTRAS = {"prometheus_client": "serving", "starlette": "serving", "uvicorn": "se
 
 
 class _Version(argparse.Action):
+    """Asks git for the commit only where somebody wants to know."""
+
     def __call__(self, parser, *_):
-        from tf_syncrec.utils.version import version_line  # asks git
+        from tf_syncrec.utils.version import version_line
 
         print(version_line())
         parser.exit()
