@@ -106,9 +106,14 @@ def child(way: str, path: Path) -> None:
     """One measurement, printed as JSON."""
     sys.path[0] = str(Path(__file__).parents[1])  # In this folder `data_prep` is this file.
     import ibis.backends.duckdb  # noqa: F401  # Both pay nothing for imports.
+    import matplotlib.figure  # noqa: F401
     import tensorflow  # noqa: F401
 
-    from data_prep import prepare  # noqa: F401
+    import data_prep.builders
+    import data_prep.engines.connection
+    import data_prep.pipeline.sequences
+    import data_prep.read.interactions
+    import data_prep.store.tfrecords  # noqa: F401
     from tf_syncrec.training.loop import peak_memory_mb
 
     with tempfile.TemporaryDirectory() as folder:
