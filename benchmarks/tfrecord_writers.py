@@ -13,6 +13,7 @@ import itertools
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -99,7 +100,7 @@ def main():
             for row in itertools.chain.from_iterable(map(examples_of, rows)):
                 writer.write(serialize(row))
 
-    ways = {
+    ways: dict[str, tuple[Callable[..., None], int]] = {
         "ours": (with_us, len(batches)),
         "tf.train.Example": (functools.partial(with_tensorflow, by_example), 4),
         "TFDS": (functools.partial(with_tensorflow, by_tfds), 2),
