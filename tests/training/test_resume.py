@@ -52,7 +52,8 @@ def whole_state(directory: Path):
     assert len(variables) > 100
     progress = json.loads((last / "state.json").read_text())["progress"]
     for row in (progress, *progress["history"]):
-        del row["seconds"]
+        for measured in [name for name in row if name.endswith("seconds")]:
+            del row[measured]
     best = h5_arrays(last / "best.weights.h5")
     assert best
     return last.name, variables, progress, best
