@@ -54,8 +54,10 @@ def read_ranks(root: Path, cells: Sequence[Cell]) -> dict[str, ModelRanks]:
         seeds = sorted({cell.seed for cell in own})
         tables = []
         for seed in seeds:
-            of_domains = [cell.directory(root) / RANKS for cell in own if cell.seed == seed]
-            tables.append(pa.concat_tables(map(pq.read_table, of_domains)).sort_by("user_id"))
+            parts = [pq.read_table(c.directory(root) / RANKS) for c in own if c.seed == seed]
+            # A domain without users may have columns of no type.
+            whole = pa.concat_tables(parts, promote_options="default")
+            tables.append(whole.sort_by("user_id"))
         found[text] = ModelRanks(
             seeds=seeds,
             seeded=own[0].model.seeded,
