@@ -143,7 +143,7 @@ def test_shapes_are_told_before_anything_is_computed(layer, run, inputs, monkeyp
 
 
 EXAMPLES = [
-    *{type(layer) for layer, _ in LAYERS},
+    *dict.fromkeys(type(layer) for layer, _ in LAYERS),
     losses.register,
     losses.UniformNegatives,
     RowwiseAdam,

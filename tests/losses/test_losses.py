@@ -206,7 +206,9 @@ class Hinge:
         return cls(**config)
 
 
-@pytest.mark.parametrize("loss", [*LOSSES.values(), hinge, Hinge(0.5)], ids=str)
+@pytest.mark.parametrize(
+    "loss", [*LOSSES.values(), hinge, Hinge(0.5)], ids=[*LOSSES, "function", "object"]
+)
 def test_a_loss_is_what_was_saved(loss, monkeypatch):
     monkeypatch.setattr(losses.functions, "LOSSES", dict(LOSSES))
     if loss is hinge:

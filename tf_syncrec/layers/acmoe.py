@@ -87,7 +87,10 @@ class ACMoE(keras.layers.Layer):
             "gate": gate,
             "asymmetric": asymmetric,
         }
-        self._given = experts and [keras.saving.deserialize_keras_object(e) for e in experts]
+        self._given = experts and [
+            keras.layers.deserialize(layer) if isinstance(layer, dict) else layer
+            for layer in experts
+        ]
         self.num_experts = num_experts
         self.num_cross_experts = num_cross_experts
         self.dim = dim

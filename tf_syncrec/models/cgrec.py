@@ -117,6 +117,7 @@ class CGRec(MMoE):
 
     def train_step(self, batch):
         """A step, and every now and then a game on the batch it was made on."""
+        batch, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
         logs = super().train_step(batch)
         domains = self.num_domains
         shapley, present = tf.cond(
