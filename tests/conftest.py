@@ -43,7 +43,13 @@ def make_model():
         | {"name": "sampled_softmax", "negatives": 3, "shared_negatives": True}
         | {"eta": 0.9, "mutual_information": True, "rho": "sigmoid", "contrast": "all"}
         | {"reduction": "mean"}
-        | {"enabled": True, "gap": "mean", "scaled": True, "trainable_rates": True}
+        | {
+            "precision": "float32",
+            "enabled": True,
+            "gap": "mean",
+            "scaled": True,
+            "trainable_rates": True,
+        }
     )
 
     def make(sizes=(5, 4, 3), seed=0, redraw=True, **settings):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from serving.export import export
 from tf_syncrec.cli import prepare_data, say
 from tf_syncrec.config import Config
-from tf_syncrec.data.batches import evaluation_batches, train_batches
+from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.distributed.cluster import PATIENCE, Cluster
 from tf_syncrec.distributed.replicas import strategy_of
 from tf_syncrec.distributed.workers import (
@@ -118,14 +118,6 @@ def _story(
     # ----------------------------------------------------------------------------------- model
     with strategy.scope():
         model = network.build(config, prepared)
-    batches = train_batches(
-        prepared,
-        config.model.window,
-        config.train.batch_size,
-        config.train.seed,
-        model.batch_layout,
-        config.train.windows,
-    )
     say(
         f"{type(model).__name__}: {model.count_trained():,} parameters, {catalogue.num_items:,} "
         f"items in {catalogue.num_domains} domains; seed {config.train.seed}; "
@@ -152,9 +144,8 @@ def _story(
     trained = train(
         model,
         config,
-        batches,
+        prepared,
         validation,
-        catalogue,
         run.checkpoint_file,
         run.log_dir,
         say,

@@ -24,6 +24,7 @@ from tf_syncrec.data.batches import evaluation_batches, train_batches
 from tf_syncrec.data.single_domain import SingleDomain
 from tf_syncrec.evaluation.ranking import Scorer, VectorScorer, rank_split
 from tf_syncrec.metrics.gains import user_gains
+from tf_syncrec.training import loop
 
 WINDOW = 6
 EPOCHS = 3
@@ -181,7 +182,7 @@ def test_no_target_reaches_a_model_in_training(private, tmp_path, monkeypatch, m
         laid_out = batches.lay_out
         return replace(batches, lay_out=lambda rows: pass_on(laid_out(rows)))
 
-    monkeypatch.setattr(cell, "train_batches", listen)
+    monkeypatch.setattr(loop, "train_batches", listen)
     (tmp_path / "data").symlink_to(private.directory / "data")
     (tmp_path / "log.csv").symlink_to(private.directory / "log.csv")
     run_cell(tmp_path, private.prepared, model, domain)

@@ -12,7 +12,7 @@ from data_prep import Catalogue
 from tests.conftest import FakePrepared
 from tf_syncrec.cli import run_command
 from tf_syncrec.config import Config
-from tf_syncrec.data.batches import evaluation_batches, train_batches
+from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.fit import main as fit
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.backup import Backup
@@ -64,9 +64,6 @@ def train_kept(directory: Path, config: Config, spoil=None):
     """
     prepared = ring()
     keras.utils.set_random_seed(config.train.seed)
-    batches = train_batches(
-        prepared, config.model.window, config.train.batch_size, config.train.seed
-    )
     model = SyNCRec.from_settings(config, prepared.catalogue.sizes)
     if spoil:
         spoil(model)
@@ -86,9 +83,8 @@ def train_kept(directory: Path, config: Config, spoil=None):
         return model, train(
             model,
             config,
-            batches,
+            prepared,
             evaluation_batches(prepared, "validation", 16),
-            prepared.catalogue,
             best,
             directory / "logs",
             report=print,

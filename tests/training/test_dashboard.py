@@ -158,9 +158,8 @@ def test_a_profile_of_some_steps(tmp_path, make_model, make_prepared):
     train(
         model,
         config,
-        batches,
+        prepared,
         evaluation_batches(prepared, "validation", 64),
-        prepared.catalogue,
         tmp_path / "best.weights.h5",
         tmp_path,
         said.append,

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from tf_syncrec import fit
+from tf_syncrec import pipeline
 from tf_syncrec.cli import prepare_data
 from tf_syncrec.comparison import worker as cell
 from tf_syncrec.config import Config
+from tf_syncrec.fit import main as fit
 from tf_syncrec.training import item_vectors as cooccurrence
 from tf_syncrec.training.item_vectors import item_vectors
 
@@ -86,7 +87,7 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.mark.parametrize("init", ["cooccurrence", "random"])
-@pytest.mark.parametrize("where", [fit, cell])
+@pytest.mark.parametrize("where", [pipeline, cell])
 def test_a_training_begins_with_them_where_they_are_asked_for(
     tmp_path, data_dir, monkeypatch, where, init
 ):
@@ -105,10 +106,10 @@ def test_a_training_begins_with_them_where_they_are_asked_for(
 
     monkeypatch.setattr(where, "train", begin)
     with pytest.raises(Begun):
-        if where is fit:
+        if where is pipeline:
             config.save(tmp_path / "config.yaml")
             options = ["--config", str(tmp_path / "config.yaml")]
-            fit.main([*options, "--output_dir", str(tmp_path / "run")])
+            fit([*options, "--output_dir", str(tmp_path / "run")])
         else:
             request = {"model": "sasrec", "seed": 0, "domain": None, "dataset": prepared.name}
             request["config"] = config.model_dump()

@@ -20,6 +20,7 @@ from data_prep import InputError
 from tests.support import killed
 from tests.test_fit import TINY, write_log
 from tf_syncrec.cli import run_command
+from tf_syncrec.data.batches import train_batches
 from tf_syncrec.fit import main as fit
 from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.checkpoints import Checkpoints
@@ -220,7 +221,7 @@ def spoil_step(number):
 def test_a_loss_that_is_no_number_stops_with_step_users_and_checkpoint(tmp_path):
     with pytest.raises(FloatingPointError) as error:
         killed.train_kept(tmp_path, killed.settings(), spoil_step(16))
-    batches = killed.train_batches(killed.ring(), 4, 4, killed.settings().train.seed)
+    batches = train_batches(killed.ring(), 4, 4, killed.settings().train.seed)
     users = ", ".join(batches.users_of(1, 1))
     for words in ("epoch 2, step 2 of 14", f"users of the batch: {users};", "step-000000015"):
         assert words in str(error.value)

@@ -40,14 +40,13 @@ from tf_syncrec.comparison.item_knn_tuning import tune_item_knn
 from tf_syncrec.comparison.names import RECBOLE, ModelName, parse_name
 from tf_syncrec.comparison.recbole.bridge import interpreter, train_recbole
 from tf_syncrec.config import Config
-from tf_syncrec.data.batches import Sequences, evaluation_batches, train_batches
+from tf_syncrec.data.batches import Sequences, evaluation_batches
 from tf_syncrec.data.single_domain import SingleDomain
 from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import peak_memory_mb, train
 from tf_syncrec.utils.hdf5 import load_weights, save_weights_whole
-from tf_syncrec.utils.precision import precision
 
 WEIGHTS = "best.weights.h5"
 
@@ -141,23 +140,13 @@ def _train(
             scorer, trials = tune_item_knn(prepared, validation, say)
             cost["trials"] = trials
         return {"validation": scorer, "test": scorer}, cost | {"peak_memory_mb": peak_memory_mb()}
-    with precision(config.train.precision):
-        model = name.network.build(config, prepared)
+    model = name.network.build(config, prepared)
     initialise_items(model, config, prepared, say)
-    batches = train_batches(
-        prepared,
-        config.model.window,
-        config.train.batch_size,
-        config.train.seed,
-        model.batch_layout,
-        config.train.windows,
-    )
     trained = train(
         model,
         config,
-        batches,
+        prepared,
         validation,
-        prepared.catalogue,
         directory / WEIGHTS,
         directory / "logs",
         report=say,
@@ -175,8 +164,7 @@ def _trained_before(
     """What a finished trial in the directory had trained."""
     if name.network is None:  # popularity stood in
         return {"test": PopularityScorer(prepared.catalogue)}
-    with precision(config.train.precision):
-        model = name.network.build(config, prepared)
+    model = name.network.build(config, prepared)
     load_weights(model, directory / WEIGHTS)
     return {"test": ModelScorer(model)}
 

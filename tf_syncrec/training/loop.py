@@ -10,9 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from data_prep import Catalogue
 from tf_syncrec.config import Config, TrainConfig
-from tf_syncrec.data.batches import TrainBatches
+from tf_syncrec.data.batches import Sequences, train_batches
 from tf_syncrec.distributed.replicas import shared_out
 from tf_syncrec.distributed.workers import is_chief
 from tf_syncrec.models.base import MultiDomainModel
@@ -89,9 +88,8 @@ def learning_rate(config: TrainConfig, steps_per_epoch: int):
 def train(
     model: MultiDomainModel,
     config: Config,
-    batches: TrainBatches,
+    prepared: Sequences,
     validation: tf.data.Dataset,
-    catalogue: Catalogue,
     checkpoint_file: Path,
     log_dir: Path,
     report: Callable[[str], None],
@@ -106,9 +104,8 @@ def train(
     Args:
         model: not compiled.
         config: the run's; `train` says how long, and at what rate.
-        batches: from `data.train_batches`.
+        prepared: what is trained on.
         validation: from `data.evaluation_batches`.
-        catalogue: items and domains.
         checkpoint_file: where the best weights are kept, in an existing directory.
         log_dir: for TensorBoard.
         report: told one line an epoch.
@@ -121,6 +118,14 @@ def train(
         FloatingPointError: the loss is no longer a number.
         Stopped: the backup was asked to stop, or cannot write.
     """
+    batches = train_batches(
+        prepared,
+        model.window,
+        config.train.batch_size,
+        config.train.seed,
+        model.batch_layout,
+        config.train.windows,
+    )
     planned, strategy = planned_epochs(config.train, batches.steps), model.distribute_strategy
     alone = strategy.num_replicas_in_sync == 1
     progress = Progress()
@@ -139,11 +144,11 @@ def train(
     own: list[keras.callbacks.Callback] = [Follower(progress, config.train, planned), finite]
     if is_chief(strategy):
         dashboard = Dashboard(
-            log_dir, catalogue, progress, hyperparameters(config, model), wait, profile
+            log_dir, prepared.catalogue, progress, hyperparameters(config, model), wait, profile
         )
         own = [
             StepBar(progress, batches.steps, planned),
-            EpochReport(validation, catalogue, progress, config.train, planned, report),
+            EpochReport(validation, prepared.catalogue, progress, config.train, planned, report),
             dashboard,
             finite,
             BestWeights(checkpoint_file, progress),

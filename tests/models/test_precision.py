@@ -1,5 +1,7 @@
 """Activations in bfloat16, everything that is added up or kept in float32."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -11,25 +13,12 @@ from tf_syncrec.layers.experts import EPSILON
 from tf_syncrec.layers.mutual_information import pool_by_domain
 from tf_syncrec.models.registry import NETWORKS
 from tf_syncrec.training.optimizers import optimizer_of
-from tf_syncrec.utils.precision import precision
 
 
 @pytest.fixture
 def half(make_model):
     """`half(**settings)`: the model of `make_model`, computing in bfloat16."""
-
-    def make(**settings):
-        with precision("mixed_bfloat16"):
-            return make_model(**settings)
-
-    return make
-
-
-def test_the_policy_is_that_of_models_made_inside():
-    with precision("mixed_bfloat16"):
-        inside = keras.layers.Dense(1)
-    assert inside.compute_dtype == "bfloat16"
-    assert keras.layers.Dense(1).compute_dtype == "float32"
+    return functools.partial(make_model, precision="mixed_bfloat16")
 
 
 @pytest.mark.parametrize("style", ["pre_norm", "paper"])
@@ -66,10 +55,8 @@ def test_a_perfect_match_scores_one_over_the_temperature():
     y = tf.cast(tf.random.stateless_normal([1, 500, 64], [0, 1]), tf.bfloat16)
     scores = tf.reduce_sum(similarity.query(y) * similarity.candidate(y), axis=-1)
     np.testing.assert_allclose(scores, 10.0, atol=1e-3)
-    with precision("mixed_bfloat16"):  # called as a layer, which hands on bfloat16
-        np.testing.assert_allclose(
-            tf.linalg.diag_part(Similarity("cosine", 0.1)(y, y)), 10.0, atol=1e-3
-        )
+    # Called as a layer, which hands on bfloat16.
+    np.testing.assert_allclose(tf.linalg.diag_part(similarity(y, y)), 10.0, atol=1e-3)
 
 
 @pytest.mark.parametrize("mean", [0.0, 30.0])
@@ -108,8 +95,8 @@ def test_means_of_many_slots_are_added_up_in_float32():
 def test_every_network_trains(name, make_prepared):
     config = Config()
     config.model.dim, config.model.window, config.loss.negatives = 8, 6, 3
-    with precision("mixed_bfloat16"):
-        model = NETWORKS[name].build(config, make_prepared(sizes=(5, 4), users=2))
+    config.train.precision = "mixed_bfloat16"
+    model = NETWORKS[name].build(config, make_prepared(sizes=(5, 4), users=2))
     model.compile(optimizer_of("rowwise_adam", 0.05))
     batch = {"items": tf.constant([[1, 6, 2, 7], [0, 3, 8, 9]])}
     if model.batch_layout == "packed":
