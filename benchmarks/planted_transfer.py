@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from tf_syncrec.fit import main as fit
 from tf_syncrec.models.registry import ABLATIONS, FULL, NETWORKS
-from tf_syncrec.utils.tables import mean_and_spread
+from tf_syncrec.reporting.terminal_tables import mean_and_spread
 
 PLANTED = "contrary"
 VARIANTS = {"full": FULL} | ABLATIONS

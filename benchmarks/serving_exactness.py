@@ -22,7 +22,7 @@ import requests
 from benchmarks.serving_process import local_server
 from serving.client import Answer, Client
 from tf_syncrec.evaluation.ranking import ModelScorer, Scorer
-from tf_syncrec.training.run_directory import Run
+from tf_syncrec.training.run_directory import RunDirectory
 
 ROUNDING = 1e-4
 """Two scores, of size 10 or so, that are no further apart may change places: a sum of float32
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1000)
     parser.add_argument("--url", help="of a server that serves this run")
     args = parser.parse_args()
-    run = Run(args.run)
+    run = RunDirectory(args.run)
     _, catalogue, model = run.load()
     table = pq.read_table(run.ranks_file)
     chosen = np.random.default_rng(0).permutation(table.num_rows)[: args.users]

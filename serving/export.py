@@ -10,7 +10,7 @@ from serving.saved_model.version_folders import delete_old, next_version
 from serving.server.model_config import read_model_config
 from tf_syncrec.cli import Parser, load_tensorflow, run_command, say
 from tf_syncrec.config import EvaluateConfig
-from tf_syncrec.training.run_directory import Run
+from tf_syncrec.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from data_prep import Catalogue
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     labelled = _named_versions(Path(args.model_config_file)) if args.model_config_file else ()
-    run = Run(args.run)
+    run = RunDirectory(args.run)
     if args.index == "scann":
         load_tensorflow()
         from serving.saved_model import scann_index

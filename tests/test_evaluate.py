@@ -16,7 +16,7 @@ from tf_syncrec.evaluation.sampled import SAMPLED
 from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
 from tf_syncrec.evaluation.sampled.ranking import rank_sampled
 from tf_syncrec.models.syncrec import SyNCRec
-from tf_syncrec.training.run_directory import Run
+from tf_syncrec.training.run_directory import RunDirectory
 
 SETTINGS = {
     "model": {"dim": 4, "experts": 2, "cross_experts": 1, "blocks": 1, "window": 4},
@@ -32,7 +32,7 @@ def parts(tmp_path_factory):
     data = {"dataset": "synthetic", "data_dir": str(folder / "data"), "synthetic": SIZES}
     config = Config.model_validate(SETTINGS | {"data": data})
     prepared = prepare_data(config)
-    run = Run(folder / "run")
+    run = RunDirectory(folder / "run")
     keras.utils.set_random_seed(0)
     model = SyNCRec.from_data(config, prepared)
     run.create(config, prepared.catalogue, model)

@@ -11,7 +11,7 @@ import pytest
 import tf_syncrec
 from data_prep.errors import InputError
 from tf_syncrec.run import COLUMNS
-from tf_syncrec.training.run_directory import Run as RunDirectory
+from tf_syncrec.training.run_directory import RunDirectory
 
 SIZES = {"data.synthetic.users": 120, "data.synthetic.items_per_domain": 30}
 

@@ -163,7 +163,7 @@ def test_a_callable_module_is_a_module_still(tmp_path):
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").write_text("")
     (tmp_path / "package" / "fit.py").write_text(
-        "from data_prep.callable_module import let_be_called\n"
+        "from tf_syncrec.utils.callable_module import let_be_called\n"
         "def main(): return 'main'\n"
         "def fit(dim=1): return dim\n"
         "let_be_called(__name__, fit)\n"

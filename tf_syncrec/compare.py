@@ -23,7 +23,7 @@ from tf_syncrec.cli import (
 from tf_syncrec.comparison.grid_search import read_grid
 from tf_syncrec.comparison.names import about_models
 from tf_syncrec.comparison.plan import PRESETS, check_recbole, read_plan
-from tf_syncrec.utils.tables import comparison_table
+from tf_syncrec.reporting.terminal_tables import comparison_table
 from tf_syncrec.utils.terminal import width
 
 

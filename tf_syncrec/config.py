@@ -22,7 +22,7 @@ from tf_syncrec.schema import (
     NegativeTransferConfig,
     TrainConfig,
 )
-from tf_syncrec.utils.tables import flat
+from tf_syncrec.utils.nested import flat
 
 _FREE = {
     *(f"data.{name}" for name in ("raw_dir", "path", "data_dir", "base_url")),  # where, not what

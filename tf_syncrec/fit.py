@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from data_prep.callable_module import let_be_called
 from tf_syncrec.cli import (
     Parser,
     add_data_options,
@@ -24,6 +23,7 @@ from tf_syncrec.training.resuming import (
     add_run_options,
     config_to_resume,
 )
+from tf_syncrec.utils.callable_module import let_be_called
 
 if TYPE_CHECKING:
     from tf_syncrec.run import Run
@@ -96,7 +96,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
     args = parser.parse_args(argv)
 
     from tf_syncrec.reporting.titles import sample_titles
-    from tf_syncrec.training import run_directory
+    from tf_syncrec.training.run_directory import RunDirectory
 
     sample_titles(args.titles, [])  # a wrong file is told now and not in hours
     if args.resume:
@@ -106,7 +106,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
     else:
         config = with_network_settings(config_from(args))
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        run = run_directory.Run(args.output_dir or f"runs/{config.data.dataset}-{now}")
+        run = RunDirectory(args.output_dir or f"runs/{config.data.dataset}-{now}")
         run.check_free()
     if not run.finished:
         check_files(config)

@@ -25,6 +25,7 @@ from tf_syncrec.evaluation.ranking import ModelScorer
 from tf_syncrec.evaluation.samples import sample_recommendations
 from tf_syncrec.models.registry import network_of
 from tf_syncrec.reporting.run_report import write_report
+from tf_syncrec.reporting.terminal_tables import metrics_table
 from tf_syncrec.reporting.titles import sample_titles
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.training.backup import Backup
@@ -32,18 +33,17 @@ from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import train
 from tf_syncrec.training.results import measure
 from tf_syncrec.training.resuming import told_of_full_disk
-from tf_syncrec.training.run_directory import Run
+from tf_syncrec.training.run_directory import RunDirectory
 from tf_syncrec.training.tensorboard.projector import write_projector
 from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.stopping import StopRequests
-from tf_syncrec.utils.tables import metrics_table
 from tf_syncrec.utils.terminal import width
 from tf_syncrec.utils.version import commit
 
 
 def fit_run(
     config: Config,
-    run: Run,
+    run: RunDirectory,
     command: str,
     *,
     cluster: Cluster | None = None,
@@ -80,7 +80,7 @@ def fit_run(
     ):
         if cluster is None or cluster.index == 0:
             ends.callback(run.lock.release)
-            if run.config_file.exists():  # else `Run.create` takes it
+            if run.config_file.exists():  # else `RunDirectory.create` takes it
                 run.lock.acquire()
         strategy = strategy_of(config.train.strategy, config.train.on_nan, cluster, say, patience)
         # Only now, since TensorFlow's own servers listen to SIGTERM as soon as they are there.
@@ -94,7 +94,7 @@ def fit_run(
 
 def _story(
     config: Config,
-    run: Run,
+    run: RunDirectory,
     command: str,
     stop: StopRequests,
     strategy: tf.distribute.Strategy,

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from data_prep import Catalogue, PreparedDataset
 from data_prep.errors import InputError
 from tf_syncrec import cli
 from tf_syncrec.config import Config
-from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, rank_split
+from tf_syncrec.evaluation.evaluate_split import evaluate_split
+from tf_syncrec.evaluation.sampled import SAMPLED
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.training import run_directory
+from tf_syncrec.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,7 @@ COLUMNS = ("user_id", "domain", "rank", "item_id", "score", "fallback")
 Histories = Mapping[str, Sequence[str]] | Sequence[Sequence[str]]
 
 
-class Run(run_directory.Run):
+class Run(RunDirectory):
     """A run on disk, and what can be done with it.
 
     Args:
@@ -75,26 +76,33 @@ class Run(run_directory.Run):
             )
         return prepared
 
-    def evaluate(self, split: str = "test") -> dict[str, Any]:
-        """Ranks every target of a split against all items of its domain.
+    def evaluate(self, split: str = "test", protocol: str = "full") -> dict[str, Any]:
+        """Ranks every target of a split; nothing is written but drawn negatives.
 
         Args:
             split: `"validation"` or `"test"`.
+            protocol: `"full"`: against all items of the target's domain; `"sampled_domain"` and
+                `"sampled_all"`: against some, to stand beside published tables.
 
         Returns:
             `{"overall": R, "domains": {domain: R}}`, as in `metrics.json`.
         """
-        batches = evaluation_batches(self.data(), split, self.config.evaluate.batch_size)
-        ranks = rank_split(ModelScorer(self.model), batches, self.catalogue, with_rows=False)
-        return ranks.metrics(self.catalogue.domains)
+        return self.evaluate_split(split, protocol)[split]
 
-    def evaluate_popularity(self, split: str = "test") -> dict[str, Any]:
-        """The same of what recommending popular items reaches."""
-        batches = evaluation_batches(self.data(), split, self.config.evaluate.batch_size)
-        scorer = PopularityScorer(self.catalogue)
-        return rank_split(scorer, batches, self.catalogue, with_rows=False).metrics(
-            self.catalogue.domains
-        )
+    def evaluate_split(self, split: str, protocol: str) -> dict[str, Any]:
+        """The same with what stands beside it, see `evaluation.evaluate_split`."""
+        sampled = protocol != "full"
+        if protocol not in ("full", *SAMPLED) or split not in ("validation", "test"):
+            raise InputError(
+                "expected the split validation or test and the protocol full or "
+                f"{' or '.join(SAMPLED)}, received {split!r} and {protocol!r}"
+            )
+        file = self.negatives_file(split, protocol) if sampled else None
+        return evaluate_split(self.model, self.config, self.data(), split, protocol, file)
+
+    def negatives_file(self, split: str, protocol: str) -> Path:
+        """Where the negatives of a sampled protocol are kept."""
+        return self.directory / f"negatives_{protocol}_{split}.parquet"
 
     @functools.cached_property
     def _served(self):

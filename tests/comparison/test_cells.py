@@ -9,7 +9,7 @@ from tf_syncrec.comparison.cells import Cell, cells_of
 from tf_syncrec.comparison.names import parse_name
 from tf_syncrec.config import Config
 from tf_syncrec.models.registry import ABLATIONS, FULL, PARTS
-from tf_syncrec.utils.tables import flat
+from tf_syncrec.utils.nested import flat
 
 
 def test_cells_are_made_seed_by_seed_and_have_directories_of_their_own():

@@ -6,7 +6,7 @@ import pytest
 from ir_measures import RR, Success, nDCG
 
 from tf_syncrec.metrics.gains import METRICS, domain_metrics, rank_metrics, user_gains
-from tf_syncrec.utils.tables import metrics_table
+from tf_syncrec.reporting.terminal_tables import metrics_table
 
 REFERENCE = {
     "hr@5": Success @ 5,

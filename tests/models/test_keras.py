@@ -21,7 +21,7 @@ from tf_syncrec.models.mmoe import MMoE
 from tf_syncrec.models.sasrec import SASRec
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.optimizers import RowwiseAdam
-from tf_syncrec.utils.tables import flat
+from tf_syncrec.utils.nested import flat
 
 SIZES = {"books": 12, "films": 3, "empty": 0, "music": 20}
 USERS = [f"user {number}" for number in range(80)]

@@ -10,7 +10,7 @@ from tests.support.comparing import METRICS, ODD, tables_of
 from tests.support.pages import Page
 from tf_syncrec.reporting.charts import model_dots
 from tf_syncrec.reporting.comparison_report import comparison_page
-from tf_syncrec.utils.tables import comparison_table
+from tf_syncrec.reporting.terminal_tables import comparison_table
 
 
 def test_best_is_bold_and_odd_names_break_no_table(compared):

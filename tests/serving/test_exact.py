@@ -24,7 +24,7 @@ from tests.support.exporting import (
 from tests.support.rest_server import LIMITS, running
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
-from tf_syncrec.training.run_directory import Run
+from tf_syncrec.training.run_directory import RunDirectory
 
 NETWORKS = ("syncrec", "sasrec", "gru4rec", "mmoe", "cgrec", "bprmf")
 
@@ -58,7 +58,7 @@ def network(request, exported, tmp_path_factory):
     prepared = FakePrepared(found.catalogue, {"test": users})
     scorer = ModelScorer(found.model)
     ranks = rank_split(scorer, evaluation_batches(prepared, "test", 32), found.catalogue)
-    run = Run(tmp_path_factory.mktemp("exact"))
+    run = RunDirectory(tmp_path_factory.mktemp("exact"))
     run.write_ranks(ranks, found.catalogue)
     with running(found.base, LIMITS) as rest:
         rest.name, rest.served, rest.scorer = request.param, found, scorer

@@ -26,7 +26,7 @@ from tests.support.exporting import (
     random_histories,
 )
 from tf_syncrec.config import Config
-from tf_syncrec.training.run_directory import Run
+from tf_syncrec.training.run_directory import RunDirectory
 
 OUTPUTS = {
     "items": tf.string,
@@ -421,8 +421,8 @@ def test_versions_that_models_config_names_stay(tmp_path, quick_save, monkeypatc
         'version_labels { key: "stable" value: 1 } version_labels { key: "next" value: 9 } } }'
     )
     settings = Config.model_validate({"evaluate": {"keep_versions": 1}})
-    monkeypatch.setattr(Run, "check_finished", lambda run: None)
-    monkeypatch.setattr(Run, "load", lambda run: (settings, None, "fine"))
+    monkeypatch.setattr(RunDirectory, "check_finished", lambda run: None)
+    monkeypatch.setattr(RunDirectory, "load", lambda run: (settings, None, "fine"))
     options = ["--run", str(tmp_path), "--export_dir", str(tmp_path / "export")]
     for _ in range(5):
         export_module.main([*options, "--model_config_file", str(file)])
@@ -453,8 +453,8 @@ def test_command_line_says_what_cannot_be_exported(tmp_path):
 
 
 def test_command_line_refuses_a_file_to_export_into(tmp_path, monkeypatch):
-    monkeypatch.setattr(Run, "check_finished", lambda run: None)
-    monkeypatch.setattr(Run, "load", lambda run: (Config(), None, None))
+    monkeypatch.setattr(RunDirectory, "check_finished", lambda run: None)
+    monkeypatch.setattr(RunDirectory, "load", lambda run: (Config(), None, None))
     file = tmp_path / "file"
     file.write_text("")
     for place in (file, file / "below"):

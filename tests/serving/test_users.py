@@ -19,7 +19,7 @@ from tests.support.exporting import (
 )
 from tests.support.rest_server import LIMITS, running
 from tf_syncrec.config import Config
-from tf_syncrec.training.run_directory import Run
+from tf_syncrec.training.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_request_without_a_user_is_refused(rest):
 
 def test_a_run_is_exported_by_a_process_that_trained_none(rest, tmp_path):
     """It has to find the class of the network, and its users, in the run directory."""
-    served, run = rest.served, Run(tmp_path / "run")
+    served, run = rest.served, RunDirectory(tmp_path / "run")
     run.create(Config.model_validate(SETTINGS), served.catalogue, served.model)
     served.model.save_weights(run.checkpoint_file)
     run.write_json(run.metrics_file, {})

@@ -16,7 +16,7 @@ from tf_syncrec.evaluation.ranking import Ranks
 from tf_syncrec.metrics.gains import domain_metrics
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training import run_directory as run_module
-from tf_syncrec.training.run_directory import Run
+from tf_syncrec.training.run_directory import RunDirectory
 
 TINY = {"model": {"dim": 4, "experts": 2, "cross_experts": 1, "blocks": 1, "window": 4}}
 CATALOGUE = Catalogue(
@@ -34,7 +34,7 @@ def new_model(config=None):
 
 @pytest.fixture
 def run(tmp_path):
-    return Run(tmp_path / "runs" / "one")
+    return RunDirectory(tmp_path / "runs" / "one")
 
 
 # -------------------------------------------------------------------------------- the directory
@@ -59,9 +59,9 @@ def test_a_run_is_not_overwritten(run):
 def test_a_file_is_no_run_directory(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
-        Run(tmp_path / "file").check_free()
+        RunDirectory(tmp_path / "file").check_free()
     with pytest.raises(InputError, match=r"--output_dir .*cannot be created"):
-        Run(tmp_path / "file" / "below").create(Config(), CATALOGUE, new_model())
+        RunDirectory(tmp_path / "file" / "below").create(Config(), CATALOGUE, new_model())
 
 
 def test_what_is_created_and_trained_loads_again(run):
@@ -100,7 +100,7 @@ def test_an_incomplete_run_says_what_is_missing(run, missing):
 
 def test_json_round_trip(tmp_path):
     value = {"overall": {"users": 3, "hr@5": 0.25}, "domains": {"bøger": 1}}
-    Run(tmp_path).write_json(tmp_path / "metrics.json", value)
+    RunDirectory(tmp_path).write_json(tmp_path / "metrics.json", value)
     assert json.loads((tmp_path / "metrics.json").read_text()) == value
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 
@@ -108,9 +108,9 @@ def test_json_round_trip(tmp_path):
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), np.float32(1), {1, 2}])
 def test_what_is_no_json_leaves_the_old_file(tmp_path, wrong):
     file = tmp_path / "metrics.json"
-    Run(tmp_path).write_json(file, {"a": 1})
+    RunDirectory(tmp_path).write_json(file, {"a": 1})
     with pytest.raises((ValueError, TypeError)):
-        Run(tmp_path).write_json(file, {"a": 1, "b": wrong})
+        RunDirectory(tmp_path).write_json(file, {"a": 1, "b": wrong})
     assert json.loads(file.read_text()) == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 

@@ -10,7 +10,7 @@ import pytest
 from serving import export, local_server
 from tf_syncrec import compare, evaluate, fit, report
 from tf_syncrec.cli import Parser
-from tf_syncrec.utils.tables import metrics_table
+from tf_syncrec.reporting.terminal_tables import metrics_table
 from tf_syncrec.utils.terminal import be_quiet, say, steps_bar
 
 COMMANDS = [fit, evaluate, compare, report, export, local_server]

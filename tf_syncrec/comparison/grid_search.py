@@ -15,7 +15,7 @@ from tf_syncrec.comparison.cells import Cell, Settings
 from tf_syncrec.comparison.names import ModelName
 from tf_syncrec.config import Config, parse_value
 from tf_syncrec.metrics.gains import SELECTION_METRIC
-from tf_syncrec.utils.tables import flat
+from tf_syncrec.utils.nested import flat
 
 SECTIONS = ("model", "loss", "negative_transfer", "train")
 """Sections of the configuration whose settings can be tried."""

@@ -12,7 +12,7 @@ from data_prep import InputError
 from data_prep.files import write_whole
 from tf_syncrec.comparison.cells import RESULT, VALIDATION, Cell
 from tf_syncrec.utils.locks import RunLock
-from tf_syncrec.utils.tables import flat
+from tf_syncrec.utils.nested import flat
 from tf_syncrec.utils.terminal import say
 
 SECONDS_BETWEEN_LOOKS = 5.0

@@ -10,7 +10,7 @@ from tf_syncrec.evaluation.significance import SIGNIFICANCE
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.registry import FULL
 from tf_syncrec.reporting.sections import NBSP, Cell, Section, Table
-from tf_syncrec.utils.tables import mean_and_spread
+from tf_syncrec.reporting.terminal_tables import mean_and_spread
 
 GROUPS = {
     "last_item": "last item of the history",

@@ -13,7 +13,7 @@ from tf_syncrec.reporting.charts import Chart, bars
 from tf_syncrec.reporting.html import read_json, render
 from tf_syncrec.reporting.svg import RC
 from tf_syncrec.reporting.training_curves import curves, gates_at
-from tf_syncrec.utils.tables import flat
+from tf_syncrec.utils.nested import flat
 
 METRICS = (SELECTION_METRIC, "ndcg@5", "hr@10", "hr@5", "mrr")
 NEUTRAL_GAP = 0.01  # a loss gap nearer to zero than this is called neither help nor harm

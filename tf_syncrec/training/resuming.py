@@ -12,7 +12,7 @@ from tf_syncrec.cli import add_settings, config_from
 from tf_syncrec.config import Config, schema
 from tf_syncrec.distributed.cluster import PATIENCE
 from tf_syncrec.models.registry import NETWORKS, with_network_settings
-from tf_syncrec.training.run_directory import Run
+from tf_syncrec.training.run_directory import RunDirectory
 from tf_syncrec.utils.stopping import Stopped
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -56,7 +56,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def config_to_resume(args: argparse.Namespace) -> tuple[Config, Run]:
+def config_to_resume(args: argparse.Namespace) -> tuple[Config, RunDirectory]:
     """The configuration of a run to go on with, and the run.
 
     Raises:
@@ -64,7 +64,7 @@ def config_to_resume(args: argparse.Namespace) -> tuple[Config, Run]:
     """
     if not args.output_dir:
         raise InputError("--resume: give the directory of the run as --output_dir DIR")
-    run = Run(args.output_dir)
+    run = RunDirectory(args.output_dir)
     if not run.config_file.exists():
         if not (args.config or getattr(args, "data.dataset")):
             raise InputError(
@@ -85,7 +85,7 @@ def config_to_resume(args: argparse.Namespace) -> tuple[Config, Run]:
 
 
 @contextlib.contextmanager
-def told_of_full_disk(run: Run) -> Iterator[None]:
+def told_of_full_disk(run: RunDirectory) -> Iterator[None]:
     """Turns what a full disk raises, wherever it does, into one message.
 
     Raises:

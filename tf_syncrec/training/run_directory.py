@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # so that a directory is looked at before TensorFlow is there
 ROWS_PER_WRITE = 100_000
 
 
-class Run:
+class RunDirectory:
     """Paths and files of one run directory.
 
     Args:

@@ -17,7 +17,7 @@ from tf_syncrec.distributed.workers import several_workers
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.progress import Progress
 from tf_syncrec.training.tensorboard.input_wait import InputWait
-from tf_syncrec.utils.tables import flat
+from tf_syncrec.utils.nested import flat
 
 LOG_STEPS = 50
 """Steps between two points of the curves of a domain; each is the mean over these steps."""

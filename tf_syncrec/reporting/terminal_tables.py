@@ -1,19 +1,9 @@
-"""Metrics as tables for the terminal, nested settings as a flat list."""
+"""Metrics as tables for the terminal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
-
-
-def flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields `("a.b", value)` for every leaf of nested dictionaries."""
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, tree
-
 
 OTHERS = ("HR@5", "HR@10", "NDCG@5", "MRR")
 """Columns that a narrow terminal has no room for."""

@@ -1,7 +1,7 @@
 """A module that can be called like the function after which it is named.
 
-`data_prep.prepare` is the function until somebody imports the module of that name, and the module
-from then on. With this nobody has to know which; `python -m` and imports from it stay as they are.
+`tf_syncrec.fit` is the module that `python -m tf_syncrec.fit` runs, and the function of that name.
+With this nobody has to know which; imports from it stay as they are.
 """
 
 from __future__ import annotations

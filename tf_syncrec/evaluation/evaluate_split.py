@@ -1,0 +1,67 @@
+"""A trained network on a split, beside popularity, by any of the protocols."""
+
+from pathlib import Path
+from typing import Any
+
+from data_prep import PreparedDataset
+from tf_syncrec.config import Config
+from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, protocol, rank_split
+from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
+from tf_syncrec.evaluation.sampled.ranking import rank_sampled, sampled_protocol
+from tf_syncrec.models.base import MultiDomainModel
+
+
+def evaluate_split(
+    model: MultiDomainModel,
+    config: Config,
+    prepared: PreparedDataset,
+    split: str,
+    name: str = "full",
+    negatives_file: Path | None = None,
+) -> dict[str, Any]:
+    """Ranks every target of a split.
+
+    Args:
+        model: trained.
+        config: of the run.
+        prepared: what it was trained on.
+        split: `"validation"` or `"test"`.
+        name: of the protocol: `"full"`, or one of `evaluation.sampled.SAMPLED`.
+        negatives_file: of a sampled protocol, where its negatives are, or are kept from now on.
+
+    Returns:
+        `{"protocol": {...}, split: M, "baselines": {"popularity": {split: M}}}`, as in
+        `metrics.json`.
+
+    Raises:
+        InputError: the negatives are of something else.
+    """
+    catalogue = prepared.catalogue
+    batches = evaluation_batches(prepared, split, config.evaluate.batch_size)
+    scorers = ModelScorer(model), PopularityScorer(catalogue)
+    if negatives_file is None:
+        about = protocol(prepared)
+        ranks = [rank_split(scorer, batches, catalogue, with_rows=False) for scorer in scorers]
+    else:
+        negatives = stored_negatives(negatives_file, prepared, split, name)
+        about = sampled_protocol(name, prepared) | {
+            "negatives": negatives_file.name,
+            "users_with_fewer_negatives": negatives.users_with_fewer,
+        }
+        ranks = [
+            rank_sampled(scorer, batches, catalogue, negatives, with_rows=False)
+            for scorer in scorers
+        ]
+    cold = ranks[0].cold
+    about |= {
+        "window": config.model.window,
+        "score": config.model.score,
+        "cold_target_share": {split: float(cold.mean()) if len(cold) else 0.0},
+    }
+    metrics, popularity = (each.metrics(catalogue.domains) for each in ranks)
+    return {
+        "protocol": about,
+        split: metrics,
+        "baselines": {"popularity": {split: popularity}},
+    }
