@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -317,6 +318,30 @@ def test_backup_and_restore_goes_on_with_the_next_epoch(tmp_path, prepared):
         train(backup(), Interruption())
     for ours, theirs in zip(whole, train(backup()), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_keras_tuner_tunes_a_network(tmp_path, prepared):
+    def build(choices):
+        model = NETWORKS["sasrec"](dim=choices.Choice("dim", [4, 8]))
+        rate = choices.Float("learning_rate", 1e-3, 1e-1, sampling="log")
+        model.compile(keras.optimizers.Adam(rate))
+        return model
+
+    tuner = keras_tuner.RandomSearch(
+        build,
+        objective=keras_tuner.Objective("val_ndcg@10", "max"),
+        max_trials=3,
+        seed=0,
+        directory=tmp_path,
+    )
+    train, validation, _ = datasets(prepared, NETWORKS["sasrec"](), batch_size=40)
+    tuner.search(train, validation_data=validation, epochs=1, verbose=0)
+    best = tuner.oracle.get_best_trials(3)
+    assert [trial.score for trial in best] == sorted((t.score for t in best), reverse=True)
+    (model,) = tuner.get_best_models(1)
+    assert model.dim == best[0].hyperparameters.get("dim")
+    found = model.evaluate(validation, return_dict=True, verbose=0)["ndcg@10"]
+    assert found == pytest.approx(best[0].score)
 
 
 def test_a_learning_rate_scheduler_is_obeyed(prepared):
