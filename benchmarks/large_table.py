@@ -33,7 +33,7 @@ def measure(options) -> dict[str, float]:
     from data_prep import Catalogue
     from serving.export import export
     from tf_syncrec.data.batches import train_batches
-    from tf_syncrec.evaluation.ranking import ModelScorer, row_chunks, target_ranks
+    from tf_syncrec.evaluation.full_ranking import ModelScorer, row_chunks, target_ranks
     from tf_syncrec.models.syncrec import SyNCRec
     from tf_syncrec.training.checkpoints import Checkpoints
     from tf_syncrec.training.loop import peak_memory_mb

@@ -18,7 +18,7 @@ from tabulate import tabulate
 
 from benchmarks.workload import matrix_rate
 from tf_syncrec.config import Config, ModelConfig
-from tf_syncrec.evaluation.ranking import ModelScorer, VectorScorer, row_chunks, target_ranks
+from tf_syncrec.evaluation.full_ranking import ModelScorer, VectorScorer, row_chunks, target_ranks
 from tf_syncrec.models.syncrec import SyNCRec
 
 BATCH = 256

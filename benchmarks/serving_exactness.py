@@ -21,7 +21,7 @@ import requests
 
 from benchmarks.serving_process import local_server
 from serving.client import Answer, Client
-from tf_syncrec.evaluation.ranking import ModelScorer, Scorer
+from tf_syncrec.evaluation.full_ranking import ModelScorer, Scorer
 from tf_syncrec.training.run_directory import RunDirectory
 
 ROUNDING = 1e-4

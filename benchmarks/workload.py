@@ -13,7 +13,7 @@ from tf_syncrec.config import Config, LossConfig, ModelConfig, TrainConfig
 
 
 class RandomSequences:
-    """Users with random items, as `data.train_batches` reads them.
+    """Users with random items, as `data.batches.train_batches` reads them.
 
     Items are drawn with a long tail in each domain, domains evenly.
 

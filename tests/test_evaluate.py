@@ -11,10 +11,10 @@ from tf_syncrec import evaluate
 from tf_syncrec.cli import prepare_data, run_command
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, rank_split
+from tf_syncrec.evaluation.full_ranking import ModelScorer, PopularityScorer, rank_split
 from tf_syncrec.evaluation.sampled import SAMPLED
 from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
-from tf_syncrec.evaluation.sampled.ranking import rank_sampled
+from tf_syncrec.evaluation.sampled.sampled_ranking import rank_sampled
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.run_directory import RunDirectory
 

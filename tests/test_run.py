@@ -127,8 +127,9 @@ def test_shapes_of_histories_and_domains(made):
     [
         (([["x"]], "toys"), "domain: expected one of books, .*, received 'toys'"),
         (([["x"]], "books", 0), "k: expected 1 to 100 .*, received 0"),
-        ((["x", "y"],), "a list of item ids for each user, received text"),
-        (("x",), "a list of item ids for each user, received text"),
+        ((["x", "y"],), "a list of item ids for user 0, received 'x'"),
+        (({"ann": "B0001"},), "a list of item ids for user 'ann', received 'B0001'"),
+        (([["x"]], ["books", "books"]), "a domain is asked for twice"),
         ((pd.DataFrame({"user": [1]}),), "columns user_id and item_id, received user"),
     ],
 )
@@ -162,6 +163,29 @@ def test_fit_goes_on_with_a_run_and_refuses_another(made, tmp_path):
         fitted(tmp_path, output_dir=str(tmp_path / "run"), model="transformer")
     with pytest.raises(InputError, match="unrecognized arguments: --epoch"):
         tf_syncrec.fit(epoch=3)
+
+
+def test_settings_as_an_object_and_one_callback(tmp_path):
+    settings = tf_syncrec.Config.model_validate(
+        {
+            "data": {
+                "data_dir": str(tmp_path / "data"),
+                "synthetic": {"users": 60, "items_per_domain": 9},
+            },
+            "model": {"dim": 4, "window": 5, "experts": 2, "cross_experts": 1, "blocks": 1},
+            "train": {"epochs": 1},
+        }
+    )
+    look = Look()
+    run = tf_syncrec.fit(settings, output_dir=str(tmp_path / "run"), callbacks=look, verbose=False)
+    assert run.config.model == settings.model and look.calls == ["begin", 0]
+    with pytest.raises(InputError, match="received BackupAndRestore"):
+        tf_syncrec.fit(
+            settings,
+            output_dir=str(tmp_path / "other"),
+            callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")],
+            verbose=False,
+        )
 
 
 def test_no_run_is_told(tmp_path):

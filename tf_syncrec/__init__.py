@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from tf_syncrec.models.gru4rec import GRU4Rec
     from tf_syncrec.models.item_knn import ItemKNN
     from tf_syncrec.models.mmoe import MMoE
-    from tf_syncrec.models.registry import load_model
     from tf_syncrec.models.sasrec import SASRec
     from tf_syncrec.models.syncrec import SyNCRec
-    from tf_syncrec.run import Run, load
+    from tf_syncrec.run import Run, load, load_model
 
 __version__ = "0.2.0"
 
@@ -36,7 +35,7 @@ _PLACES = {
     "SyNCRec": "tf_syncrec.models.syncrec",
     "datasets": "tf_syncrec.data.batches",
     "load": "tf_syncrec.run",
-    "load_model": "tf_syncrec.models.registry",
+    "load_model": "tf_syncrec.run",
     "prepare": "data_prep",
 }
 """Public names, and the modules that have them; `fit` is the module of that name."""

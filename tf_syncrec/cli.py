@@ -297,5 +297,5 @@ def prepare_data(config: Config) -> "PreparedDataset":
     from data_prep import prepare
 
     prepared = prepare(config.data, report=say)
-    _prepared.append(prepared)
+    _prepared[:] = [prepared]
     return prepared

@@ -59,7 +59,10 @@ class Config(Section):
     def fixed(self) -> dict[str, Any]:
         """Settings that may not change from one part of a run to the next, by dotted name."""
         sections = self.model_dump(mode="json", exclude={"evaluate", "recbole"})
-        return {name: value for name, value in flat(sections) if name not in _FREE}
+        found = {name: value for name, value in flat(sections) if name not in _FREE}
+        if found["model.name"] == "syncrec":  # what runs of 0.1 are, which do not say so
+            del found["model.name"]
+        return found
 
     def save(self, path: Path) -> None:
         """Writes the resolved configuration as YAML."""
@@ -80,14 +83,6 @@ def schema() -> dict[str, dict[str, Any]]:
                 yield prefix + name, found | found.get("anyOf", [{}])[0]
 
     return dict(below(whole, ""))
-
-
-_LIMITS = {
-    "minimum": "from",
-    "exclusiveMinimum": "above",
-    "maximum": "to",
-    "exclusiveMaximum": "below",
-}
 
 
 def takes(setting: str) -> str:

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
 
     RunDirectory(args.run).check_finished()
     load_tensorflow()
-    from tf_syncrec.evaluation.sampled.ranking import DRAWN_FROM
+    from tf_syncrec.evaluation.sampled.sampled_ranking import DRAWN_FROM
     from tf_syncrec.run import Run
 
     run, split = Run(args.run), args.split

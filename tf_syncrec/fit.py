@@ -5,7 +5,9 @@ Reads what is asked for; `pipeline` has the story of a run.
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_syncrec.cli import (
@@ -24,8 +26,10 @@ from tf_syncrec.training.resuming import (
     config_to_resume,
 )
 from tf_syncrec.utils.callable_module import let_be_called
+from tf_syncrec.utils.terminal import be_quiet
 
 if TYPE_CHECKING:
+    from tf_syncrec.config import Config
     from tf_syncrec.run import Run
 
 
@@ -35,17 +39,22 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def fit(
+    config: "Config | str | None" = None,
     *,
     settings: Mapping[str, Any] | None = None,
-    callbacks: Sequence[Any] = (),
+    callbacks: Any = (),
     verbose: bool = True,
     **options: Any,
 ) -> "Run":
     """Prepares data, trains, evaluates and exports, as the command line does.
 
     Args:
+        config: all settings, a YAML file or the name of one in configs/; None: by dataset.
         settings: single settings, `{"model.dim": 32}`, as `--set` takes them.
-        callbacks: of Keras, for the training; their logs have `val_ndcg@10` and the like.
+        callbacks: one of Keras's or several, for the training; their logs have `val_ndcg@10` and
+            `val_ndcg@10/DOMAIN`. What they keep of their own begins anew after an interruption.
+            The votes and the weights of the views are fitted when the training has ended, so that
+            a model that `ModelCheckpoint` saves has none.
         verbose: whether to say what is done.
         options: of the command line, by the same names: `dataset="interactions"`,
             `path="log.csv"`, `model="sasrec"`, `epochs=3`, `seed=1`, `output_dir="runs/shop"`,
@@ -64,11 +73,21 @@ def fit(
         if value is True:
             argv.append(f"--{name}")
         elif value is not None and value is not False:
-            several = isinstance(value, list | tuple)
-            argv += [f"--{name}", ",".join(map(str, value)) if several else str(value)]
+            listed = isinstance(value, list | tuple)
+            argv += [f"--{name}", ",".join(map(str, value)) if listed else str(value)]
     for name, value in (settings or {}).items():
         argv += ["--set", f"{name}={json.dumps(value)}"]  # JSON is YAML
-    return _run(argv, command_of("tf_syncrec.fit", argv), callbacks)
+    several = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            if config is not None and not isinstance(config, str):
+                file = Path(folder) / "config.yaml"
+                config.save(file)
+                config = str(file)
+            argv += [] if config is None else ["--config", config]
+            return _run(argv, command_of("tf_syncrec.fit", argv), several)
+    finally:
+        be_quiet(False)
 
 
 def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) -> "Run":

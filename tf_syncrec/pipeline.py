@@ -21,7 +21,7 @@ from tf_syncrec.distributed.workers import (
     take_from_chief,
     told_of_lost_workers,
 )
-from tf_syncrec.evaluation.ranking import ModelScorer
+from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.evaluation.samples import sample_recommendations
 from tf_syncrec.models.registry import network_of
 from tf_syncrec.reporting.run_report import write_report
@@ -31,9 +31,9 @@ from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import train
-from tf_syncrec.training.results import measure
 from tf_syncrec.training.resuming import told_of_full_disk
 from tf_syncrec.training.run_directory import RunDirectory
+from tf_syncrec.training.run_metrics import measure
 from tf_syncrec.training.tensorboard.projector import write_projector
 from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.stopping import StopRequests

@@ -1,21 +1,26 @@
 """A run from Python: its model and numbers, recommendations, evaluation."""
 
 import functools
+import importlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
 from data_prep.errors import InputError
 from tf_syncrec import cli
+from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
 from tf_syncrec.evaluation.evaluate_split import evaluate_split
 from tf_syncrec.evaluation.sampled import SAMPLED
 from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.models.registry import import_networks
 from tf_syncrec.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -38,23 +43,21 @@ class Run(RunDirectory):
     """
 
     @functools.cached_property
-    def _loaded(self) -> tuple[Config, Catalogue, MultiDomainModel]:
-        return self.load()
-
-    @property
     def config(self) -> Config:
         """All settings of the run."""
-        return self._loaded[0]
+        self.check_finished()
+        return config_module.load(self.config_file)
 
-    @property
+    @functools.cached_property
     def catalogue(self) -> Catalogue:
         """The items that the model knows."""
-        return self._loaded[1]
+        self.check_finished()
+        return Catalogue.load(self.catalogue_file)
 
-    @property
+    @functools.cached_property
     def model(self) -> MultiDomainModel:
         """The network with the weights of its best epoch, an ordinary Keras model."""
-        return self._loaded[2]
+        return self.load()[2]
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -145,6 +148,8 @@ class Run(RunDirectory):
 
         users = _users(histories)
         wanted = [domain] if isinstance(domain, str) else list(domain or [""])
+        if len(set(wanted)) < len(wanted):
+            raise InputError(f"domain: a domain is asked for twice, received {wanted}")
         unknown = [name for name in wanted if name and name not in self.catalogue.domains]
         if unknown:
             known = ", ".join(self.catalogue.domains)
@@ -188,15 +193,22 @@ class Run(RunDirectory):
         )
 
 
-def load(directory: str) -> Run:
+def load(directory: str | os.PathLike[str]) -> Run:
     """Opens a finished run.
 
     Raises:
         InputError: the directory holds none, or one that is damaged.
     """
-    run = Run(directory)
-    run.load()
+    run = Run(Path(directory))
+    assert run.model is not None  # loaded now, so that a damaged one is told here
     return run
+
+
+def load_model(file: str | os.PathLike[str]) -> MultiDomainModel:
+    """A network that was saved by `model.save("model.keras")`, compiled as it was."""
+    import_networks()
+    importlib.import_module("tf_syncrec.training.optimizers")  # so that Keras knows ours
+    return keras.models.load_model(file)
 
 
 def _users(histories: "Histories | pd.DataFrame") -> dict[Any, Sequence[str]]:
@@ -212,11 +224,14 @@ def _users(histories: "Histories | pd.DataFrame") -> dict[Any, Sequence[str]]:
             )
         groups = histories.groupby("user_id", sort=False)["item_id"]
         return {user: items.tolist() for user, items in groups}
-    if isinstance(histories, Mapping):
-        return dict(histories)
-    if isinstance(histories, str) or any(isinstance(row, str) for row in histories):
-        raise InputError("histories: expected a list of item ids for each user, received text")
-    return dict(enumerate(histories))
+    if not isinstance(histories, Mapping):
+        histories = dict(enumerate(histories))
+    for user, items in histories.items():
+        if isinstance(items, str):
+            raise InputError(
+                f"histories: expected a list of item ids for user {user!r}, received {items!r}"
+            )
+    return dict(histories)
 
 
 def _text(values: np.ndarray) -> np.ndarray:

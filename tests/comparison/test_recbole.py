@@ -18,7 +18,7 @@ from tf_syncrec.comparison.recbole.bridge import (
     write_exchange,
 )
 from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.evaluation.ranking import rank_split
+from tf_syncrec.evaluation.full_ranking import rank_split
 
 # Stands in for the worker: scores that only depend on the history it was given and the item.
 FAKE_WORKER = """

@@ -10,7 +10,7 @@ from data_prep import Catalogue, prepare
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation import breakdown as breakdown_module
 from tf_syncrec.evaluation.breakdown import LENGTH_BINS, TargetGroups, breakdown, group_targets
-from tf_syncrec.evaluation.ranking import PopularityScorer, rank_split
+from tf_syncrec.evaluation.full_ranking import PopularityScorer, rank_split
 from tf_syncrec.metrics.gains import rank_metrics
 
 DAY = 86_400.0

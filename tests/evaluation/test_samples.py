@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.evaluation.full_ranking import ModelScorer, PopularityScorer, rank_split
 from tf_syncrec.evaluation.influence import influence
-from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, rank_split
 from tf_syncrec.evaluation.samples import ANSWERS, sample_recommendations
 from tf_syncrec.metrics.gains import user_gains
 

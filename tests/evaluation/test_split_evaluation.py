@@ -10,7 +10,7 @@ import pytest
 from data_prep import prepare
 from tf_syncrec import evaluate
 from tf_syncrec.comparison.recbole.bridge import write_exchange
-from tf_syncrec.evaluation.ranking import PROTOCOL, protocol
+from tf_syncrec.evaluation.full_ranking import PROTOCOL, protocol
 from tf_syncrec.fit import main as fit
 
 SMALL: dict[str, Any] = {"users": 60, "items_per_domain": 20, "interactions_per_user": 12}

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests.support.literal import Literal
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches, train_batches
-from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
+from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.layers import split_views
 from tf_syncrec.models.bprmf import BPRMF
 from tf_syncrec.models.cgrec import CGRec
@@ -295,10 +295,16 @@ def negatives(sizes):
 
 def literal_loss(model, items, represent, experts=None):
     """The mean loss of all targets, one user and one item after another."""
-    parts = ("config", "domain_sizes", "embedding", "similarity")
+    parts = ("domain_sizes", "embedding", "similarity")
+    options = {"experts": 1, "cross_experts": 1, "gate": "causal", "asymmetric": True}
+    options |= model.get_config()
     mixture = SimpleNamespace(cross_experts=experts)
     literal = Literal(
-        SimpleNamespace(acmoe=mixture, **{part: getattr(model, part) for part in parts})
+        SimpleNamespace(
+            get_config=lambda: options,
+            acmoe=mixture,
+            **{part: getattr(model, part) for part in parts},
+        )
     )
     literal.num_cross_experts = literal.num_experts  # all are in one layer
     drawn = negatives(model.domain_sizes)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tests.support.processes import TWO_REPLICAS, last_line
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches, train_batches
-from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
+from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.models import cgrec
 from tf_syncrec.models.cgrec import CGRec, coalitions
 from tf_syncrec.models.mmoe import MMoE

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.support.processes import last_line
 from tf_syncrec.data.batches import datasets, evaluation_batches, train_batches
-from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
+from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.layers import TransformerExperts
 from tf_syncrec.losses.functions import LOSSES
 from tf_syncrec.losses.negatives import UniformNegatives
@@ -86,13 +86,15 @@ def test_a_network_is_saved_cloned_and_loaded(tmp_path, name, prepared):
 
 def test_a_process_that_made_no_network_loads_one(tmp_path):
     model = NETWORKS["mmoe"]()
+    model.compile(RowwiseAdam(0.02))
     model.save(tmp_path / "model.keras")
     found = last_line(
         "import json, tf_syncrec\n"
         f"model = tf_syncrec.load_model({str(tmp_path / 'model.keras')!r})\n"
-        "print(json.dumps([type(model).__name__, list(model.domains)]))"
+        "kinds = [type(part).__name__ for part in (model, model.optimizer)]\n"
+        "print(json.dumps([kinds, list(model.domains)]))"
     )
-    assert found == ["MMoE", list(SIZES)]
+    assert found == [["MMoE", "RowwiseAdam"], list(SIZES)]
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -220,7 +222,7 @@ def test_a_test_step_ranks_as_full_ranking_does(name, prepared, monkeypatch):
     order = np.random.default_rng(1).permutation(len(rows))
     together = {key: tf.constant(value[order]) for key, value in padded.items()}
     for at_once in (2**23, 45):
-        monkeypatch.setattr("tf_syncrec.metrics.ranks.SCORES_AT_ONCE", at_once)
+        monkeypatch.setattr("tf_syncrec.metrics.target_ranks.SCORES_AT_ONCE", at_once)
         for batch in [*batches, together]:
             found = model.target_ranks(batch).numpy()
             users = batch["user_id"].numpy()
@@ -396,6 +398,26 @@ def test_experts_of_ones_own(prepared):
         loss = model.batch_losses(**next(iter(datasets(prepared, model)[0]))).total
     gradients = tape.gradient(loss, given.trainable_weights)
     assert all(gradient is not None for gradient in gradients)
+    of_one = NETWORKS["syncrec"](experts=given).acmoe
+    assert of_one.num_experts == 4 and of_one.single_experts is not of_one.cross_experts
+    for wrong in (keras.layers.Dense(8), [given], "many"):
+        with pytest.raises(ValueError, match="experts must be a number, a layer"):
+            NETWORKS["syncrec"](experts=wrong)
+
+
+@pytest.mark.parametrize("layout", ["right padding", "weights"])
+def test_a_step_refuses_what_it_cannot_train_on(layout, prepared):
+    model = NETWORKS["gru4rec"]()
+    model.compile("sgd")
+    items = tf.constant([[3, 14, 0, 0]])
+    error: Any = tf.errors.InvalidArgumentError
+    if layout == "weights":
+        items, error = items[:, :2], ValueError
+    data = tf.data.Dataset.from_tensors({"items": items})
+    if layout == "weights":
+        data = data.map(lambda inputs: (inputs, tf.ones([1]), tf.ones([1])))
+    with pytest.raises(error, match=r"padded with 0 on the left|without targets or sample weights"):
+        model.fit(data, verbose=0)
 
 
 def test_train_batches_of_keras_and_of_a_run_hold_the_same_windows(prepared):

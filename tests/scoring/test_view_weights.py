@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import FakePrepared
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
+from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.models.sasrec import SASRec
 from tf_syncrec.models.syncrec import SyNCRec

@@ -12,7 +12,7 @@ from tests.conftest import FakePrepared
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similarities, user_items
-from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
+from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.layers import ItemNeighbours
 from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.models.item_knn import ItemKNN

@@ -23,7 +23,7 @@ from tests.support.exporting import (
 )
 from tests.support.rest_server import LIMITS, running
 from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
+from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.training.run_directory import RunDirectory
 
 NETWORKS = ("syncrec", "sasrec", "gru4rec", "mmoe", "cgrec", "bprmf")

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tf_syncrec.evaluation.ranking import VectorScorer
+from tf_syncrec.evaluation.full_ranking import VectorScorer
 
 
 class FixedScorer(VectorScorer):

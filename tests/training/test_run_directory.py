@@ -12,7 +12,7 @@ import pytest
 
 from data_prep import Catalogue, InputError
 from tf_syncrec.config import Config
-from tf_syncrec.evaluation.ranking import Ranks
+from tf_syncrec.evaluation.full_ranking import Ranks
 from tf_syncrec.metrics.gains import domain_metrics
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training import run_directory as run_module

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tests.support import killed
 from tests.training.test_resume import h5_arrays
-from tf_syncrec.evaluation.ranking import ModelScorer
-from tf_syncrec.metrics import ranks as metrics_ranks
+from tf_syncrec.evaluation.full_ranking import ModelScorer
+from tf_syncrec.metrics import target_ranks as metrics_ranks
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.utils import hdf5
 from tf_syncrec.utils import variables as large

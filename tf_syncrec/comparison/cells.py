@@ -59,6 +59,7 @@ class Cell(NamedTuple):
         """What `cell.json` says: all that the result depends on."""
         settings = self._what_it_reads(config).model_dump()
         settings["train"]["seed"] = self.seed
+        del settings["model"]["name"]  # `model` says it
         own = self.model.network.settings if self.model.network else {}
         for key, value in [*self.settings, *own.items()]:
             section, name = key.split(".")

@@ -76,10 +76,12 @@ def _axis(assignment: str) -> list[Override]:
     if not separator or not name:
         raise InputError(f"--grid takes section.name=value,value, received {assignment!r}")
     section = name.partition(".")[0]
-    if name == "train.seed" or (section in Config.model_fields and section not in SECTIONS):
+    unknown = section in Config.model_fields and section not in SECTIONS
+    if name in ("train.seed", "model.name") or unknown:
         raise InputError(
             f"{source}: a grid takes settings of {', '.join(SECTIONS)}; data and evaluation are "
-            "the same for all, seeds are those of --seeds, RecBole's models are not tuned"
+            "the same for all, seeds are those of --seeds, networks those of --models, RecBole's "
+            "models are not tuned"
         )
     return [(name, parse_value(text, source), source) for text in texts.split(",")]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.data.item_similarity import similarities, user_items
-from tf_syncrec.evaluation.ranking import rank_split
+from tf_syncrec.evaluation.full_ranking import rank_split
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.item_knn import HISTORIES, ItemKNN
 
@@ -31,7 +31,7 @@ def tune_item_knn(
 
     Args:
         prepared: the dataset.
-        validation_batches: `data.evaluation_batches` of its validation split.
+        validation_batches: `data.batches.evaluation_batches` of its validation split.
         report: told one line a trial.
 
     Returns:

@@ -16,7 +16,7 @@ from tf_syncrec.comparison.cells import RANKS, Cell
 from tf_syncrec.comparison.verdicts import negative_transfer
 from tf_syncrec.config import Config
 from tf_syncrec.evaluation.breakdown import breakdown, group_targets
-from tf_syncrec.evaluation.ranking import protocol
+from tf_syncrec.evaluation.full_ranking import protocol
 from tf_syncrec.evaluation.significance import compare_to_reference
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC, user_gains
 from tf_syncrec.models.registry import ABLATIONS

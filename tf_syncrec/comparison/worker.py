@@ -42,7 +42,13 @@ from tf_syncrec.comparison.recbole.bridge import interpreter, train_recbole
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences, evaluation_batches
 from tf_syncrec.data.single_domain import SingleDomain
-from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, Ranks, Scorer, rank_split
+from tf_syncrec.evaluation.full_ranking import (
+    ModelScorer,
+    PopularityScorer,
+    Ranks,
+    Scorer,
+    rank_split,
+)
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import peak_memory_mb, train

@@ -19,7 +19,7 @@ def strategy_of(
     """The strategy to build and train a model under.
 
     Args:
-        name: one of `config.STRATEGIES`. `auto` is `mirrored` where there are several GPUs, else
+        name: one of `schema.STRATEGIES`. `auto` is `mirrored` where there are several GPUs, else
             `one_device`; `mirrored` takes all GPUs, or all logical CPUs where there is none.
         on_nan: as in `TrainConfig`.
         cluster: of `cluster_of`; with several workers, they are what trains, with all GPUs of each.

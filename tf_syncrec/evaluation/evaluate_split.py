@@ -6,9 +6,9 @@ from typing import Any
 from data_prep import PreparedDataset
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, protocol, rank_split
+from tf_syncrec.evaluation.full_ranking import ModelScorer, PopularityScorer, protocol, rank_split
 from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
-from tf_syncrec.evaluation.sampled.ranking import rank_sampled, sampled_protocol
+from tf_syncrec.evaluation.sampled.sampled_ranking import rank_sampled, sampled_protocol
 from tf_syncrec.models.base import MultiDomainModel
 
 
@@ -56,7 +56,7 @@ def evaluate_split(
     cold = ranks[0].cold
     about |= {
         "window": config.model.window,
-        "score": config.model.score,
+        **({"score": model.score} if hasattr(model, "score") else {}),
         "cold_target_share": {split: float(cold.mean()) if len(cold) else 0.0},
     }
     metrics, popularity = (each.metrics(catalogue.domains) for each in ranks)

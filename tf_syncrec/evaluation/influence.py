@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.data.batches import first_users
-from tf_syncrec.evaluation.ranking import Scorer, rank_split
+from tf_syncrec.evaluation.full_ranking import Scorer, rank_split
 from tf_syncrec.metrics.gains import SELECTION_METRIC, user_gains
 
 USERS = 5000
@@ -24,7 +24,7 @@ def influence(scorer: Scorer, batches: Iterable, catalogue: Catalogue) -> dict[s
 
     Args:
         scorer: a trained model.
-        batches: of `data.evaluation_batches`, each of one domain.
+        batches: of `data.batches.evaluation_batches`, each of one domain.
         catalogue: items and domains.
 
     Returns:

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_prep import Catalogue
 from tf_syncrec.data.batches import first_users
-from tf_syncrec.evaluation.ranking import Scorer
+from tf_syncrec.evaluation.full_ranking import Scorer
 
 ROWS = 16
 """Rows in all, as long as each domain has one."""
@@ -23,7 +23,7 @@ def sample_recommendations(
 
     Args:
         scorer: a trained model.
-        batches: test batches of `data.evaluation_batches`, each of one domain.
+        batches: test batches of `data.batches.evaluation_batches`, each of one domain.
         catalogue: items and domains.
 
     Returns:

@@ -12,7 +12,7 @@ class ItemNeighbours(keras.layers.Layer):
     counts the interactions after the latest one with h, as in `models.item_knn`. A network
     generalises; counting remembers which two items of the sparse tail the same users had.
 
-    Neither lists nor numbers have a gradient; `neighbours.fit_neighbours` sets them after
+    Neither lists nor numbers have a gradient; `scoring.votes` sets them after
     training. Until then nothing votes.
 
     Args:

@@ -19,8 +19,8 @@ from tf_syncrec.losses import functions as losses_by_name
 from tf_syncrec.losses.functions import EXCLUDED
 from tf_syncrec.losses.negatives import UniformNegatives
 from tf_syncrec.metrics.gains import CUT_OFFS, METRICS
-from tf_syncrec.metrics.ranking import RankingMetrics
-from tf_syncrec.metrics.ranks import rows_at_once, target_ranks
+from tf_syncrec.metrics.ranking_metrics import RankingMetrics
+from tf_syncrec.metrics.target_ranks import rows_at_once, target_ranks
 from tf_syncrec.utils.variables import in_place, pieces
 
 SKIPPED = "skipped_steps"
@@ -43,7 +43,7 @@ class MultiDomainModel(keras.Model):
     A subclass says what a batch costs (`batch_losses`) and what a user looks for
     (`query_vectors`); items, losses, training step and ranking are the same for all, so that
     networks differ in nothing else. It is an ordinary Keras model: `compile`, `fit` on
-    `data.batches.train_dataset`, `evaluate` on `evaluation_batches`, `save("model.keras")`.
+    `data.batches.datasets`, `evaluate` on `evaluation_batches`, `save("model.keras")`.
 
     Args:
         domain_sizes: trained items of each domain, `{name: size}`, or a sequence of sizes; item ids
@@ -66,10 +66,10 @@ class MultiDomainModel(keras.Model):
         "items": tf.TensorSpec([None, None], tf.int32),
         "domain": tf.TensorSpec([None], tf.int32),
     }
-    """What `call` reads of a batch of `data.evaluation_batches`."""
+    """What `call` reads of a batch of `data.batches.evaluation_batches`."""
 
     batch_layout: ClassVar[Layout] = "packed"
-    """How `data.train_batches` lays out what `batch_losses` reads."""
+    """How `data.batches.train_batches` lays out what `batch_losses` reads."""
 
     def __init__(
         self,
@@ -309,7 +309,8 @@ class MultiDomainModel(keras.Model):
         metrics: Sequence[str] | None = None,
         skip_nan: bool = False,
         jit_compile: bool | str = "auto",
-        **kwargs,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
     ):
         """Prepares training.
 
@@ -319,14 +320,20 @@ class MultiDomainModel(keras.Model):
             metrics: `hr@k`, `ndcg@k` or `mrr`, of `evaluate` and of validation; None: `METRICS`.
             skip_nan: whether a step whose loss or gradient is no number is left out and counted.
             jit_compile: XLA cannot compile shapes that follow from the data, so True is refused.
-            kwargs: as in `keras.Model.compile`.
+            run_eagerly: as in `keras.Model.compile`.
+            steps_per_execution: likewise.
         """
         if jit_compile is True:
             raise ValueError(
                 f"jit_compile: {type(self).__name__} has shapes that follow from the data, which "
                 "XLA cannot compile. Received: jit_compile=True"
             )
-        super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+        super().compile(
+            optimizer=optimizer,
+            jit_compile=False,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+        )
         if loss is not None:
             self.target_loss = losses_by_name.get(loss)
         self._compiled_with = {"metrics": metrics and list(metrics), "skip_nan": skip_nan}
@@ -367,7 +374,7 @@ class MultiDomainModel(keras.Model):
         return [self.ranking_metrics] if self._evaluating else list(self.trackers.values())
 
     def evaluate(self, *args, **kwargs):
-        """Ranks every target against all items of its domain, see `metrics.ranks.target_ranks`.
+        """Ranks every target against all items of its domain, see `metrics.target_ranks`.
 
         Args:
             args: as in `keras.Model.evaluate`; batches as of `data.batches.evaluation_batches`.
@@ -383,8 +390,10 @@ class MultiDomainModel(keras.Model):
             self._evaluating = False
 
     def train_step(self, batch):
-        """One step on a batch of `data.train_batches`."""
-        batch, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        """One step on a batch of `data.batches.train_batches`."""
+        batch = inputs_of(batch)
+        if "segments" not in batch:  # not laid out by `data.batches.train_batches`
+            batch = batch | {"items": check_histories(batch["items"], self.num_items)}
         with tf.GradientTape() as tape:
             losses = self.batch_losses(**batch)
             loss = self.optimizer.scale_loss(losses.total)
@@ -421,22 +430,23 @@ class MultiDomainModel(keras.Model):
         return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
 
     def test_step(self, batch):
-        """Ranks the targets of a batch of `data.evaluation_batches`."""
-        batch, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        self.ranking_metrics.update_state(self.target_ranks(batch), batch["domain"])
+        """Ranks the targets of a batch of `data.batches.evaluation_batches`."""
+        batch = inputs_of(batch)
+        ranks, known = self.target_ranks(batch), batch["target"] > 0
+        self.ranking_metrics.update_state(ranks, batch["domain"], known)
         return self.ranking_metrics.result()
 
     def target_ranks(self, batch):
         """Where each target stands among all items of its domain, votes included.
 
         Args:
-            batch: of `data.evaluation_batches`; rows may be of any domains.
+            batch: of `data.batches.evaluation_batches`; rows may be of any domains.
 
         Returns:
-            `[batch]` int32, see `metrics.ranks.target_ranks`.
+            `[batch]` int32, see `metrics.target_ranks`.
         """
         queries = self({name: batch[name] for name in self.evaluation_signature})
-        votes = self.neighbours(batch["items"]) if self.neighbours else ()
+        neighbours: Any = self.neighbours
         order = tf.argsort(batch["domain"], stable=True)
         domains = tf.gather(batch["domain"], order)
 
@@ -446,12 +456,16 @@ class MultiDomainModel(keras.Model):
             end = tf.searchsorted(domains, domains[start, None], side="right")[0]
             rows = order[start : tf.minimum(end, start + rows_at_once(size))]
 
+            def with_votes(scores):
+                ids, votes = neighbours(tf.gather(batch["items"], rows))
+                return add_votes(scores, ids, votes, offset)
+
             def against_all():
                 candidates = self.candidate_vectors(tf.range(offset, offset + size))
                 scores = tf.matmul(tf.gather(queries, rows), candidates, transpose_b=True)
-                if votes:
-                    ids, of_history = (tf.gather(part, rows) for part in votes)
-                    scores = add_votes(scores, ids, of_history, offset)
+                if neighbours is not None:  # nobody votes until the training has ended
+                    voting = tf.convert_to_tensor(neighbours.weight) > 0
+                    scores = tf.cond(voting, lambda: with_votes(scores), lambda: scores)
                 items, targets = tf.gather(batch["items"], rows), tf.gather(batch["target"], rows)
                 return target_ranks(scores, items, targets, offset)
 
@@ -497,6 +511,21 @@ class MultiDomainModel(keras.Model):
     def epoch_domains(self) -> dict[str, Any]:
         """The same by domain: `{quantity: [domains]}`."""
         return {}
+
+
+def inputs_of(batch) -> dict[str, Any]:
+    """What Keras hands on to a step, which is a tuple in `train_on_batch`.
+
+    Raises:
+        ValueError: there are targets or sample weights beside it.
+    """
+    inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    if targets is not None or weights is not None:
+        raise ValueError(
+            "A network takes dictionaries of `data.batches`, without targets or sample weights "
+            "beside them."
+        )
+    return inputs
 
 
 def all_finite(tensors):

@@ -19,6 +19,7 @@ from tf_syncrec.layers import (
     item_domains,
     split_views,
 )
+from tf_syncrec.models.base import inputs_of
 from tf_syncrec.models.mmoe import MMoE
 from tf_syncrec.models.sequential import Losses
 
@@ -117,7 +118,7 @@ class CGRec(MMoE):
 
     def train_step(self, batch):
         """A step, and every now and then a game on the batch it was made on."""
-        batch, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        batch = inputs_of(batch)
         logs = super().train_step(batch)
         domains = self.num_domains
         shapley, present = tf.cond(

@@ -1,7 +1,6 @@
 """The networks that our training trains, by name."""
 
 import importlib
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +26,9 @@ class Network(NamedTuple):
     settings: dict[str, Any]
 
 
+_MODULES: set[str] = set()
+
+
 def _network(place: str, about: str, settings: dict[str, Any] | None = None) -> Network:
     """A network whose class is imported when one is made.
 
@@ -35,9 +37,10 @@ def _network(place: str, about: str, settings: dict[str, Any] | None = None) -> 
         about: as in `Network`.
         settings: as in `Network`.
     """
+    module, name = place.split(".")
+    _MODULES.add(f"tf_syncrec.models.{module}")
 
     def build(config: Config, prepared: "Sequences") -> "MultiDomainModel":
-        module, name = place.split(".")
         kind = getattr(importlib.import_module(f"tf_syncrec.models.{module}"), name)
         return kind.from_data(config, prepared)
 
@@ -78,16 +81,8 @@ NETWORKS = {
 
 def import_networks() -> None:
     """Makes Keras know the classes, which are else imported when one is made."""
-    for module in ("bprmf", "cgrec", "gru4rec", "mmoe", "sasrec", "syncrec"):
-        importlib.import_module(f"tf_syncrec.models.{module}")
-
-
-def load_model(file: str | os.PathLike[str]) -> "MultiDomainModel":
-    """A network that was saved by `model.save("model.keras")`, compiled as it was."""
-    import keras
-
-    import_networks()
-    return keras.models.load_model(file)
+    for module in _MODULES:
+        importlib.import_module(module)
 
 
 def network_of(name: str) -> Network:

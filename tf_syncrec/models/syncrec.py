@@ -58,7 +58,8 @@ class SyNCRec(MultiDomainModel):
     Args:
         domain_sizes: as in `MultiDomainModel`.
         experts: K, or the experts themselves: two layers as `layers.TransformerExperts`, those that
-            the cross-domain task trains and those that the single-domain task trains.
+            the cross-domain task trains and those that the single-domain task trains; of one layer
+            each task has a copy.
         cross_experts: j, how many of K the cross-domain task trains.
         blocks: attention blocks of an expert.
         heads: attention heads.
@@ -126,7 +127,7 @@ class SyNCRec(MultiDomainModel):
         self.corrected, self.gap_of, self.scaled = negative_transfer, gap, scaled
         given = None
         if not isinstance(experts, int):
-            given = list(experts)
+            given = _two_groups(experts)
             cross_experts = given[0].num_experts
         self.acmoe = ACMoE(
             sum(layer.num_experts for layer in given) if given else experts,
@@ -247,6 +248,7 @@ class SyNCRec(MultiDomainModel):
             g^cross, `[batch, experts]`, and g^d, `[batch, queries, experts]`, float32, of
             `expert_names`.
         """
+        items, domains = self.checked(items, domains)
         cross, single = split_views(items, domains, self.offsets, self.window)
         cross_gates = self.acmoe.cross_gate(
             self.embedding(cross), tf.zeros_like(cross.tokens), cross.positions, cross.mask
@@ -394,6 +396,19 @@ class SyNCRec(MultiDomainModel):
     def epoch_domains(self):
         """`domain_means` of the epoch."""
         return self.domain_means(self.domain_sums())
+
+
+def _two_groups(experts) -> list[keras.layers.Layer]:
+    """Experts of either task, from two layers or one."""
+    if isinstance(experts, keras.layers.Layer):
+        experts = experts, type(experts).from_config(experts.get_config())
+    groups = list(experts)
+    if len(groups) != 2 or not all(hasattr(group, "num_experts") for group in groups):
+        raise ValueError(
+            "experts must be a number, a layer with `num_experts`, or two of them. "
+            f"Received: {experts!r}"
+        )
+    return groups
 
 
 class DomainTracker(keras.metrics.Metric):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from data_prep.files import write_whole
+from data_prep.files import write_whole, written_whole
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.reporting.charts import WIDTH, Chart, Key, bars, model_dots, transfer_bars
 from tf_syncrec.reporting.comparison_tables import sections_of
@@ -45,8 +45,10 @@ def write_comparison(
     write_whole(files[1], markdown("Comparison", sections_of(comparison), list(pictures)))
     write_whole(files[2], comparison_page(comparison, trainings))
     for name, figure in pictures.items():
-        figure.savefig(root / name, dpi=150)
-    pq.write_table(ranks, root / "ranks.parquet", compression="zstd")
+        with written_whole(root / name) as new:
+            figure.savefig(new, dpi=150)
+    with written_whole(root / "ranks.parquet") as new:
+        pq.write_table(ranks, new, compression="zstd")
     return [*files, root / "ranks.parquet"]
 
 

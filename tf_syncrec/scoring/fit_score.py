@@ -21,7 +21,7 @@ def fit_score(
     Args:
         model: trained.
         prepared: what it was trained on.
-        validation: from `data.evaluation_batches`.
+        validation: from `data.batches.evaluation_batches`.
         report: told what was chosen.
     """
     fit_neighbours(model, prepared, validation, report)

@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.evaluation.ranking import take_rows
+from tf_syncrec.evaluation.full_ranking import take_rows
 from tf_syncrec.metrics.gains import CUT_OFFS, SELECTION_METRIC, user_gains
-from tf_syncrec.metrics.ranks import row_chunks, target_ranks
+from tf_syncrec.metrics.target_ranks import row_chunks, target_ranks
 
 
 def validation_gains(
@@ -22,7 +22,7 @@ def validation_gains(
     """Ranks the targets of a split in several ways.
 
     Args:
-        batches: from `data.evaluation_batches`.
+        batches: from `data.batches.evaluation_batches`.
         catalogue: items and domains.
         count: how many trials there are.
         ask: what the network says of a batch: tensors with a row a user, nested or not.

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.evaluation.ranking import ModelScorer
+from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.syncrec import SyNCRec
@@ -36,7 +36,7 @@ def fit_view_weights(
     Args:
         model: trained, its votes fitted: what they say is no reason for either view.
         catalogue: items and domains of what it was trained on.
-        validation: from `data.evaluation_batches`.
+        validation: from `data.batches.evaluation_batches`.
         report: told what was chosen.
     """
     if not isinstance(model, SyNCRec) or model.view_weights is None:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.data.item_similarity import similarities, user_items
-from tf_syncrec.evaluation.ranking import ModelScorer
+from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
@@ -65,7 +65,7 @@ def fit_neighbours(
     Args:
         model: trained.
         prepared: what it was trained on.
-        validation: from `data.evaluation_batches`.
+        validation: from `data.batches.evaluation_batches`.
         report: told what was chosen.
     """
     layer = model.neighbours

@@ -147,7 +147,8 @@ class Backup(keras.callbacks.Callback):
             raise self._stop.stopped()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Saves with the epoch in the history."""
+        """Saves with the epoch in the history, and with whether a callback ended the training."""
+        self._progress.stopped |= self.model.stop_training
         self._save()
         if self._of_any_worker()[0]:
             raise self._stop.stopped()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,7 +12,7 @@ from data_prep import Catalogue
 from tf_syncrec.config import TrainConfig
 from tf_syncrec.data.batches import TrainBatches
 from tf_syncrec.distributed.workers import from_chief
-from tf_syncrec.evaluation.ranking import ModelScorer, rank_split
+from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.base import SKIPPED
 from tf_syncrec.training.backup import Backup
@@ -30,7 +31,7 @@ class EpochReport(keras.callbacks.Callback):
     Must stand before the callbacks that read the progress.
 
     Args:
-        batches: validation batches of `data.evaluation_batches`.
+        batches: validation batches of `data.batches.evaluation_batches`.
         catalogue: items and domains.
         progress: changed.
         config: says when a training ends.
@@ -74,7 +75,7 @@ class EpochReport(keras.callbacks.Callback):
         if f"val_{SELECTION_METRIC}" not in logs:  # `fit` does not validate on several replicas
             found = rank_split(ModelScorer(model), self._batches, self._catalogue, with_rows=False)
             validation = found.metrics(names)
-            logs |= {f"val_{name}": validation["overall"][name] for name in METRICS}
+            logs |= validation_logs(validation)
         else:
             validation = model.ranking_metrics.table(names)
         quantities = model.epoch_domains()
@@ -133,6 +134,13 @@ class StepBar(keras.callbacks.Callback):
         self._bar.close()
 
 
+def validation_logs(validation: dict[str, Any]) -> dict[str, float]:
+    """What Keras calls these numbers, for callbacks: `val_ndcg@10`, `val_ndcg@10/DOMAIN`."""
+    rows = {"": validation["overall"]}
+    rows |= {f"/{domain}": row for domain, row in validation["domains"].items()}
+    return {f"val_{m}{of}": row[m] for of, row in rows.items() for m in METRICS}
+
+
 class Follower(keras.callbacks.Callback):
     """What a worker that is not the chief has in place of `EpochReport`: what the chief found.
 
@@ -161,7 +169,11 @@ class Follower(keras.callbacks.Callback):
         # Reading a metric adds it up over the workers, so all of them have to.
         self.model.epoch_domains()
         self.model.epoch_scalars()
-        self._progress.end_epoch(from_chief(self.model.distribute_strategy))
+        row = from_chief(self.model.distribute_strategy)
+        logs |= validation_logs(
+            {"overall": row["validation"], "domains": row["validation_domains"]}
+        )
+        self._progress.end_epoch(row)
         self.model.stop_training |= self._progress.ended(self._config, self._planned)
 
 

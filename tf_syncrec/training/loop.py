@@ -10,10 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from data_prep.errors import InputError
 from tf_syncrec.config import Config, TrainConfig
 from tf_syncrec.data.batches import Sequences, train_batches
 from tf_syncrec.distributed.replicas import shared_out
 from tf_syncrec.distributed.workers import is_chief
+from tf_syncrec.metrics.target_ranks import held_at_once
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.callbacks import BestWeights, EpochReport, FiniteLoss, Follower, StepBar
@@ -105,7 +107,7 @@ def train(
         model: not compiled.
         config: the run's; `train` says how long, and at what rate.
         prepared: what is trained on.
-        validation: from `data.evaluation_batches`.
+        validation: from `data.batches.evaluation_batches`.
         checkpoint_file: where the best weights are kept, in an existing directory.
         log_dir: for TensorBoard.
         report: told one line an epoch.
@@ -126,6 +128,10 @@ def train(
         model.batch_layout,
         config.train.windows,
     )
+    if any(isinstance(each, keras.callbacks.BackupAndRestore) for each in callbacks):
+        raise InputError(
+            "callbacks: a run keeps itself and goes on by resume=True, received BackupAndRestore"
+        )
     planned, strategy = planned_epochs(config.train, batches.steps), model.distribute_strategy
     alone = strategy.num_replicas_in_sync == 1
     progress = Progress()
@@ -158,13 +164,15 @@ def train(
         own.append(backup)
     if not alone:
         own.append(KeepFreedMemory())
+    # `test_step` makes vectors of a whole domain; `EpochReport` ranks large ones piece by piece.
+    in_fit = alone and held_at_once(max(model.domain_sizes) * model.dim)
     # One call for all epochs; one more for the rest of an epoch that was interrupted.
     while not progress.ended(config.train, planned):
         last = progress.epoch + 1 if progress.step else planned
         dataset = batches.epochs(range(progress.epoch, last), progress.step)
         model.fit(
             wait.watch(dataset) if wait else shared_out(dataset, strategy),
-            validation_data=validation if alone else None,
+            validation_data=validation if in_fit else None,
             steps_per_epoch=batches.steps - progress.step,
             initial_epoch=progress.epoch,
             epochs=last,

@@ -18,11 +18,13 @@ class Progress:
         history: one dict an epoch, as in `history.json`.
         step: batches that are done of the epoch that is not in the history yet.
         seconds: what these took, before the clock was started.
+        stopped: whether a callback has ended the training.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
     step: int = 0
     seconds: float = 0.0
+    stopped: bool = False
     _started: float = 0.0
 
     @property
@@ -42,7 +44,7 @@ class Progress:
             config: a `constant` rate ends after `patience` epochs without improvement.
             planned: the most epochs.
         """
-        if self.epoch >= planned:
+        if self.stopped or self.epoch >= planned:
             return True
         if config.schedule != "constant" or not self.history:
             return False
@@ -63,9 +65,15 @@ class Progress:
 
     def to_json(self) -> dict[str, Any]:
         """What `restore` takes."""
-        return {"history": self.history, "step": self.step, "seconds": self.elapsed()}
+        return {
+            "history": self.history,
+            "step": self.step,
+            "seconds": self.elapsed(),
+            "stopped": self.stopped,
+        }
 
     def restore(self, values: dict[str, Any]) -> None:
         """Takes over what `to_json` gave."""
         self.history[:] = values["history"]
         self.step, self.seconds = values["step"], values["seconds"]
+        self.stopped = values.get("stopped", False)

@@ -17,7 +17,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.utils.locks import RunLock
 
 if TYPE_CHECKING:  # so that a directory is looked at before TensorFlow is there
-    from tf_syncrec.evaluation.ranking import Ranks
+    from tf_syncrec.evaluation.full_ranking import Ranks
     from tf_syncrec.models.base import MultiDomainModel
 
 ROWS_PER_WRITE = 100_000

@@ -38,7 +38,7 @@ _LINES_SHOWN = 20
 
 
 class RecBoleScorer:
-    """Scores that a RecBole model stored, as `ranking.rank_split` wants them.
+    """Scores that a RecBole model stored, as `full_ranking.rank_split` wants them.
 
     Args:
         folder: of `train_recbole`.

@@ -18,7 +18,7 @@ class GateSample:
     """Some validation users of each domain, the first of each, with what they did last.
 
     Args:
-        batches: of `data.evaluation_batches`, each of one domain.
+        batches: of `data.batches.evaluation_batches`, each of one domain.
         catalogue: items and domains.
         window: T, items of a history that count.
     """

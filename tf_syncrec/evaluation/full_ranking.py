@@ -10,7 +10,7 @@ import tensorflow as tf
 from data_prep import Catalogue, PreparedDataset
 from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.metrics.gains import CUT_OFFS, domain_metrics
-from tf_syncrec.metrics.ranks import held_at_once, row_chunks, target_ranks
+from tf_syncrec.metrics.target_ranks import held_at_once, row_chunks, target_ranks
 from tf_syncrec.utils.variables import in_place
 
 PROTOCOL = {
@@ -37,7 +37,7 @@ class Scorer(Protocol):
         return None
 
     def queries(self, batch):
-        """What `scores` needs to know of a batch of `data.evaluation_batches`.
+        """What `scores` needs to know of a batch of `data.batches.evaluation_batches`.
 
         Returns:
             An array, or a tuple of arrays, with a row a user.
@@ -208,7 +208,7 @@ def rank_split(
 
     Args:
         scorer: what scores.
-        batches: from `data.evaluation_batches`.
+        batches: from `data.batches.evaluation_batches`.
         catalogue: items and domains.
         with_rows: as in `collect_ranks`.
 
@@ -252,7 +252,7 @@ def collect_ranks(
 
     Args:
         rank: ranks of the targets of a batch, `[rows]`.
-        batches: from `data.evaluation_batches`.
+        batches: from `data.batches.evaluation_batches`.
         with_rows: False leaves out what only `test_ranks.parquet` needs: raw item ids, histories.
     """
     kinds = (object, np.int32, object, bool, np.int64, np.int32, np.int64)

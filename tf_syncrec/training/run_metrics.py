@@ -9,8 +9,14 @@ import tensorflow as tf
 import tf_syncrec
 from data_prep import PreparedDataset
 from tf_syncrec.config import Config
+from tf_syncrec.evaluation.full_ranking import (
+    ModelScorer,
+    PopularityScorer,
+    Ranks,
+    protocol,
+    rank_split,
+)
 from tf_syncrec.evaluation.influence import influence
-from tf_syncrec.evaluation.ranking import ModelScorer, PopularityScorer, Ranks, protocol, rank_split
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.view_weights import view_weights
 from tf_syncrec.training.loop import Trained
@@ -32,7 +38,7 @@ def measure(
         scorer: of the model.
         config: of the run.
         prepared: the dataset.
-        validation: from `data.evaluation_batches`.
+        validation: from `data.batches.evaluation_batches`.
         test: likewise.
         trained: what its training was.
 

@@ -8,14 +8,14 @@ import tensorflow as tf
 
 from tests.support.scorers import FixedScorer
 from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.evaluation.ranking import (
+from tf_syncrec.evaluation.full_ranking import (
     ModelScorer,
     PopularityScorer,
     VectorScorer,
     rank_split,
     target_ranks,
 )
-from tf_syncrec.metrics import ranks as metrics_ranks
+from tf_syncrec.metrics import target_ranks as metrics_ranks
 
 OFFSET, SIZE, ITEMS = 8, 20, 35
 """The domain that is ranked, and items of other domains on both sides of it."""

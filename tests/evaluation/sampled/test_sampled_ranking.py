@@ -8,11 +8,11 @@ import tensorflow as tf
 from tests.support.scorers import FixedScorer
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similarities, user_items
-from tf_syncrec.evaluation.ranking import PopularityScorer, rank_split
+from tf_syncrec.evaluation.full_ranking import PopularityScorer, rank_split
 from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED
 from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
-from tf_syncrec.evaluation.sampled.ranking import rank_sampled
-from tf_syncrec.metrics import ranks as metrics_ranks
+from tf_syncrec.evaluation.sampled.sampled_ranking import rank_sampled
+from tf_syncrec.metrics import target_ranks as metrics_ranks
 from tf_syncrec.metrics.gains import rank_metrics
 from tf_syncrec.models.item_knn import ItemKNN
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
-from tf_syncrec.evaluation.ranking import (
+from tf_syncrec.evaluation.full_ranking import (
     Ranks,
     Scorer,
     collect_ranks,
@@ -26,7 +26,7 @@ DRAWN_FROM = {
 
 
 def sampled_protocol(name: str, prepared: PreparedDataset) -> dict[str, Any]:
-    """What a sampled protocol does, as `ranking.protocol` says it of the full one."""
+    """What a sampled protocol does, as `full_ranking.protocol` says it of the full one."""
     return {
         "name": name,
         **protocol(prepared),
@@ -47,15 +47,15 @@ def rank_sampled(
 ) -> Ranks:
     """Ranks every target of a split against its negatives.
 
-    Ties and targets never seen in training rank as in `ranking.target_ranks`.
+    Ties and targets never seen in training rank as in `metrics.target_ranks`.
 
     Args:
         scorer: what scores; is asked for items of any domain that negatives are of, with the
             queries for the target's domain. (RecBole's stored scores are of the target's alone.)
-        batches: from `data.evaluation_batches`.
+        batches: from `data.batches.evaluation_batches`.
         catalogue: items and domains.
         negatives: of the split.
-        with_rows: as in `ranking.collect_ranks`.
+        with_rows: as in `full_ranking.collect_ranks`.
 
     Raises:
         tf.errors.InvalidArgumentError: a score is not a finite number.
@@ -79,7 +79,7 @@ def _candidate_scores(scorer: Scorer, batch, candidates: np.ndarray, slices) -> 
 
     Args:
         scorer: what scores.
-        batch: of `data.evaluation_batches`.
+        batch: of `data.batches.evaluation_batches`.
         candidates: `[rows, any]` int32, 0 is none.
         slices: `(first item id, number of items)` of each domain.
 
