@@ -249,6 +249,28 @@ def test_the_network_of_the_page_is_saved_and_knows_its_own_argument(tmp_path):
     )
 
 
+@pytest.mark.slow
+def test_the_loss_and_the_network_of_the_page_make_a_run(workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    with extended() as extension:
+        run = tf_syncrec.fit(
+            dataset="interactions",
+            path="log.csv",
+            config="tiny",
+            data_dir="data",
+            model="history_mean",
+            epochs=1,
+            settings={"loss.name": "hinge"},
+            output_dir="runs/extended",
+            verbose=False,
+        )
+        loaded = tf_syncrec.load("runs/extended")
+        assert type(loaded.model) is extension.HistoryMean
+        assert loaded.model.target_loss is LOSSES["hinge"]
+        assert loaded.evaluate("test") == run.metrics["test"]
+        assert len(loaded.recommend([["d0_i0"]], k=5)) == 5
+
+
 # ---------------------------------------------------------------------------------- docs/python.md
 
 
