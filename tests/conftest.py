@@ -61,7 +61,9 @@ def make_model():
                 if key in getattr(type(field.default), "model_fields", ())
             ]
             assert owners, f"no section of the configuration has {key!r}"
-            sections.setdefault(owners[0], {})[key] = value
+            # Two sections have a name; the network is SyNCRec, so it is the loss's.
+            owner = "loss" if key == "name" else owners[0]
+            sections.setdefault(owner, {})[key] = value
         keras.utils.set_random_seed(seed)
         model = SyNCRec.from_settings(Config.model_validate(sections), sizes)
         if redraw:

@@ -40,3 +40,29 @@ def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if not re.match(r"https?:|mailto:", target):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+FILES = [
+    f"/{file.relative_to(ROOT)}"
+    for folder in (*PACKAGES, "benchmarks", "tests")
+    for file in (ROOT / folder).rglob("*.py")
+]
+NAMED = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which tells of what was
+
+
+@pytest.mark.parametrize("page", NAMED, ids=[str(page.relative_to(ROOT)) for page in NAMED])
+def test_files_and_modules_that_a_page_names_are_there(page):
+    text = page.read_text()
+    for name in re.findall(r"(?<![\w/.*])[\w/]+\.py\b", text):
+        assert any(file.endswith(f"/{name}") for file in FILES), f"{page.name} names {name}"
+    for name in re.findall(r"\b(?:tf_syncrec|data_prep|serving|benchmarks)(?:\.\w+)+", text):
+        if not name.endswith((".py", ".md")):
+            place, rest = ROOT, name.split(".")
+            while rest and (place / rest[0]).is_dir():
+                place /= rest.pop(0)
+            file = place / "__init__.py"
+            if rest and (place / f"{rest[0]}.py").exists():
+                file = place / f"{rest.pop(0)}.py"
+            assert not rest or re.search(rf"\b{rest[0]}\b", file.read_text()), (
+                f"{page.name} names {name}, and {file} has no {rest[0]}"
+            )

@@ -21,6 +21,7 @@ import pytest
 import requests
 import tensorflow as tf
 
+import tf_syncrec
 from data_prep import prepare
 from tests.support.comparing import cells_here, domains_of, scripted_cells
 from tests.support.documents import PAGES, ROOT, blocks_of
@@ -229,6 +230,78 @@ def test_the_baseline_of_the_page_is_the_mean_and_trains(make_prepared):
     model.compile(keras.optimizers.Adam(1e-2))
     losses = [float(model.train_step({"items": items})["loss"]) for _ in range(20)]
     assert losses[-1] < losses[0]
+
+
+def test_the_network_of_the_page_is_saved_and_knows_its_own_argument(tmp_path):
+    items, domains = np.array([[0, 0, 2, 7, 12]], np.int32), np.array([[0, 2]], np.int32)
+    with extended() as extension:
+        model = extension.HistoryMean([5, 4, 3], decay=0.0, dim=8, window=6, dropout=0.0)
+    view, _ = split_views(items, domains[:, :1], model.offsets, 6)
+    latest = model.similarity.query(model.embedding(view)[:, -1])[0]  # of decay 0 all there is
+    for query in model.query_vectors(items, domains)[0]:
+        np.testing.assert_allclose(query, latest, rtol=1e-5)
+    model.compile("adam")
+    model.save(tmp_path / "model.keras")
+    loaded = tf_syncrec.load_model(tmp_path / "model.keras")
+    assert type(loaded) is type(model) and loaded.get_config() == model.get_config()
+    np.testing.assert_array_equal(
+        model.query_vectors(items, domains), loaded.query_vectors(items, domains)
+    )
+
+
+@pytest.mark.slow
+def test_the_loss_and_the_network_of_the_page_make_a_run(workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    with extended() as extension:
+        run = tf_syncrec.fit(
+            dataset="interactions",
+            path="log.csv",
+            config="tiny",
+            data_dir="data",
+            model="history_mean",
+            epochs=1,
+            settings={"loss.name": "hinge"},
+            output_dir="runs/extended",
+            verbose=False,
+        )
+        loaded = tf_syncrec.load("runs/extended")
+        assert type(loaded.model) is extension.HistoryMean
+        assert loaded.model.target_loss is LOSSES["hinge"]
+        assert loaded.evaluate("test") == run.metrics["test"]
+        assert len(loaded.recommend([["d0_i0"]], k=5)) == 5
+
+
+# ---------------------------------------------------------------------------------- docs/python.md
+
+
+def masked(text):
+    """Text without numbers, which differ from machine to machine, and widths that follow them."""
+    return " ".join(re.sub(r"\d+(\.\d+)?", "#", text).split())
+
+
+def test_python_in_five_minutes(tmp_path, monkeypatch):
+    """All of it, top to bottom; each block prints what stands below it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    namespace: dict = {"__name__": "__main__"}
+    blocks = [b for b in blocks_of(ROOT / "docs/python.md") if b.why_not is None]
+    for block, below in zip(blocks, [*blocks[1:], None], strict=True):
+        if block.language != "python":
+            continue
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            exec(block.text, namespace)
+        shown = below.text if below and below.language == "text" else ""
+        assert masked(said.getvalue()) == masked(shown), block.text
+    run, model = namespace["run"], namespace["model"]
+    assert namespace["again"].evaluate("test") == run.metrics["test"]
+    assert model.built and Path("best.keras").exists() and Path("own.keras").exists()
+    counts, negatives = namespace["data"].catalogue.counts, namespace["own"].negatives
+    offsets, sizes = model.offsets, model.sizes
+    drawn = negatives(tf.range(4), offsets, sizes, keras.random.SeedGenerator(0)).numpy()
+    for row, first, size in zip(drawn, offsets.numpy(), sizes.numpy(), strict=True):
+        assert ((row >= first) & (row < first + size)).all()
+    assert counts[drawn - 1].mean() > counts.mean()  # the popular ones more often
 
 
 # -------------------------------------------------------------------------------- docs/own-logs.md

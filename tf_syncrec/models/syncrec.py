@@ -83,7 +83,7 @@ class SyNCRec(MultiDomainModel):
 
     Example:
         >>> model = SyNCRec({"books": 250, "films": 300}, dim=32, experts=2, cross_experts=1)
-        >>> model({"items": [[0, 3, 260]], "domain": [0]}).shape
+        >>> model({"items": tf.constant([[0, 3, 260]]), "domain": tf.constant([0])}).shape
         TensorShape([1, 32])
 
     Reference: Pacer and Runner (SIGIR 2024), section 4.
