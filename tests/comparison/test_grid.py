@@ -10,6 +10,7 @@ from tf_syncrec.cli import add_data_options, config_from
 from tf_syncrec.comparison.cells import Cell
 from tf_syncrec.comparison.grid_search import read_grid
 from tf_syncrec.comparison.names import parse_name
+from tf_syncrec.config import Config
 
 
 def arguments(*more):
