@@ -282,7 +282,6 @@ def masked(text):
 def test_python_in_five_minutes(tmp_path, monkeypatch):
     """All of it, top to bottom; each block prints what stands below it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     namespace: dict = {"__name__": "__main__"}
     blocks = [b for b in blocks_of(ROOT / "docs/python.md") if b.why_not is None]
     for block, below in zip(blocks, [*blocks[1:], None], strict=True):

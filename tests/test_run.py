@@ -72,13 +72,14 @@ def test_early_stopping_of_keras_ends_a_run(tmp_path):
     assert run.finished and len(json.loads(run.history_file.read_text())) == 2
 
 
-def test_a_run_is_loaded_with_its_numbers(made):
+def test_a_run_is_loaded_with_its_numbers(made, capsys):
     run = tf_syncrec.load(made[0].directory)
     assert run.config.train.seed == 3
     assert isinstance(run.model, tf_syncrec.SyNCRec)
     assert run.model.domains == run.catalogue.domains
     for split in ("validation", "test"):
         assert run.evaluate(split) == run.metrics[split]
+    assert capsys.readouterr().out == ""  # who calls a library prints himself
 
 
 def place_of(row):

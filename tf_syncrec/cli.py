@@ -290,12 +290,12 @@ def check_files(config: Config) -> None:
     locate(config.data)
 
 
-def prepare_data(config: Config) -> "PreparedDataset":
-    """Prepares, or finds prepared, the dataset that a configuration names."""
+def prepare_data(config: Config, report: Callable[[str], None] | None = say) -> "PreparedDataset":
+    """Prepares, or finds prepared, the dataset that a configuration names; tells each step."""
     check_files(config)
     load_tensorflow()
     from data_prep import prepare
 
-    prepared = prepare(config.data, report=say)
+    prepared = prepare(config.data, report=report)
     _prepared[:] = [prepared]
     return prepared

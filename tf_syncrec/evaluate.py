@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     from tf_syncrec.run import Run
 
     run, split = Run(args.run), args.split
-    found = run.evaluate_split(split, args.protocol)
+    found = run.evaluate_split(split, args.protocol, say)
     table = metrics_table(found[split], found["baselines"]["popularity"][split])
     if args.protocol == "full":
         say(table)

@@ -4,7 +4,7 @@ import functools
 import importlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,13 +64,16 @@ class Run(RunDirectory):
         """What `metrics.json` holds."""
         return json.loads(self.metrics_file.read_text())
 
-    def data(self) -> PreparedDataset:
+    def data(self, report: Callable[[str], None] | None = None) -> PreparedDataset:
         """What it was trained on, prepared again if it is gone.
+
+        Args:
+            report: told one line a step; None for silence.
 
         Raises:
             InputError: the data has changed since.
         """
-        prepared = cli.prepare_data(self.config)
+        prepared = cli.prepare_data(self.config, report)
         trained_on = self.metrics["protocol"]["dataset"]
         if prepared.name != trained_on:
             raise InputError(
@@ -92,7 +95,9 @@ class Run(RunDirectory):
         """
         return self.evaluate_split(split, protocol)[split]
 
-    def evaluate_split(self, split: str, protocol: str) -> dict[str, Any]:
+    def evaluate_split(
+        self, split: str, protocol: str, report: Callable[[str], None] | None = None
+    ) -> dict[str, Any]:
         """The same with what stands beside it, see `evaluation.evaluate_split`."""
         sampled = protocol != "full"
         if protocol not in ("full", *SAMPLED) or split not in ("validation", "test"):
@@ -101,7 +106,7 @@ class Run(RunDirectory):
                 f"{' or '.join(SAMPLED)}, received {split!r} and {protocol!r}"
             )
         file = self.negatives_file(split, protocol) if sampled else None
-        return evaluate_split(self.model, self.config, self.data(), split, protocol, file)
+        return evaluate_split(self.model, self.config, self.data(report), split, protocol, file)
 
     def negatives_file(self, split: str, protocol: str) -> Path:
         """Where the negatives of a sampled protocol are kept."""
