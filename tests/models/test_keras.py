@@ -97,6 +97,17 @@ def test_a_process_that_made_no_network_loads_one(tmp_path):
     assert found == [["MMoE", "RowwiseAdam"], list(SIZES)]
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_ids_may_be_of_any_kind_of_whole_number(name):
+    model = NETWORKS[name]()
+    wide = {key: np.asarray(BATCH[key]) for key in model.evaluation_signature}
+    wide = {
+        key: value.astype(np.int64) if value.dtype == np.int32 else value
+        for key, value in wide.items()
+    }
+    np.testing.assert_array_equal(asked(model), model(wide))
+
+
 @keras.saving.register_keras_serializable("tests")
 def hinge(positive, negative, sampling_rate):
     return tf.nn.relu(1.0 - positive + tf.reduce_max(negative, axis=-1))

@@ -49,7 +49,7 @@ def check_histories(items: tf.Tensor, num_items: int) -> tf.Tensor:
         num_items: |V|; ids are `1 .. num_items`.
 
     Returns:
-        `items`, which are read after they are checked.
+        `items` as int32, which are read after they are checked.
 
     Raises:
         tf.errors.InvalidArgumentError: a row has padding after an item, or an id that is no item.
@@ -73,7 +73,7 @@ def check_queries(domains: tf.Tensor, num_domains: int) -> tf.Tensor:
         num_domains: |D|; domains are `0 .. num_domains - 1`.
 
     Returns:
-        `domains`, which are read after they are checked.
+        `domains` as int32, which are read after they are checked.
 
     Raises:
         tf.errors.InvalidArgumentError: a row has a domain twice, or one that there is not.
@@ -91,10 +91,13 @@ def check_queries(domains: tf.Tensor, num_domains: int) -> tf.Tensor:
 def _unless_any(bad, rows, message):
     """The rows, if nothing of them is bad; else an error that shows the first row that is."""
     first = tf.where(tf.reduce_any(bad, axis=1))[:1, 0]
+    if tf.executing_eagerly() and len(first):  # an assertion would begin with its own inside
+        shown = tf.gather(rows, first).numpy().tolist()
+        raise tf.errors.InvalidArgumentError(None, None, f"{message} {shown}")
     with tf.control_dependencies(
         [tf.Assert(tf.size(first) == 0, [message, tf.gather(rows, first)], summarize=100)]
     ):
-        return tf.identity(rows)
+        return tf.cast(rows, tf.int32)
 
 
 def split_views(

@@ -373,6 +373,10 @@ class MultiDomainModel(keras.Model):
             return []
         return [self.ranking_metrics] if self._evaluating else list(self.trackers.values())
 
+    def fit(self, *args, **kwargs):
+        """As in Keras, on dictionaries of `data.batches`, which come in an order of their own."""
+        return super().fit(*args, **{"shuffle": False} | kwargs)
+
     def evaluate(self, *args, **kwargs):
         """Ranks every target against all items of its domain, see `metrics.target_ranks`.
 

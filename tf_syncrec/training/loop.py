@@ -176,7 +176,6 @@ def train(
             steps_per_epoch=batches.steps - progress.step,
             initial_epoch=progress.epoch,
             epochs=last,
-            shuffle=False,  # the pipeline does it
             verbose=0,
             callbacks=own,
         )
