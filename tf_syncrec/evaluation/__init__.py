@@ -1,5 +1,5 @@
 """Where a target stands, and what the numbers say.
 
-Metrics, full ranking, kinds of targets, significance.
-May import: `models`, `layers`, `data`, `utils`.
+Full and sampled ranking, kinds of targets, what one domain does to another, significance.
+May import: `models`, `layers`, `metrics`, `data`, `config`, `utils`.
 """

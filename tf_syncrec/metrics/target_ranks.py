@@ -1,6 +1,6 @@
 """Where a target stands among the scores of its candidates."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -89,3 +89,38 @@ def row_chunks(rows: int, size: int) -> Iterator[slice]:
     step = -(-rows // max(pieces, 1))
     for start in range(0, rows, step):
         yield slice(start, start + step)
+
+
+def ranks_by_domain(batch, offsets, sizes, scores_of: Callable):
+    """Ranks the targets of rows of any domains, domain by domain and a few rows at a time.
+
+    Args:
+        batch: of `data.batches.evaluation_batches`: `items`, `domain` and `target` are read.
+        offsets: `[domains]` int32, first item id of each domain.
+        sizes: `[domains]` int32, trained items of each domain.
+        scores_of: from places of rows `[n]`, offset and size to scores `[n, size]`.
+
+    Returns:
+        `[batch]` int32, as `target_ranks`; in a domain without trained items all are misses.
+    """
+    order = tf.argsort(batch["domain"], stable=True)
+    domains = tf.gather(batch["domain"], order)
+
+    def rank(start, ranks):
+        """Rows of one domain, as many as may be scored at once."""
+        offset, size = (tf.gather(x, domains[start]) for x in (offsets, sizes))
+        end = tf.searchsorted(domains, domains[start, None], side="right")[0]
+        rows = order[start : tf.minimum(end, start + rows_at_once(size))]
+
+        def against_all():
+            items, targets = (tf.gather(batch[name], rows) for name in ("items", "target"))
+            return target_ranks(scores_of(rows, offset, size), items, targets, offset)
+
+        missed = tf.fill(tf.shape(rows), max(CUT_OFFS) + 1)
+        found = tf.cond(size > 0, against_all, lambda: missed)
+        return start + tf.size(rows), tf.tensor_scatter_nd_update(ranks, rows[:, None], found)
+
+    count = tf.size(order)
+    return tf.while_loop(
+        lambda start, _: start < count, rank, (0, tf.zeros_like(order)), parallel_iterations=1
+    )[1]

@@ -1,7 +1,6 @@
-"""What every network has in common: items by domain, sampled losses, a training and a test step."""
+"""What every network has in common: items by domain, sampled losses, how a target is ranked."""
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -11,33 +10,25 @@ import tensorflow as tf
 
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Layout, Sequences
-from tf_syncrec.distributed.workers import several_workers
 from tf_syncrec.layers import DomainBlocks, ItemNeighbours, SharedEmbedding, Similarity
 from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.layers.views import check_histories, check_queries
 from tf_syncrec.losses import functions as losses_by_name
 from tf_syncrec.losses.functions import EXCLUDED
 from tf_syncrec.losses.negatives import UniformNegatives
-from tf_syncrec.metrics.gains import CUT_OFFS, METRICS
-from tf_syncrec.metrics.ranking_metrics import RankingMetrics
-from tf_syncrec.metrics.target_ranks import rows_at_once, target_ranks
+from tf_syncrec.metrics.target_ranks import ranks_by_domain
+from tf_syncrec.models.trainer import Trainer
 from tf_syncrec.utils.variables import in_place, pieces
-
-SKIPPED = "skipped_steps"
-"""What the log calls steps that were not made, since their loss or gradient was no number."""
 
 VOTING = 20
 """The latest interactions, whose neighbours have votes: with the decays that `neighbours` tries,
 the ones before weigh next to nothing."""
 
-_COMPILED = ("optimizer", "metrics", "skip_nan", "run_eagerly", "steps_per_execution")
-"""What is kept of `compile` in a saved model; the loss is kept as the constructor's."""
-
 _RENAMED = {"loss": ("loss", "name"), "negative_transfer": ("negative_transfer", "enabled")}
 """Arguments of networks that the configuration calls otherwise: section and setting."""
 
 
-class MultiDomainModel(keras.Model):
+class MultiDomainModel(Trainer):
     """A network that recommends the next item in any domain.
 
     A subclass says what a batch costs (`batch_losses`) and what a user looks for
@@ -111,7 +102,6 @@ class MultiDomainModel(keras.Model):
         self.neighbours = None
         if neighbours:
             self.neighbours = ItemNeighbours(self.num_items, neighbours, min(VOTING, window))
-        self._evaluating = False
 
     @classmethod
     def from_settings(cls, config: Config, domain_sizes, **more) -> Self:
@@ -237,28 +227,6 @@ class MultiDomainModel(keras.Model):
         """The arguments of `query_vectors`, which are read after they are checked."""
         return check_histories(items, self.num_items), check_queries(domains, self.num_domains)
 
-    # -------------------------------------------------------------------------------- training
-
-    @property
-    def reported(self) -> dict[str, str]:
-        """Scalars that the log shows, and what `batch_losses` calls them."""
-        return {"loss": "total"}
-
-    def batch_losses(self, items, segments=None, training=True) -> Any:
-        """A NamedTuple with `total`, the scalar to minimise, and what else is known of a batch.
-
-        Means are over the targets, or users, of the global batch: Keras adds up the gradients of
-        replicas, so each of them brings its share.
-
-        Args:
-            items: `[batch, length]` int32 merged sequences, oldest first, padded with 0 on the
-                left; every item is the target of the slot before it.
-            segments: `[batch, length]` int32, which sequence each item belongs to, counted over
-                the batch, -1 at padding, where rows hold several; None where a row is a sequence.
-            training: whether dropout is on.
-        """
-        raise NotImplementedError(f"{type(self).__name__} does not say what a batch costs")
-
     def target_losses(self, representations, targets, blocks: DomainBlocks):
         """Loss of each target under each of several representations (Eq. 8-9).
 
@@ -302,144 +270,6 @@ class MultiDomainModel(keras.Model):
             return tf.gather(ids, blocks.domains)[:, None], tf.gather(vectors, blocks.domains)
         return ids, vectors  # (blocks, block_size, negatives)
 
-    def compile(
-        self,
-        optimizer="adam",
-        loss: str | Callable | None = None,
-        metrics: Sequence[str] | None = None,
-        skip_nan: bool = False,
-        jit_compile: bool | str = "auto",
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-    ):
-        """Prepares training.
-
-        Args:
-            optimizer: as in Keras; `training.optimizers.RowwiseAdam` is what `fit` of a run takes.
-            loss: of a target, in place of the constructor's.
-            metrics: `hr@k`, `ndcg@k` or `mrr`, of `evaluate` and of validation; None: `METRICS`.
-            skip_nan: whether a step whose loss or gradient is no number is left out and counted.
-            jit_compile: XLA cannot compile shapes that follow from the data, so True is refused.
-            run_eagerly: as in `keras.Model.compile`.
-            steps_per_execution: likewise.
-        """
-        if jit_compile is True:
-            raise ValueError(
-                f"jit_compile: {type(self).__name__} has shapes that follow from the data, which "
-                "XLA cannot compile. Received: jit_compile=True"
-            )
-        super().compile(
-            optimizer=optimizer,
-            jit_compile=False,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-        )
-        if loss is not None:
-            self.target_loss = losses_by_name.get(loss)
-        self._compiled_with = {"metrics": metrics and list(metrics), "skip_nan": skip_nan}
-        # On several replicas TensorFlow cannot make the variables of an optimizer in a step.
-        self.optimizer.build(self.trainable_weights)
-        self.ranking_metrics = RankingMetrics(self.domains, metrics or METRICS)
-        self.trackers = {name: keras.metrics.Mean(name) for name in self.reported}
-        if skip_nan:
-            self.trackers[SKIPPED] = keras.metrics.Sum(SKIPPED)
-
-    def get_compile_config(self):
-        """What `compile_from_config` takes."""
-        if not self.compiled:
-            return {}
-        return super().get_compile_config() | dict(self._compiled_with)
-
-    def compile_from_config(self, config):
-        """Compiles as before saving."""
-        config = keras.saving.deserialize_keras_object(config)
-        self.compile(**{name: config[name] for name in _COMPILED if name in config})
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Builds nothing: all weights are there from the beginning.
-
-        Under a distribution strategy Keras (3.15) builds on the mean of what the replicas have of
-        the first batch, which fails where they have unequal numbers of rows. This can go when Keras
-        leaves out that step for a model that is built.
-        """
-
-    @property
-    def metrics(self):
-        """What Keras resets: at the beginning of an epoch, and of an evaluation.
-
-        A validation in the middle of `fit` leaves those of the training as they are.
-        """
-        if not self.compiled:
-            return []
-        return [self.ranking_metrics] if self._evaluating else list(self.trackers.values())
-
-    def fit(self, *args, **kwargs):
-        """As in Keras, on dictionaries of `data.batches`, which come in an order of their own."""
-        return super().fit(*args, **{"shuffle": False} | kwargs)
-
-    def evaluate(self, *args, **kwargs):
-        """Ranks every target against all items of its domain, see `metrics.target_ranks`.
-
-        Args:
-            args: as in `keras.Model.evaluate`; batches as of `data.batches.evaluation_batches`.
-            kwargs: likewise.
-        """
-        self._evaluating = True
-        try:
-            with warnings.catch_warnings():
-                # Batches of a domain each cannot be counted beforehand; their end is the end.
-                warnings.filterwarnings("ignore", "Your input ran out of data")
-                return super().evaluate(*args, **kwargs)
-        finally:
-            self._evaluating = False
-
-    def train_step(self, batch):
-        """One step on a batch of `data.batches.train_batches`."""
-        batch = inputs_of(batch)
-        if "segments" not in batch:  # not laid out by `data.batches.train_batches`
-            batch = batch | {"items": check_histories(batch["items"], self.num_items)}
-        with tf.GradientTape() as tape:
-            losses = self.batch_losses(**batch)
-            loss = self.optimizer.scale_loss(losses.total)
-        weights = self.trainable_weights
-        gradients = tape.gradient(loss, weights)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-
-        def step():
-            self.watch_gradients(gradients, weights)
-            self.optimizer.apply(self._for_optimizer(gradients), weights)
-            self.after_step(losses)
-            # A replica holds its share of the mean over the global batch.
-            for name, quantity in self.reported.items():
-                self.trackers[name].update_state(getattr(losses, quantity) * replicas)
-
-        if SKIPPED in self.trackers:
-            finite = all_finite([loss, *gradients])
-            tf.cond(finite, step, lambda: None)
-            self.trackers[SKIPPED].update_state(1.0 - tf.cast(finite, tf.float32))
-        else:
-            step()
-        if several_workers(self.distribute_strategy):
-            # The workers meet four times for each number here, so it is the one that has to be
-            # looked at. `fit` takes the mean over the workers along the first axis, and fails
-            # (Keras 3.15) where there is none; the axis can go when `reduce_per_replica` of Keras
-            # takes scalars.
-            return {"loss": self.trackers["loss"].result()[None]}
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
-
-    def _for_optimizer(self, gradients):
-        """Slices of tables are for optimizers that know them: Keras's Adam squares each slice."""
-        if getattr(self.optimizer, "takes_slices", False):
-            return gradients
-        return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
-
-    def test_step(self, batch):
-        """Ranks the targets of a batch of `data.batches.evaluation_batches`."""
-        batch = inputs_of(batch)
-        ranks, known = self.target_ranks(batch), batch["target"] > 0
-        self.ranking_metrics.update_state(ranks, batch["domain"], known)
-        return self.ranking_metrics.result()
-
     def target_ranks(self, batch):
         """Where each target stands among all items of its domain, votes included.
 
@@ -451,91 +281,22 @@ class MultiDomainModel(keras.Model):
         """
         queries = self({name: batch[name] for name in self.evaluation_signature})
         neighbours: Any = self.neighbours
-        order = tf.argsort(batch["domain"], stable=True)
-        domains = tf.gather(batch["domain"], order)
 
-        def rank(start, ranks):
-            """Rows of one domain, as many as may be scored at once."""
-            offset, size = (tf.gather(x, domains[start]) for x in (self.offsets, self.sizes))
-            end = tf.searchsorted(domains, domains[start, None], side="right")[0]
-            rows = order[start : tf.minimum(end, start + rows_at_once(size))]
+        def scores_of(rows, offset, size):
+            candidates = self.candidate_vectors(tf.range(offset, offset + size))
+            scores = tf.matmul(tf.gather(queries, rows), candidates, transpose_b=True)
+            if neighbours is None:
+                return scores
 
-            def with_votes(scores):
+            def with_votes():
                 ids, votes = neighbours(tf.gather(batch["items"], rows))
                 return add_votes(scores, ids, votes, offset)
 
-            def against_all():
-                candidates = self.candidate_vectors(tf.range(offset, offset + size))
-                scores = tf.matmul(tf.gather(queries, rows), candidates, transpose_b=True)
-                if neighbours is not None:  # nobody votes until the training has ended
-                    voting = tf.convert_to_tensor(neighbours.weight) > 0
-                    scores = tf.cond(voting, lambda: with_votes(scores), lambda: scores)
-                items, targets = tf.gather(batch["items"], rows), tf.gather(batch["target"], rows)
-                return target_ranks(scores, items, targets, offset)
+            # Nobody votes until the training has ended.
+            voting = tf.convert_to_tensor(neighbours.weight) > 0
+            return tf.cond(voting, with_votes, lambda: scores)
 
-            # Where no item of the domain was ever trained all are misses.
-            missed = tf.fill(tf.shape(rows), max(CUT_OFFS) + 1)
-            found = tf.cond(size > 0, against_all, lambda: missed)
-            return start + tf.size(rows), tf.tensor_scatter_nd_update(ranks, rows[:, None], found)
-
-        count = tf.size(order)
-        return tf.while_loop(
-            lambda start, _: start < count, rank, (0, tf.zeros_like(order)), parallel_iterations=1
-        )[1]
-
-    # ------------------------------------------------------------------------ what a log is told
-
-    def watch_gradients(self, gradients, weights) -> None:
-        """What a step notes of its gradients, one for each of the weights or None."""
-
-    def after_step(self, losses) -> None:
-        """What else changes in a training step, besides the weights that have a gradient."""
-
-    def epoch_scalars(self) -> dict[str, float]:
-        """What the log of an epoch says: means over its steps. All workers have to ask."""
-        return {name: float(tracker.result()) for name, tracker in self.trackers.items()}
-
-    def domain_sums(self) -> np.ndarray | None:
-        """What the steps of the epoch so far add up to, for `domain_means`; None for nothing."""
-        return None
-
-    def domain_means(self, sums: np.ndarray) -> dict[str, Any]:
-        """`{quantity: [domains]}`, means over the steps between two `domain_sums`."""
-        return {}
-
-    @property
-    def expert_names(self) -> list[str]:
-        """Each of the experts that `gate_weights` tells of."""
-        return []
-
-    def gate_weights(self, items, domains) -> Any:
-        """How much each expert counts, see `SyNCRec`; None for a model without such gates."""
-        return None
-
-    def epoch_domains(self) -> dict[str, Any]:
-        """The same by domain: `{quantity: [domains]}`."""
-        return {}
-
-
-def inputs_of(batch) -> dict[str, Any]:
-    """What Keras hands on to a step, which is a tuple in `train_on_batch`.
-
-    Raises:
-        ValueError: there are targets or sample weights beside it.
-    """
-    inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(batch)
-    if targets is not None or weights is not None:
-        raise ValueError(
-            "A network takes dictionaries of `data.batches`, without targets or sample weights "
-            "beside them."
-        )
-    return inputs
-
-
-def all_finite(tensors):
-    """Whether all numbers of tensors, of slices of them, or of nothing (None) are finite."""
-    values = [getattr(tensor, "values", tensor) for tensor in tensors if tensor is not None]
-    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values])
+        return ranks_by_domain(batch, self.offsets, self.sizes, scores_of)
 
 
 def _domains(sizes: Mapping[str, int] | Sequence[int]) -> tuple[tuple[str, ...], tuple[int, ...]]:

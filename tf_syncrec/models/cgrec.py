@@ -19,9 +19,9 @@ from tf_syncrec.layers import (
     item_domains,
     split_views,
 )
-from tf_syncrec.models.base import inputs_of
 from tf_syncrec.models.mmoe import MMoE
 from tf_syncrec.models.sequential import Losses
+from tf_syncrec.models.trainer import inputs_of
 
 EXACT_UP_TO = 6
 """Domains up to which all coalitions are played: 64 of them."""

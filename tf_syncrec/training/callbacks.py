@@ -14,7 +14,7 @@ from tf_syncrec.data.batches import TrainBatches
 from tf_syncrec.distributed.workers import from_chief
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
-from tf_syncrec.models.base import SKIPPED
+from tf_syncrec.models.trainer import SKIPPED
 from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.progress import Progress
 from tf_syncrec.training.tensorboard.gate_sample import GateSample
