@@ -1,8 +1,8 @@
 """Raw logs to sequences: readers, one Ibis pipeline, and TFDS builders that serve the result.
 
 The rooms, from the bottom: `engines`, `read`, `pipeline`, `store`; they import none of the other
-packages. Importing this package loads nothing; each name is loaded when it is first asked for. Builders are
-registered by `import data_prep.builders`, after which `tfds.load("synthetic")` works.
+packages. Importing this package loads nothing; each name is loaded when it is first asked for.
+Builders are registered by `import data_prep.builders`, after which `tfds.load("synthetic")` works.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Export of trained runs and their serving over REST.
 
 The rooms, from the bottom: `saved_model`, `server`; `deploy` has templates. The command lines and
-`client` live here. May import: `tf_syncrec`, `data_prep`. Nothing is imported here, so that `serving.client` starts without TensorFlow.
+`client` live here. May import: `tf_syncrec`, `data_prep`. Nothing is imported here, so that
+`serving.client` starts without TensorFlow.
 """
