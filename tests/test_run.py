@@ -187,6 +187,7 @@ def test_settings_as_an_object_and_one_callback(tmp_path):
             callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")],
             verbose=False,
         )
+    assert not (tmp_path / "other").exists()
 
 
 def test_no_run_is_told(tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from data_prep.errors import InputError
 from serving.export import export
 from tf_syncrec.cli import prepare_data, say
 from tf_syncrec.config import Config
@@ -69,6 +70,10 @@ def fit_run(
         Stopped: by a signal, a full disk or a lost worker; what was reached is kept.
         FloatingPointError: the loss is no longer a number.
     """
+    if any(isinstance(each, keras.callbacks.BackupAndRestore) for each in callbacks):
+        raise InputError(
+            "callbacks: a run keeps itself and goes on by resume=True, received BackupAndRestore"
+        )
 
     def how_to_go_on() -> str:
         return "give every worker its command again, with --resume" if cluster else run.how_to_go_on

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from data_prep.errors import InputError
 from tf_syncrec.config import Config, TrainConfig
 from tf_syncrec.data.batches import Sequences, train_batches
 from tf_syncrec.distributed.replicas import shared_out
@@ -128,10 +127,6 @@ def train(
         model.batch_layout,
         config.train.windows,
     )
-    if any(isinstance(each, keras.callbacks.BackupAndRestore) for each in callbacks):
-        raise InputError(
-            "callbacks: a run keeps itself and goes on by resume=True, received BackupAndRestore"
-        )
     planned, strategy = planned_epochs(config.train, batches.steps), model.distribute_strategy
     alone = strategy.num_replicas_in_sync == 1
     progress = Progress()
