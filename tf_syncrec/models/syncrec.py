@@ -20,6 +20,10 @@ from tf_syncrec.metrics.domain_tracker import DomainTracker, domain_means
 from tf_syncrec.models.base import MultiDomainModel
 
 
+_OTHERS = ("self", "domain_sizes", "kwargs", "__class__")
+"""What is no argument of `SyNCRec` alone where its constructor begins."""
+
+
 class Losses(NamedTuple):
     """What one batch costs, and what it says about the domains.
 
@@ -116,6 +120,7 @@ class SyNCRec(MultiDomainModel):
         scaled: bool = True,
         **kwargs,
     ):
+        arguments = {name: value for name, value in locals().items() if name not in _OTHERS}
         super().__init__(domain_sizes, **kwargs)
         for name, value, known in (
             ("score", score, ("blend", "sum", "cross", "single")),
@@ -161,28 +166,7 @@ class SyNCRec(MultiDomainModel):
             )
         if score == "blend":
             self.view_weights = ViewWeights(self.num_domains, dtype="float32")
-        self._arguments = {
-            "experts": experts if given is None else None,
-            "cross_experts": cross_experts,
-            "blocks": blocks,
-            "heads": heads,
-            "ff_dim": ff_dim,
-            "gate": gate,
-            "asymmetric": asymmetric,
-            "score": score,
-            "eta": eta,
-            "mutual_information": mutual_information,
-            "rho": rho,
-            "contrast": contrast,
-            "reduction": reduction,
-            "negative_transfer": negative_transfer,
-            "alpha": alpha,
-            "beta": beta,
-            "delta": delta,
-            "trainable_rates": trainable_rates,
-            "gap": gap,
-            "scaled": scaled,
-        }
+        self._arguments = arguments if given is None else arguments | {"experts": None}
         self.build_parts(
             self.acmoe, self.negative_transfer, self.mutual_information, self.view_weights
         )
