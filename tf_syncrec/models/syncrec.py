@@ -19,7 +19,6 @@ from tf_syncrec.layers.mutual_information import pool_by_domain
 from tf_syncrec.metrics.domain_tracker import DomainTracker, domain_means
 from tf_syncrec.models.base import MultiDomainModel
 
-
 _OTHERS = ("self", "domain_sizes", "kwargs", "__class__")
 """What is no argument of `SyNCRec` alone where its constructor begins."""
 
