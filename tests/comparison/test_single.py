@@ -22,6 +22,7 @@ from tf_syncrec.comparison import worker as cell
 from tf_syncrec.comparison.cells import Cell
 from tf_syncrec.comparison.names import parse_name
 from tf_syncrec.config import Config
+from tf_syncrec.data.batches import train_batches
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +35,21 @@ def changed(tmp_path_factory):
     write_log(directory / "log.tsv", other_items=5)
     with cells_here() as patch:
 
-        def watch(name, positions, catalogue):
+        def watch(name, note):
             function = getattr(cell, name)
 
             def watched(*args, **kwargs):
-                met.append((name, [args[i] for i in positions], args[catalogue].item_ids))
+                met.append((name, *note(*args)))
                 return function(*args, **kwargs)
 
             patch.setattr(cell, name, watched)
 
-        watch("train", (2, 3), 4)  # training and validation
-        watch("rank_split", (1,), 2)
+        def of_training(model, config, prepared, validation, *_):
+            batches = train_batches(prepared, model.window, 16, 0, model.batch_layout)
+            return [batches, validation], prepared.catalogue.item_ids
+
+        watch("train", of_training)
+        watch("rank_split", lambda scorer, batches, catalogue: ([batches], catalogue.item_ids))
         root = run(directory, models="bprmf_single,bprmf_cross", seeds="1")
     catalogue = prepare(
         "interactions", path=directory / "log.tsv", data_dir=directory / "data", report=None
