@@ -8,7 +8,7 @@ Needs `requests` and nothing else of this project, TensorFlow neither.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -105,7 +105,7 @@ class Client:
     def recommend(
         self,
         histories: Iterable[Sequence[str]],
-        domains: str | Iterable[str] = "",
+        domains: str | Iterable[str] | None = None,
         k: int | Iterable[int] | None = None,
         exclude_seen: bool | Iterable[bool] | None = None,
         user_ids: Iterable[str] | None = None,
@@ -114,7 +114,7 @@ class Client:
 
         Args:
             histories: raw item ids of each user, oldest first; unknown ones do no harm.
-            domains: the domain to recommend in, for all or for each; `""` = every domain.
+            domains: the domain to recommend in, for all or for each; None or `""`: all together.
             k: answers wanted, for all or for each. Where neither this nor the next is given, as
                 many as was set at export; where only the next is, 10.
             exclude_seen: whether items of the history may not come back; they may not by default.
@@ -122,10 +122,11 @@ class Client:
 
         Raises:
             ServingError: a request was refused, or not answered after all retries.
+            ValueError: histories that are no lists, or lists of unequal length.
         """
-        rows: dict[str, list] = {"items": [list(history) for history in histories]}
+        rows: dict[str, list] = {"items": _lists(histories)}
         count = len(rows["items"])
-        rows["domain"] = _for_each(domains, count, "domains", str)
+        rows["domain"] = _for_each("" if domains is None else domains, count, "domains", str)
         if user_ids is not None:
             rows["user_id"] = _for_each(user_ids, count, "user_ids", str)
         signature = "serving_default"
@@ -141,7 +142,7 @@ class Client:
 
     def explain(self, histories: Iterable[Sequence[str]]) -> list[dict[str, Any]]:
         """λ and gate weights behind the answers to each history, as `Recommender.explain` says."""
-        rows = {"items": [list(history) for history in histories]}
+        rows = {"items": _lists(histories)}
         return [
             dict(zip(outputs, row, strict=True))
             for outputs in self._batches("explain", rows)
@@ -181,6 +182,15 @@ class Client:
             for scheme in ("http://", "https://"):
                 self._local.session.mount(scheme, HTTPAdapter(max_retries=self._retry))
         return self._local.session
+
+
+def _lists(histories):
+    """A copy of each history; a str would be taken to pieces, and a dict be its users."""
+    rows = [histories] if isinstance(histories, str | Mapping) else list(histories)
+    for row in rows:
+        if isinstance(row, str | Mapping):
+            raise ValueError(f"histories: expected lists of item ids, received {row!r:.80}")
+    return [list(row) for row in rows]
 
 
 def _for_each(value, count, name, kind):

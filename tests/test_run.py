@@ -128,6 +128,11 @@ def test_shapes_of_histories_and_domains(made):
     [
         (([["x"]], "toys"), "domain: expected one of books, .*, received 'toys'"),
         (([["x"]], "books", 0), "k: expected 1 to 100 .*, received 0"),
+        (([["x"]], "books", True), "k: expected 1 to 100 .*, received True"),
+        (([["x"]], "books", 2.5), "k: expected 1 to 100 .*, received 2.5"),
+        ((None,), "lists of item ids by user, received None"),
+        (("B0001",), "lists of item ids by user, received 'B0001'"),
+        (([None],), "a list of item ids for user 0, received None"),
         ((["x", "y"],), "a list of item ids for user 0, received 'x'"),
         (({"ann": "B0001"},), "a list of item ids for user 'ann', received 'B0001'"),
         (([["x"]], ["books", "books"]), "a domain is asked for twice"),
@@ -180,14 +185,27 @@ def test_settings_as_an_object_and_one_callback(tmp_path):
     look = Look()
     run = tf_syncrec.fit(settings, output_dir=str(tmp_path / "run"), callbacks=look, verbose=False)
     assert run.config.model == settings.model and look.calls == ["begin", 0]
-    with pytest.raises(InputError, match="received BackupAndRestore"):
-        tf_syncrec.fit(
-            settings,
-            output_dir=str(tmp_path / "other"),
-            callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")],
-            verbose=False,
-        )
-    assert not (tmp_path / "other").exists()
+    assert repr(run) == f"Run({str(tmp_path / 'run')!r})"
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (keras.callbacks.BackupAndRestore("backup"), "received BackupAndRestore"),
+        (print, "expected Keras callbacks, received <built-in function print>"),
+    ],
+)
+def test_callbacks_are_checked_before_anything_is_written(tmp_path, callback, message):
+    with pytest.raises(InputError, match=message):
+        fitted(tmp_path, output_dir=str(tmp_path / "run"), callbacks=[callback])
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_may_be_nested(tmp_path):
+    """One of a section leaves the others of the section as they are."""
+    settings = SIZES | {"model": {"window": 7, "similarity": "dot"}}
+    run = fitted(tmp_path, output_dir=str(tmp_path / "run"), epochs=1, settings=settings)
+    assert run.config.model.window == 7 and run.config.model.dim == 16
 
 
 def test_no_run_is_told(tmp_path):

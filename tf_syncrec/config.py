@@ -143,7 +143,9 @@ def load(path: Path, overrides: Iterable[tuple[str, Any, str]] = ()) -> Config:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: 2018-99-99, which looks like a date
         raise InputError(f"--config {path}: not valid YAML: {_one_line(error)}") from None
     if not isinstance(settings, dict):
-        raise InputError(f"--config {path}: expected 'section: settings', received {settings!r}")
+        raise InputError(
+            f"--config {path}: expected 'section: settings', received {settings!r:.80}"
+        )
     sources = {}
     for key, value, source in overrides:
         _put(settings, key, value, source)

@@ -26,6 +26,7 @@ from tf_syncrec.training.resuming import (
     config_to_resume,
 )
 from tf_syncrec.utils.callable_module import let_be_called
+from tf_syncrec.utils.nested import flat
 from tf_syncrec.utils.terminal import be_quiet
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def fit(
 
     Args:
         config: all settings, a YAML file or the name of one in configs/; None: by dataset.
-        settings: single settings, `{"model.dim": 32}`, as `--set` takes them.
+        settings: single settings, as `--set` takes them: `{"model.dim": 32}`, or nested,
+            `{"model": {"dim": 32}}`.
         callbacks: one of Keras's or several, for the training; their logs have `val_ndcg@10` and
             `val_ndcg@10/DOMAIN`. What they keep of their own begins anew after an interruption.
             The votes and the weights of the views are fitted when the training has ended, so that
@@ -75,7 +77,7 @@ def fit(
         elif value is not None and value is not False:
             listed = isinstance(value, list | tuple)
             argv += [f"--{name}", ",".join(map(str, value)) if listed else str(value)]
-    for name, value in (settings or {}).items():
+    for name, value in flat(settings or {}):
         argv += ["--set", f"{name}={json.dumps(value)}"]  # JSON is YAML
     several = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
     try:

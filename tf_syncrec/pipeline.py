@@ -70,6 +70,9 @@ def fit_run(
         Stopped: by a signal, a full disk or a lost worker; what was reached is kept.
         FloatingPointError: the loss is no longer a number.
     """
+    for each in callbacks:
+        if not isinstance(each, keras.callbacks.Callback):
+            raise InputError(f"callbacks: expected Keras callbacks, received {each!r}")
     if any(isinstance(each, keras.callbacks.BackupAndRestore) for each in callbacks):
         raise InputError(
             "callbacks: a run keeps itself and goes on by resume=True, received BackupAndRestore"

@@ -4,7 +4,7 @@ import functools
 import importlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,9 @@ class Run(RunDirectory):
     Args:
         directory: the run directory.
     """
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.directory)!r})"
 
     @functools.cached_property
     def config(self) -> Config:
@@ -147,7 +150,7 @@ class Run(RunDirectory):
             True where nothing of the history is known and popularity answered.
 
         Raises:
-            InputError: there is no such domain, or k is out of range.
+            InputError: there is no such domain, k is out of range, or a history is no list.
         """
         import pandas as pd
 
@@ -160,8 +163,8 @@ class Run(RunDirectory):
             known = ", ".join(self.catalogue.domains)
             raise InputError(f"domain: expected one of {known}, received {unknown[0]!r}")
         most = self.config.evaluate.max_k
-        if not 1 <= k <= most:
-            raise InputError(f"k: expected 1 to {most} (evaluate.max_k), received {k}")
+        if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 1 <= k <= most:
+            raise InputError(f"k: expected 1 to {most} (evaluate.max_k), received {k!r}")
         names, rows = list(users), list(users.values())
         parts = []
         for start in range(0, len(names), USERS_AT_ONCE):
@@ -230,9 +233,13 @@ def _users(histories: "Histories | pd.DataFrame") -> dict[Any, Sequence[str]]:
         groups = histories.groupby("user_id", sort=False)["item_id"]
         return {user: items.tolist() for user, items in groups}
     if not isinstance(histories, Mapping):
+        if isinstance(histories, str) or not isinstance(histories, Iterable):
+            raise InputError(
+                f"histories: expected lists of item ids by user, received {histories!r}"
+            )
         histories = dict(enumerate(histories))
     for user, items in histories.items():
-        if isinstance(items, str):
+        if isinstance(items, str) or not isinstance(items, Iterable):
             raise InputError(
                 f"histories: expected a list of item ids for user {user!r}, received {items!r}"
             )

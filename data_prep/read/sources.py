@@ -115,6 +115,8 @@ def head(path: Path, label: str, most: int = 2) -> tuple[list[str], bool]:
         for start, name in _FOREIGN.items():
             if magic.startswith(start):
                 raise InputError(f"{label}: is a {name} file; unpack it, or compress with gzip.")
+        if magic.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise InputError(f"{label}: is written in UTF-16; write it as UTF-8.")
         codec = "utf-8-sig"
         with open_bytes(path, gzipped) as file:
             while len(lines) < most and (raw := file.readline(1 << 20)):

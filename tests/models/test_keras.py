@@ -141,6 +141,7 @@ def test_loss_and_negatives_of_ones_own_count_and_are_kept(tmp_path, prepared):
     ("arguments", "message"),
     [
         ({"loss": "mse"}, "loss must be one of"),
+        ({"loss": keras.losses.MeanSquaredError()}, "loss must be one of"),
         ({"jit_compile": True}, "jit_compile.*XLA"),
         ({"metrics": ["accuracy"]}, "a metric is hr@k, ndcg@k or mrr. Received: 'accuracy'"),
     ],
@@ -429,6 +430,28 @@ def test_a_step_refuses_what_it_cannot_train_on(layout, prepared):
         data = data.map(lambda inputs: (inputs, tf.ones([1]), tf.ones([1])))
     with pytest.raises(error, match=r"padded with 0 on the left|without targets or sample weights"):
         model.fit(data, verbose=0)
+
+
+def test_batches_of_the_other_kind_and_of_other_data_are_refused(prepared):
+    model = NETWORKS["sasrec"]()
+    model.compile("sgd")
+    train, validation, _ = datasets(prepared, model)
+    with pytest.raises(ValueError, match=r"`fit` takes batches to train on. Received: .*target"):
+        model.fit(validation, verbose=0)
+    with pytest.raises(ValueError, match=r"`evaluate` takes batches with targets. Received: items"):
+        model.evaluate(train, verbose=0)
+    other = SASRec({"books": 12, "films": 4}, blocks=1, **TINY)
+    with pytest.raises(ValueError, match=r"3': 20}\. Received: one for {'books': 12, "):
+        datasets(prepared, other)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_summary_counts_all_weights(name):
+    """Keras asks each layer for its output's shape with what the layer was built with."""
+    model = NETWORKS[name]()
+    lines: list[str] = []
+    model.summary(print_fn=lines.append)
+    assert f"Total params: {model.count_params():,}" in "".join(lines)
 
 
 def test_train_batches_of_keras_and_of_a_run_hold_the_same_windows(prepared):

@@ -48,6 +48,15 @@ def test_options_hold_for_all_or_for_each(rest):
     with pytest.raises(ValueError, match="3 histories, received 2"):
         client.recommend(histories, ["audio", "books"])
     assert client.recommend([]) == []
+    same(client.recommend(histories), client.recommend(histories, ""))
+
+
+@pytest.mark.parametrize("histories", ["a", ["a", "b"], {"ann": ["a"]}, [{"ann": ["a"]}]])
+def test_histories_that_are_no_lists_are_refused(histories):
+    with pytest.raises(ValueError, match="histories: expected lists of item ids, received"):
+        Client("http://127.0.0.1:1").recommend(histories)
+    with pytest.raises(ValueError, match="histories: expected lists of item ids, received"):
+        Client("http://127.0.0.1:1").explain(histories)
 
 
 def test_explain_and_status(rest):

@@ -243,7 +243,17 @@ def datasets(
 
     Returns:
         Training, validation and test batches. The training is in another order each epoch.
+
+    Raises:
+        ValueError: the network has other domains or numbers of items than the data.
     """
+    catalogue = prepared.catalogue
+    if tuple(model.domain_sizes) != tuple(catalogue.sizes):
+        sizes = dict(zip(catalogue.domains, map(int, catalogue.sizes), strict=True))
+        raise ValueError(
+            f"The model must be made for the domains and numbers of items of the data, {sizes}. "
+            f"Received: one for {dict(zip(model.domains, model.domain_sizes, strict=True))}"
+        )
     train = train_batches(prepared, model.window, batch_size, seed, model.batch_layout)
     validation, test = (
         evaluation_batches(prepared, split, 2 * batch_size) for split in ("validation", "test")

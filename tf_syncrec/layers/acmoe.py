@@ -113,9 +113,9 @@ class ACMoE(keras.layers.Layer):
         """Builds the parts; their shapes follow from the constructor's arguments alone."""
         for part in (self.cross_experts, self.single_experts, self.cross_gate, self.single_gate):
             if not part.built:
-                part.build(None)
+                part.build()
         for tower in (self.cross_tower, self.single_tower):
-            tower.build(None)
+            tower.build()
         self.built = True
 
     def call(self, embedded, cross_view: View, training=None):

@@ -208,8 +208,8 @@ class TransformerExperts(keras.layers.Layer):
         x = tf.reshape(x, [x.shape[0], batch, length, self.num_heads, size])
         return tf.transpose(x, [0, 1, 3, 2, 4])
 
-    def compute_output_shape(self, inputs_shape):
-        return (self.num_experts, *inputs_shape)
+    def compute_output_shape(self, input_shape):
+        return (self.num_experts, *input_shape)
 
     def get_config(self):
         """Constructor arguments."""

@@ -14,8 +14,8 @@ class _Gate(keras.layers.Layer):
         self.window = window
         self.dim = dim
 
-    def compute_output_shape(self, inputs_shape):
-        return (*inputs_shape[:-1], self.num_experts)
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.num_experts)
 
     def get_config(self):
         """Constructor arguments."""

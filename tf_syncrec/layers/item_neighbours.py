@@ -74,8 +74,8 @@ class ItemNeighbours(keras.layers.Layer):
         votes = tf.gather(self.similarities.value, items) * weights[..., None]
         return tuple(tf.reshape(x, [batch, length * self.count]) for x in (ids, votes))
 
-    def compute_output_shape(self, items_shape):
-        batch, length = items_shape
+    def compute_output_shape(self, input_shape):
+        batch, length = input_shape
         votes = (batch, None if length is None else min(length, self.history) * self.count)
         return votes, votes
 

@@ -108,8 +108,8 @@ class RelativeNegativeTransfer(keras.layers.Layer):
         self.relative.assign(relative)
         self.gap.assign(tf.where(present, gap, tf.convert_to_tensor(self.gap)))
 
-    def compute_output_shape(self, gap_shape):
-        return gap_shape
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
     def get_config(self):
         """Constructor arguments."""

@@ -106,8 +106,8 @@ class ViewWeights(keras.layers.Layer):
         single = tf.gather(tf.cast(self.single.value, tf.float32), domains)
         return single, 2.0 - single
 
-    def compute_output_shape(self, domains_shape):
-        return domains_shape, domains_shape
+    def compute_output_shape(self, input_shape):
+        return input_shape, input_shape
 
     def get_config(self):
         """Constructor arguments."""

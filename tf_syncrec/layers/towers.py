@@ -72,8 +72,8 @@ class Tower(keras.layers.Layer):
             output = inputs + self.dropout(output, training=training)
         return layer_norm(output, of_rows(self.scale), of_rows(self.offset))
 
-    def compute_output_shape(self, inputs_shape):
-        return inputs_shape
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
     def get_config(self):
         """Constructor arguments."""

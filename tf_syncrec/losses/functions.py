@@ -42,7 +42,8 @@ def get(identifier: str | dict[str, Any] | Callable) -> Callable:
     if isinstance(identifier, dict):
         identifier = keras.saving.deserialize_keras_object(identifier)
     loss = LOSSES.get(identifier) if isinstance(identifier, str) else identifier
-    if not callable(loss):
+    # A loss of Keras takes labels and predictions, which is something else.
+    if not callable(loss) or isinstance(loss, keras.losses.Loss):
         raise ValueError(
             f"loss must be one of {sorted(LOSSES)}, or a function. Received: {identifier!r}"
         )

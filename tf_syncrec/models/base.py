@@ -154,7 +154,7 @@ class MultiDomainModel(Trainer):
         """Creates all weights; shapes follow from the constructor's arguments alone."""
         for part in (self.embedding, self.similarity, self.neighbours, *parts):
             if part is not None:
-                part.build(None)
+                part.build()
         self.built = True
 
     def build_from_config(self, config):

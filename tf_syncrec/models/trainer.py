@@ -152,6 +152,8 @@ class Trainer(keras.Model):
     def train_step(self, batch):
         """One step on a batch of `data.batches.train_batches`."""
         batch = inputs_of(batch)
+        if "target" in batch:
+            raise ValueError(f"`fit` takes batches to train on. Received: {', '.join(batch)}")
         if "segments" not in batch:  # not laid out by `data.batches.train_batches`
             batch = batch | {"items": check_histories(batch["items"], self.num_items)}
         with tf.GradientTape() as tape:
@@ -192,6 +194,8 @@ class Trainer(keras.Model):
     def test_step(self, batch):
         """Ranks the targets of a batch of `data.batches.evaluation_batches`."""
         batch = inputs_of(batch)
+        if "target" not in batch:
+            raise ValueError(f"`evaluate` takes batches with targets. Received: {', '.join(batch)}")
         ranks, known = self.target_ranks(batch), batch["target"] > 0
         self.ranking_metrics.update_state(ranks, batch["domain"], known)
         return self.ranking_metrics.result()

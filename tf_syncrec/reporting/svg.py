@@ -1,5 +1,6 @@
 """Figures of Matplotlib as `<svg>` that stands inside of a page, in the page's colours."""
 
+import warnings
 from io import BytesIO
 from typing import Any
 from xml.etree import ElementTree
@@ -56,7 +57,12 @@ def svg_of(figure: Figure, name: str) -> Markup:
         name: what the picture is called, on the page once.
     """
     buffer = BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):  # of the ids that something refers to
+    with (
+        matplotlib.rc_context({"svg.hashsalt": name}),  # of the ids that something refers to
+        warnings.catch_warnings(),
+    ):
+        # The text is drawn by the browser, whose fonts have more scripts than Matplotlib's.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         FigureCanvasSVG(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)
     root = ElementTree.fromstring(buffer.getvalue())

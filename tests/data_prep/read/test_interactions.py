@@ -145,6 +145,15 @@ def test_bytes_that_are_not_utf8(tmp_path):
     assert read_all(path) == (GOOD, bad)
 
 
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-be"])
+def test_another_encoding_is_named(tmp_path, codec):
+    path = tmp_path / "log.csv"
+    mark = "" if codec == "utf-16" else "\ufeff"
+    path.write_text(mark + "\n".join([HEADER, *body()]), codec)
+    with pytest.raises(InputError, match=r"log.csv: is written in UTF-16; write it as UTF-8"):
+        read_all(path)
+
+
 def test_line_numbers_count_quoted_line_ends_and_blank_lines(tmp_path):
     lines = [HEADER, '"u\nv",i,d,1', "", "u,i,d,soon", '"open,i,d,1', "", "u,i,d,later"]
     path = write(tmp_path / "log.csv", *lines)

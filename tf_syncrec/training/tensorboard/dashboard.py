@@ -1,6 +1,7 @@
 """What TensorBoard shows of a training: `tensorboard --logdir runs`."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -201,5 +202,7 @@ def gate_picture(gates: dict[str, Any], task: str) -> np.ndarray:
     named = range(0, rows, -(-rows // NAMED_IN_A_PICTURE))
     axes.set_yticks(named, [names[d][:24] for d in named], size=8, parse_math=False)
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    with warnings.catch_warnings():  # a name in a script that Matplotlib's font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        FigureCanvasAgg(figure).print_png(buffer)
     return tf.io.decode_png(buffer.getvalue(), channels=3).numpy()
