@@ -120,6 +120,9 @@ def test_shapes_of_histories_and_domains(made):
     again = run.recommend({"a": items}, "books", k=30, exclude_seen=False)
     assert len(again) == 30 and set(items) <= set(again["item_id"])
     assert not set(items) & set(run.recommend({"a": items}, "books", k=30)["item_id"])
+    assert again.head(3).equals(
+        run.recommend({"a": items}, "books", k=np.int64(3), exclude_seen=False)
+    )
     assert run.recommend({}).empty
 
 

@@ -170,7 +170,7 @@ class Run(RunDirectory):
         for start in range(0, len(names), USERS_AT_ONCE):
             some = slice(start, start + USERS_AT_ONCE)
             for name in wanted:
-                parts.append(self._answer(names[some], rows[some], name, k, exclude_seen))
+                parts.append(self._answer(names[some], rows[some], name, int(k), exclude_seen))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
     def _answer(self, names, rows, domain: str, k: int, exclude_seen: bool) -> "pd.DataFrame":
