@@ -149,6 +149,9 @@ def test_the_command_lists_its_commands_refuses_others_and_says_its_release(inst
     refused = run(installed / "bin/syncrec", "trian", cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert re.fullmatch(r"error: 'trian' is none of fit, .+\n", refused.stderr)
+    alone = run(installed / "bin/syncrec", "fit", cwd=tmp_path)
+    assert alone.returncode == 2
+    assert re.fullmatch(r"error: syncrec fit needs \w+, which is not installed: .+\n", alone.stderr)
     version = run(installed / "bin/syncrec", "--version", cwd=tmp_path)
     assert version.stdout == f"tf_syncrec {tf_syncrec.__version__}\n", version.stderr
 

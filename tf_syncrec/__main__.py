@@ -42,7 +42,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(version_line())
     elif name in COMMANDS:
         sys.argv[1:] = given[1:]
-        runpy.run_module(COMMANDS[name][0], run_name="__main__", alter_sys=True)
+        try:
+            runpy.run_module(COMMANDS[name][0], run_name="__main__", alter_sys=True)
+        except ModuleNotFoundError as error:  # of `pip install --no-deps`, for the client
+            print(
+                f"error: syncrec {name} needs {error.name}, which is not installed: install "
+                "tf_syncrec with its dependencies",
+                file=sys.stderr,
+            )
+            sys.exit(2)
     else:
         print(f"error: {name!r} is none of {', '.join(COMMANDS)} (syncrec --help)", file=sys.stderr)
         sys.exit(2)
