@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             runpy.run_module(COMMANDS[name][0], run_name="__main__", alter_sys=True)
         except ModuleNotFoundError as error:  # of `pip install --no-deps`, for the client
+            if (error.name or "").startswith(("data_prep", "serving", "tf_syncrec")):
+                raise  # a mistake of ours
             print(
                 f"error: syncrec {name} needs {error.name}, which is not installed: install "
                 "tf_syncrec with its dependencies",

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
 from data_prep.errors import InputError
+from serving.saved_model.version_folders import list_versions
 from tf_syncrec import cli
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
@@ -118,14 +119,14 @@ class Run(RunDirectory):
     @functools.cached_property
     def _served(self):
         """Signature `with_options` of the newest export."""
-        versions = [int(path.name) for path in self.export_dir.glob("*") if path.name.isdecimal()]
+        versions = list(list_versions(self.export_dir).values())
         if not versions:
             raise InputError(
                 f"--run {self.directory}: has no export; write one by python -m serving.export "
                 f"--run {self.directory}"
             )
         # Kept, since a signature does not keep the model that it is of.
-        self._saved_model = tf.saved_model.load(str(self.export_dir / str(max(versions))))
+        self._saved_model = tf.saved_model.load(str(versions[-1]))
         return self._saved_model.signatures["with_options"]
 
     def recommend(

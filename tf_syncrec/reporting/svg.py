@@ -1,6 +1,5 @@
 """Figures of Matplotlib as `<svg>` that stands inside of a page, in the page's colours."""
 
-import warnings
 from io import BytesIO
 from typing import Any
 from xml.etree import ElementTree
@@ -10,6 +9,8 @@ from cycler import cycler
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from tf_syncrec.utils.glyphs import without_glyph_warnings
 
 SERIES = 8
 """Lines that the page has colours for."""
@@ -59,10 +60,8 @@ def svg_of(figure: Figure, name: str) -> Markup:
     buffer = BytesIO()
     with (
         matplotlib.rc_context({"svg.hashsalt": name}),  # of the ids that something refers to
-        warnings.catch_warnings(),
+        without_glyph_warnings(),  # the browser draws the text, and has more fonts
     ):
-        # The text is drawn by the browser, whose fonts have more scripts than Matplotlib's.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         FigureCanvasSVG(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)
     root = ElementTree.fromstring(buffer.getvalue())

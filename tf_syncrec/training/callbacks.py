@@ -25,7 +25,35 @@ NAMED = 10
 """Users that a message names, of all those of a batch."""
 
 
-class EpochReport(keras.callbacks.Callback):
+class _StepCounter(keras.callbacks.Callback):
+    """What the chief and those who follow it have in common.
+
+    Args:
+        progress: changed.
+        config: says when a training ends.
+        planned: the most epochs that there will be.
+    """
+
+    def __init__(self, progress: Progress, config: TrainConfig, planned: int):
+        super().__init__()
+        self._progress = progress
+        self._config = config
+        self._planned = planned
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self._progress.start_clock()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts the step."""
+        self._progress.step += 1
+
+    def stop_if_ended(self) -> None:
+        """Ends the training after an epoch that was the last one."""
+        self.model.stop_training |= self._progress.ended(self._config, self._planned)
+
+
+class EpochReport(_StepCounter):
     """Counts steps, and records at the end of an epoch what validation and the domains say.
 
     Must stand before the callbacks that read the progress.
@@ -48,23 +76,16 @@ class EpochReport(keras.callbacks.Callback):
         planned: int,
         report: Callable[[str], None],
     ):
-        super().__init__()
-        self._progress = progress
+        super().__init__(progress, config, planned)
         self._batches = batches
         self._catalogue = catalogue
-        self._config = config
-        self._planned = planned
         self._report = report
         self._seconds = 0.0
         self._sample: GateSample | None = None
 
-    def on_epoch_begin(self, epoch, logs=None):
-        """Starts the clock."""
-        self._progress.start_clock()
-
     def on_train_batch_end(self, batch, logs=None):
         """Counts the step."""
-        self._progress.step += 1
+        super().on_train_batch_end(batch, logs)
         self._seconds = self._progress.elapsed()  # without the validation
 
     def on_epoch_end(self, epoch, logs=None):
@@ -102,7 +123,7 @@ class EpochReport(keras.callbacks.Callback):
             f"{now:.4f} {'(best)' if self._progress.best == epoch else f'(best {best:.4f})'}  "
             f"{self._seconds:.0f} s"
         )
-        model.stop_training |= self._progress.ended(self._config, self._planned)
+        self.stop_if_ended()
 
 
 class StepBar(keras.callbacks.Callback):
@@ -141,28 +162,8 @@ def validation_logs(validation: dict[str, Any]) -> dict[str, float]:
     return {f"val_{m}{of}": row[m] for of, row in rows.items() for m in METRICS}
 
 
-class Follower(keras.callbacks.Callback):
-    """What a worker that is not the chief has in place of `EpochReport`: what the chief found.
-
-    Args:
-        progress: changed.
-        config: says when a training ends.
-        planned: the most epochs that there will be.
-    """
-
-    def __init__(self, progress: Progress, config: TrainConfig, planned: int):
-        super().__init__()
-        self._progress = progress
-        self._config = config
-        self._planned = planned
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Starts the clock."""
-        self._progress.start_clock()
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Counts the step."""
-        self._progress.step += 1
+class Follower(_StepCounter):
+    """What a worker that is not the chief has in place of `EpochReport`: what the chief found."""
 
     def on_epoch_end(self, epoch, logs=None):
         """Waits until the chief has ranked."""
@@ -174,7 +175,7 @@ class Follower(keras.callbacks.Callback):
             {"overall": row["validation"], "domains": row["validation_domains"]}
         )
         self._progress.end_epoch(row)
-        self.model.stop_training |= self._progress.ended(self._config, self._planned)
+        self.stop_if_ended()
 
 
 class BestWeights(keras.callbacks.Callback):

@@ -1,7 +1,6 @@
 """What TensorBoard shows of a training: `tensorboard --logdir runs`."""
 
 import io
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from tf_syncrec.distributed.workers import several_workers
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.progress import Progress
 from tf_syncrec.training.tensorboard.input_wait import InputWait
+from tf_syncrec.utils.glyphs import without_glyph_warnings
 from tf_syncrec.utils.nested import flat
 
 LOG_STEPS = 50
@@ -202,7 +202,6 @@ def gate_picture(gates: dict[str, Any], task: str) -> np.ndarray:
     named = range(0, rows, -(-rows // NAMED_IN_A_PICTURE))
     axes.set_yticks(named, [names[d][:24] for d in named], size=8, parse_math=False)
     buffer = io.BytesIO()
-    with warnings.catch_warnings():  # a name in a script that Matplotlib's font lacks
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with without_glyph_warnings():
         FigureCanvasAgg(figure).print_png(buffer)
     return tf.io.decode_png(buffer.getvalue(), channels=3).numpy()
