@@ -41,6 +41,18 @@ class SyntheticConfig(Section):
     items_per_domain: int = setting(250, "how many", ge=4)
     interactions_per_user: int = setting(24, "mean length of a sequence", ge=3)
     seed: int = setting(0, "of the data; `train.seed` is that of the training", ge=0)
+    harm: list[Annotated[float, Field(ge=0, le=1)]] = setting(
+        [],
+        "in place of `books`, `films`, `music` and `contrary`, a domain for each value: the part "
+        "of it that is as `contrary`, where others mislead; the rest is as `books`",
+    )
+
+    @pydantic.field_validator("harm")
+    @classmethod
+    def _domains(cls, harm: list[float]) -> list[float]:
+        if len(harm) == 1 or len(set(harm)) < len(harm):
+            raise ValueError("expected two values or more, each once: they name the domains")
+        return harm
 
 
 class DataConfig(Section):

@@ -105,6 +105,13 @@ class NegativeTransferConfig(Section):
     delta: float = _setting(1.0, "δ, temperature (Eq. 11)", gt=0)
     trainable_rates: bool = _setting(False, "whether α and β are trained, as published")
     gap: Literal["mean", "sum"] = _setting("mean", "over the targets of a domain; paper: sum")
+    standardise: bool = _setting(False, "φ as a part of the domain's own loss in place of nats")
+    smoothing: float = _setting(
+        0.0, "weight of the steps before in φ, of which a batch alone says little", ge=0, lt=1
+    )
+    clamp: bool = _setting(
+        False, "a domain that gains (φ > 0) takes no weight from one that gains less"
+    )
     scaled: bool = _setting(True, "weights of |D| λ, where Eq. 12 has λ")
 
 

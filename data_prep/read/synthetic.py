@@ -10,6 +10,9 @@ So the latest items of the *other* two domains say where the user is now, and he
 taste through a shift drawn for each user alone. So what the other domains' items seem to say about
 `contrary` holds for one user and is wrong for the next: learning it from others misleads.
 
+How much the others mislead can be graded (`harm`): of a domain's interactions a part is made as
+those of `contrary`, the rest as those of `books`.
+
 Popularity is skewed, but mildly: knowing it is worth little beside knowing the structure.
 """
 
@@ -25,6 +28,7 @@ from data_prep.settings import SyntheticConfig
 SHARED = ("books", "films", "music")
 CONTRARY = "contrary"
 DOMAINS = (*SHARED, CONTRARY)
+_HARM = (0.0, 0.0, 0.0, 1.0)  # Of these domains.
 _CLUSTER_ITEMS = 10
 _DRIFT = 0.15  # Chance that the taste moves before an interaction.
 _FOLLOW_TASTE = 0.92  # Chance that a shared domain's item is of the current taste.
@@ -49,26 +53,34 @@ def generate(settings: SyntheticConfig | None = None) -> pa.Table:
     lengths = rng.integers(math.ceil(mean / 2), mean + mean // 2 + 1, sizes.users)
     lengths = np.maximum(lengths, 3)
     steps = int(lengths.max())
-    domains, items = _walk(rng, sizes, steps)  # each (users, steps)
+    names, harm = domains_of(sizes)
+    domains, items = _walk(rng, sizes, steps, harm)  # each (users, steps)
     gaps = rng.exponential(_DAY, (sizes.users, steps)).astype(np.int64) + 60
     times = _START + rng.integers(0, 365 * _DAY, (sizes.users, 1)) + gaps.cumsum(axis=1)
     taken = np.arange(steps) < lengths[:, None]  # (users, steps)
     users = np.broadcast_to(np.arange(sizes.users)[:, None], taken.shape)
     # Labels are drawn apart from the structure: an item's number says nothing about its cluster.
-    labels = np.stack([rng.permutation(sizes.items_per_domain) for _ in DOMAINS])
+    labels = np.stack([rng.permutation(sizes.items_per_domain) for _ in names])
     domain, item = domains[taken], items[taken]
     return pa.table(
         {
             "user_id": _names("user", users[taken], sizes.users),
-            "item_id": _item_names(domain, labels[domain, item], sizes.items_per_domain),
-            "domain": pa.array(np.array(DOMAINS, dtype=object)[domain], pa.string()),
+            "item_id": _item_names(names, domain, labels[domain, item], sizes.items_per_domain),
+            "domain": pa.array(np.array(names, dtype=object)[domain], pa.string()),
             "timestamp": pa.array(times[taken].astype(np.float64)),
         }
     )
 
 
+def domains_of(settings: SyntheticConfig) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the domains, and the part of each that is misleading, `[domains]`."""
+    if not settings.harm:
+        return DOMAINS, np.array(_HARM)
+    return tuple(f"harm_{share:g}" for share in settings.harm), np.array(settings.harm)
+
+
 def _walk(
-    rng: np.random.Generator, sizes: SyntheticConfig, steps: int
+    rng: np.random.Generator, sizes: SyntheticConfig, steps: int, harm: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws all users' domains and items; loops over time, not over users."""
     users, num_items = sizes.users, sizes.items_per_domain
@@ -78,19 +90,21 @@ def _walk(
     weights /= weights.sum()
     everyone = np.arange(users)
 
-    leaning = rng.dirichlet(np.full(len(DOMAINS), 4.0), users).cumsum(axis=1)
+    leaning = rng.dirichlet(np.full(len(harm), 4.0), users).cumsum(axis=1)
     draws = rng.random((users, steps, 1))
     domains = (draws > leaning[:, None, :-1]).sum(axis=2).astype(np.int8)  # (users, steps)
     successor = np.roll(order := rng.permutation(num_items), -1)[np.argsort(order)]
     shift = rng.integers(0, clusters, users)
-    seen = np.zeros((users, len(DOMAINS), num_items), bool)
+    seen = np.zeros((users, len(harm), num_items), bool)
+    graded = np.any((harm > 0) & (harm < 1))
 
     taste = rng.choice(clusters, users, p=weights)
-    chain = rng.integers(0, num_items, users)
+    # The last item of each domain, [users, domains].
+    chain = np.repeat(rng.integers(0, num_items, (users, 1)), len(harm), axis=1)
     items = np.empty((users, steps), np.int32)
     for step in range(steps):
         domain = domains[:, step]
-        contrary = domain == DOMAINS.index(CONTRARY)
+        contrary = harm[domain] > (rng.random(users) if graded else 0)
         taste = np.where(rng.random(users) < _DRIFT, rng.choice(clusters, users, p=weights), taste)
         cluster = np.where(contrary, (taste + shift) % clusters, taste)
         clustered = cluster * size + rng.integers(0, size, users)
@@ -100,9 +114,11 @@ def _walk(
             clustered = np.where(seen[everyone, domain, clustered], other, clustered)
         noise = rng.integers(0, num_items, users)
         shared = np.where(rng.random(users) < _FOLLOW_TASTE, clustered, noise)
-        chained = np.where(rng.random(users) < _FOLLOW_CHAIN, successor[chain], clustered)
+        chained = np.where(
+            rng.random(users) < _FOLLOW_CHAIN, successor[chain[everyone, domain]], clustered
+        )
         items[:, step] = np.where(contrary, chained, shared)
-        chain = np.where(contrary, chained, chain)
+        chain[everyone, domain] = items[:, step]
         seen[everyone, domain, items[:, step]] = True
     return domains, items
 
@@ -113,7 +129,9 @@ def _names(prefix: str, numbers: np.ndarray, total: int) -> pa.Array:
     return pa.array(names[numbers], pa.string())
 
 
-def _item_names(domain: np.ndarray, number: np.ndarray, total: int) -> pa.Array:
+def _item_names(
+    names: tuple[str, ...], domain: np.ndarray, number: np.ndarray, total: int
+) -> pa.Array:
     digits = len(str(total - 1))
-    names = [[f"{name}_{i:0{digits}d}" for i in range(total)] for name in DOMAINS]
-    return pa.array(np.array(names, dtype=object)[domain, number], pa.string())
+    of_domains = [[f"{name}_{i:0{digits}d}" for i in range(total)] for name in names]
+    return pa.array(np.array(of_domains, dtype=object)[domain, number], pa.string())

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.processes import TWO_REPLICAS, last_line
-from tf_syncrec.layers import RelativeNegativeTransfer
+from tf_syncrec.layers import NegativeTransferGap, RelativeNegativeTransfer
 
 ALL = tf.ones([3], tf.bool)
 
@@ -97,6 +97,81 @@ def test_rates_start_where_they_are_told():
         transfer(beta=-1.0)
 
 
+def test_no_negative_transfer_anywhere_leaves_the_cross_loss_as_it_is():
+    """As published the least of three domains that all gain keeps a thousandth of its weight."""
+    gap = tf.constant([8.0, 0.25, 2.0])
+    np.testing.assert_allclose(3 * transfer(clamp=True)(gap, ALL), 1.0, rtol=1e-6)
+    assert 3 * transfer()(gap, ALL).numpy()[1] < 0.01
+
+
+def test_clamped_a_gain_takes_nothing_and_harm_counts_as_before():
+    hurt = transfer(clamp=True)(tf.constant([-0.7, 0.1, 5.0]), ALL).numpy()
+    np.testing.assert_allclose(hurt, softmax(np.array([-0.7, 0.0, 0.0])), rtol=1e-5)
+    np.testing.assert_allclose(
+        transfer(clamp=True)(tf.constant([-0.7, -0.2, 0.0]), ALL),
+        transfer()(tf.constant([-0.7, -0.2, 0.0]), ALL),
+        rtol=1e-6,
+    )
+
+
+# -------------------------------------------------------------------------------------- the gap
+
+
+def losses_of_steps(steps=7):
+    """Sums and numbers of targets `[steps, 3, domains]`; not every step has every domain."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 4, (steps, 3)).astype(np.float32)
+    single, cross = rng.gamma(2.0, 1.0, (2, steps, 3)).astype(np.float32) * targets
+    return np.stack([single, cross, targets], axis=1)
+
+
+@pytest.mark.parametrize("kind", ["mean", "sum"])
+def test_smoothed_gap_is_that_of_decaying_sums(kind):
+    layer = NegativeTransferGap(3, kind, smoothing=0.75)
+    layer.build()
+    expected = np.zeros([3, 3])
+    for step in losses_of_steps():
+        for d in range(3):
+            if step[2, d]:
+                expected[:, d] = 0.75 * expected[:, d] + 0.25 * step[:, d]
+        gap, sums = layer(*step)
+        layer.update(sums)
+        seen = expected[2] > 0
+        per = expected[2, seen] if kind == "mean" else 1.0
+        literal = (expected[0, seen] - expected[1, seen]) / per
+        np.testing.assert_allclose(gap.numpy()[seen], literal, rtol=1e-5, atol=1e-6)
+
+
+def test_without_smoothing_the_batch_alone_counts():
+    layer = NegativeTransferGap(3)
+    layer.build()
+    assert not layer.weights
+    for step in losses_of_steps():
+        gap, _ = layer(*step)
+        seen = step[2] > 0
+        literal = (step[0, seen] - step[1, seen]) / step[2, seen]
+        np.testing.assert_allclose(gap.numpy()[seen], literal, rtol=1e-5, atol=1e-6)
+        assert np.isfinite(gap).all()
+
+
+def test_a_standardised_gap_knows_no_nats():
+    """A domain of ten times the losses is as much hurt; the gap is below 1 and has φ's sign."""
+    single, cross, targets = losses_of_steps()[:, :, :].max(axis=0)
+    layer, plain = NegativeTransferGap(3, standardise=True), NegativeTransferGap(3)
+    gap = layer(single, cross, targets)[0].numpy()
+    scale = np.array([10.0, 1.0, 0.1], np.float32)
+    np.testing.assert_allclose(layer(scale * single, scale * cross, targets)[0], gap, rtol=1e-5)
+    np.testing.assert_allclose(gap, 1 - cross / single, rtol=1e-5)
+    np.testing.assert_array_equal(np.sign(gap), np.sign(plain(single, cross, targets)[0]))
+
+
+def test_wrong_gaps_are_refused():
+    with pytest.raises(ValueError, match="'mean' or 'sum'"):
+        NegativeTransferGap(3, "median")
+    with pytest.raises(ValueError, match=r"below 1. Received: 1\.0"):
+        NegativeTransferGap(3, smoothing=1.0)
+
+
 # ------------------------------------------------------------------------------------ the model
 
 
@@ -180,18 +255,20 @@ def test_measuring_does_not_change_lambda(make_model, make_items):
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_lambda_survives_saving(compiled, make_model, make_items, tmp_path):
-    model = make_model()
+    model = make_model(smoothing=0.5)
     model.compile(keras.optimizers.Adam(1e-3))
     items = make_items([7, 5, 4])
     model.train_step({"items": items})
+    assert np.abs(model.gap.sums).min() > 0
     model.save_weights(tmp_path / "model.weights.h5")
-    other = make_model(seed=1)
+    other = make_model(seed=1, smoothing=0.5)
     if compiled:
         other.compile(keras.optimizers.Adam(1e-3))
     assert np.abs(other.negative_transfer.relative - model.negative_transfer.relative).max() > 0.01
     other.load_weights(tmp_path / "model.weights.h5")
     for a, b in zip(model.weights, other.weights, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=a.path)
+    np.testing.assert_array_equal(model.gap.sums, other.gap.sums)
     for name in ("relative", "gap", "alpha", "beta"):
         np.testing.assert_array_equal(
             getattr(model.negative_transfer, name), getattr(other.negative_transfer, name)
@@ -209,7 +286,7 @@ config = Config.model_validate(
     {
         "model": {"window": 6, "dim": 8, "experts": 2, "cross_experts": 1, "blocks": 1}
         | {"dropout": 0.0, "gate": "causal", "style": "pre_norm"},
-        "negative_transfer": {"trainable_rates": True},
+        "negative_transfer": {"trainable_rates": True, "smoothing": 0.5, "standardise": True},
         "loss": {"negatives": 3},
     }
 )

@@ -16,6 +16,7 @@ from tf_syncrec.layers import (
     CausalGate,
     Dropout,
     ItemNeighbours,
+    NegativeTransferGap,
     RelativeNegativeTransfer,
     SequenceGate,
     SharedEmbedding,
@@ -46,6 +47,10 @@ def _run_transfer(layer, cross, single, blocks, x):
     return layer(tf.constant([0.1, -0.3, 0.5]), tf.ones([3], tf.bool))
 
 
+def _run_gap(layer, cross, single, blocks, x):
+    return layer(tf.constant([3.0, 1.0, 2.0]), tf.constant([1.0, 2.0, 2.0]), tf.ones([3]))[0]
+
+
 HALF = {"dtype": "mixed_bfloat16"}
 LAYERS: list[tuple[keras.layers.Layer, Callable]] = [
     (SharedEmbedding(12, 3, 6, 8, dropout=0.3), _run_embedding),
@@ -70,6 +75,9 @@ LAYERS: list[tuple[keras.layers.Layer, Callable]] = [
     ),
     (RelativeNegativeTransfer(3, 0.5, 2.0, 0.7, trainable_rates=False), _run_transfer),
     (RelativeNegativeTransfer(3, trainable_rates=True, trainable=False), _run_transfer),
+    (RelativeNegativeTransfer(3, clamp=True), _run_transfer),
+    (NegativeTransferGap(3, "sum"), _run_gap),
+    (NegativeTransferGap(3, standardise=True, smoothing=0.5), _run_gap),
     (ItemNeighbours(12, 4, 3), lambda layer, c, s, b, x: layer(tf.maximum(c.tokens, 0))[1]),
     (Similarity("cosine", 0.2), lambda layer, c, s, b, x: layer(x, x)),
     (ViewWeights(3), lambda layer, c, s, b, x: layer(tf.constant([[2, 0]]))[1]),

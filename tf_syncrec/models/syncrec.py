@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_syncrec.distributed.replicas import over_replicas
 from tf_syncrec.layers import (
     ACMoE,
+    NegativeTransferGap,
     RelativeNegativeTransfer,
     SingleCrossMutualInformation,
     ViewWeights,
@@ -38,6 +39,7 @@ class Losses(NamedTuple):
         domain_users: number of these terms, `[domains]`.
         relative: λ after this batch, `[domains]`.
         gap: φ, `[domains]`.
+        gap_sums: what φ is made of, `[3, domains]`.
         present: whether any replica has a target of the domain, `[domains]` bool.
     """
 
@@ -52,6 +54,7 @@ class Losses(NamedTuple):
     domain_users: tf.Tensor
     relative: tf.Tensor
     gap: tf.Tensor
+    gap_sums: tf.Tensor
     present: tf.Tensor
 
 
@@ -82,6 +85,9 @@ class SyNCRec(MultiDomainModel):
         delta: δ of Eq. 11.
         trainable_rates: whether α and β learn.
         gap: φ is the `"mean"` over a domain's targets, or their `"sum"`.
+        standardise: whether φ is a part of the domain's own loss.
+        smoothing: weight of the steps before in φ, in [0, 1).
+        clamp: whether φ above 0 counts as 0 in λ.
         scaled: weights of |D| λ, where Eq. 12 has λ.
         kwargs: as in `MultiDomainModel`.
 
@@ -116,6 +122,9 @@ class SyNCRec(MultiDomainModel):
         delta: float = 1.0,
         trainable_rates: bool = False,
         gap: str = "mean",
+        standardise: bool = False,
+        smoothing: float = 0.0,
+        clamp: bool = False,
         scaled: bool = True,
         **kwargs,
     ):
@@ -124,12 +133,11 @@ class SyNCRec(MultiDomainModel):
         for name, value, known in (
             ("score", score, ("blend", "sum", "cross", "single")),
             ("reduction", reduction, ("mean", "sum")),
-            ("gap", gap, ("mean", "sum")),
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {known}. Received: {value!r}")
         self.score, self.eta, self.reduction = score, eta, reduction
-        self.corrected, self.gap_of, self.scaled = negative_transfer, gap, scaled
+        self.corrected, self.scaled = negative_transfer, scaled
         given = None
         if not isinstance(experts, int):
             given = _two_groups(experts)
@@ -150,12 +158,16 @@ class SyNCRec(MultiDomainModel):
             experts=given,
             dtype=self.dtype_policy,
         )
+        self.gap = NegativeTransferGap(
+            self.num_domains, gap, standardise, smoothing, dtype="float32"
+        )
         self.negative_transfer = RelativeNegativeTransfer(
             self.num_domains,
             alpha,
             beta,
             delta,
             trainable_rates and negative_transfer,
+            clamp,
             dtype="float32",
         )
         self.mutual_information = self.view_weights = None
@@ -167,7 +179,7 @@ class SyNCRec(MultiDomainModel):
             self.view_weights = ViewWeights(self.num_domains, dtype="float32")
         self._arguments = arguments if given is None else arguments | {"experts": None}
         self.build_parts(
-            self.acmoe, self.negative_transfer, self.mutual_information, self.view_weights
+            self.acmoe, self.gap, self.negative_transfer, self.mutual_information, self.view_weights
         )
 
     def get_config(self):
@@ -263,9 +275,11 @@ class SyNCRec(MultiDomainModel):
         )
         domain_targets = blocks.sum_by_domain(tf.ones_like(target_losses[0]), self.num_domains)
 
-        gap, present, relative = self._negative_transfer(
-            domain_single, domain_cross, domain_targets
-        )
+        # Of the global batch, on every replica the same.
+        of_all = over_replicas(tf.stack([domain_single, domain_cross, domain_targets]))
+        gap, gap_sums = self.gap(*tf.unstack(of_all))
+        present = of_all[2] > 0
+        relative = self.negative_transfer(gap, present)
         weights = relative
         if not self.corrected:  # measured, but as if no domain suffered
             weights = tf.fill([self.num_domains], 1.0 / self.num_domains)
@@ -302,17 +316,9 @@ class SyNCRec(MultiDomainModel):
             domain_users,
             relative,
             gap,
+            gap_sums,
             present,
         )
-
-    def _negative_transfer(self, domain_single, domain_cross, domain_targets):
-        """φ (Eq. 10) and λ (Eq. 11) of the global batch, on every replica the same."""
-        measured = over_replicas(tf.stack([domain_single - domain_cross, domain_targets]))
-        gap, targets = tf.unstack(tf.stop_gradient(measured))
-        if self.gap_of == "mean":
-            gap = tf.math.divide_no_nan(gap, targets)
-        present = targets > 0
-        return gap, present, self.negative_transfer(gap, present)
 
     def _mutual_information(self, y_single, y_cross, view, blocks):
         """Sum and number of SC-MIM terms (Eq. 16), each `[domains]`."""
@@ -347,7 +353,8 @@ class SyNCRec(MultiDomainModel):
             self.trackers[name].update_state(tf.linalg.global_norm(own))
 
     def after_step(self, losses):
-        """Updates λ, once a step."""
+        """Updates φ and λ, once a step."""
+        self.gap.update(losses.gap_sums)
         self.negative_transfer.update(losses.relative, losses.gap, losses.present)
         self.domain_tracker.update_state(losses)
 
