@@ -164,7 +164,7 @@ def _story(
     if not is_chief(strategy):
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again
         return
-    fit_score(model, prepared, validation, say)
+    cross_fitted = fit_score(model, prepared, validation, say)
     save_weights_whole(model, run.checkpoint_file)
     write_projector(run.log_dir, model, catalogue)
 
@@ -172,7 +172,9 @@ def _story(
     history, best = trained
     say(f"Best epoch: {best + 1} of {len(history)}. Ranking the test targets ...")
     scorer = ModelScorer(model)
-    metrics, test_ranks = measure(model, scorer, config, prepared, validation, test, trained)
+    metrics, test_ranks = measure(
+        model, scorer, config, prepared, validation, test, trained, cross_fitted
+    )
     metrics["training"] |= {"command": command, "commit": code}
     samples = sample_recommendations(scorer, test, catalogue)
     titles = sample_titles(titles_file, samples)
@@ -191,7 +193,7 @@ def _story(
     from_chief(strategy)  # lets the others end
     popularity = metrics["baselines"]["popularity"]["test"]
     say()
-    say(metrics_table(metrics["test"], popularity, metrics["negative_transfer"], width()))
+    say(metrics_table(metrics["test"], popularity, metrics["views"], width()))
     say()
     say(
         f"Test users {test_ranks.ranks.size:,}; targets never seen in training: "

@@ -24,3 +24,7 @@ def test_lambda_finds_the_planted_domain(seed, tmp_path):
     assert relative["contrary"] < 0.5 / len(relative)
     assert transfer["contrary"]["gap"] < 0
     assert transfer["contrary"]["gap"] == min(values["gap"] for values in transfer.values())
+    # The verdict is about validation, not about the losses: what is said elsewhere misleads there.
+    views = metrics["views"]["domains"]
+    assert views["contrary"]["verdict"] == "hurt"
+    assert {d for d, row in views.items() if row["verdict"] == "hurt"} == {"contrary"}

@@ -109,9 +109,11 @@ def test_table_shows_every_domain_and_divides_by_no_zero():
     names = ["books", "nobody"]
     metrics = domain_metrics(np.array([1, 20]), np.array([0, 0]), names)
     popularity = domain_metrics(np.array([2, 2]), np.array([0, 0]), names)
-    lines = metrics_table(metrics, popularity, {"books": {"lambda": 0.5, "gap": -0.25}})
+    found = {"verdict": "hurt", "cross_less_single": {"mean": -0.25}}
+    views = {"overall": found, "domains": dict.fromkeys(names, found)}
+    lines = metrics_table(metrics, popularity, views)
     rows = {line.split()[0]: line.split() for line in lines.splitlines()}
     assert rows["nobody"][1:7] == ["0"] + ["0.0000"] * 5
     assert "-" in rows["nobody"]
-    assert rows["books"][-2:] == ["0.500", "-0.250"]
+    assert rows["books"][-2:] == ["hurt", "-0.2500"]
     assert rows["overall"][1] == "2"

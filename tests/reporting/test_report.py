@@ -45,6 +45,17 @@ def data_card(domains):
     }
 
 
+def view(i: int) -> dict:
+    """A row of `compare_views`: in turn hurt, helped and neither."""
+    mean = (-0.02, 0.02, 0.001)[i % 3]
+    difference = {"users": 50, "mean": mean, "low": mean - 0.01, "high": mean + 0.01}
+    return {
+        **{"users": 50, "single": 0.05, "cross": 0.05 + mean, "blend": 0.06},
+        **{"cross_less_single": difference, "blend_less_single": difference},
+        "verdict": ("hurt", "helped", "no clear difference")[i % 3],
+    }
+
+
 def make_run(folder: Path, domains: list[str], epochs: int = 6) -> Path:
     """A run directory as `fit` leaves it; the first domain has no test users."""
     measured = {d: result(0.05 + 0.002 * i, users=100 * i) for i, d in enumerate(domains)}
@@ -56,6 +67,7 @@ def make_run(folder: Path, domains: list[str], epochs: int = 6) -> Path:
         "validation": both,
         "test": both,
         "negative_transfer": transfer,
+        "views": {"overall": view(3), "domains": {d: view(i) for i, d in enumerate(domains)}},
         "view_weights": {d: {"single": 1.75, "cross": 0.25} for d in domains[-1:]},
         "influence": {
             d: {e: {"users": 9, "change": -0.02, "error": 0.001} for e in domains if e != d}
@@ -116,8 +128,8 @@ def test_every_domain_appears(tmp_path, count):
     source = render(make_run(tmp_path, domains))
     page = Page(source)
     for domain in domains:
-        assert page.text.count(domain) >= 3, domain  # results, λ and gap, the bars
-    assert page.tags.count("figure") == 7
+        assert page.text.count(domain) >= 4, domain  # results, views, λ and gap, the bars
+    assert page.tags.count("figure") == 8
     assert not re.search(r"\bnan\b", source.lower())
 
 
@@ -221,7 +233,7 @@ def test_beside_a_comparison(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "missing",
-    ["baselines", "training", "negative_transfer", "view_weights", "protocol", "validation"],
+    ["baselines", "training", "negative_transfer", "views", "view_weights", "protocol"],
 )
 def test_optional_keys(tmp_path, missing):
     run = make_run(tmp_path, ["books", "toys"])
@@ -236,27 +248,41 @@ def test_optional_files_and_partial_history(tmp_path):
     for name in ("config.yaml", "samples.json", "data_card.json"):
         (run / name).unlink()
     (run / "history.json").write_text(json.dumps([{"epoch": 1, "loss": 1.0, "validation": None}]))
-    assert Page(render(run)).tags.count("figure") == 2
+    assert Page(render(run)).tags.count("figure") == 3
     (run / "history.json").unlink()
-    assert Page(render(run)).tags.count("figure") == 1
+    assert Page(render(run)).tags.count("figure") == 2
 
 
-def test_reading_follows_the_sign_of_the_gap(tmp_path):
-    source = render(make_run(tmp_path, ["hurt one", "minus", "zero", "helped one"]))
+def test_the_page_says_what_the_views_say(tmp_path):
+    source = render(make_run(tmp_path, ["hurt one", "helped one", "neither"]))
     rows = re.findall(
-        r'<th scope="row">([^<]*)</th>\n<td class="\w+" data.*?<b[^>]*>(\w+):</b>',
+        r'<th scope="row">([^<]*)</th>\n<td data-label="users">.*?<b[^>]*>([^<]+)</b>',
         source,
         flags=re.S,
     )
     assert dict(rows) == {
-        "hurt one": "Hurt",
-        "minus": "Hurt",
-        "zero": "Neither",
-        "helped one": "Helped",
+        "hurt one": "Hurt:",
+        "helped one": "Helped:",
+        "neither": "No clear difference.",
     }
     text = "".join(Page(source).text)  # the last domain alone has weights of the two views
     assert text.count("follow its own view by") == 1
     assert "follow its own view by 88 %, the view of all domains by 12 %" in " ".join(text.split())
+
+
+def test_a_gap_is_no_verdict(tmp_path):
+    """Whatever steered the training, nothing is called hurt or helped for it."""
+    run = make_run(tmp_path, ["books", "toys"])
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["views"]["domains"] = {d: view(2) for d in ("books", "toys")}
+    metrics["negative_transfer"] = {
+        "books": {"lambda": 0.001, "gap": -9.0},
+        "toys": {"lambda": 0.999, "gap": 9.0},
+    }
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    source = render(run)
+    assert not re.search(r"<b[^>]*>(Hurt|Helped):</b>", source)
+    assert "-9.0" in source.replace("−", "-")
 
 
 def test_run_without_metrics(tmp_path):

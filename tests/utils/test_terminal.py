@@ -66,11 +66,12 @@ def test_a_bar_is_for_terminals(out, quiet, shown, monkeypatch):
 def test_a_table_fits_a_narrow_terminal():
     result = {"users": 1000} | dict.fromkeys(("hr@5", "hr@10", "ndcg@5", "ndcg@10", "mrr"), 0.1234)
     metrics = {"overall": result, "domains": {"books": result, "films": result}}
-    transfer = {name: {"lambda": 0.5, "gap": -0.1} for name in ("books", "films")}
-    whole = metrics_table(metrics, metrics, transfer)
-    assert metrics_table(metrics, metrics, transfer, 200) == whole
-    narrow = metrics_table(metrics, metrics, transfer, 80)
+    found = {"verdict": "hurt", "cross_less_single": {"mean": -0.1}}
+    views = {"overall": found, "domains": {"books": found, "films": found}}
+    whole = metrics_table(metrics, metrics, views)
+    assert metrics_table(metrics, metrics, views, 200) == whole
+    narrow = metrics_table(metrics, metrics, views, 80)
     assert max(map(len, narrow.splitlines())) <= 80 < max(map(len, whole.splitlines()))
     assert narrow.split("\n")[0].split() == [
-        *("domain", "users", "NDCG@10", "popularity", "NDCG@10", "ratio", "lambda", "gap")
+        *("domain", "users", "NDCG@10", "popularity", "NDCG@10", "ratio", "other", "domains")
     ]

@@ -174,13 +174,19 @@ def model_dots(comparison: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def transfer_bars(model: str, table: Mapping[str, Any], width: float | None = None) -> Figure:
-    """What training on all domains changes in each, with 95 % intervals: left of zero hurts.
+def transfer_bars(
+    model: str,
+    table: Mapping[str, Any],
+    width: float | None = None,
+    label: str = "NDCG@10: all domains minus the domain alone",
+) -> Figure:
+    """What the other domains change in each, with 95 % intervals: left of zero hurts.
 
     Args:
         model: for the title.
-        table: of `verdicts.negative_transfer`.
+        table: of `verdicts.negative_transfer`, or with `domains` like it.
         width: inches, without a title, for a page that has its own; None for a picture by itself.
+        label: of the axis.
     """
     rows = sorted(table["domains"].items(), key=lambda item: item[1]["difference"]["mean"])
     figure = Figure(figsize=(width or 7, 1.4 + 0.34 * len(rows)), layout="tight")
@@ -193,7 +199,7 @@ def transfer_bars(model: str, table: Mapping[str, Any], width: float | None = No
     axes.axvline(0, color="black", lw=0.8)
     axes.set_yticks(range(len(rows)), [short(name) for name, _ in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlabel("NDCG@10: all domains minus the domain alone")
+    axes.set_xlabel(label)
     if width is None:
         title = f"{model}: red is hurt by the other domains, blue is helped"
         axes.set_title(title, size=10)

@@ -9,14 +9,13 @@ import matplotlib
 from data_prep import InputError
 from data_prep.files import write_whole
 from tf_syncrec.metrics.gains import SELECTION_METRIC
-from tf_syncrec.reporting.charts import Chart, bars
+from tf_syncrec.reporting.charts import WIDTH, Chart, Key, bars, transfer_bars
 from tf_syncrec.reporting.html import read_json, render
-from tf_syncrec.reporting.svg import RC
+from tf_syncrec.reporting.svg import CSS, RC, VERDICT_COLOURS, svg_of
 from tf_syncrec.reporting.training_curves import curves, gates_at
 from tf_syncrec.utils.nested import flat
 
 METRICS = (SELECTION_METRIC, "ndcg@5", "hr@10", "hr@5", "mrr")
-NEUTRAL_GAP = 0.01  # a loss gap nearer to zero than this is called neither help nor harm
 
 
 def write_report(
@@ -50,12 +49,14 @@ def write_report(
         for domain in test["domains"]
     ]
     transfer = metrics.get("negative_transfer", {})
+    views = metrics.get("views", {})
     between = metrics.get("influence", {})
     changes = [abs(cell["change"]) for cells in between.values() for cell in cells.values()]
     best = training.get("best_epoch")
     with matplotlib.rc_context(RC):
         charts = [_bars(rows, bool(popularity), bool(alone))]
         charts += curves(history, list(test["domains"]), best)
+        views_chart = _views_chart(views) if views else None
     page = render(
         "run.html.j2",
         name=run_dir.resolve().name,
@@ -67,7 +68,8 @@ def write_report(
         transfer=sorted(transfer.items(), key=lambda item: item[1]["gap"]),
         even=sum(values["lambda"] for values in transfer.values()) / max(len(transfer), 1),
         view_weights=metrics.get("view_weights", {}),
-        neutral_gap=NEUTRAL_GAP,
+        views=views,
+        views_chart=views_chart,
         influence=between,
         strongest=max(changes, default=0.0),
         gates=gates_at(history, best),
@@ -117,6 +119,20 @@ def _row(
     ratio = row[SELECTION_METRIC] / base if base and row[SELECTION_METRIC] is not None else None
     more = {"name": name, "users": users, "popularity": base, "ratio": ratio}
     return row | more | {"alone": alone if users else None}
+
+
+def _views_chart(views: Mapping[str, Any]) -> Chart:
+    """What the history of all domains adds to that of the domain alone, with intervals."""
+    title, label = "All domains, or the domain alone?", "validation NDCG@10: all less alone"
+    domains = {
+        name: {"difference": row["cross_less_single"], "verdict": row["verdict"]}
+        for name, row in views["domains"].items()
+    }
+    svg = svg_of(transfer_bars("", {"domains": domains}, WIDTH, label), title)
+    note = "Left of zero the other domains hurt; a line is the 95 % interval over users."
+    seen = {row["verdict"] for row in domains.values()}
+    legend = [Key(name, CSS[colour]) for name, colour in VERDICT_COLOURS.items() if name in seen]
+    return Chart(title, note, svg, legend)
 
 
 def _bars(rows: list[dict[str, Any]], with_popularity: bool, with_alone: bool) -> Chart:

@@ -12,7 +12,7 @@ OTHERS = ("HR@5", "HR@10", "NDCG@5", "MRR")
 def metrics_table(
     metrics: dict[str, Any],
     popularity: dict[str, Any] | None = None,
-    negative_transfer: dict[str, dict[str, float]] | None = None,
+    views: dict[str, Any] | None = None,
     width: int | None = None,
 ) -> str:
     """One row a domain and one overall.
@@ -20,15 +20,16 @@ def metrics_table(
     Args:
         metrics: `{"overall": R, "domains": {domain: R}}`.
         popularity: the same of the popularity baseline, shown beside it.
-        negative_transfer: `{domain: {"lambda", "gap"}}`.
+        views: of `evaluation.verdicts.compare_views`: what the history of all domains adds to that
+            of the domain alone, on validation.
         width: characters that a line may have; where that is not enough, the metrics but NDCG@10
             are left out.
     """
     headers = ["domain", "users", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR"]
     if popularity:
         headers += ["popularity NDCG@10", "ratio"]
-    if negative_transfer:
-        headers += ["lambda", "gap"]
+    if views:
+        headers += ["other domains"]
     rows = []
     for name, values in [*metrics["domains"].items(), ("overall", metrics["overall"])]:
         row: list[Any] = [name, values["users"]]
@@ -37,11 +38,9 @@ def metrics_table(
             base = popularity["overall"] if name == "overall" else popularity["domains"][name]
             ratio = values["ndcg@10"] / base["ndcg@10"] if base["ndcg@10"] else None
             row += [f"{base['ndcg@10']:.4f}", f"{ratio:.1f} x" if ratio else "-"]
-        if negative_transfer:
-            transfer = negative_transfer.get(name)
-            row += (
-                [f"{transfer['lambda']:.3f}", f"{transfer['gap']:+.3f}"] if transfer else ["", ""]
-            )
+        if views:
+            found = views["overall"] if values is metrics["overall"] else views["domains"][name]
+            row.append(f"{found['verdict']} {found['cross_less_single']['mean']:+.4f}")
         rows.append(row)
 
     return _drawn(headers, rows, width, OTHERS)

@@ -7,10 +7,11 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import ModelScorer
+from tf_syncrec.evaluation.trials import Trials, rank_trials
+from tf_syncrec.evaluation.verdicts import view_queries
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.syncrec import SyNCRec
-from tf_syncrec.scoring.validation import validation_gains
 
 WEIGHTS = (1.0, 0.75, 1.25, 0.5, 1.5, 0.25, 1.75, 0.0, 2.0)
 """What is tried for the single view, of 2 that both views have; of equals, the nearest to 1."""
@@ -27,36 +28,51 @@ def fit_view_weights(
     catalogue: Catalogue,
     validation: tf.data.Dataset,
     report: Callable[[str], None],
-) -> None:
+) -> Trials | None:
     """Sets `model.view_weights`; does nothing for a model that does not blend two views.
-
-    The weight of a domain is the one with the best validation metric over its users and
-    `PRIOR_USERS` more who are like everybody: a domain of few users has what is best for all.
 
     Args:
         model: trained, its votes fitted: what they say is no reason for either view.
         catalogue: items and domains of what it was trained on.
         validation: from `data.batches.evaluation_batches`.
         report: told what was chosen.
+
+    Returns:
+        What was found with each of `WEIGHTS`; None where there was nothing to fit.
     """
     if not isinstance(model, SyNCRec) or model.view_weights is None:
-        return
-    gains, domains = _gains(model, catalogue, validation)
-    if not len(gains):
-        return
-    prior = PRIOR_USERS * gains.mean(axis=0)
-    chosen = np.array(
-        [np.argmax(gains[domains == d].sum(axis=0) + prior) for d in range(catalogue.num_domains)]
-    )
+        return None
+    found = try_weights(model, catalogue, validation)
+    if not len(found.gains):
+        return None
+    chosen = choose_weights(found.gains, found.domains, catalogue.num_domains)
     model.view_weights.single.assign(np.array(WEIGHTS, np.float32)[chosen])
-    fitted = np.take_along_axis(gains, chosen[domains][:, None], axis=1).mean()
+    fitted = np.take_along_axis(found.gains, chosen[found.domains][:, None], axis=1).mean()
     weights = [WEIGHTS[c] for c in chosen]
     listed = ", ".join(f"{d} {w:g}" for d, w in zip(catalogue.domains, weights, strict=True))
     if len(weights) > LISTED:
         listed = f"{min(weights):g} to {max(weights):g}, by domain"
     report(
         f"Weight of the single view, of 2: {listed}; validation {SELECTION_METRIC} "
-        f"{fitted:.4f}, with 1 everywhere {gains[:, 0].mean():.4f}"
+        f"{fitted:.4f}, with 1 everywhere {found.gains[:, 0].mean():.4f}"
+    )
+    return found
+
+
+def choose_weights(gains: np.ndarray, domains: np.ndarray, num_domains: int) -> np.ndarray:
+    """The place in `WEIGHTS` of each domain's best, `[num_domains]`.
+
+    It is the best over the users of the domain and `PRIOR_USERS` more who are like everybody: a
+    domain of few users has what is best for all.
+
+    Args:
+        gains: the selection metric with each weight, `[users, weights]`, of one user or more.
+        domains: domain of each user's target, `[users]`.
+        num_domains: |D|.
+    """
+    prior = PRIOR_USERS * gains.mean(axis=0)
+    return np.array(
+        [np.argmax(gains[domains == d].sum(axis=0) + prior) for d in range(num_domains)]
     )
 
 
@@ -70,20 +86,14 @@ def view_weights(model: MultiDomainModel, names: Sequence[str]) -> dict[str, dic
     }
 
 
-def _gains(model: SyNCRec, catalogue: Catalogue, validation):
-    """The selection metric of each user with each of `WEIGHTS`, and the users' domains."""
+def try_weights(model: SyNCRec, catalogue: Catalogue, validation: tf.data.Dataset) -> Trials:
+    """The selection metric of each user with each of `WEIGHTS`, votes on top as they are."""
     scorer = ModelScorer(model)
     scorer.refresh()
-
-    @tf.function(input_signature=[model.evaluation_signature])
-    def views(batch):
-        items, domains = batch["items"], batch["domain"][:, None]
-        single, cross = model.single_queries(items, domains), model.cross_queries(items, domains)
-        return single[:, 0], cross[:, 0]
+    views = view_queries(model)
 
     def ask(batch):
-        of_views = views({name: batch[name] for name in model.evaluation_signature})
-        return of_views, scorer.votes(batch["items"])
+        return views(batch), scorer.votes(batch["items"])
 
     def scores(asked, items, offset, size):
         of_views, votes = asked
@@ -92,4 +102,4 @@ def _gains(model: SyNCRec, catalogue: Catalogue, validation):
         for trial, weight in enumerate(WEIGHTS):
             yield trial, weight * single + (2.0 - weight) * cross + added
 
-    return validation_gains(validation, catalogue, len(WEIGHTS), ask, scores)
+    return rank_trials(validation, catalogue, len(WEIGHTS), ask, scores)

@@ -11,10 +11,10 @@ from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.data.item_similarity import similarities, user_items
 from tf_syncrec.evaluation.full_ranking import ModelScorer
+from tf_syncrec.evaluation.trials import Trials, rank_trials
 from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.scoring.validation import validation_gains
 from tf_syncrec.utils.variables import fill
 
 SHRINKAGE = 10.0
@@ -22,7 +22,8 @@ SHRINKAGE = 10.0
 
 WEIGHTS = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0)
 DECAYS = (0.5, 0.7, 0.9)
-"""What is tried on validation: every combination."""
+TRIED = tuple(itertools.product(WEIGHTS, DECAYS))
+"""Weights and decays that are tried on validation; with the first ones nobody votes."""
 
 
 def neighbour_lists(prepared: Sequences, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +57,7 @@ def fit_neighbours(
     prepared: Sequences,
     validation: tf.data.Dataset,
     report: Callable[[str], None],
-) -> None:
+) -> Trials | None:
     """Sets what `model.neighbours` asks for; does nothing where it asks for nothing.
 
     Weight and decay are those with the best validation metric, of equals the first tried, so the
@@ -67,27 +68,42 @@ def fit_neighbours(
         prepared: what it was trained on.
         validation: from `data.batches.evaluation_batches`.
         report: told what was chosen.
+
+    Returns:
+        What was found with each of `TRIED`; None where there was nothing to fit.
     """
     layer = model.neighbours
     if layer is None:
-        return
+        return None
     ids, values = neighbour_lists(prepared, layer.count)
     fill(layer.others, ids)
     fill(layer.similarities, values)
-    tried = list(itertools.product(WEIGHTS, DECAYS))
-    found = _validate(model, tried, validation, prepared.catalogue)
-    best = int(np.argmax(found))
-    weight, decay = tried[best]
-    layer.weight.assign(weight)
-    layer.decay.assign(decay)
+    found = _try(model, validation, prepared.catalogue)
+    best = best_trial(found.gains)
+    set_votes(model, best)
+    of_best, without = found.gains[:, [best, 0]].mean(axis=0) if len(found.gains) else (0.0, 0.0)
     report(
-        f"Votes of {layer.count} neighbours: weight {weight:g}, decay {decay:g}; validation "
-        f"{SELECTION_METRIC} {found[best]:.4f}, without {found[0]:.4f}"
+        f"Votes of {layer.count} neighbours: weight {TRIED[best][0]:g}, decay {TRIED[best][1]:g}; "
+        f"validation {SELECTION_METRIC} {of_best:.4f}, without {without:.4f}"
     )
+    return found
 
 
-def _validate(model, tried, validation, catalogue: Catalogue) -> np.ndarray:
-    """The metric of each `(weight, decay)`."""
+def best_trial(gains: np.ndarray) -> int:
+    """Which of `TRIED` is best over users, `[users, trials]`; of equals, and of none, the first."""
+    return int(np.argmax(gains.sum(axis=0)))
+
+
+def set_votes(model: MultiDomainModel, trial: int) -> None:
+    """Lets neighbours vote as in one of `TRIED`."""
+    assert model.neighbours is not None
+    weight, decay = TRIED[trial]
+    model.neighbours.weight.assign(weight)
+    model.neighbours.decay.assign(decay)
+
+
+def _try(model, validation, catalogue: Catalogue) -> Trials:
+    """The selection metric of each user with each of `TRIED`."""
     scorer = ModelScorer(model)
     model.neighbours.weight.assign(0.0)
     scorer.refresh()
@@ -97,9 +113,8 @@ def _validate(model, tried, validation, catalogue: Catalogue) -> np.ndarray:
         for decay in DECAYS:  # one after the other, as each takes as much memory as the scores
             ids, of_history = model.neighbours.votes(items, decay)
             votes = add_votes(tf.zeros_like(of_network), ids, of_history, offset)
-            for trial, (weight, trial_decay) in enumerate(tried):
+            for trial, (weight, trial_decay) in enumerate(TRIED):
                 if trial_decay == decay:
                     yield trial, of_network + weight * votes
 
-    gains, _ = validation_gains(validation, catalogue, len(tried), scorer.queries, scores)
-    return gains.mean(axis=0) if len(gains) else np.zeros(len(tried))
+    return rank_trials(validation, catalogue, len(TRIED), scorer.queries, scores)

@@ -17,6 +17,8 @@ from tf_syncrec.evaluation.full_ranking import (
     rank_split,
 )
 from tf_syncrec.evaluation.influence import influence
+from tf_syncrec.evaluation.verdicts import compare_views
+from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.view_weights import view_weights
 from tf_syncrec.training.loop import Trained
@@ -30,6 +32,7 @@ def measure(
     validation: tf.data.Dataset,
     test: tf.data.Dataset,
     trained: Trained,
+    cross_fitted: float | None = None,
 ) -> tuple[dict[str, Any], Ranks]:
     """Ranks validation and test targets; the test is looked at here and nowhere before.
 
@@ -41,6 +44,7 @@ def measure(
         validation: from `data.batches.evaluation_batches`.
         test: likewise.
         trained: what its training was.
+        cross_fitted: of `scoring.fit_score`.
 
     Returns:
         What `metrics.json` holds, and the ranks of the test targets.
@@ -60,15 +64,23 @@ def measure(
     }
     if hasattr(model, "score"):
         about["score"] = model.score
+    of_validation = validation_ranks.metrics(names)
+    selection = {
+        "epoch": history[best]["validation"][SELECTION_METRIC],
+        "cross_fitted": cross_fitted,
+        "as_served": of_validation["overall"][SELECTION_METRIC],
+    }
     metrics = {
         "protocol": protocol(prepared) | about,
-        "validation": validation_ranks.metrics(names),
+        "selection": {name: value for name, value in selection.items() if value is not None},
+        "validation": of_validation,
         "test": test_ranks.metrics(names),
         "negative_transfer": {
             name: {key: values[key] for key in ("lambda", "gap")}
             for name, values in domains.items()
             if "gap" in values
         },
+        "views": compare_views(model, catalogue, validation),
         "view_weights": view_weights(model, names),
         "influence": influence(scorer, validation, catalogue),
         "baselines": {"popularity": {"test": popularity.metrics(names)}},

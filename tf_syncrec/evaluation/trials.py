@@ -1,7 +1,8 @@
-"""Compares several ways to score on validation, for which the network is asked once."""
+"""Ranks the targets of a split in several ways, for which the network is asked once."""
 
+import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,14 +12,31 @@ from tf_syncrec.evaluation.full_ranking import take_rows
 from tf_syncrec.metrics.gains import CUT_OFFS, SELECTION_METRIC, user_gains
 from tf_syncrec.metrics.target_ranks import row_chunks, target_ranks
 
+FOLDS = 2
+"""Parts of the users, of which one judges what was fitted on the others."""
 
-def validation_gains(
+
+class Trials(NamedTuple):
+    """What several ways to score find, users in the order of the batches.
+
+    Attributes:
+        gains: the selection metric, `[users, trials]`.
+        domains: domain of the target, `[users]`.
+        folds: which of `FOLDS` parts a user is in, `[users]`; it follows from the user's id.
+    """
+
+    gains: np.ndarray
+    domains: np.ndarray
+    folds: np.ndarray
+
+
+def rank_trials(
     batches: tf.data.Dataset,
     catalogue: Catalogue,
     count: int,
     ask: Callable[[dict], Any],
     scores: Callable[[Any, Any, int, int], Iterator[tuple[int, Any]]],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Trials:
     """Ranks the targets of a split in several ways.
 
     Args:
@@ -29,13 +47,9 @@ def validation_gains(
         scores: yields number and scores `[rows, size]` of each trial; its arguments are some rows
             of what `ask` returned, their histories, and first item id and size of the domain. One
             at a time, as each is as large as what may be held at once.
-
-    Returns:
-        Values of the selection metric, `[users, trials]`, and the domain of each user's target,
-        `[users]`; users in the order of the batches.
     """
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
-    gains, domains = [np.zeros([0, count])], [np.zeros([0], int)]
+    gains, domains, folds = [np.zeros([0, count])], [np.zeros([0], int)], [np.zeros([0], int)]
     for batch in batches:
         domain, targets = int(batch["domain"][0]), batch["target"]
         offset, size = offsets[domain], sizes[domain]
@@ -48,4 +62,5 @@ def validation_gains(
                     ranks[chunk, trial] = target_ranks(of_trial, items, targets[chunk], offset)
         gains.append(user_gains(ranks, SELECTION_METRIC))
         domains.append(np.full(len(targets), domain))
-    return np.concatenate(gains), np.concatenate(domains)
+        folds.append(np.array([zlib.crc32(user) % FOLDS for user in batch["user_id"].numpy()], int))
+    return Trials(np.concatenate(gains), np.concatenate(domains), np.concatenate(folds))

@@ -1,0 +1,130 @@
+"""The whole score: what is fitted on some users is judged on others, and changes nothing."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.conftest import FakePrepared
+from tf_syncrec.config import Config
+from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
+from tf_syncrec.evaluation.trials import FOLDS, rank_trials
+from tf_syncrec.metrics.gains import user_gains
+from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.scoring import view_weights as blending
+from tf_syncrec.scoring.fit_score import fit_score
+from tf_syncrec.scoring.view_weights import fit_view_weights
+from tf_syncrec.scoring.votes import fit_neighbours
+
+
+def network(prepared, kind=SyNCRec, seed=0, **settings):
+    keras.utils.set_random_seed(0)
+    small = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 12}
+    model = kind.from_settings(
+        Config.model_validate({"model": small | settings}), prepared.catalogue.sizes
+    )
+    rng = np.random.default_rng(seed)
+    for weight in model.trainable_weights:
+        weight.assign(weight + rng.normal(0, 0.5, weight.shape).astype(np.float32))
+    return model
+
+
+def batches_of(prepared):
+    return evaluation_batches(prepared, "validation", 16)
+
+
+def nothing(line):
+    pass
+
+
+def folds_of(prepared):
+    """The fold of each user of validation, by id."""
+    users = [row["user_id"] for batch in batches_of(prepared) for row in _rows(batch)]
+    trials = rank_trials(
+        batches_of(prepared), prepared.catalogue, 1, lambda batch: batch["items"], _zeros
+    )
+    return dict(zip(users, trials.folds.tolist(), strict=True))
+
+
+def _rows(batch):
+    return [{"user_id": user} for user in batch["user_id"].numpy()]
+
+
+def _zeros(asked, items, offset, size):
+    yield 0, np.zeros([len(items), size], np.float32)
+
+
+def only(prepared, fold, folds):
+    """The dataset with the validation users of one fold."""
+    rows = [row for row in prepared.splits["validation"] if folds[row["user_id"]] == fold]
+    return FakePrepared(prepared.catalogue, prepared.splits | {"validation": rows})
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (SyNCRec, {"neighbours": 6}),
+        (SyNCRec, {}),
+        (SASRec, {"neighbours": 6}),
+        (SyNCRec, {"neighbours": 6, "score": "cross"}),
+    ],
+)
+def test_each_half_is_judged_by_what_the_other_half_chose(
+    kind, settings, make_prepared, monkeypatch
+):
+    monkeypatch.setattr(blending, "PRIOR_USERS", 20)  # so that halves choose differently
+    prepared = make_prepared(users=200)
+    folds = folds_of(prepared)
+    assert 0.3 < np.mean([fold == 0 for fold in folds.values()]) < 0.7
+    gains = []
+    for fold in range(FOLDS):
+        model, judged = network(prepared, kind, **settings), only(prepared, fold, folds)
+        fit_score(model, only(prepared, 1 - fold, folds), _validation(prepared, 1 - fold), nothing)
+        ranks = rank_split(
+            ModelScorer(model), batches_of(judged), prepared.catalogue, with_rows=False
+        )
+        gains.append(user_gains(ranks.ranks, "ndcg@10"))
+    received = fit_score(
+        network(prepared, kind, **settings), prepared, batches_of(prepared), nothing
+    )
+    assert received == pytest.approx(np.concatenate(gains).mean(), rel=1e-12)
+
+
+def _validation(prepared, fold):
+    return batches_of(only(prepared, fold, folds_of(prepared)))
+
+
+def test_what_is_shipped_is_fitted_on_everybody(make_prepared):
+    prepared = make_prepared(users=200)
+    model, step_by_step = (network(prepared, neighbours=6) for _ in range(2))
+    fit_score(model, prepared, batches_of(prepared), nothing)
+    fit_neighbours(step_by_step, prepared, batches_of(prepared), nothing)
+    fit_view_weights(step_by_step, prepared.catalogue, batches_of(prepared), nothing)
+    for one, other in zip(model.weights, step_by_step.weights, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+
+
+def test_noise_is_fitted_and_does_not_hold(make_prepared):
+    """Targets are random, so that whatever wins on them is chance: others show it."""
+    fitted, judged = [], []
+    for seed in range(3):
+        prepared = make_prepared((40, 40, 40), users=150, seed=seed)
+        model = network(prepared, seed=seed, neighbours=6)
+        judged.append(fit_score(model, prepared, batches_of(prepared), nothing) or 0.0)
+        ranks = rank_split(ModelScorer(model), batches_of(prepared), prepared.catalogue)
+        fitted.append(user_gains(ranks.ranks, "ndcg@10").mean())
+    assert np.mean(judged) < np.mean(fitted)
+
+
+@pytest.mark.parametrize("kind", [SASRec, SyNCRec])
+def test_nothing_to_fit_or_to_fit_on(kind, make_prepared):
+    prepared = make_prepared()
+    nobody = FakePrepared(prepared.catalogue, prepared.splits | {"validation": []})
+    assert fit_score(network(nobody, kind, neighbours=3), nobody, batches_of(nobody), print) is None
+    one = FakePrepared(
+        prepared.catalogue, prepared.splits | {"validation": prepared.splits["validation"][:1]}
+    )
+    assert fit_score(network(one, kind, neighbours=3), one, batches_of(one), print) is None
+    plain = network(prepared, kind, score="sum")
+    assert fit_score(plain, prepared, batches_of(prepared), print) is None

@@ -1,0 +1,112 @@
+"""Does the history of all domains help in a domain, or hurt? The two views, side by side."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep import Catalogue
+from tf_syncrec.evaluation.full_ranking import ModelScorer
+from tf_syncrec.evaluation.significance import SIGNIFICANCE, compare_to_reference
+from tf_syncrec.evaluation.trials import rank_trials
+from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.models.syncrec import SyNCRec
+
+VIEWS = ("single", "cross", "blend")
+"""The view of the domain's own history, that of all domains, and the sum of both."""
+
+UNCLEAR = "no clear difference"
+
+
+def compare_views(
+    model: MultiDomainModel, catalogue: Catalogue, validation: tf.data.Dataset
+) -> dict[str, Any]:
+    """Ranks targets of validation by either view of a network and by their sum, without votes.
+
+    No second training is needed, and nothing is fitted, so that chance finds no difference but the
+    chance of the users, which the intervals hold. What it cannot see: both views share item
+    vectors, so that it does not say what a network of the domain alone would reach; that takes
+    `compare --preset negative_transfer`.
+
+    Args:
+        model: with the weights of its best epoch.
+        catalogue: items and domains.
+        validation: from `data.batches.evaluation_batches`.
+
+    Returns:
+        `{"overall": row, "domains": {name: row}}` with `row = {"users", "single", "cross", "blend",
+        "cross_less_single": D, "blend_less_single": D, "verdict"}`: NDCG@10 of `VIEWS`, and
+        differences as `significance.compare_to_reference` gives them. The verdict on a domain is
+        `hurt` or `helped` where the view of all domains ranks worse or better than that of the
+        domain alone for certain (95 %, Holm's correction over the domains). {} for a network
+        without two views.
+    """
+    if not isinstance(model, SyNCRec):
+        return {}
+    scorer = ModelScorer(model)
+    scorer.refresh()
+
+    def scores(asked, items, offset, size):
+        single, cross = (scorer.products(vectors, offset, size) for vectors in asked)
+        yield 0, single
+        yield 1, cross
+        yield 2, single + cross
+
+    found = rank_trials(validation, catalogue, len(VIEWS), view_queries(model), scores)
+    values = dict(zip(VIEWS, found.gains.T, strict=True))
+    names = catalogue.domains
+    against = compare_to_reference(values, "single", found.domains, names)
+
+    def row(users, cross, blend):
+        means = {
+            view: float(gains[users].mean()) if gains[users].size else 0.0
+            for view, gains in values.items()
+        }
+        return {
+            "users": cross["users"],
+            **means,
+            "cross_less_single": cross,
+            "blend_less_single": blend,
+            "verdict": verdict(cross),
+        }
+
+    everybody = np.ones(len(found.domains), bool)
+    of_cross, of_blend = against["cross"], against["blend"]
+    return {
+        "overall": row(everybody, of_cross["overall"], of_blend["overall"]),
+        "domains": {
+            name: row(found.domains == d, of_cross["domains"][name], of_blend["domains"][name])
+            for d, name in enumerate(names)
+        },
+    }
+
+
+def view_queries(model: SyNCRec) -> Callable[[dict], tuple[tf.Tensor, tf.Tensor]]:
+    """What the single and the cross view look for in the target domains of a batch, compiled.
+
+    Args:
+        model: built.
+
+    Returns:
+        From a batch of `data.batches.evaluation_batches` to two times `[batch, dim]`.
+    """
+
+    @tf.function(input_signature=[model.evaluation_signature])
+    def queries(batch):
+        items, domains = batch["items"], batch["domain"][:, None]
+        single, cross = model.single_queries(items, domains), model.cross_queries(items, domains)
+        return single[:, 0], cross[:, 0]
+
+    return lambda batch: queries({name: batch[name] for name in model.evaluation_signature})
+
+
+def verdict(difference: dict[str, Any]) -> str:
+    """`hurt`, `helped` or `UNCLEAR`: what a difference says for certain.
+
+    Args:
+        difference: of `compare_to_reference`; of a domain, its p-value is the corrected one.
+    """
+    if difference.get("p_holm", difference["p_value"]) >= SIGNIFICANCE:
+        return UNCLEAR
+    return "helped" if difference["mean"] > 0 else "hurt"
