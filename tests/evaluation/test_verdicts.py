@@ -33,14 +33,14 @@ def network(prepared, kind=SyNCRec, **settings):
 
 
 def views_of(model, prepared):
-    return compare_views(model, prepared.catalogue, evaluation_batches(prepared, "validation", 16))
+    return compare_views(model, prepared.catalogue, evaluation_batches(prepared, "validation", 64))
 
 
 def literal_gains(prepared):
     """NDCG@10 of each user by networks that have one score each; and the users' domains."""
     found = {}
     for view, score in SCORES.items():
-        batches = evaluation_batches(prepared, "validation", 16)
+        batches = evaluation_batches(prepared, "validation", 64)
         scorer = ModelScorer(network(prepared, score=score))
         ranks = rank_split(scorer, batches, prepared.catalogue, with_rows=False)
         found[view] = user_gains(ranks.ranks, "ndcg@10")
@@ -67,7 +67,7 @@ def test_each_view_ranks_as_a_network_of_that_view_does(make_prepared):
 def test_votes_and_fitted_weights_have_no_say(make_prepared):
     prepared = make_prepared(users=120)
     plain, voting = network(prepared), network(prepared, neighbours=6)
-    batches = evaluation_batches(prepared, "validation", 16)
+    batches = evaluation_batches(prepared, "validation", 64)
     fit_neighbours(voting, prepared, batches, lambda line: None)
     voting.neighbours.weight.assign(40.0)
     voting.view_weights.single.assign([0.25, 2.0, 1.0, 0.0])

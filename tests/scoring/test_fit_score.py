@@ -31,7 +31,7 @@ def network(prepared, kind=SyNCRec, seed=0, **settings):
 
 
 def batches_of(prepared):
-    return evaluation_batches(prepared, "validation", 16)
+    return evaluation_batches(prepared, "validation", 64)
 
 
 def nothing(line):
@@ -74,7 +74,7 @@ def test_each_half_is_judged_by_what_the_other_half_chose(
     kind, settings, make_prepared, monkeypatch
 ):
     monkeypatch.setattr(blending, "PRIOR_USERS", 20)  # so that halves choose differently
-    prepared = make_prepared(users=200)
+    prepared = make_prepared(users=120)
     folds = folds_of(prepared)
     assert 0.3 < np.mean([fold == 0 for fold in folds.values()]) < 0.7
     gains = []
@@ -96,7 +96,7 @@ def _validation(prepared, fold):
 
 
 def test_what_is_shipped_is_fitted_on_everybody(make_prepared):
-    prepared = make_prepared(users=200)
+    prepared = make_prepared(users=120)
     model, step_by_step = (network(prepared, neighbours=6) for _ in range(2))
     fit_score(model, prepared, batches_of(prepared), nothing)
     fit_neighbours(step_by_step, prepared, batches_of(prepared), nothing)
@@ -109,7 +109,7 @@ def test_noise_is_fitted_and_does_not_hold(make_prepared):
     """Targets are random, so that whatever wins on them is chance: others show it."""
     fitted, judged = [], []
     for seed in range(3):
-        prepared = make_prepared((40, 40, 40), users=150, seed=seed)
+        prepared = make_prepared((40, 40, 40), users=100, seed=seed)
         model = network(prepared, seed=seed, neighbours=6)
         judged.append(fit_score(model, prepared, batches_of(prepared), nothing) or 0.0)
         ranks = rank_split(ModelScorer(model), batches_of(prepared), prepared.catalogue)
