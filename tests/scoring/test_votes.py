@@ -110,6 +110,23 @@ def test_validation_chooses_weight_and_decay(make_prepared):
     assert len({round(value, 6) for value in found.values()}) > len(found) // 2
 
 
+def test_a_network_can_be_ranked_without_its_votes(make_prepared):
+    """As if their weight were 0, which it is not; with votes, other ranks."""
+    prepared = make_prepared(users=120)
+    model = small_model(prepared, neighbours=6)
+    batches = evaluation_batches(prepared, "validation", 16)
+    fit_neighbours(model, prepared, batches, lambda line: None)
+
+    def ranks(**options):
+        scorer = ModelScorer(model, **options)
+        return rank_split(scorer, batches, prepared.catalogue, with_rows=False).ranks
+
+    with_votes, without = ranks(), ranks(votes=False)
+    assert float(model.neighbours.weight) > 0 and (with_votes != without).any()
+    model.neighbours.weight.assign(0.0)
+    np.testing.assert_array_equal(without, ranks())
+
+
 def test_without_anything_to_count_nobody_votes():
     """No two users share an item: counting says nothing of what somebody is yet to have."""
     catalogue = Catalogue(

@@ -91,21 +91,24 @@ class ModelScorer(Scorer):
 
     Args:
         model: a `MultiDomainModel`.
+        votes: whether neighbours vote where the model has such votes; False ranks by the network
+            alone.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, votes: bool = True):
         self._model = model
         self._queries = tf.function(
             lambda batch: model(batch), input_signature=[model.evaluation_signature]
         )
-        self._voting = False
+        self._votes, self._voting = votes, False
 
     def refresh(self):
         """Reads the lengths of the item vectors, and whether neighbours vote."""
         self._scaled: tuple[tuple[int, int], tf.Tensor] | None = None  # the last domain's vectors
         self._scales = self._model.candidate_scales()
         neighbours = self._model.neighbours
-        self._voting = neighbours is not None and float(neighbours.weight.numpy()) > 0
+        wanted = self._votes and neighbours is not None
+        self._voting = wanted and float(neighbours.weight.numpy()) > 0
 
     def queries(self, batch):
         """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""
