@@ -96,6 +96,8 @@ def main(argv: list[str] | None = None) -> None:
         for verdict in ("hurt", "helped"):
             found = [name for name, row in table["domains"].items() if row["verdict"] == verdict]
             say(f"{text}, {verdict} by the other domains: {', '.join(found) or 'none for certain'}")
+        if text in comparison["negative_transfer_with_votes"]:
+            say(f"{text}: judged without votes of neighbours, which the table above has on top")
     say()
     for file in files:
         say(str(file))

@@ -41,15 +41,16 @@ def test_every_number_can_be_recomputed_from_the_ranks(compared):
 
 def test_ranks_of_all_models_stand_in_one_table_without_ids(compared):
     table = pq.read_table(compared.root / "ranks.parquet").to_pydict()
-    columns = {"popularity": ("popularity", 3), "item_knn": ("item_knn", 3)} | {
-        f"{model}/seed{seed}": (model, seed)
+    columns = {name: (name, 3, "rank") for name in ("popularity", "item_knn")} | {
+        f"{model}/seed{seed}{suffix}": (model, seed, key)
         for model in ("bprmf_cross", "bprmf_single")
         for seed in (1, 3)
+        for suffix, key in (("", "rank"), ("/without_votes", "rank_without_votes"))
     }
     assert set(table) == {"domain", "cold", *columns}
-    for column, (model, seed) in columns.items():
+    for column, (model, seed, key) in columns.items():
         rows = sorted(by_seed(compared.cells, model)[seed], key=lambda row: row["user_id"])
-        assert table[column] == [row["rank"] for row in rows]
+        assert table[column] == [row.get(key, row["rank"]) for row in rows]
         assert table["domain"] == [row["domain"] for row in rows]
         assert table["cold"] == [row["cold"] for row in rows]
 
@@ -132,10 +133,11 @@ def test_models_of_single_domains_cover_every_user_once(compared):
             assert {row["domain"] for row in rows} <= {request["domain"]}
 
 
-def test_table_of_negative_transfer_follows_from_both_models(compared):
+def test_table_of_negative_transfer_with_votes_follows_from_both_models(compared):
+    """Without votes, see test_votes.py."""
     tests = {name: model["test"] for name, model in compared.comparison["models"].items()}
-    assert set(compared.comparison["negative_transfer"]) == {"bprmf_cross"}
-    table = compared.comparison["negative_transfer"]["bprmf_cross"]
+    assert set(compared.comparison["negative_transfer_with_votes"]) == {"bprmf_cross"}
+    table = compared.comparison["negative_transfer_with_votes"]["bprmf_cross"]
     for domain, row in [*table["domains"].items(), (None, table["overall"])]:
         both = [
             test["overall"] if domain is None else test["domains"][domain]
@@ -147,7 +149,8 @@ def test_table_of_negative_transfer_follows_from_both_models(compared):
         assert row["difference"]["mean"] == pytest.approx(together - alone, abs=1e-12)
         expected = pytest.approx((together - alone) / alone) if alone else None
         assert row["change"] == expected
-    quiet = table["domains"][QUIET]
+    assert set(compared.comparison["negative_transfer"]) == {"bprmf_cross"}
+    quiet = compared.comparison["negative_transfer"]["bprmf_cross"]["domains"][QUIET]
     assert (quiet["users"], quiet["change"]) == (0, None)
     assert quiet["verdict"] == "not trained alone"
 

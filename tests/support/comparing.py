@@ -18,7 +18,7 @@ from tf_syncrec import compare
 from tf_syncrec.cli import run_command
 from tf_syncrec.comparison import jobs
 from tf_syncrec.comparison import worker as cell
-from tf_syncrec.comparison.cells import RESULT, VALIDATION, Cell
+from tf_syncrec.comparison.cells import RESULT, VALIDATION, WITHOUT_VOTES, Cell
 from tf_syncrec.comparison.names import parse_name
 
 ODD = "$a|b c$"
@@ -192,18 +192,20 @@ def refused(arguments, capsys):
     return error
 
 
-def plant_cell(root, model, seed, domain, users, domains, ranks):
-    """A finished cell, written as by hand."""
+def plant_cell(root, model, seed, domain, users, domains, ranks, without_votes=None):
+    """A finished cell, written as by hand; `without_votes` where neighbours vote."""
     directory = Cell(parse_name(model), seed, domain).directory(root)
     directory.mkdir(parents=True)
     cost = {"peak_memory_mb": 1.0, "seconds": 2.0}
     result = {"stand_in": False, "validation": {}, "cost": cost}
-    write_outcome(directory, users, domains, ranks, result)
+    write_outcome(directory, users, domains, ranks, result, without_votes)
 
 
-def write_outcome(directory, users, domains, ranks, result):
+def write_outcome(directory, users, domains, ranks, result, without_votes=None):
     """The files of a finished cell."""
     table = {"user_id": users, "domain": domains, "rank": ranks, "cold": [False] * len(users)}
+    if without_votes is not None:
+        table[WITHOUT_VOTES] = without_votes
     pq.write_table(pa.table(table), directory / "ranks.parquet")
     (directory / RESULT).write_text(json.dumps(result))
 

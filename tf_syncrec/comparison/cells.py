@@ -16,6 +16,8 @@ Settings = tuple[tuple[str, Any], ...]
 RESULT = "result.json"
 VALIDATION = "validation.json"
 RANKS = "ranks.parquet"
+WITHOUT_VOTES = "rank_without_votes"
+"""Column of `RANKS` in cells of networks that neighbours vote for: rank by the network alone."""
 
 
 class Cell(NamedTuple):
@@ -64,13 +66,16 @@ class Cell(NamedTuple):
         for key, value in [*self.settings, *own.items()]:
             section, name = key.split(".")
             settings[section][name] = value
-        return {
+        request = {
             "model": self.model.text,
             "seed": self.seed,
             "domain": self.domain,
             "dataset": dataset,
             "config": settings,
         }
+        if settings["model"]["neighbours"]:  # cells of before cannot say what is asked here
+            request["ranks"] = "with votes and without"
+        return request
 
     def _what_it_reads(self, config: Config) -> Config:
         """The configuration with defaults where a setting is nothing to this model.

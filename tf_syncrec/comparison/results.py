@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import tf_syncrec
 from data_prep import PreparedDataset
-from tf_syncrec.comparison.cells import RANKS, Cell
-from tf_syncrec.comparison.verdicts import negative_transfer
+from tf_syncrec.comparison.cells import RANKS, WITHOUT_VOTES, Cell
+from tf_syncrec.comparison.verdicts import negative_transfer, with_votes
 from tf_syncrec.config import Config
 from tf_syncrec.evaluation.breakdown import breakdown, group_targets
 from tf_syncrec.evaluation.full_ranking import protocol
@@ -31,7 +31,8 @@ class ModelRanks(NamedTuple):
         user_ids: `[users]`, sorted.
         domains: `[users]` name of the target's domain.
         cold: `[users]` bool.
-        ranks: `[seeds, users]`.
+        ranks: `[seeds, users]`, by the score that would be served.
+        without_votes: `[seeds, users]`, by the network alone; None where neighbours never vote.
     """
 
     seeds: Sequence[int]
@@ -40,6 +41,12 @@ class ModelRanks(NamedTuple):
     domains: np.ndarray
     cold: np.ndarray
     ranks: np.ndarray
+    without_votes: np.ndarray | None
+
+    @property
+    def own(self) -> np.ndarray:
+        """`[seeds, users]`, what the model itself says, whether or not neighbours vote on top."""
+        return self.ranks if self.without_votes is None else self.without_votes
 
 
 def read_ranks(root: Path, cells: Sequence[Cell]) -> dict[str, ModelRanks]:
@@ -52,12 +59,14 @@ def read_ranks(root: Path, cells: Sequence[Cell]) -> dict[str, ModelRanks]:
     for text in dict.fromkeys(cell.model.text for cell in cells):
         own = [cell for cell in cells if cell.model.text == text]
         seeds = sorted({cell.seed for cell in own})
-        tables = []
+        tables, voting = [], False
         for seed in seeds:
             parts = [pq.read_table(c.directory(root) / RANKS) for c in own if c.seed == seed]
+            voting |= any(WITHOUT_VOTES in part.column_names for part in parts)
             # A domain without users may have columns of no type.
-            whole = pa.concat_tables(parts, promote_options="default")
+            whole = pa.concat_tables(map(_with_both_ranks, parts), promote_options="default")
             tables.append(whole.sort_by("user_id"))
+        of_network = np.stack([table[WITHOUT_VOTES].to_numpy() for table in tables])
         found[text] = ModelRanks(
             seeds=seeds,
             seeded=own[0].model.seeded,
@@ -65,12 +74,20 @@ def read_ranks(root: Path, cells: Sequence[Cell]) -> dict[str, ModelRanks]:
             domains=tables[0]["domain"].to_numpy(),
             cold=tables[0]["cold"].to_numpy(),
             ranks=np.stack([table["rank"].to_numpy() for table in tables]),
+            without_votes=of_network if voting else None,
         )
     first, *others = found.items()
     for text, other in others:
         if not np.array_equal(other.user_ids, first[1].user_ids):
             raise ValueError(f"{text} and {first[0]} were ranked on different users")
     return found
+
+
+def _with_both_ranks(table: pa.Table) -> pa.Table:
+    """Ranks of a cell; where nobody votes, those without votes are the same."""
+    if WITHOUT_VOTES in table.column_names:
+        return table
+    return table.append_column(WITHOUT_VOTES, table["rank"])
 
 
 def rank_table(ranks: Mapping[str, ModelRanks]) -> pa.Table:
@@ -81,15 +98,17 @@ def rank_table(ranks: Mapping[str, ModelRanks]) -> pa.Table:
 
     Returns:
         Columns `domain` (of the target), `cold` (never seen in training), and for each model and
-        seed `MODEL/seedN`, `MODEL` where chance has no part in it: the rank, 1 = best. Rows stand
-        in the order of the user ids.
+        seed `MODEL/seedN`, `MODEL` where chance has no part in it: the rank, 1 = best. Where
+        neighbours vote, also `MODEL/seedN/without_votes`. Rows stand in the order of the user ids.
     """
     first = next(iter(ranks.values()))
     columns = {"domain": pa.array(first.domains, pa.string()), "cold": pa.array(first.cold)}
     for text, one in ranks.items():
-        for seed, values in zip(one.seeds, one.ranks, strict=True):
+        for number, seed in enumerate(one.seeds):
             name = f"{text}/seed{seed}" if one.seeded else text
-            columns[name] = pa.array(values, pa.int32())
+            columns[name] = pa.array(one.ranks[number], pa.int32())
+            if one.without_votes is not None:
+                columns[f"{name}/without_votes"] = pa.array(one.without_votes[number], pa.int32())
     return pa.table(columns)
 
 
@@ -132,8 +151,16 @@ def assemble(
         )
         for metric in (SELECTION_METRIC, "hr@10")
     }
+    # Votes count other things alone than merged: what learning does, the network says by itself.
+    transfer = negative_transfer(
+        models,
+        {text: user_gains(one.own, SELECTION_METRIC) for text, one in ranks.items()},
+        index,
+        names,
+        {(cell.model.text, cell.domain) for cell in cells if cell.result(root)["stand_in"]},
+    )
+    voting = {text for text, one in ranks.items() if one.without_votes is not None}
     groups = group_targets(prepared, "test")
-    stand_ins = {(cell.model.text, cell.domain) for cell in cells if cell.result(root)["stand_in"]}
     results = {}
     for text, model in models.items():
         of_metrics = {metric: values[text] for metric, values in gains.items()}
@@ -159,8 +186,9 @@ def assemble(
         "reference": reference,
         "cold_target_share": float(first.cold.mean()),
         "models": results,
-        "negative_transfer": negative_transfer(
-            models, gains[SELECTION_METRIC], index, names, stand_ins
+        "negative_transfer": transfer,
+        "negative_transfer_with_votes": with_votes(
+            transfer, models, gains[SELECTION_METRIC], voting, index, names
         ),
         "ablation": {label: text for label, text in ABLATIONS.items() if text in models},
         "cells": [

@@ -6,7 +6,8 @@ else's, and what is finished is never computed again:
     cell.json        what is asked for: model, seed, domain, resolved configuration, dataset
     log.txt          what was said on the way
     validation.json  of a trial: validation metrics and cost; its presence says that it is done
-    ranks.parquet    a row a test user: user_id, domain, rank, cold
+    ranks.parquet    a row a test user: user_id, domain, rank, cold, and where neighbours vote
+                     rank_without_votes
     history.json     each epoch of a network
     result.json      validation metrics and cost; the last file to appear, its presence says done
 
@@ -35,7 +36,7 @@ import pyarrow.parquet as pq
 
 from data_prep import InputError
 from data_prep.files import write_whole, written_whole
-from tf_syncrec.comparison.cells import RANKS, RESULT, VALIDATION
+from tf_syncrec.comparison.cells import RANKS, RESULT, VALIDATION, WITHOUT_VOTES
 from tf_syncrec.comparison.item_knn_tuning import tune_item_knn
 from tf_syncrec.comparison.names import RECBOLE, ModelName, parse_name
 from tf_syncrec.comparison.recbole.bridge import interpreter, train_recbole
@@ -49,6 +50,7 @@ from tf_syncrec.evaluation.full_ranking import (
     Scorer,
     rank_split,
 )
+from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import peak_memory_mb, train
@@ -85,8 +87,10 @@ def run_cell(directory: Path, trial: bool = False) -> None:
         say(f"{domain}: no trained items, or no validation or test targets: popularity stands in")
         name = parse_name("popularity")
 
-    def rank(split):
-        return rank_split(scorers[split], batches[split], prepared.catalogue, with_rows=False)
+    def rank(split, beside=None):
+        return rank_split(
+            scorers[split], batches[split], prepared.catalogue, with_rows=False, beside=beside
+        )
 
     def write(file):
         before = found["cost"].get("seconds", 0.0)
@@ -104,7 +108,8 @@ def run_cell(directory: Path, trial: bool = False) -> None:
     if trial:
         write(tried)
         return
-    _write_ranks(directory / RANKS, rank("test"), prepared.catalogue.domains)
+    ranks = rank("test", beside=scorers.get("without_votes"))
+    _write_ranks(directory / RANKS, ranks, prepared.catalogue.domains)
     shutil.rmtree(directory / "recbole" / "scores", ignore_errors=True)  # users x items x 4 bytes
     write(directory / RESULT)
 
@@ -122,7 +127,7 @@ def _train(
     validation,
     directory: Path,
 ) -> tuple[dict[str, Scorer], dict[str, Any]]:
-    """Scorers of the splits, and what they cost."""
+    """Scorers of the splits, perhaps one `without_votes`, and what they cost."""
     if name.base.startswith(RECBOLE):
         scorers, info = train_recbole(
             name.base.removeprefix(RECBOLE),
@@ -160,8 +165,7 @@ def _train(
     write_whole(directory / "history.json", json.dumps(trained.history, allow_nan=False))
     fit_score(model, prepared, validation, say)
     save_weights_whole(model, directory / WEIGHTS)
-    scorer = ModelScorer(model)
-    return {"validation": scorer, "test": scorer}, trained.cost(model)
+    return _scorers(model), trained.cost(model)
 
 
 def _trained_before(
@@ -172,20 +176,29 @@ def _trained_before(
         return {"test": PopularityScorer(prepared.catalogue)}
     model = name.network.build(config, prepared)
     load_weights(model, directory / WEIGHTS)
-    return {"test": ModelScorer(model)}
+    return _scorers(model)
+
+
+def _scorers(model: MultiDomainModel) -> dict[str, Scorer]:
+    """Scorers of a trained network, whose score is fitted."""
+    scorer = ModelScorer(model)
+    found: dict[str, Scorer] = {"validation": scorer, "test": scorer}
+    if model.neighbours is not None:
+        found["without_votes"] = ModelScorer(model, votes=False)
+    return found
 
 
 def _write_ranks(file: Path, ranks: Ranks, names) -> None:
-    table = pa.table(
-        {
-            "user_id": pa.array(ranks.user_ids, pa.binary()).cast(pa.string()),
-            "domain": pa.array(np.array(names, object)[ranks.domains], pa.string()),
-            "rank": pa.array(ranks.ranks, pa.int64()),
-            "cold": pa.array(ranks.cold, pa.bool_()),
-        }
-    )
+    columns = {
+        "user_id": pa.array(ranks.user_ids, pa.binary()).cast(pa.string()),
+        "domain": pa.array(np.array(names, object)[ranks.domains], pa.string()),
+        "rank": pa.array(ranks.ranks, pa.int64()),
+        "cold": pa.array(ranks.cold, pa.bool_()),
+    }
+    if ranks.beside is not None:
+        columns[WITHOUT_VOTES] = pa.array(ranks.beside, pa.int64())
     with written_whole(file) as new:
-        pq.write_table(table, new)
+        pq.write_table(pa.table(columns), new)
 
 
 def _end_with_parent() -> None:

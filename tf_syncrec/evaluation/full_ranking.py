@@ -1,7 +1,7 @@
 """Full ranking: where the target stands among all items of its domain."""
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -174,7 +174,7 @@ class PopularityScorer(VectorScorer):
         return tf.ones([tf.shape(batch["items"])[0], 1])
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Ranks:
     """Ranks of a split, one entry a user.
 
@@ -186,6 +186,7 @@ class Ranks:
         ranks: `[users]` int64, 1 = best.
         history_items: all histories end to end, int32 ids, oldest first.
         history_lengths: `[users]` int64.
+        beside: `[users]` int64, ranks by another scorer, where one was given; else None.
     """
 
     user_ids: np.ndarray
@@ -195,6 +196,7 @@ class Ranks:
     ranks: np.ndarray
     history_items: np.ndarray
     history_lengths: np.ndarray
+    beside: np.ndarray | None = None
 
     def metrics(self, names):
         """`{"overall": R, "domains": {domain: R}}`."""
@@ -206,6 +208,7 @@ def rank_split(
     batches: tf.data.Dataset,
     catalogue: Catalogue,
     with_rows: bool = True,
+    beside: Scorer | None = None,
 ) -> Ranks:
     """Ranks every target of a split against all candidates of its domain.
 
@@ -214,10 +217,26 @@ def rank_split(
         batches: from `data.batches.evaluation_batches`.
         catalogue: items and domains.
         with_rows: as in `collect_ranks`.
+        beside: another one to rank by, so that the split is read once.
 
     Raises:
         tf.errors.InvalidArgumentError: a score is not a finite number.
     """
+    rank = _ranking(scorer, catalogue)
+    if beside is None:
+        return collect_ranks(rank, batches, with_rows)
+    rank_beside, others = _ranking(beside, catalogue), [np.empty(0, np.int64)]
+
+    def rank_both(batch):
+        others.append(rank_beside(batch))
+        return rank(batch)
+
+    ranks = collect_ranks(rank_both, batches, with_rows)
+    return dataclasses.replace(ranks, beside=np.concatenate(others))
+
+
+def _ranking(scorer: Scorer, catalogue: Catalogue) -> Callable[[Any], np.ndarray]:
+    """Ranks of the targets of a batch of one domain, `[rows]`, by what the scorer knows now."""
     scorer.refresh()
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
 
@@ -240,7 +259,7 @@ def rank_split(
             ]
         )
 
-    return collect_ranks(rank, batches, with_rows)
+    return rank
 
 
 def take_rows(queries, rows: slice):

@@ -178,7 +178,7 @@ def transfer_bars(
     model: str,
     table: Mapping[str, Any],
     width: float | None = None,
-    label: str = "NDCG@10: all domains minus the domain alone",
+    label: str = "NDCG@10 of the network alone: all domains minus the domain alone",
 ) -> Figure:
     """What the other domains change in each, with 95 % intervals: left of zero hurts.
 

@@ -20,11 +20,17 @@ GROUPS = {
     "cold": "target never seen in training",
 }
 TRANSFER = (
-    "NDCG@10 of the same network trained on a domain alone and on all domains together; "
-    f"`hurt` and `helped` where the difference is significant (p < {SIGNIFICANCE} after Holm's "
-    "correction over the domains) and every seed of one is above every seed of the other; one "
-    "seed cannot tell what another training would say. `not trained alone`: nothing to learn "
-    "from, popularity stands in."
+    "NDCG@10 of the same network trained on a domain alone and on all domains together, by the "
+    "network alone, without votes of neighbours: those count other things in one domain than in "
+    "all, whatever was learned. `hurt` and `helped` where the difference is significant "
+    f"(p < {SIGNIFICANCE} after Holm's correction over the domains) and every seed of one is above "
+    "every seed of the other; one seed cannot tell what another training would say. `not trained "
+    "alone`: nothing to learn from, popularity stands in."
+)
+WITH_VOTES = (
+    "The same by the score that would be served, with votes of neighbours, and what they add to "
+    "either training. A difference here may be of the votes alone, so it says nothing of hurt and "
+    "helped."
 )
 
 
@@ -52,6 +58,9 @@ def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
         found.append(Section("Negative transfer: which domains are hurt?", TRANSFER))
     for model, table in comparison["negative_transfer"].items():
         found.append(Section(model, table=_transfer_table(table), level=3))
+        if shipped := comparison["negative_transfer_with_votes"].get(model):
+            title = f"{model}, with votes"
+            found.append(Section(title, WITH_VOTES, table=_votes_table(shipped), level=3))
     if comparison["ablation"]:
         found.append(Section("Ablation (Table 5 of the paper)", table=_ablation_table(comparison)))
     if comparison["tuning"]:
@@ -134,24 +143,31 @@ def _difference_table(comparison: Mapping[str, Any]) -> Table:
     return Table(["", "overall", *comparison["domains"]], rows)
 
 
+TRAINED_BOTH_WAYS = ["", "users", "alone", "all domains", "change", "difference"]
+
+
+def _both_ways(name: str, row: Mapping[str, Any]) -> list[str | Cell]:
+    """The columns `TRAINED_BOTH_WAYS` of a row."""
+    change = "-" if row["change"] is None else f"{row['change']:+.1%}"
+    numbers = [f"{row['alone']:.4f}", f"{row['all_domains']:.4f}", change]
+    return [name, f"{row['users']:,}", *numbers, _difference(row["difference"])]
+
+
 def _transfer_table(table: Mapping[str, Any]) -> Table:
-    rows: list[list[str | Cell]] = []
+    rows = []
     for name, row in [*table["domains"].items(), ("overall", table["overall"])]:
         verdict = row["verdict"]
-        change = "-" if row["change"] is None else f"{row['change']:+.1%}"
-        rows.append(
-            [
-                name,
-                f"{row['users']:,}",
-                f"{row['alone']:.4f}",
-                f"{row['all_domains']:.4f}",
-                change,
-                _difference(row["difference"]),
-                Cell(verdict, verdict=verdict) if verdict in ("hurt", "helped") else verdict,
-            ]
-        )
-    headings = ["", "users", "alone", "all domains", "change", "difference", "other domains"]
-    return Table(headings, rows)
+        coloured = Cell(verdict, verdict=verdict) if verdict in ("hurt", "helped") else verdict
+        rows.append([*_both_ways(name, row), coloured])
+    return Table([*TRAINED_BOTH_WAYS, "other domains"], rows)
+
+
+def _votes_table(table: Mapping[str, Any]) -> Table:
+    rows = []
+    for name, row in [*table["domains"].items(), ("overall", table["overall"])]:
+        added = [f"{row['votes'][key]:+.4f}" for key in ("alone", "all_domains")]
+        rows.append([*_both_ways(name, row), *added])
+    return Table([*TRAINED_BOTH_WAYS, "votes add, alone", "votes add, all domains"], rows)
 
 
 def _tuning_text(comparison: Mapping[str, Any]) -> str:
