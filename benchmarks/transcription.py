@@ -192,8 +192,9 @@ class Transcription(keras.Model):
         scores = tf.matmul(
             query, tf.broadcast_to(drawn, [tf.shape(y)[0], *drawn.shape]), transpose_b=True
         )
-        scores = tf.where(negatives == targets[..., None], EXCLUDED, scores)
-        rate = self.options.negatives.count / max(self.sizes[d] - 1.0, 1.0)
+        no_negative = (negatives == targets[..., None]) | (negatives == 0)
+        scores = tf.where(no_negative, EXCLUDED, scores)
+        rate = min(self.options.negatives.count / max(self.sizes[d] - 1.0, 1.0), 1.0)
         loss = LOSSES[self.options.loss]
         return loss(tf.reduce_sum(query * positive, -1), scores, rate)
 

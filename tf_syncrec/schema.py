@@ -80,7 +80,9 @@ class LossConfig(Section):
         "sampled_softmax",
         "also gbce, bce, bpr, the paper's bpr_sigmoid, or one of your own (docs/extending.md)",
     )
-    negatives: int = _setting(256, "sampled from the target's domain", ge=1)
+    negatives: int = _setting(
+        256, "sampled from the target's domain; all items of a domain that has no more", ge=1
+    )
     shared_negatives: bool = _setting(True, "the same for all targets of a batch and domain")
     eta: float = _setting(0.9, "η, weight of prediction against SC-MIM (Eq. 18)", ge=0, le=1)
     mutual_information: bool = _setting(True, "SC-MIM; docs/experiments.md says what it brings")

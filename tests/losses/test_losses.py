@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tf_syncrec import losses
+from tf_syncrec.layers import DomainBlocks
 from tf_syncrec.losses.functions import (
     EXCLUDED,
     LOSSES,
@@ -172,6 +173,54 @@ def test_a_drawn_target_is_no_negative(name, shared, make_model, make_items, mon
         model = make_model(sizes, name=name, shared_negatives=shared, negatives=len(drawn))
         totals.append(model.batch_losses(items).single)
     np.testing.assert_allclose(totals[0], totals[1], rtol=1e-5)
+
+
+def over_the_whole_domain(name, logits, target):
+    """A loss from its definition, against every other item of the domain, in numpy."""
+    positive, rest = logits[target], np.delete(logits, target)
+    p, n = 1 / (1 + np.exp(-positive)), 1 / (1 + np.exp(-rest))
+    return {
+        "sampled_softmax": np.log(np.exp(logits).sum()) - positive,
+        "bpr": -np.mean(log_sigmoid(positive - rest)),
+        "bpr_sigmoid": -np.mean(log_sigmoid(p - n)),
+        "bce": -np.log(p) - np.mean(np.log(1 - n)),
+        "gbce": (-np.log(p) - np.sum(np.log(1 - n))) / logits.size,  # β = 1
+    }[name]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(
+    ("name", "xla"), [*((name, None) for name in LOSSES), ("gbce", False), ("gbce", True)]
+)
+def test_a_small_domain_has_the_loss_of_all_its_items(name, xla, shared, make_model):
+    """At the limit and below it: the sampled loss is that of the whole domain, exactly."""
+    sizes = (5, 7, 2)
+    model = make_model(sizes, name=name, shared_negatives=shared, negatives=7)
+    targets = np.array([[1, 5, 3, 0], [12, 6, 9, 9], [14, 13, 0, 0]], np.int32)
+    y = np.random.default_rng(0).normal(size=(3, 4, model.dim)).astype(np.float32)
+    blocks = DomainBlocks(tf.zeros([3, 4], tf.int32), targets > 0, tf.range(3), tf.range(12))
+
+    def losses_and_gradient(y):
+        with tf.GradientTape() as tape:
+            tape.watch(y)
+            [found] = model.target_losses([y], tf.constant(targets), blocks)
+            total = tf.reduce_sum(tf.where(blocks.mask, found, 0.0))
+        of_y, of_items = tape.gradient(total, [y, model.embedding.items.value])
+        return found, of_y, tf.convert_to_tensor(of_items)
+
+    if xla is not None:
+        losses_and_gradient = tf.function(losses_and_gradient, jit_compile=xla)
+    found, of_y, of_items = losses_and_gradient(tf.constant(y))
+    scores = model.similarity(y.reshape(12, -1), model.embedding.items.value).numpy()
+    first = np.cumsum((1, *sizes))
+    for block, slot in np.argwhere(targets > 0):
+        own = slice(first[block], first[block + 1])
+        logits = scores[4 * block + slot, own].astype(np.float64)
+        expected = over_the_whole_domain(name, logits, targets[block, slot] - own.start)
+        np.testing.assert_allclose(found[block, slot], expected, rtol=1e-5)
+    assert np.all(np.isfinite(of_y))
+    assert np.all(of_items[0] == 0)  # padding learns nothing
+    assert np.all(np.any(of_items[1:] != 0, axis=1))  # every item of every domain does
 
 
 def test_a_domain_of_one_item_has_nothing_to_contrast(make_model, make_items):

@@ -18,10 +18,10 @@ def draw(sizes, domains, count, seed=0):
 
 @pytest.mark.parametrize("domains", [[0, 1, 2, 3], [[3, 1, 0], [2, 2, 1]]])
 def test_negatives_come_from_the_domain_asked_for(domains):
-    sizes = [3, 1, 100_000, 7]
-    first = np.array([1, 4, 5, 100_005])
-    ids = draw(sizes, domains, 500)
-    assert ids.shape == (*np.shape(domains), 500)
+    sizes = [30, 9, 100_000, 70]
+    first = np.array([1, 31, 40, 100_040])
+    ids = draw(sizes, domains, 8)
+    assert ids.shape == (*np.shape(domains), 8)
     local = ids - first[domains][..., None]
     assert np.all(local >= 0)
     assert np.all(local < np.array(sizes)[domains][..., None])
@@ -30,12 +30,35 @@ def test_negatives_come_from_the_domain_asked_for(domains):
 def test_negatives_are_uniform():
     """Chi-square: 4 standard deviations, so that only a bias fails."""
     for size in (2, 7, 50):
-        ids = draw([5, size], np.full(400, 1), 100)
+        ids = draw([5, size], np.full(40_000, 1), 1)
         counts = np.bincount(ids.ravel() - 6, minlength=size)
         expected = ids.size / size
         statistic = np.sum((counts - expected) ** 2 / expected)
         assert statistic < (size - 1) + 4 * np.sqrt(2 * (size - 1))
         assert statistic > 0
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 8])
+@pytest.mark.parametrize("domains", [[0, 1, 2, 3], [[3, 1, 0], [2, 2, 1]]])
+def test_a_domain_with_no_more_items_comes_as_a_whole(domains, count):
+    """Each item once and 0 for the rest, whatever the seed."""
+    sizes, first = np.array([3, 1, 0, 7]), np.array([1, 4, 5, 5])
+    ids = draw(sizes, domains, count, seed=count)
+    for d, row in zip(np.ravel(domains), ids.reshape(-1, count), strict=True):
+        if sizes[d] <= count:
+            everything = list(range(first[d], first[d] + sizes[d]))
+            assert sorted(row) == [0] * (count - sizes[d]) + everything
+        else:
+            assert np.all((row >= first[d]) & (row < first[d] + sizes[d]))
+
+
+def test_small_domains_leave_the_draws_of_others_as_they_are():
+    """Other domains in the catalogue, small or large, do not move what a domain draws."""
+    alone = draw([1000], [0], 8, seed=4)
+    beside = draw([1000, 5, 8], [0, 1, 2], 8, seed=4)
+    large = draw([1000, 900, 9], [0, 1, 2], 8, seed=4)
+    np.testing.assert_array_equal(beside[0], large[0])
+    np.testing.assert_array_equal(beside[0], alone[0])
 
 
 def test_draws_differ_between_targets_domains_and_steps():

@@ -235,9 +235,9 @@ class Literal:
         return tf.reduce_sum(y * m) / self.model.similarity.temperature
 
     def item_loss(self, y, target, negatives):
-        """-l_t of Eq. 8-9, or another loss; a negative that is the target does not count."""
+        """-l_t of Eq. 8-9, or another loss; a negative that is the target or PAD does not count."""
         positive = self.score(y, target)
-        others = [self.score(y, n) for n in negatives if int(n) != target]
+        others = [self.score(y, n) for n in negatives if int(n) not in (PAD, target)]
         name = self.options.loss
         if name == "bpr_sigmoid":
             terms = [-_log_sigmoid(tf.sigmoid(positive) - tf.sigmoid(n)) for n in others]

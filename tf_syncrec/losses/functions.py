@@ -2,8 +2,9 @@
 
 All take `positive` `[...]`, the score of the target, `negative` `[..., negatives]`, scores of items
 sampled uniformly from the target's domain, and `sampling_rate` `[...]`, the share of the domain's
-items that was drawn, and return `[...]`. A sampled item that happens to be the target arrives with
-a score of `EXCLUDED`, at which no loss feels it.
+items that was drawn, above 0 and at most 1, and return `[...]`. A small domain comes as a whole.
+What is no negative, a sampled item that happens to be the target or the padding of a small domain,
+arrives with a score of `EXCLUDED`, at which no loss feels it.
 """
 
 from collections.abc import Callable
@@ -85,8 +86,7 @@ def gbce(positive, negative, sampling_rate, calibration=0.75):
     The positive's likelihood is raised to β, which undoes the overconfidence that few negatives
     cause; `calibration` is the paper's t.
     """
-    rate = tf.clip_by_value(sampling_rate, 1e-9, 1.0)
-    beta = rate * (calibration * (1.0 - 1.0 / rate) + 1.0 / rate)
+    beta = sampling_rate * (calibration * (1.0 - 1.0 / sampling_rate) + 1.0 / sampling_rate)
     count = tf.reduce_sum(tf.cast(negative > EXCLUDED / 2, positive.dtype), axis=-1)
     negatives = count * _mean_real(tf.nn.softplus(negative), negative)
     return (beta * tf.nn.softplus(-positive) + negatives) / (count + 1.0)

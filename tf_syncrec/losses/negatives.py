@@ -8,7 +8,10 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("tf_syncrec")
 class UniformNegatives:
-    """Draws items uniformly from the target's domain, with replacement.
+    """Draws items uniformly from the target's domain, with replacement; all of a small domain.
+
+    A domain of at most `count` items is compared with as a whole, each item once: a draw of as many
+    would cost the same and miss some.
 
     One set of items for all targets of a domain costs a matrix product, a set for each target a
     lookup of each of its items. Another way to draw is a subclass with a `__call__` of its own.
@@ -41,7 +44,8 @@ class UniformNegatives:
             seed: a `keras.random.SeedGenerator`.
 
         Returns:
-            int32 ids of shape `domains.shape + [count]`; 0 where a domain has no items.
+            int32 ids of shape `domains.shape + [count]`; 0 is no item, and fills up the set of a
+            domain with fewer than `count`.
         """
         return sample_in_domain(domains, self.count, offsets, sizes, seed)
 
@@ -74,7 +78,8 @@ def sample_in_domain(domains, count, offsets, sizes, seed):
     bits = tf.random.stateless_uniform(
         shape, tf.cast(seed.next(), tf.int32), minval=None, maxval=None, dtype=tf.int32
     )
+    first, size = (tf.gather(of_all, domains)[..., None] for of_all in (offsets, sizes))
     # 2^31 is far above any catalogue, so the remainder is uniform to within a millionth.
-    size = tf.gather(sizes, domains)[..., None]
-    drawn = tf.gather(offsets, domains)[..., None] + tf.math.floormod(bits, tf.maximum(size, 1))
-    return tf.where(size > 0, drawn, 0)
+    drawn = first + tf.math.floormod(bits, tf.maximum(size, 1))
+    each = tf.range(count)
+    return tf.where(size > count, drawn, tf.where(each < size, first + each, 0))

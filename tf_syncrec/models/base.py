@@ -243,7 +243,8 @@ class MultiDomainModel(Trainer):
         negatives, negative_vectors = self._negatives(blocks)
         positive_vectors = self.similarity.candidate(self.embedding.embed_items(targets))
         sizes = tf.cast(tf.gather(self.sizes, blocks.domains), tf.float32)
-        rate = self.negatives.count / tf.maximum(sizes - 1.0, 1.0)
+        rate = tf.minimum(self.negatives.count / tf.maximum(sizes - 1.0, 1.0), 1.0)
+        no_negative = (negatives == targets[..., None]) | (negatives == 0)
         losses = []
         for y in representations:
             query = self.similarity.query(y)
@@ -253,7 +254,7 @@ class MultiDomainModel(Trainer):
             else:
                 negative = tf.einsum("bsr,bsnr->bsn", query, negative_vectors)
             positive, negative = tf.cast(positive, tf.float32), tf.cast(negative, tf.float32)
-            negative = tf.where(negatives == targets[..., None], EXCLUDED, negative)
+            negative = tf.where(no_negative, EXCLUDED, negative)
             losses.append(self.target_loss(positive, negative, rate[:, None]))
         return losses
 
