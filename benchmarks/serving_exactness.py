@@ -125,8 +125,7 @@ def _rank_agrees(row, answer, scores):
     if place == rank or (place is None and rank > len(answer.items)):
         return True
     ordered = sorted(scores.values(), reverse=True)
-    elsewhere = ordered[min(rank, len(ordered)) - 1]
-    return rank <= len(ordered) and abs(scores[target] - elsewhere) <= ROUNDING
+    return rank <= len(ordered) and abs(scores[target] - ordered[int(rank) - 1]) <= ROUNDING
 
 
 def _rows_that_differ(url, name, rows, by_user):

@@ -16,6 +16,7 @@ from tf_syncrec.evaluation.full_ranking import (
     target_ranks,
 )
 from tf_syncrec.metrics import target_ranks as metrics_ranks
+from tf_syncrec.metrics.gains import METRICS, user_gains
 
 OFFSET, SIZE, ITEMS = 8, 20, 35
 """The domain that is ranked, and items of other domains on both sides of it."""
@@ -31,7 +32,7 @@ def literal_rank(scores, history, target, offset, size):
     seen = set(history) - {target}
     candidates = [i for i in range(offset, offset + size) if i not in seen]
     if target == 0:
-        return max(len(candidates), 10) + 1
+        return np.inf
     candidates.sort(key=lambda item: (-scores[item], item == target))
     return candidates.index(target) + 1
 
@@ -98,10 +99,21 @@ def test_history_of_any_width():
     np.testing.assert_array_equal(ranks_of(queries, candidates, history, targets), expected)
 
 
-def test_a_target_never_trained_is_a_miss_even_in_a_tiny_domain():
-    queries, candidates = np.ones((2, 1), np.float32), np.ones((6, 1), np.float32)
-    history, targets = np.array([[0, 0], [2, 2]], np.int32), np.zeros(2, np.int32)
-    assert (ranks_of(queries, candidates, history, targets, 2, 3) > 10).all()
+@pytest.mark.parametrize("sizes", [(12, 3, 0, 20), (0, 3, 0, 0)])
+def test_a_target_never_trained_is_worth_nothing(make_prepared, sizes):
+    """However few candidates there are, none at all included, and by every metric."""
+    scorer = FixedScorer(np.ones((4, 1)), np.ones((1 + sum(sizes), 1)))
+    prepared, ranks = evaluated(make_prepared, scorer, sizes=sizes)
+    for d, size in enumerate(sizes):
+        assert np.all(ranks.cold[ranks.domains == d]) == (size == 0)
+    assert 0 < ranks.cold.sum() < len(ranks.cold)
+    worth = np.stack([user_gains(ranks.ranks, metric) for metric in METRICS])
+    assert np.all(worth[:, ranks.cold] == 0)
+    assert np.all(worth[METRICS.index("mrr"), ~ranks.cold] > 0)
+    for d, (name, size) in enumerate(zip(prepared.catalogue.domains, sizes, strict=True)):
+        found = ranks.metrics(prepared.catalogue.domains)["domains"][name]
+        assert found["users"] == (ranks.domains == d).sum()  # they stay in the denominator
+        assert size or not any(found[metric] for metric in METRICS)
 
 
 def evaluated(make_prepared, scorer, split="test", **settings):
@@ -160,7 +172,7 @@ def test_a_scorer_that_knows_no_item_gets_the_worst_rank(make_prepared, kind):
         if rows[user]["target"]:
             assert rank == candidates_left
         else:
-            assert rank == max(candidates_left, 10) + 1
+            assert rank == np.inf
 
 
 def test_random_scores_give_chance():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ir_measures import RR, Success, nDCG
 
-from tf_syncrec.metrics.gains import METRICS, domain_metrics, rank_metrics, user_gains
+from tf_syncrec.metrics.gains import METRICS, MISS, domain_metrics, rank_metrics, user_gains
 from tf_syncrec.reporting.terminal_tables import metrics_table
 
 REFERENCE = {
@@ -18,10 +18,10 @@ REFERENCE = {
 
 
 def reference_of(ranks, measures, candidates=40):
-    """Means by `ir_measures`: one relevant document a query, at its rank."""
+    """Means by `ir_measures`: one relevant document a query, at its rank or not retrieved."""
     qrels, scored = [], []
     for query, rank in enumerate(ranks):
-        qrels.append(ir_measures.Qrel(f"q{query}", f"d{rank}", 1))
+        qrels.append(ir_measures.Qrel(f"q{query}", f"d{rank:.0f}", 1))
         scored += [
             ir_measures.ScoredDoc(f"q{query}", f"d{place}", float(candidates - place))
             for place in range(1, candidates + 1)
@@ -35,9 +35,10 @@ def reference(ranks):
     return {name: found[measure] for name, measure in REFERENCE.items()}
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_metrics_are_those_of_ir_measures(seed):
-    ranks = np.random.default_rng(seed).integers(1, 41, 150)
+@pytest.mark.parametrize("misses", [0.0, 0.3, 1.0])
+def test_metrics_are_those_of_ir_measures(misses):
+    rng = np.random.default_rng(0)
+    ranks = np.where(rng.random(150) < misses, MISS, rng.integers(1, 41, 150))
     ours = rank_metrics(ranks)
     assert ours.pop("users") == 150
     assert ours == pytest.approx(reference(ranks), abs=1e-6)
@@ -45,7 +46,7 @@ def test_metrics_are_those_of_ir_measures(seed):
 
 @pytest.mark.parametrize("metric", [*REFERENCE, "hr@1", "ndcg@3"])
 def test_every_gain_is_that_of_ir_measures(metric):
-    ranks = np.random.default_rng(4).integers(1, 21, 200)
+    ranks = np.append(np.random.default_rng(4).integers(1, 21, 200), MISS)
     measure = REFERENCE.get(metric) or {"hr@1": Success @ 1, "ndcg@3": nDCG @ 3}[metric]
     gains = user_gains(ranks, metric)
     assert gains.dtype == np.float64 and gains.shape == ranks.shape
@@ -72,6 +73,15 @@ def test_cut_offs_include_their_own_rank():
     assert rank_metrics(np.array([6]))["hr@5"] == 0
     assert rank_metrics(np.array([10]))["ndcg@10"] == pytest.approx(1 / np.log2(11))
     assert rank_metrics(np.array([11]))["ndcg@10"] == 0
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_miss_is_worth_nothing(metric):
+    assert user_gains(np.array([MISS]), metric) == 0
+    # As in a file that another program reads: the definitions of the metrics need not know of it.
+    rank = np.array([1.0, MISS, 4.0])
+    definitions = {"hr": rank <= 10, "ndcg": (rank <= 10) / np.log2(1 + rank), "mrr": 1 / rank}
+    assert definitions[metric.split("@")[0]].mean() == pytest.approx(rank_metrics(rank)[metric])
 
 
 def test_domains_are_measured_apart():

@@ -13,7 +13,7 @@ import pytest
 from data_prep import Catalogue, InputError
 from tf_syncrec.config import Config
 from tf_syncrec.evaluation.full_ranking import Ranks
-from tf_syncrec.metrics.gains import domain_metrics
+from tf_syncrec.metrics.gains import MISS, domain_metrics
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training import run_directory as run_module
 from tf_syncrec.training.run_directory import RunDirectory
@@ -126,7 +126,7 @@ def random_ranks(users, seed=0):
         domains=rng.choice([0, 2], users).astype(np.int32),
         target_ids=np.array([f"tärget {i}".encode() for i in range(users)], object),
         cold=rng.random(users) < 0.2,
-        ranks=rng.integers(1, 30, users),
+        ranks=np.where(np.arange(users) % 4 == 1, MISS, rng.integers(1, 15, users)),
         history_items=rng.integers(1, 6, lengths.sum()).astype(np.int32),
         history_lengths=lengths,
     )
@@ -144,7 +144,7 @@ def test_ranks_round_trip(run, monkeypatch, users, rows_per_write, groups):
     assert file.num_row_groups == groups
     text = pa.string()
     assert file.schema_arrow.names == ["user_id", "domain", "item_id", "rank", "history"]
-    assert file.schema_arrow.types[:4] == [text, text, text, pa.int64()]
+    assert file.schema_arrow.types[:4] == [text, text, text, pa.float64()]
     assert file.schema_arrow.types[4].value_type == text
     rows = file.read().to_pylist()
     ends = np.cumsum(ranks.history_lengths)
@@ -161,7 +161,12 @@ def test_ranks_round_trip(run, monkeypatch, users, rows_per_write, groups):
 
     frame = pd.read_parquet(run.ranks_file)
     assert [list(history) for history in frame["history"]] == [row["history"] for row in rows]
-    # The promise of the file: everything can be recomputed from it.
+    # The promise of the file: everything can be recomputed from it, by the formulas alone.
+    assert MISS in ranks.ranks and ranks.ranks.min() <= 10
+    found, rank = ranks.metrics(CATALOGUE.domains)["overall"], frame["rank"]
+    assert found["hr@10"] == pytest.approx((rank <= 10).mean())
+    assert found["ndcg@10"] == pytest.approx(((rank <= 10) / np.log2(1 + rank)).mean())
+    assert found["mrr"] == pytest.approx((1 / rank).mean())
     names = list(CATALOGUE.domains)
     domains = np.array([names.index(name) for name in frame["domain"]])
     assert domain_metrics(frame["rank"].to_numpy(), domains, names) == ranks.metrics(names)

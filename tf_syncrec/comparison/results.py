@@ -98,17 +98,18 @@ def rank_table(ranks: Mapping[str, ModelRanks]) -> pa.Table:
 
     Returns:
         Columns `domain` (of the target), `cold` (never seen in training), and for each model and
-        seed `MODEL/seedN`, `MODEL` where chance has no part in it: the rank, 1 = best. Where
-        neighbours vote, also `MODEL/seedN/without_votes`. Rows stand in the order of the user ids.
+        seed `MODEL/seedN`, `MODEL` where chance has no part in it: the rank, 1 = best, infinite
+        for a miss. Where neighbours vote, also `MODEL/seedN/without_votes`. Rows stand in the order
+        of the user ids.
     """
     first = next(iter(ranks.values()))
     columns = {"domain": pa.array(first.domains, pa.string()), "cold": pa.array(first.cold)}
     for text, one in ranks.items():
         for number, seed in enumerate(one.seeds):
             name = f"{text}/seed{seed}" if one.seeded else text
-            columns[name] = pa.array(one.ranks[number], pa.int32())
+            columns[name] = pa.array(one.ranks[number], pa.float64())
             if one.without_votes is not None:
-                columns[f"{name}/without_votes"] = pa.array(one.without_votes[number], pa.int32())
+                columns[f"{name}/without_votes"] = pa.array(one.without_votes[number], pa.float64())
     return pa.table(columns)
 
 

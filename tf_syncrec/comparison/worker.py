@@ -192,11 +192,11 @@ def _write_ranks(file: Path, ranks: Ranks, names) -> None:
     columns = {
         "user_id": pa.array(ranks.user_ids, pa.binary()).cast(pa.string()),
         "domain": pa.array(np.array(names, object)[ranks.domains], pa.string()),
-        "rank": pa.array(ranks.ranks, pa.int64()),
+        "rank": pa.array(ranks.ranks, pa.float64()),
         "cold": pa.array(ranks.cold, pa.bool_()),
     }
     if ranks.beside is not None:
-        columns[WITHOUT_VOTES] = pa.array(ranks.beside, pa.int64())
+        columns[WITHOUT_VOTES] = pa.array(ranks.beside, pa.float64())
     with written_whole(file) as new:
         pq.write_table(pa.table(columns), new)
 

@@ -119,7 +119,7 @@ def breakdown(
 
     Args:
         user_ids: `[users]` bytes, in any order.
-        ranks: `[seeds, users]` of the split that `targets` is of, 1 = best.
+        ranks: `[seeds, users]` of the split that `targets` is of, as of `user_gains`.
         targets: from `group_targets`.
 
     Returns:

@@ -9,15 +9,15 @@ import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
 from tf_syncrec.layers.item_neighbours import add_votes
-from tf_syncrec.metrics.gains import CUT_OFFS, domain_metrics
+from tf_syncrec.metrics.gains import MISS, domain_metrics
 from tf_syncrec.metrics.target_ranks import held_at_once, row_chunks, target_ranks
 from tf_syncrec.utils.variables import in_place
 
 PROTOCOL = {
     "candidates": "all items of the target's domain that occur in training, minus the items of the "
     "user's history, plus the target",
-    "cold_targets": "a target that never occurs in training ranks behind all candidates, at least "
-    "11th",
+    "cold_targets": "a target that never occurs in training is a miss: its rank is infinite, and "
+    "HR, NDCG and MRR are 0",
     "ties": "rank against the target",
     "selection": "validation ndcg@10; test is scored once",
 }
@@ -183,7 +183,7 @@ class Ranks:
         domains: `[users]` int32, domain of the target.
         target_ids: `[users]` bytes, raw id of the target; it and the histories may be left out.
         cold: `[users]` bool, the target never occurs in training.
-        ranks: `[users]` int64, 1 = best.
+        ranks: `[users]` float64, 1 = best, `gains.MISS` for a miss.
         history_items: all histories end to end, int32 ids, oldest first.
         history_lengths: `[users]` int64.
         beside: `[users]` int64, ranks by another scorer, where one was given; else None.
@@ -245,7 +245,7 @@ def _ranking(scorer: Scorer, catalogue: Catalogue) -> Callable[[Any], np.ndarray
         offset, size = offsets[domain], sizes[domain]
         rows = len(batch["target"])
         if not size:  # no item of the domain was ever trained: all are misses
-            return np.full(rows, max(CUT_OFFS) + 1)
+            return np.full(rows, MISS)
         queries = scorer.queries(batch)
         return np.concatenate(
             [
@@ -277,7 +277,7 @@ def collect_ranks(
         batches: from `data.batches.evaluation_batches`.
         with_rows: False leaves out what only `test_ranks.parquet` needs: raw item ids, histories.
     """
-    kinds = (object, np.int32, object, bool, np.int64, np.int32, np.int64)
+    kinds = (object, np.int32, object, bool, np.float64, np.int32, np.int64)
     nobody = tuple(np.empty(0, kind) for kind in kinds)
     columns: list[tuple] = [nobody]  # a split, or a domain of it, may have no targets
     for batch in batches:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import take_rows
-from tf_syncrec.metrics.gains import CUT_OFFS, SELECTION_METRIC, user_gains
+from tf_syncrec.metrics.gains import MISS, SELECTION_METRIC, user_gains
 from tf_syncrec.metrics.target_ranks import row_chunks, target_ranks
 
 FOLDS = 2
@@ -53,7 +53,7 @@ def rank_trials(
     for batch in batches:
         domain, targets = int(batch["domain"][0]), batch["target"]
         offset, size = offsets[domain], sizes[domain]
-        ranks = np.full([len(targets), count], max(CUT_OFFS) + 1)  # without items misses, all of it
+        ranks = np.full([len(targets), count], MISS)  # and stays so in a domain without items
         if size:
             said = ask(batch)
             for chunk in row_chunks(len(targets), size):

@@ -9,6 +9,9 @@ import numpy as np
 CUT_OFFS = (5, 10)
 METRICS = (*(f"hr@{k}" for k in CUT_OFFS), *(f"ndcg@{k}" for k in CUT_OFFS), "mrr")
 """Names of what is reported, in the order of the tables."""
+MISS = np.inf
+"""Rank of a target that cannot be recommended, such as one that training never saw. By the formula
+of every metric it is worth 0, whoever computes it: 1 / rank, 1 / log2(1 + rank), rank <= k."""
 SELECTION_METRIC = "ndcg@10"
 """What model selection looks at, on validation only."""
 
@@ -31,7 +34,7 @@ def user_gains(ranks: np.ndarray, metric: str) -> np.ndarray:
     With one relevant item a user, NDCG@k is `1 / log2(1 + rank)` up to rank k, else 0.
 
     Args:
-        ranks: `[users]` ranks of the targets, 1 = best.
+        ranks: `[users]` ranks of the targets, 1 = best, `MISS` for a miss.
         metric: `hr@k`, `ndcg@k` (k a whole number from 1) or `mrr`.
 
     Returns:
@@ -54,7 +57,7 @@ def rank_metrics(ranks: np.ndarray) -> dict[str, Any]:
     """HR@k, NDCG@k and MRR, each averaged over users.
 
     Args:
-        ranks: `[users]` ranks of the targets, 1 = best.
+        ranks: `[users]` ranks of the targets, 1 = best, `MISS` for a miss.
 
     Returns:
         `{"users", "hr@5", "hr@10", "ndcg@5", "ndcg@10", "mrr"}`; zeros without users.

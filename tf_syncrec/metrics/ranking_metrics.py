@@ -37,17 +37,15 @@ class RankingMetrics(keras.metrics.Metric):
         self.sums = self.add_variable(shape, "zeros", "float64", name="sums")
         self.users = self.add_variable(shape[:1], "zeros", "float64", name="users")
 
-    def update_state(self, ranks, domains, known=True):
+    def update_state(self, ranks, domains):
         """Adds users.
 
         Args:
-            ranks: `[users]`, 1 = best.
+            ranks: `[users]`, 1 = best, `gains.MISS` for a miss.
             domains: `[users]` int32, of the targets.
-            known: `[users]` bool, whether training has seen the target; one that it has not is a
-                miss at every cut-off, however few candidates there are.
         """
         ranks = tf.cast(ranks, tf.float64)
-        gains = tf.stack([_gains(ranks, metric, known) for metric in self.metrics], axis=1)
+        gains = tf.stack([_gains(ranks, metric) for metric in self.metrics], axis=1)
         count = len(self.domains)
         self.sums.assign_add(tf.math.unsorted_segment_sum(gains, domains, count))
         ones = tf.ones_like(ranks)
@@ -87,11 +85,11 @@ class RankingMetrics(keras.metrics.Metric):
         return super().get_config() | {"domains": self.domains, "metrics": self.metrics}
 
 
-def _gains(ranks, metric: str, known=True):
+def _gains(ranks, metric: str):
     """As `gains.user_gains`, in TensorFlow: `[users]` float64."""
     if metric == "mrr":
         return 1.0 / ranks
     kind, cut_off = parse_metric(metric)
     logarithm = tf.math.log(1.0 + ranks) / tf.math.log(tf.constant(2.0, tf.float64))
     gains = tf.ones_like(ranks) if kind == "hr" else 1.0 / logarithm
-    return tf.where((ranks <= cut_off) & known, gains, 0.0)
+    return tf.where(ranks <= cut_off, gains, 0.0)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from tf_syncrec.metrics.gains import CUT_OFFS
+from tf_syncrec.metrics.gains import MISS
 
 SCORES_AT_ONCE = 2**23
 """Scores held at a time (32 MiB of float32), whatever the size of the catalogue. Memory for more in
@@ -29,9 +29,8 @@ def target_ranks(scores, history, targets, offset):
         offset: first item id of the domain.
 
     Returns:
-        `[batch]` int32: 1 + the number of competitors that score at least as much. For an unseen
-        target, 1 + the number of candidates, and a miss at every cut-off even where a domain has
-        fewer candidates than that.
+        `[batch]` float64: 1 + the number of competitors that score at least as much; `MISS` for an
+        unseen target.
 
     Raises:
         tf.errors.InvalidArgumentError: a score is not a finite number.
@@ -39,8 +38,8 @@ def target_ranks(scores, history, targets, offset):
     # Finite vectors may overflow. A sum is infinite or NaN where a part of it is, and takes a third
     # of the time that looking at each part does.
     sums = tf.debugging.check_numerics(tf.reduce_sum(scores, axis=1), "scores")
-    size = tf.shape(scores)[1]
-    local = tf.where((history >= offset) & (history < offset + size), history - offset, -1)
+    end = offset + tf.shape(scores)[1]
+    local = tf.where((history >= offset) & (history < end), history - offset, -1)
     local = tf.sort(local, axis=1)  # so that a repeated item can be told from its neighbour
     first = tf.concat([tf.ones_like(local[:, :1], tf.bool), local[:, 1:] != local[:, :-1]], axis=1)
     target = targets - offset
@@ -52,9 +51,7 @@ def target_ranks(scores, history, targets, offset):
     with tf.control_dependencies([sums]):
         at_least = _count(scores >= own)
     not_competing = tf.math.count_nonzero(excluded & (others >= own), axis=1, dtype=tf.int32)
-    num_candidates = size - tf.math.count_nonzero(excluded, axis=1, dtype=tf.int32)
-    unseen = tf.maximum(num_candidates, max(CUT_OFFS)) + 1
-    return tf.where(targets > 0, at_least - not_competing, unseen)
+    return tf.where(targets > 0, tf.cast(at_least - not_competing, tf.float64), MISS)
 
 
 def _count(true):
@@ -101,7 +98,7 @@ def ranks_by_domain(batch, offsets, sizes, scores_of: Callable):
         scores_of: from places of rows `[n]`, offset and size to scores `[n, size]`.
 
     Returns:
-        `[batch]` int32, as `target_ranks`; in a domain without trained items all are misses.
+        `[batch]` float64, as `target_ranks`; in a domain without trained items all are misses.
     """
     order = tf.argsort(batch["domain"], stable=True)
     domains = tf.gather(batch["domain"], order)
@@ -116,11 +113,14 @@ def ranks_by_domain(batch, offsets, sizes, scores_of: Callable):
             items, targets = (tf.gather(batch[name], rows) for name in ("items", "target"))
             return target_ranks(scores_of(rows, offset, size), items, targets, offset)
 
-        missed = tf.fill(tf.shape(rows), max(CUT_OFFS) + 1)
+        missed = tf.fill(tf.shape(rows), tf.constant(MISS, tf.float64))
         found = tf.cond(size > 0, against_all, lambda: missed)
         return start + tf.size(rows), tf.tensor_scatter_nd_update(ranks, rows[:, None], found)
 
     count = tf.size(order)
     return tf.while_loop(
-        lambda start, _: start < count, rank, (0, tf.zeros_like(order)), parallel_iterations=1
+        lambda start, _: start < count,
+        rank,
+        (0, tf.zeros_like(order, tf.float64)),
+        parallel_iterations=1,
     )[1]

@@ -278,7 +278,7 @@ class MultiDomainModel(Trainer):
             batch: of `data.batches.evaluation_batches`; rows may be of any domains.
 
         Returns:
-            `[batch]` int32, see `metrics.target_ranks`.
+            `[batch]` float64, see `metrics.target_ranks`.
         """
         queries = self({name: batch[name] for name in self.evaluation_signature})
         neighbours: Any = self.neighbours

@@ -55,7 +55,7 @@ class Trainer(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} does not say what a batch costs")
 
     def target_ranks(self, batch):
-        """Where each target of a batch stands: `[batch]` int32, see `metrics.target_ranks`."""
+        """Where each target of a batch stands: `[batch]` float64, see `metrics.target_ranks`."""
         raise NotImplementedError(f"{type(self).__name__} does not say where a target stands")
 
     def compile(
@@ -196,8 +196,7 @@ class Trainer(keras.Model):
         batch = inputs_of(batch)
         if "target" not in batch:
             raise ValueError(f"`evaluate` takes batches with targets. Received: {', '.join(batch)}")
-        ranks, known = self.target_ranks(batch), batch["target"] > 0
-        self.ranking_metrics.update_state(ranks, batch["domain"], known)
+        self.ranking_metrics.update_state(self.target_ranks(batch), batch["domain"])
         return self.ranking_metrics.result()
 
     # ------------------------------------------------------------------------ what a log is told

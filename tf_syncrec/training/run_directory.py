@@ -143,7 +143,7 @@ class RunDirectory:
                 ("user_id", pa.string()),
                 ("domain", pa.string()),
                 ("item_id", pa.string()),
-                ("rank", pa.int64()),
+                ("rank", pa.float64()),
                 ("history", pa.list_(pa.string())),
             ]
         )
@@ -160,7 +160,7 @@ class RunDirectory:
                     pa.array(ranks.user_ids[rows], pa.binary()).cast(pa.string()),
                     pa.array(names[ranks.domains[rows]], pa.string()),
                     pa.array(ranks.target_ids[rows], pa.binary()).cast(pa.string()),
-                    pa.array(ranks.ranks[rows], pa.int64()),
+                    pa.array(ranks.ranks[rows], pa.float64()),
                     history,
                 ]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))

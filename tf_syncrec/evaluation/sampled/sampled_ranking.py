@@ -17,7 +17,7 @@ from tf_syncrec.evaluation.full_ranking import (
 from tf_syncrec.evaluation.sampled import NEGATIVES
 from tf_syncrec.evaluation.sampled.negatives import SEED
 from tf_syncrec.evaluation.sampled.negatives_file import StoredNegatives
-from tf_syncrec.metrics.gains import CUT_OFFS
+from tf_syncrec.metrics.gains import MISS
 
 DRAWN_FROM = {
     "sampled_domain": "the trained items of the target's domain",
@@ -47,7 +47,7 @@ def rank_sampled(
 ) -> Ranks:
     """Ranks every target of a split against its negatives.
 
-    Ties and targets never seen in training rank as in `metrics.target_ranks`.
+    Ties and targets never seen in training count as in `metrics.target_ranks`.
 
     Args:
         scorer: what scores; is asked for items of any domain that negatives are of, with the
@@ -68,8 +68,7 @@ def rank_sampled(
         candidates = np.where(target[:, None] > 0, np.hstack([target[:, None], drawn]), 0)
         scores = _candidate_scores(scorer, batch, candidates, slices)
         at_least = ((drawn > 0) & (scores[:, 1:] >= scores[:, :1])).sum(axis=1)
-        unseen = np.maximum((drawn > 0).sum(axis=1), max(CUT_OFFS))
-        return 1 + np.where(target > 0, at_least, unseen)
+        return np.where(target > 0, 1 + at_least, MISS)
 
     return collect_ranks(rank, batches, with_rows)
 
