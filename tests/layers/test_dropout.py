@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.gradients import assert_same_gradients
-from tf_syncrec.layers import Dropout
+from tf_syncrec.layers import Dropout, SharedEmbedding, Tower, TransformerExperts, split_views
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.2, 0.5, 0.9, 0.999])
@@ -114,3 +114,82 @@ def test_bfloat16_scales_no_worse_than_keras(rate):
         exact = np.asarray(x, np.float64) / (1 - share)
         errors.append(np.abs(y / exact - 1)[y > 0].max())
     assert errors[0] <= max(errors[1], 2**-7)
+
+
+# Where the network drops: with normalisations out of the way each place is a linear map of what it
+# drops, so that the mean over many draws is what it says without dropout. All rows are equal.
+RATE = 0.25  # 64 of 256 levels: nothing is rounded
+ROWS = 4000
+
+
+def redrawn(layer):
+    """A layer whose every weight matters."""
+    layer.build()
+    rng = np.random.default_rng(0)
+    for weight in layer.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    keras.utils.set_random_seed(0)
+    return layer
+
+
+def assert_share(happened, share):
+    """Of what happens independently in each draw."""
+    assert abs(np.mean(happened) - share) < 5 * (share * (1 - share) / happened.size) ** 0.5
+
+
+def assert_dropped(samples, expected):
+    """Each element is 0 in its share of the draws `[draws, elements]`, else it is scaled."""
+    kept = abs(samples) > 1e-6
+    for column in kept.T:
+        assert_share(column, 1 - RATE)
+    scaled = np.broadcast_to(expected / (1 - RATE), samples.shape)
+    np.testing.assert_allclose(samples[kept], scaled[kept], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("style", ["pre_norm", "paper"])
+def test_the_embedded_sequence_is_dropped(style):
+    embedding = redrawn(SharedEmbedding(6, 2, window=3, dim=4, dropout=RATE, style=style))
+    items = tf.tile([[0, 2, 5]], [ROWS, 1])
+    view, _ = split_views(items, None, tf.constant([1, 4]), 3)
+    expected, samples = (embedding(view, training=training).numpy() for training in (False, True))
+    assert not samples[:, 0].any()  # padding
+    assert_dropped(samples[:, 1:].reshape(ROWS, -1), expected[0, 1:].ravel())
+
+
+@pytest.fixture
+def unnormalised(monkeypatch):
+    for module in ("experts", "towers"):
+        monkeypatch.setattr(f"tf_syncrec.layers.{module}.layer_norm", lambda x, *_: x)
+
+
+@pytest.mark.usefixtures("unnormalised")
+def test_what_a_tower_adds_is_dropped():
+    tower = redrawn(Tower(2, dim=4, dropout=RATE))
+    x = tf.tile(tf.random.normal([1, 2, 4], seed=1), [ROWS, 1, 1])
+    towers = tf.ones([ROWS], tf.int32)
+    expected, samples = ((tower(x, towers, training=t) - x).numpy() for t in (False, True))
+    assert_dropped(samples.reshape(ROWS, -1), expected[0].ravel())
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("silent", [("w2", "b2"), ("out",)], ids=["attention", "feed_forward"])
+@pytest.mark.usefixtures("unnormalised")
+def test_experts_drop_attention_weights_and_both_branches(silent, heads):
+    experts = redrawn(TransformerExperts(2, num_blocks=1, dim=4, num_heads=heads, dropout=RATE))
+    (block,) = experts.blocks
+    for name in silent:  # of the other branch
+        block[name].assign(tf.zeros_like(block[name]))
+    x = tf.tile(tf.random.normal([1, 3, 4], seed=1), [ROWS, 1, 1])
+    causal = tf.linalg.band_part(tf.ones([ROWS, 3, 3], tf.bool), -1, 0)
+    expected, samples = ((experts(x, causal, training=t) - x).numpy() for t in (False, True))
+    for expert in range(2):
+        mine, without = samples[expert].reshape(ROWS, -1), expected[expert, 0].ravel()
+        deviation = mine.std(axis=0) / ROWS**0.5
+        assert (abs(mine.mean(axis=0) - without) < 5 * deviation).all()
+        if "out" in silent:
+            assert_dropped(mine, without)
+        else:
+            # The first slot sees itself alone: nothing is left of it where the weights of all heads
+            # are dropped, or the element of the branch is.
+            for column in mine[:, :4].T:
+                assert_share(abs(column) > 1e-6, (1 - RATE) * (1 - RATE**heads))

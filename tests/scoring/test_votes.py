@@ -53,6 +53,25 @@ def test_lists_hold_the_most_similar_of_all_domains(make_prepared, count):
     assert (ids[1:] > 0).mean() > 0.5
 
 
+def test_few_users_are_weak_evidence():
+    """By hand: who is always beside somebody counts n / (n + 10), n the users of both."""
+    support = {1: 1, 3: 10, 5: 90}  # of the pairs (1, 2), (3, 4), (5, 6)
+    users = [item for item, count in support.items() for _ in range(count)]
+    rows = [
+        {"user_id": b"u%d" % u, "items": np.array([i, i + 1], np.int32)}
+        for u, i in enumerate(users)
+    ]
+    catalogue = Catalogue(
+        ("a", "b"),
+        np.array([f"i{i}" for i in range(1, 7)], object),
+        np.repeat(np.arange(2, dtype=np.int32), 3),
+        np.repeat(list(support.values()), 2),
+    )
+    ids, values = neighbour_lists(FakePrepared(catalogue, {"train": rows}), 1)
+    np.testing.assert_array_equal(ids[1:, 0], [2, 1, 4, 3, 6, 5])
+    np.testing.assert_allclose(values[1:, 0], np.repeat([1 / 11, 1 / 2, 0.9], 2), rtol=1e-6)
+
+
 @pytest.mark.parametrize("weight", [1.0, 3.0])
 def test_whole_lists_vote_as_item_knn_scores(make_prepared, weight):
     """Also of repeated items, whose latest place counts, and of rows with padding."""

@@ -1,10 +1,14 @@
-"""The learning rate over a training."""
+"""A training: the learning rate over it, and the weights that it ends with."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tf_syncrec.config import TrainConfig
-from tf_syncrec.training.loop import learning_rate, planned_epochs
+from tf_syncrec.config import Config, TrainConfig
+from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.training.loop import learning_rate, planned_epochs, train
 
 
 def test_a_constant_rate_is_a_number():
@@ -33,3 +37,43 @@ def test_little_data_is_seen_more_often():
         10,
     ]
     assert planned_epochs(TrainConfig(epochs=3), 1) == 3
+
+
+class Spoiler(keras.callbacks.Callback):
+    """Makes all items alike before the last validation: every target ranks last there."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.last, self.weights = last, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_test_begin(self, logs=None):
+        if self.epoch == self.last:
+            items = self.model.embedding.items
+            items.assign(tf.ones_like(items))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.weights.append([weight.numpy() for weight in self.model.trainable_weights])
+
+
+def test_a_training_ends_with_the_weights_of_its_best_epoch(make_prepared, tmp_path):
+    prepared = make_prepared(users=30)
+    config = Config.model_validate(
+        {"model": {"dim": 8, "blocks": 1}, "loss": {"negatives": 8}, "train": {"epochs": 2}}
+    )
+    model, spoiler = SASRec.from_data(config, prepared), Spoiler(last=1)
+    history, best = train(
+        model,
+        config,
+        prepared,
+        evaluation_batches(prepared, "validation", 16),
+        tmp_path / "best.weights.h5",
+        tmp_path / "logs",
+        report=lambda line: None,
+        callbacks=[spoiler],
+    )
+    assert (len(history), best) == (2, 0)
+    for weight, kept in zip(model.trainable_weights, spoiler.weights[best], strict=True):
+        np.testing.assert_array_equal(weight, kept)
