@@ -2,13 +2,14 @@
 
 import argparse
 import itertools
+import json
 
 import pytest
 
 from data_prep import InputError
 from tf_syncrec.cli import add_data_options, config_from
 from tf_syncrec.comparison.cells import Cell
-from tf_syncrec.comparison.grid_search import read_grid
+from tf_syncrec.comparison.grid_search import choose, read_grid, validation_metric
 from tf_syncrec.comparison.names import parse_name
 from tf_syncrec.config import Config
 
@@ -90,3 +91,17 @@ def test_what_is_wrong_names_the_option(assignment):
 def test_a_setting_is_named_once():
     with pytest.raises(InputError, match=r"--grid model.dim=8: model.dim is given twice"):
         grid_of("model.dim=8", "model.dim=16")
+
+
+def test_what_was_fitted_on_a_user_does_not_choose(tmp_path):
+    """The better trial is the one that is better on users whom votes were not fitted on."""
+    model = parse_name("sasrec")
+    own = [Cell(model, 0, None, (("model.dim", dim),)) for dim in (16, 32, 64)]
+    for trial, shipped, judged in zip(own, (0.5, 0.4, 0.45), (0.1, 0.3, None), strict=True):
+        directory = trial.directory(tmp_path)
+        directory.mkdir(parents=True)
+        found = {"validation": {"overall": {"ndcg@10": shipped}}}
+        found |= {} if judged is None else {"cross_fitted": judged}
+        (directory / "validation.json").write_text(json.dumps(found))
+    assert choose(tmp_path, {(model, None): own[:2]}) == {(model, None): own[1]}
+    assert validation_metric(tmp_path, own[2]) == 0.45  # nothing was fitted

@@ -119,8 +119,9 @@ def choose(root: Path, trials: Trials) -> dict[tuple[ModelName, str | None], Cel
 
 
 def validation_metric(root: Path, trial: Cell) -> float:
-    """What decides: validation NDCG@10 of a finished trial."""
-    return trial.validation(root)["validation"]["overall"][SELECTION_METRIC]
+    """What decides: validation NDCG@10 of a finished trial, of users whom no vote was fitted on."""
+    found = trial.validation(root)
+    return found.get("cross_fitted", found["validation"]["overall"][SELECTION_METRIC])
 
 
 def tuning_report(

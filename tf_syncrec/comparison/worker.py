@@ -102,9 +102,11 @@ def run_cell(directory: Path, trial: bool = False) -> None:
         found = json.loads(tried.read_text())
         scorers = _trained_before(name, config, prepared, directory)
     else:
-        scorers, cost = _train(name, config, prepared, batches["validation"], directory)
+        scorers, cost, judged = _train(name, config, prepared, batches["validation"], directory)
         validation = rank("validation").metrics(prepared.catalogue.domains)
         found = {"stand_in": stand_in, "validation": validation, "cost": cost}
+        if judged is not None:
+            found["cross_fitted"] = judged
     if trial:
         write(tried)
         return
@@ -126,8 +128,8 @@ def _train(
     prepared: Sequences,
     validation,
     directory: Path,
-) -> tuple[dict[str, Scorer], dict[str, Any]]:
-    """Scorers of the splits, perhaps one `without_votes`, and what they cost."""
+) -> tuple[dict[str, Scorer], dict[str, Any], float | None]:
+    """Scorers of the splits, perhaps one `without_votes`; what they cost; `fit_score`'s answer."""
     if name.base.startswith(RECBOLE):
         scorers, info = train_recbole(
             name.base.removeprefix(RECBOLE),
@@ -142,7 +144,7 @@ def _train(
             seed=config.train.seed,
             report=say,
         )
-        return dict(scorers), info
+        return dict(scorers), info, None
     keras.utils.set_random_seed(config.train.seed)
     if name.network is None:
         scorer: Scorer = PopularityScorer(prepared.catalogue)
@@ -150,7 +152,8 @@ def _train(
         if name.base == "item_knn":
             scorer, trials = tune_item_knn(prepared, validation, say)
             cost["trials"] = trials
-        return {"validation": scorer, "test": scorer}, cost | {"peak_memory_mb": peak_memory_mb()}
+        cost["peak_memory_mb"] = peak_memory_mb()
+        return {"validation": scorer, "test": scorer}, cost, None
     model = name.network.build(config, prepared)
     initialise_items(model, config, prepared, say)
     trained = train(
@@ -163,9 +166,9 @@ def _train(
         report=say,
     )
     write_whole(directory / "history.json", json.dumps(trained.history, allow_nan=False))
-    fit_score(model, prepared, validation, say)
+    cross_fitted = fit_score(model, prepared, validation, say)
     save_weights_whole(model, directory / WEIGHTS)
-    return _scorers(model), trained.cost(model)
+    return _scorers(model), trained.cost(model), cross_fitted
 
 
 def _trained_before(
