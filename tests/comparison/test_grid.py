@@ -100,7 +100,7 @@ def test_what_was_fitted_on_a_user_does_not_choose(tmp_path):
     for trial, shipped, judged in zip(own, (0.5, 0.4, 0.45), (0.1, 0.3, None), strict=True):
         directory = trial.directory(tmp_path)
         directory.mkdir(parents=True)
-        found = {"validation": {"overall": {"ndcg@10": shipped}}}
+        found: dict = {"validation": {"overall": {"ndcg@10": shipped}}}
         found |= {} if judged is None else {"cross_fitted": judged}
         (directory / "validation.json").write_text(json.dumps(found))
     assert choose(tmp_path, {(model, None): own[:2]}) == {(model, None): own[1]}
