@@ -148,7 +148,7 @@ def _story(
         else:
             initialise_items(model, config, prepared, say)
             run.create(config, catalogue, model)
-    take_from_chief(strategy, [model.embedding.items])
+    take_from_chief(strategy, model.item_tables)
     trained = train(
         model,
         config,

@@ -19,7 +19,7 @@ from tf_syncrec.models.bprmf import BPRMF
 from tf_syncrec.models.cgrec import CGRec
 from tf_syncrec.models.gru4rec import GRU4Rec
 from tf_syncrec.models.mmoe import MMoE
-from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.sasrec import SASRec, SASRecPair
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.optimizers import RowwiseAdam
 from tf_syncrec.utils.nested import flat
@@ -32,6 +32,7 @@ NETWORKS = {
         SIZES, **{"experts": 3, "cross_experts": 2, "blocks": 1, "neighbours": 2} | TINY | more
     ),
     "sasrec": lambda **more: SASRec(SIZES, blocks=1, **TINY | more),
+    "sasrec_pair": lambda **more: SASRecPair(SIZES, blocks=1, neighbours=2, **TINY | more),
     "gru4rec": lambda **more: GRU4Rec(SIZES, blocks=1, **TINY | more),
     "mmoe": lambda **more: MMoE(SIZES, experts=2, blocks=1, **TINY | more),
     "cgrec": lambda **more: CGRec(SIZES, experts=2, blocks=1, **TINY | more),

@@ -9,7 +9,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import user_gains
-from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.sasrec import SASRec, SASRecPair
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring import view_weights as blending
 from tf_syncrec.scoring.view_weights import LISTED, PRIOR_USERS, WEIGHTS, fit_view_weights
@@ -52,15 +52,23 @@ def literal_choice(model, prepared, batches, prior):
     return np.array(chosen), gains, ranks.domains
 
 
-@pytest.mark.parametrize("neighbours", [0, 6])
-@pytest.mark.parametrize("prior", [PRIOR_USERS, 20])
+@pytest.mark.parametrize(
+    ("kind", "neighbours", "prior"),
+    [
+        *((SyNCRec, neighbours, prior) for neighbours in (0, 6) for prior in (PRIOR_USERS, 20)),
+        (SASRecPair, 6, 20),
+    ],
+)
 def test_validation_chooses_the_weight_of_each_domain(
-    neighbours, prior, make_prepared, monkeypatch
+    kind, neighbours, prior, make_prepared, monkeypatch
 ):
-    """With votes on top of the scores as they will be, and one domain without any item."""
+    """Of two views or two networks, with votes on top of the scores as they will be.
+
+    One domain is without any item.
+    """
     monkeypatch.setattr(blending, "PRIOR_USERS", prior)
     prepared = make_prepared(users=300)
-    model = small_model(prepared, neighbours=neighbours)
+    model = small_model(prepared, kind=kind, neighbours=neighbours)
     fit_neighbours(
         model, prepared, evaluation_batches(prepared, "validation", 16), lambda line: None
     )

@@ -26,7 +26,7 @@ from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.training.run_directory import RunDirectory
 
-NETWORKS = ("syncrec", "sasrec", "gru4rec", "mmoe", "cgrec", "bprmf")
+NETWORKS = ("syncrec", "sasrec", "sasrec_pair", "gru4rec", "mmoe", "cgrec", "bprmf")
 
 
 @pytest.fixture(scope="module")

@@ -133,13 +133,16 @@ class ModelScorer(Scorer):
 
     def products(self, vectors, offset, size):
         """Dot products of query vectors `[rows, dim]` with the items of one domain."""
-        items = in_place(self._model.embedding.items)
+        tables = [in_place(table) for table in self._model.item_tables]
+        scaled = list(zip(tables, self._scales, strict=True))
         # Of two ways to the same scores, but for rounding, one takes no more memory than they do.
-        if held_at_once(size * items.shape[1]):
+        if held_at_once(size * vectors.shape[1]):
             if self._scaled is None or self._scaled[0] != (offset, size):
-                self._scaled = (offset, size), _scaled_rows(items, self._scales, offset, size)
+                rows = [_scaled_rows(*table, offset, size) for table in scaled]
+                self._scaled = (offset, size), tf.concat(rows, axis=1)
             return tf.matmul(vectors, self._scaled[1], transpose_b=True)
-        return _scaled_products(vectors, items, self._scales, offset, size)
+        parts = zip(tf.split(vectors, len(tables), axis=1), scaled, strict=True)
+        return tf.add_n([_scaled_products(part, *table, offset, size) for part, table in parts])
 
 
 OF_A_DOMAIN = (

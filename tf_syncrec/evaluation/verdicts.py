@@ -82,11 +82,11 @@ def compare_views(
     }
 
 
-def view_queries(model: SyNCRec) -> Callable[[dict], tuple[tf.Tensor, tf.Tensor]]:
-    """What the single and the cross view look for in the target domains of a batch, compiled.
+def view_queries(model: MultiDomainModel) -> Callable[[dict], tuple[tf.Tensor, tf.Tensor]]:
+    """What a model's two scores look for in the target domains of a batch, compiled.
 
     Args:
-        model: built.
+        model: one that has `view_queries`.
 
     Returns:
         From a batch of `data.batches.evaluation_batches` to two times `[batch, dim]`.
@@ -94,8 +94,7 @@ def view_queries(model: SyNCRec) -> Callable[[dict], tuple[tf.Tensor, tf.Tensor]
 
     @tf.function(input_signature=[model.evaluation_signature])
     def queries(batch):
-        items, domains = batch["items"], batch["domain"][:, None]
-        single, cross = model.single_queries(items, domains), model.cross_queries(items, domains)
+        single, cross = model.view_queries(batch["items"], batch["domain"][:, None])
         return single[:, 0], cross[:, 0]
 
     return lambda batch: queries({name: batch[name] for name in model.evaluation_signature})

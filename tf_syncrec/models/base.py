@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Layout, Sequences
-from tf_syncrec.layers import DomainBlocks, ItemNeighbours, SharedEmbedding, Similarity
+from tf_syncrec.layers import DomainBlocks, ItemNeighbours, SharedEmbedding, Similarity, ViewWeights
 from tf_syncrec.layers.item_neighbours import add_votes
 from tf_syncrec.layers.views import check_histories, check_queries
 from tf_syncrec.losses import functions as losses_by_name
@@ -182,6 +182,18 @@ class MultiDomainModel(Trainer):
 
     # ------------------------------------------------------------------------------ prediction
 
+    view_weights: ViewWeights | None = None
+    """Of a model whose score is a weighted sum of two, how much each counts in each domain."""
+
+    def view_queries(self, items, domains):
+        """The two query vectors that `view_weights` weighs; arguments as in `query_vectors`.
+
+        Returns:
+            Two tensors that can be multiplied with candidate vectors, `[batch, queries, dim]`, or
+            `[batch, 1, dim]` of one that is the same in all domains.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has one score, and not two")
+
     def query_vectors(self, items, domains):
         """What the network looks for next; its dot product with a candidate vector is the score.
 
@@ -194,6 +206,11 @@ class MultiDomainModel(Trainer):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what a user looks for")
 
+    @property
+    def item_tables(self) -> list[keras.Variable]:
+        """M, `[items + 1, dim]`; of several networks whose scores are added, that of each."""
+        return [self.embedding.items]
+
     def candidate_vectors(self, items):
         """What a query vector is compared with.
 
@@ -201,14 +218,19 @@ class MultiDomainModel(Trainer):
             items: int32 ids of any shape.
 
         Returns:
-            `[..., dim]` float32.
+            `[..., dim]` float32, of several `item_tables` one after the other.
         """
-        return self.similarity.candidate(tf.gather(self.embedding.items.value, items))
+        vectors = [tf.gather(table.value, items) for table in self.item_tables]
+        return tf.concat([self.similarity.candidate(each) for each in vectors], axis=-1)
 
     def candidate_scales(self):
-        """What each row of M is multiplied by in `candidate_vectors`, `[items + 1]` float32."""
-        items = in_place(self.embedding.items)
-        return tf.concat([self.similarity.scale(items[rows])[:, 0] for rows in pieces(items)], 0)
+        """What each row of each of `item_tables` is multiplied by, all `[items + 1]` float32."""
+
+        def of_table(items):
+            parts = [self.similarity.scale(items[rows])[:, 0] for rows in pieces(items)]
+            return tf.concat(parts, axis=0)
+
+        return [of_table(in_place(table)) for table in self.item_tables]
 
     def count_trained(self) -> int:
         """Numbers that training learns; `count_params` has lists and λ as well."""

@@ -72,6 +72,7 @@ NETWORKS = {
     "syncrec_without_sc_mim": _without("loss.mutual_information"),
     "syncrec_without_acmoe": _without("model.asymmetric"),
     "sasrec": _network("sasrec.SASRec", "SASRec, one Transformer"),
+    "sasrec_pair": _network("sasrec.SASRecPair", "two SASRecs of different seeds, scores added"),
     "gru4rec": _network("gru4rec.GRU4Rec", "GRU4Rec, a recurrent network"),
     "mmoe": _network("mmoe.MMoE", "MMoE of Transformers: no asymmetry, no λ, no second view"),
     "cgrec": _network("cgrec.CGRec", "MMoE with loss weights from Shapley values of the domains"),

@@ -1,9 +1,10 @@
-"""SASRec: one causal Transformer over the sequence (Kang and McAuley, ICDM 2018)."""
+"""SASRec: one causal Transformer (Kang and McAuley, ICDM 2018), and an ensemble of two."""
 
 import keras
+import tensorflow as tf
 
-from tf_syncrec.layers import TransformerExperts
-from tf_syncrec.models.sequential import SequentialModel
+from tf_syncrec.layers import TransformerExperts, ViewWeights
+from tf_syncrec.models.sequential import Losses, SequentialModel
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")
@@ -43,3 +44,49 @@ class SASRec(SequentialModel):
         """As in `SequentialModel`."""
         embedded = self.embedding(view, training=training)
         return self.encoder(embedded, view.mask, last=last, training=training)[0]
+
+
+@keras.saving.register_keras_serializable("tf_syncrec")
+class SASRecPair(SASRec):
+    """Two SASRecs that differ in chance alone and whose scores are added: what two views cost.
+
+    It is the first of them and has the second. Each has items, weights and negatives of its own;
+    as their losses are added, neither's gradient knows of the other. Both meet the same batches,
+    and one epoch is chosen for both. They are weighed by domain on validation as SyNCRec's views.
+
+    Args:
+        domain_sizes: as in `MultiDomainModel`.
+        kwargs: as in `SASRec`.
+    """
+
+    view_weights: ViewWeights
+
+    def __init__(self, domain_sizes, **kwargs):
+        super().__init__(domain_sizes, **kwargs)
+        # Keras's generator of seeds has moved on: its weights and negatives are others.
+        self.second = SASRec(domain_sizes, **kwargs | {"neighbours": 0, "name": "second"})
+        self.view_weights = ViewWeights(self.num_domains, dtype="float32")
+        self.view_weights.build()
+
+    @property
+    def item_tables(self):
+        """As in `MultiDomainModel`, of both."""
+        return [*super().item_tables, *self.second.item_tables]
+
+    def view_queries(self, items, domains):
+        """As in `MultiDomainModel`: either one's query vectors, and 0 where the other's stand."""
+        first = super().query_vectors(items, domains)
+        second = self.second.query_vectors(items, domains)
+        nothing = tf.zeros_like(first)
+        return tf.concat([first, nothing], axis=2), tf.concat([nothing, second], axis=2)
+
+    def query_vectors(self, items, domains):
+        """As in `MultiDomainModel`, `[batch, queries, 2 dim]`."""
+        first, second = self.view_queries(items, domains)
+        of_first, of_second = self.view_weights(domains)
+        return of_first[..., None] * first + of_second[..., None] * second
+
+    def batch_losses(self, items, segments=None, training=True) -> Losses:
+        """As in `MultiDomainModel`, the sum of both."""
+        both = (super().batch_losses, self.second.batch_losses)
+        return Losses(tf.add_n([losses(items, segments, training).total for losses in both]))

@@ -212,6 +212,10 @@ class SyNCRec(MultiDomainModel):
         of_single, of_cross = self.view_weights(domains)
         return of_cross[..., None] * cross + of_single[..., None] * single
 
+    def view_queries(self, items, domains):
+        """As in `MultiDomainModel`: the single view's and the cross view's."""
+        return self.single_queries(items, domains), self.cross_queries(items, domains)
+
     def cross_queries(self, items, domains):
         """What the cross view looks for, the same in all domains: `[batch, 1, dim]` float32."""
         view, _ = split_views(items, domains, self.offsets, self.window)

@@ -29,7 +29,7 @@ def fit_view_weights(
     validation: tf.data.Dataset,
     report: Callable[[str], None],
 ) -> Trials | None:
-    """Sets `model.view_weights`; does nothing for a model that does not blend two views.
+    """Sets `model.view_weights`; does nothing for a model that does not blend two scores.
 
     Args:
         model: trained, its votes fitted: what they say is no reason for either view.
@@ -40,7 +40,7 @@ def fit_view_weights(
     Returns:
         What was found with each of `WEIGHTS`; None where there was nothing to fit.
     """
-    if not isinstance(model, SyNCRec) or model.view_weights is None:
+    if model.view_weights is None:
         return None
     found = try_weights(model, catalogue, validation)
     if not len(found.gains):
@@ -52,8 +52,9 @@ def fit_view_weights(
     listed = ", ".join(f"{d} {w:g}" for d, w in zip(catalogue.domains, weights, strict=True))
     if len(weights) > LISTED:
         listed = f"{min(weights):g} to {max(weights):g}, by domain"
+    which = "single view" if isinstance(model, SyNCRec) else "first network"
     report(
-        f"Weight of the single view, of 2: {listed}; validation {SELECTION_METRIC} "
+        f"Weight of the {which}, of 2: {listed}; validation {SELECTION_METRIC} "
         f"{fitted:.4f}, with 1 everywhere {found.gains[:, 0].mean():.4f}"
     )
     return found
@@ -86,7 +87,9 @@ def view_weights(model: MultiDomainModel, names: Sequence[str]) -> dict[str, dic
     }
 
 
-def try_weights(model: SyNCRec, catalogue: Catalogue, validation: tf.data.Dataset) -> Trials:
+def try_weights(
+    model: MultiDomainModel, catalogue: Catalogue, validation: tf.data.Dataset
+) -> Trials:
     """The selection metric of each user with each of `WEIGHTS`, votes on top as they are."""
     scorer = ModelScorer(model)
     scorer.refresh()

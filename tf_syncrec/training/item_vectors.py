@@ -1,7 +1,7 @@
 """Initial item vectors from what stands close together in training sequences."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.sparse as sparse
@@ -22,7 +22,7 @@ USERS_AT_ONCE = 8192
 """Training rows read at a time."""
 
 
-def item_vectors(prepared: Sequences, dim: int, seed: int) -> np.ndarray:
+def item_vectors(prepared: Sequences, dim: int, seed: int | Sequence[int]) -> np.ndarray:
     """Unit vectors whose dot products say how often two items stand close together.
 
     A truncated singular value decomposition of the positive pointwise mutual information of items
@@ -67,8 +67,11 @@ def initialise_items(
     """
     if config.model.item_init == "cooccurrence":
         start = time.perf_counter()
-        vectors = item_vectors(prepared, config.model.dim, config.train.seed)
-        fill(model.embedding.items, vectors)
+        first = config.train.seed
+        for number, table in enumerate(model.item_tables):
+            # Networks that a model is made of begin as with seeds of their own.
+            seed = [first, number] if number else first
+            fill(table, item_vectors(prepared, config.model.dim, seed))
         report(f"Item vectors from co-occurrence: {time.perf_counter() - start:.0f} s")
 
 
