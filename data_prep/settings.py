@@ -79,7 +79,10 @@ class DataConfig(Section):
         min_length=1,
     )
     min_interactions: int = setting(
-        1, "k-core: drop users and items with fewer interactions, repeatedly", ge=1
+        1,
+        "k-core: drop users and items with fewer interactions (global_time: in the training "
+        "period), repeatedly",
+        ge=1,
     )
     min_domains: int = setting(
         1, "drop users who have fewer domains with `min_domain_interactions` in each", ge=1

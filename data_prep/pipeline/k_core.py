@@ -35,7 +35,9 @@ class Core:
         """Returns what a fingerprint needs to know."""
         return {"min_interactions": self.min_interactions} | self._given()
 
-    def of(self, engine: Engine, events: ir.Table, items: ir.Table) -> ir.Table:
+    def of(
+        self, engine: Engine, events: ir.Table, items: ir.Table, end: float | None = None
+    ) -> ir.Table:
         """Drops users and items, again and again until none is left that has too little.
 
         What stays is the largest part of the events in which all conditions hold, in whatever
@@ -43,14 +45,26 @@ class Core:
 
         Args:
           engine: what computes.
-          events: a table of `user, item` made by `hold`, which is released.
+          events: a table of `user, item, timestamp` made by `hold`, which is released.
           items: `item, domain`.
+          end: a time; conditions are those of the events before it. Of later events those of users
+            that are dropped go as well, and all others stay: nobody could have judged them.
 
         Returns:
           A table made by `hold`.
         """
         if not self._given():
             return events
+        if end is None:
+            return self._largest(engine, events, items)
+        early, later = events.filter(events.timestamp < end), events.filter(events.timestamp >= end)
+        core = self._largest(engine, engine.hold(early), items)
+        dropped = early.anti_join(core, "user")
+        kept = engine.hold(core.union(later.anti_join(dropped, "user")))
+        engine.release(events, core)
+        return kept
+
+    def _largest(self, engine: Engine, events: ir.Table, items: ir.Table) -> ir.Table:
         before = -1
         while (now := engine.value(events.count())) != before:
             before, wider = now, events

@@ -1,8 +1,10 @@
 """The pipeline from interactions to one sequence a user.
 
-1. An item belongs to one domain: that of most of its rows, the alphabetically first on a tie.
+1. An item belongs to one domain: that of most of its rows, the alphabetically first on a tie. Where
+   a split has periods, only the first one with such rows counts, since later ones would look ahead.
 2. Rows with the same user, item and timestamp are one event.
-3. Optionally, items and users with too few events are dropped until none is left; see `k_core`.
+3. Optionally, items and users with too few events are dropped until none is left, where a split has
+   periods, too few in the training period; see `k_core`.
 4. A user's events are ordered by timestamp; inside a tie, which no log can order, by a hash.
 5. A split says which events train and which are targets of validation and test: leave-one-out on
    each user's sequence, or periods of one time for everybody; see `splits`.
@@ -17,7 +19,7 @@ neither the order of the input's rows nor the number of threads shows in the res
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,16 +170,16 @@ def build_sequences(
     Raises:
       InputError: fewer than two domains are left, or no target.
     """
-    items = engine.hold(items_of(interactions))
+    starts = split.starts(engine, interactions)
+    items = engine.hold(items_of(interactions, list(starts.values())))
     users = engine.hold(users_of(interactions))
     everything = engine.hold(events_of(interactions, users, items))
     before = _before_core(engine, interactions, users, items, everything)
     engine.release(*held)
-    events = core.of(engine, everything, items)
+    events = core.of(engine, everything, items, starts.get("validation_start"))
     left = items if events is everything else items.semi_join(events, "item")
     domains = engine.fetch(left.select("domain").distinct())[0].to_pylist()
     _require_domains(domains, core.after)
-    starts = split.starts(engine, events)
     listed = engine.fetch(items.order_by("item").select("item_id", "domain"))
     item_ids = listed["item_id"].cast(pa.large_string()).combine_chunks()
     names = engine.stream(users.order_by("user").select("user_id"), batch_rows)
@@ -214,14 +216,24 @@ def build_sequences(
     return Sequences(path, assign, item_ids, counts.item_domains, ids, catalogue, counts, totals)
 
 
-def items_of(rows: ir.Table) -> ir.Table:
+def items_of(rows: ir.Table, starts: Sequence[float] = ()) -> ir.Table:
     """Step 1: `item, item_id, domain, listings, elsewhere`.
 
     `item` is a number, in the order of domain and name; `listings` in how many domains the item was
     seen, `elsewhere` how many rows name another.
+
+    Args:
+      rows: `item_id, domain, timestamp`.
+      starts: times at which periods after the first one begin.
     """
-    counts = rows.group_by("item_id", "domain").aggregate(rows=lambda t: t.count())
-    best = ibis.window(group_by="item_id", order_by=[ibis.desc("rows"), ibis.asc("domain")])
+    period = sum(((rows.timestamp >= start).cast("int8") for start in starts), ibis.literal(0))
+    apart = rows.group_by("item_id", "domain", period=period).aggregate(rows=lambda t: t.count())
+    first = apart.period == apart.period.min().over(group_by="item_id")
+    apart = apart.mutate(telling=ibis.ifelse(first, apart.rows, 0))
+    counts = apart.group_by("item_id", "domain").aggregate(
+        rows=apart.rows.sum(), telling=apart.telling.sum()
+    )
+    best = ibis.window(group_by="item_id", order_by=[ibis.desc("telling"), ibis.asc("domain")])
     ranked = counts.mutate(
         place=ibis.row_number().over(best),
         listings=counts.count().over(group_by="item_id"),

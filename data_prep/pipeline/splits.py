@@ -49,20 +49,20 @@ class Split(abc.ABC):
         """Returns what a fingerprint needs to know."""
         return {}
 
-    def starts(self, engine: Engine, events: ir.Table) -> dict[str, float]:
+    def starts(self, engine: Engine, rows: ir.Table) -> dict[str, float]:
         """Finds the times that periods begin with.
 
         Args:
           engine: what computes.
-          events: one row an event, held by the engine.
+          rows: `user_id, item_id, timestamp`, of the engine; equal ones are one event.
 
         Returns:
-          Timestamps by name, where there are periods.
+          Timestamps by name, oldest first, where there are periods.
 
         Raises:
           InputError: a period comes out empty.
         """
-        del engine, events
+        del engine, rows
         return {}
 
     @abc.abstractmethod
@@ -162,7 +162,8 @@ class GlobalTime(Split):
             f"global time: the last {100 * self.test_share:g} % of all interactions in time are "
             f"the test period, the {100 * self.validation_share:g} % before them the validation "
             "period, what is earlier trains; a user's first interaction of a period is the target, "
-            "all that the user did before it the history; who did nothing before is left out"
+            "all that the user did before it the history; who did nothing before is left out; item "
+            "domains and the k-core are those of the training period"
         )
 
     @property
@@ -175,9 +176,12 @@ class GlobalTime(Split):
         )
 
     def content(self) -> dict[str, Any]:
-        return {"split": self.name} | dataclasses.asdict(self)
+        # In an earlier version item domains and k-core were of the whole log.
+        return {"split": self.name, "looks": "back"} | dataclasses.asdict(self)
 
-    def starts(self, engine: Engine, events: ir.Table) -> dict[str, float]:
+    def starts(self, engine: Engine, rows: ir.Table) -> dict[str, float]:
+        distinct = rows.select("user_id", "item_id", "timestamp").distinct()
+        events = engine.hold(distinct.select("timestamp"))
         total = engine.value(events.count())
         in_time = events.order_by("timestamp").select("timestamp")
         shares = (1.0, self.validation_share + self.test_share, self.test_share)
@@ -193,6 +197,7 @@ class GlobalTime(Split):
         ):
             if first == following:
                 self._empty(period, engine, events)
+        engine.release(events)
         return {"validation_start": times[1][0], "test_start": times[2][0]}
 
     def roles(self, some: Histories, starts: dict[str, float]) -> np.ndarray:

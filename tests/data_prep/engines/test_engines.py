@@ -80,8 +80,12 @@ def both(tmp_path, dataset, **options):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
-    [{"min_interactions": 3, "min_domains": 2}, {"split": "global_time"}],
-    ids=["k_core", "global_time"],
+    [
+        {"min_interactions": 3, "min_domains": 2},
+        {"split": "global_time"},
+        {"split": "global_time", "min_interactions": 3},
+    ],
+    ids=["k_core", "global_time", "global_time_k_core"],
 )
 def test_generated_data(tmp_path, spark, options):
     prepared = both(tmp_path, "interactions", path=write_folder(tmp_path / "log"), **options)

@@ -2,6 +2,7 @@
 
 import bisect
 import collections
+import dataclasses
 import functools
 import hashlib
 import random
@@ -41,20 +42,28 @@ def run(rows, split, k=1, threads=None, batch_rows=200_000):
 
 def literal(rows, validation_share, test_share, k=1):
     """The rule as `GlobalTime` says it, and as README and docs do."""
-    events = {(float(time), user, item) for user, item, _, time in rows}
-    while True:
-        users = collections.Counter(user for _, user, _ in events)
-        items = collections.Counter(item for _, _, item in events)
-        kept = {e for e in events if users[e[1]] >= k and items[e[2]] >= k}
-        if kept == events:
-            break
-        events = kept
-    times = sorted(time for time, _, _ in events)
+    everything = {(float(time), user, item) for user, item, _, time in rows}
+    times = sorted(time for time, _, _ in everything)
     test_start = times[len(times) - round(len(times) * test_share)]
     start = times[len(times) - round(len(times) * (validation_share + test_share))]
+    core = {e for e in everything if e[0] < start}
+    judged = {user for _, user, _ in core}
+    while True:
+        users = collections.Counter(user for _, user, _ in core)
+        items = collections.Counter(item for _, _, item in core)
+        kept = {e for e in core if users[e[1]] >= k and items[e[2]] >= k}
+        if kept == core:
+            break
+        core = kept
+    dropped = judged - {user for _, user, _ in core}
+    events = core | {e for e in everything if e[0] >= start and e[1] not in dropped}
     listed: dict = collections.defaultdict(collections.Counter)
-    for _, item, domain, _ in rows:
-        listed[item][domain] += 1
+    for begin, end in ((-1e99, start), (start, test_start), (test_start, 1e99)):
+        named: dict = collections.defaultdict(collections.Counter)
+        for _, item, domain, time in rows:
+            if begin <= time < end and item not in listed:
+                named[item][domain] += 1
+        listed |= named
     owner = {i: min(c, key=lambda d: (-c[d], d)) for i, c in listed.items()}
     counts = collections.Counter(item for time, _, item in events if time < start)
     known = sorted(counts, key=lambda i: (owner[i], -counts[i], i))
@@ -122,11 +131,65 @@ def test_equals_the_literal_reading(validation, test):
 
 
 @pytest.mark.parametrize("k", [2, 4])
-def test_the_periods_are_of_what_the_k_core_leaves(k):
+def test_the_k_core_is_that_of_the_training_period(k):
     rows = random_log(2)
-    expected, _, known, _ = literal(rows, 0.2, 0.2, k)
-    splits, _, catalogue = run(rows, GlobalTime(0.2, 0.2), k)
+    expected, left_out, known, starts = literal(rows, 0.2, 0.2, k)
+    splits, statistics, catalogue = run(rows, GlobalTime(0.2, 0.2), k)
     assert splits == expected and catalogue.item_ids.tolist() == known
+    assert (statistics["validation_start"], statistics["test_start"]) == starts
+    assert [statistics[f"{name}_users_left_out"] for name in ("validation", "test")] == left_out
+    assert len(known) < len({item for _, item, _, time in rows if time < starts[0]})
+
+
+@dataclasses.dataclass(frozen=True)
+class CutAt(GlobalTime):
+    """Periods as they were in another log."""
+
+    cuts: tuple[float, float] = (0.0, 0.0)
+
+    def starts(self, engine, rows):
+        return dict(zip(("validation_start", "test_start"), self.cuts, strict=True))
+
+
+def others(rows, rng, start):
+    """A log that has other rows from a time on, and the same before it.
+
+    Half of the later rows are gone, and there are many more, of all users and items and of new
+    ones, which often name a domain that the log did not have.
+    """
+    late = [row for row in rows if row[3] >= start]
+    changed = [row for row in rows if row[3] < start] + rng.sample(late, len(late) // 2)
+    for _ in range(5 * len(late)):
+        user = rng.choice([*(f"u{n}" for n in range(30)), "new user", "another"])
+        item = rng.choice([*(f"i{n}" for n in range(25)), "new item", "another"])
+        domain = rng.choice(["b", "a", "c", "Ä", "a b", *["new domain"] * 5])
+        changed.append((user, item, domain, start + rng.randrange(9) / 4))
+    rng.shuffle(changed)
+    return changed
+
+
+@pytest.mark.parametrize(("seed", "k"), [(0, 1), (1, 1), (2, 3), (3, 3)])
+def test_nothing_later_changes_what_trains(seed, k):
+    """Rows after a cut leave alone what is before it: rows, items, their ids, order and domains.
+
+    What is later than the first cut has no part in training, what is later than the second one no
+    part in validation.
+    """
+    rows, rng = random_log(seed), random.Random(seed)
+    splits, statistics, catalogue = run(rows, GlobalTime(0.2, 0.2), k)
+    cuts = statistics["validation_start"], statistics["test_start"]
+
+    def items(found):
+        names = [found.domains[d] for d in found.item_domains]
+        return found.item_ids.tolist(), names, found.counts.tolist()
+
+    after_first, _, other = run(others(rows, rng, cuts[0]), CutAt(0.2, 0.2, cuts), k)
+    assert after_first[0] == splits[0] and items(other) == items(catalogue)
+    assert list(after_first[0]) == list(splits[0]), "the order of users"
+    assert after_first[1] != splits[1]
+    after_second, _, other = run(others(rows, rng, cuts[1]), CutAt(0.2, 0.2, cuts), k)
+    assert after_second[:2] == splits[:2] and items(other) == items(catalogue)
+    assert after_second[2] != splits[2]
 
 
 def times_of(splits):
