@@ -1,10 +1,12 @@
-"""First item vectors of tables that are drawn in pieces."""
+"""What stands in a slot, and first item vectors of tables that are drawn in pieces."""
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tf_syncrec.layers import SharedEmbedding, embedding
+from tests.support.literal import Literal
+from tf_syncrec.layers import SharedEmbedding, embedding, split_views
 
 
 def first_vectors(num_items, seed):
@@ -26,3 +28,20 @@ def test_pieces_are_drawn_like_a_whole(monkeypatch, num_items):
     np.testing.assert_allclose(pieces.mean(), 0.0, atol=0.01)
     np.testing.assert_array_equal(pieces, first_vectors(num_items, 1))
     assert (pieces != first_vectors(num_items, 2)).mean() > 0.99
+
+
+@pytest.mark.parametrize("style", ["pre_norm", "paper"])
+def test_a_slot_is_an_item_or_a_start_token_at_its_position(style, make_model):
+    model = make_model(style=style, window=5)
+    items = tf.constant([[0, 3, 7, 1, 11]])
+    for view in split_views(items, None, model.offsets, model.window):
+        received = model.embedding(view)[0].numpy()
+        assert not received[0].any()  # padding
+        # One by one, as the positions of the single view are not in a row.
+        for slot in range(1, 5):
+            token, position = int(view.tokens[0, slot]), int(view.positions[0, slot])
+            inputs = ["SOS" if token < 0 else token, *[1] * (4 - position)]
+            (expected,) = Literal(model).embed(inputs, start_token=-token - 1)[
+                position : position + 1
+            ]
+            np.testing.assert_allclose(received[slot], expected, rtol=1e-4, atol=1e-5)

@@ -138,6 +138,13 @@ def test_figure_2_in_prediction():
     assert single.positions.numpy().tolist() == [[6, 7, 7, 8, 8, 7, 8, 9, 9, 9]]
 
 
+def test_the_latest_inputs_of_a_history_are_what_the_window_holds():
+    cross, _ = split_views(FIGURE_2, np.array([[0]], np.int32), OFFSETS, window=3)
+    assert cross.tokens.numpy().tolist() == FIGURE_2[:, -3:].tolist()
+    cross, _ = split_views(FIGURE_2, None, OFFSETS, window=3)
+    assert cross.tokens.numpy().tolist() == FIGURE_2[:, -4:-1].tolist()
+
+
 @pytest.mark.parametrize("length", [1, 3, 4, 5, 9])
 def test_no_slot_sees_its_target_or_anything_later(length, make_items):
     items = make_items([length, max(1, length - 2)], seed=length)

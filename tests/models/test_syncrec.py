@@ -68,6 +68,14 @@ def drawn(monkeypatch):
     return lookup
 
 
+def test_eta_shares_the_loss_out(make_model, make_items):
+    """Eq. 18, where no domain is corrected."""
+    losses = make_model(eta=0.7, enabled=False).batch_losses(make_items([6, 5, 4]))
+    expected = 0.7 * (losses.single + losses.cross) + 0.3 * losses.mutual_information
+    np.testing.assert_allclose(losses.total, expected, rtol=1e-5)
+    assert losses.mutual_information > 0.1
+
+
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
 def test_losses_and_gradients_are_those_of_the_equations(settings, make_model, make_items, drawn):
     model = make_model(**settings, window=4)
