@@ -33,7 +33,7 @@ def small_model(prepared, seed=0, kind=SyNCRec, **settings):
 def fit(model, prepared):
     """What was said; the batches that were read."""
     said: list[str] = []
-    batches = evaluation_batches(prepared, "validation", 16)
+    batches = evaluation_batches(prepared, "validation", 64)
     fit_view_weights(model, prepared.catalogue, batches, said.append)
     return said, batches
 
@@ -70,7 +70,7 @@ def test_validation_chooses_the_weight_of_each_domain(
     prepared = make_prepared(users=300)
     model = small_model(prepared, kind=kind, neighbours=neighbours)
     fit_neighbours(
-        model, prepared, evaluation_batches(prepared, "validation", 16), lambda line: None
+        model, prepared, evaluation_batches(prepared, "validation", 64), lambda line: None
     )
     (said,), batches = fit(model, prepared)
     received = model.view_weights.single.numpy()

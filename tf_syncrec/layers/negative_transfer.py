@@ -25,7 +25,7 @@ class NegativeTransferGap(keras.layers.Layer):
     ```python
     measure = NegativeTransferGap(num_domains=2)
     single, cross, targets = tf.constant([[8.0, 3.0], [6.0, 4.0], [4.0, 2.0]])
-    gap, sums = measure(single, cross, targets)  # (2,): 0.5, -0.5
+    gap, sums = measure(single, cross, targets)  # φ is 0.5 and -0.5
     measure.update(sums)
     ```
 
