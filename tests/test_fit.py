@@ -3,8 +3,10 @@
 import gzip
 import json
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -171,6 +173,49 @@ def test_evaluate_repeats_the_numbers_of_the_training(trained, capsys):
         overall = capsys.readouterr().out.splitlines()[-1].split()
         assert overall[0] == "overall"
         assert float(overall[5]) == pytest.approx(metrics[split]["overall"]["ndcg@10"], abs=1e-4)
+
+
+def test_no_test_leaves_the_test_split_alone(trained, tmp_path, capsys):
+    """Its files are not there, and nobody misses them before somebody asks for test numbers."""
+    log = Path(shutil.copy(trained.parent / "log.csv", tmp_path))
+    shutil.copytree(trained.parent / "data", tmp_path / "data")
+    files = list((tmp_path / "data").rglob("*-test.tfrecord*"))
+    assert files
+    for file in files:
+        file.rename(tmp_path / file.name)
+    run = train(tmp_path, "--no_test")
+
+    def check():
+        said = capsys.readouterr().out
+        assert "Validation users 80;" in said and f"--run {run} --split test" in said
+        assert not (run / "test_ranks.parquet").exists() and "ranks:" not in said
+        metrics = json.loads((run / "metrics.json").read_text())
+        assert "test" not in metrics and set(metrics["baselines"]["popularity"]) == {"validation"}
+        assert set(metrics["protocol"]["cold_target_share"]) == {"validation"}
+        # All else is as ever.
+        expected = json.loads((trained / "metrics.json").read_text())
+        assert metrics["validation"] == expected["validation"]
+        assert metrics["view_weights"] == expected["view_weights"]
+        assert (run / "export" / "syncrec" / "1" / "saved_model.pb").exists()
+        rows = [line.split(",") for line in log.read_text().split()[1:]]
+        samples = json.loads((run / "samples.json").read_text())
+        assert samples
+        for sample in samples:
+            sequence = [item for user, item, _, _ in rows if user == sample["user_id"]]
+            assert sample["target"] == sequence[-2]
+        assert "Validation results per domain" in (run / "report.html").read_text()
+
+    check()
+    for name in ("report.html", "metrics.json"):  # interrupted when training had ended
+        (run / name).unlink()
+    fit(["--resume", "--output_dir", str(run)])  # it knows how it was begun
+    check()
+    with pytest.raises(tf.errors.NotFoundError):
+        evaluate.main(["--run", str(run), "--split", "test"])
+    for file in files:
+        (tmp_path / file.name).rename(file)
+    expected = json.loads((trained / "metrics.json").read_text())["test"]
+    assert tf_syncrec.load(run).evaluate("test") == expected
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 from collections.abc import Sequence
 
 import keras
@@ -121,7 +122,9 @@ def _story(
     # Not before: making a dataset draws random numbers that finding it ready made does not.
     keras.utils.set_random_seed(config.train.seed)
     validation = evaluation_batches(prepared, "validation", config.evaluate.batch_size)
-    test = evaluation_batches(prepared, "test", config.evaluate.batch_size)
+    test = None
+    if config.evaluate.test:
+        test = evaluation_batches(prepared, "test", config.evaluate.batch_size)
 
     # ----------------------------------------------------------------------------------- model
     with strategy.scope():
@@ -170,18 +173,20 @@ def _story(
 
     # ------------------------------------------------------------------------------ evaluation
     history, best = trained
-    say(f"Best epoch: {best + 1} of {len(history)}. Ranking the test targets ...")
+    targets = "validation" if test is None else "test"
+    say(f"Best epoch: {best + 1} of {len(history)}. Ranking the {targets} targets ...")
     scorer = ModelScorer(model)
     metrics, test_ranks = measure(
         model, scorer, config, prepared, validation, test, trained, cross_fitted
     )
     metrics["training"] |= {"command": command, "commit": code}
-    samples = sample_recommendations(scorer, test, catalogue)
+    samples = sample_recommendations(scorer, validation if test is None else test, catalogue)
     titles = sample_titles(titles_file, samples)
     run.write_json(run.samples_file, samples)
     run.write_json(run.data_card_file, prepared.data_card)
     run.write_json(run.history_file, history)
-    run.write_ranks(test_ranks, catalogue)
+    if test_ranks is not None:
+        run.write_ranks(test_ranks, catalogue)
     run.write_json(run.metrics_file, metrics)
 
     # ---------------------------------------------------------------------- export and report
@@ -191,17 +196,24 @@ def _story(
     page = write_report(run.directory, titles)
     backup.checkpoints.clear()
     from_chief(strategy)  # lets the others end
-    popularity = metrics["baselines"]["popularity"]["test"]
+    popularity = metrics["baselines"]["popularity"][targets]
     say()
-    say(metrics_table(metrics["test"], popularity, metrics["views"], width()))
+    say(metrics_table(metrics[targets], popularity, metrics["views"], width()))
     say()
     say(
-        f"Test users {test_ranks.ranks.size:,}; targets never seen in training: "
-        f"{test_ranks.cold.mean():.1%} (they count as misses)."
+        f"{targets.capitalize()} users {metrics[targets]['overall']['users']:,}; targets never "
+        f"seen in training: {metrics['protocol']['cold_target_share'][targets]:.1%} (they count as "
+        "misses)."
     )
+    if test is None:
+        directory = shlex.quote(str(run.directory))
+        say(
+            "The test targets were left out (--no_test). They are ranked by: "
+            f"python -m tf_syncrec.evaluate --run {directory} --split test"
+        )
     for label, path in {
         "metrics": run.metrics_file,
-        "ranks": run.ranks_file,
+        **({"ranks": run.ranks_file} if test_ranks is not None else {}),
         "report": page,
         "TensorBoard": run.log_dir,
         "SavedModel": version,

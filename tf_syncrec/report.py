@@ -32,6 +32,11 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"--run {run}: not a finished run, metrics.json is missing")
     comparison = None
     if args.comparison:
+        if "test" not in metrics:
+            raise InputError(
+                f"--comparison {args.comparison}: has numbers of test targets, which the run "
+                f"{run} left out (--no_test)"
+            )
         comparison = read_json(Path(args.comparison) / "comparison.json")
         if comparison is None:
             raise InputError(f"--comparison {args.comparison}: comparison.json is missing")

@@ -169,6 +169,9 @@ class EvaluateConfig(Section):
     """Full ranking and the served answer."""
 
     batch_size: int = _setting(256, "rows ranked at a time", ge=1)
+    test: bool = _setting(
+        True, "whether `fit` ranks the test targets; --no_test does not, while settings are chosen"
+    )
     top_k: int = _setting(10, "answers of the exported `serving_default`", ge=1)
     max_k: int = _setting(100, "the most that `with_options` may ask for", ge=1)
     keep_versions: int = _setting(5, "exported versions that stay; older ones are deleted", ge=1)

@@ -231,6 +231,24 @@ def test_beside_a_comparison(tmp_path, capsys):
         report.main(["--run", str(tmp_path)])
 
 
+def test_a_run_that_left_test_out_shows_validation(tmp_path):
+    run = make_run(tmp_path / "run", ["books", "toys"])
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert "--no_test" not in render(run)
+    metrics["validation"] = metrics.pop("test") | {"overall": result(0.4321)}
+    popularity = metrics["baselines"]["popularity"]
+    popularity["validation"] = popularity.pop("test") | {"overall": result(0.1234)}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    text = " ".join(Page(render(run)).text)
+    assert "0.4321" in text and "0.1234" in text and "--no_test" in text
+    for of_test in ("test set", "test users", "Test results", "(test)"):
+        assert of_test not in text
+        assert of_test.replace("test", "validation").replace("Test", "Validation") in text
+    (tmp_path / "comparison.json").write_text(json.dumps({"protocol": metrics["protocol"]}))
+    with pytest.raises(InputError, match=r"--comparison .*--no_test"):
+        report.main(["--run", str(run), "--comparison", str(tmp_path)])
+
+
 @pytest.mark.parametrize(
     "missing",
     ["baselines", "training", "negative_transfer", "views", "view_weights", "protocol"],

@@ -62,6 +62,7 @@ class Cell(NamedTuple):
         settings = self._what_it_reads(config).model_dump()
         settings["train"]["seed"] = self.seed
         del settings["model"]["name"]  # `model` says it
+        del settings["evaluate"]["test"]  # a cell always ranks it
         own = self.model.network.settings if self.model.network else {}
         for key, value in [*self.settings, *own.items()]:
             section, name = key.split(".")

@@ -23,7 +23,7 @@ def sample_recommendations(
 
     Args:
         scorer: a trained model.
-        batches: test batches of `data.batches.evaluation_batches`, each of one domain.
+        batches: of `data.batches.evaluation_batches`, each of one domain.
         catalogue: items and domains.
 
     Returns:

@@ -1,7 +1,7 @@
 """Ranking metrics from the ranks of the targets."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,15 @@ def rank_metrics(ranks: np.ndarray) -> dict[str, Any]:
     return {"users": users} | {
         name: float(gain.mean()) if users else 0.0 for name, gain in gains.items()
     }
+
+
+def shown_split(found: Container[str]) -> str:
+    """What tables and pages show: `test`, or `validation` where the test targets were left out.
+
+    Args:
+        found: the splits that were measured, `metrics.json` as it is or otherwise by name.
+    """
+    return "test" if "test" in found else "validation"
 
 
 def domain_metrics(

@@ -8,7 +8,7 @@ import matplotlib
 
 from data_prep import InputError
 from data_prep.files import write_whole
-from tf_syncrec.metrics.gains import SELECTION_METRIC
+from tf_syncrec.metrics.gains import SELECTION_METRIC, shown_split
 from tf_syncrec.reporting.charts import WIDTH, Chart, Key, bars, transfer_bars
 from tf_syncrec.reporting.html import read_json, render
 from tf_syncrec.reporting.svg import CSS, RC, VERDICT_COLOURS, svg_of
@@ -40,13 +40,14 @@ def write_report(
         raise FileNotFoundError(f"A report needs metrics.json in the run. Received: {run_dir}")
     history = read_json(run_dir / "history.json") or []
     config = run_dir / "config.yaml"
-    test, training = metrics["test"], metrics.get("training", {})
-    popularity = metrics.get("baselines", {}).get("popularity", {}).get("test", {})
+    split, training = shown_split(metrics), metrics.get("training", {})
+    result = metrics[split]
+    popularity = metrics.get("baselines", {}).get("popularity", {}).get(split, {})
     beside = popularity.get("domains", {})
     alone = _trained_alone(comparison) if comparison else {}
     rows = [
-        _row(domain, test["domains"][domain], beside.get(domain), alone.get(domain))
-        for domain in test["domains"]
+        _row(domain, result["domains"][domain], beside.get(domain), alone.get(domain))
+        for domain in result["domains"]
     ]
     transfer = metrics.get("negative_transfer", {})
     views = metrics.get("views", {})
@@ -54,14 +55,15 @@ def write_report(
     changes = [abs(cell["change"]) for cells in between.values() for cell in cells.values()]
     best = training.get("best_epoch")
     with matplotlib.rc_context(RC):
-        charts = [_bars(rows, bool(popularity), bool(alone))]
-        charts += curves(history, list(test["domains"]), best)
+        charts = [_bars(rows, split, bool(popularity), bool(alone))]
+        charts += curves(history, list(result["domains"]), best)
         views_chart = _views_chart(views) if views else None
     page = render(
         "run.html.j2",
         name=run_dir.resolve().name,
         metrics=METRICS,
-        overall=_row("overall", test["overall"], popularity.get("overall"), alone.get(None)),
+        split=split,
+        overall=_row("overall", result["overall"], popularity.get("overall"), alone.get(None)),
         validation=metrics.get("validation", {}).get("overall", {}),
         rows=rows,
         alone=bool(alone),
@@ -112,7 +114,7 @@ def _row(
     popularity: Mapping[str, Any] | None,
     alone: float | None = None,
 ) -> dict:
-    """One row of the results table; numbers of a domain without test users are blank."""
+    """One row of the results table; numbers of a domain without users are blank."""
     users = result.get("users", 0)
     row = {metric: result.get(metric) if users else None for metric in METRICS}
     base = popularity.get(SELECTION_METRIC) if popularity and users else None
@@ -135,7 +137,7 @@ def _views_chart(views: Mapping[str, Any]) -> Chart:
     return Chart(title, note, svg, legend)
 
 
-def _bars(rows: list[dict[str, Any]], with_popularity: bool, with_alone: bool) -> Chart:
+def _bars(rows: list[dict[str, Any]], split: str, with_popularity: bool, with_alone: bool) -> Chart:
     """NDCG@10 of every domain beside what it can be compared with."""
     series = {"this run": [row[SELECTION_METRIC] for row in rows]}
     if with_popularity:
@@ -143,4 +145,5 @@ def _bars(rows: list[dict[str, Any]], with_popularity: bool, with_alone: bool) -
     if with_alone:
         series["trained on the domain alone"] = [row["alone"] for row in rows]
     names = [row["name"] for row in rows]
-    return bars("NDCG@10 per domain", "Longer is better.", names, series)
+    label = f"NDCG@10 ({split})"
+    return bars("NDCG@10 per domain", "Longer is better.", names, series, label=label)

@@ -26,6 +26,14 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"{schema()['model.name']['description']} (by default syncrec): {', '.join(NETWORKS)}",
     )
+    parser.add_argument(
+        "--no_test",
+        dest="evaluate.test",
+        action="store_const",
+        const=False,
+        help="leave the test targets alone and show validation, while settings are chosen; "
+        "tf_syncrec.evaluate ranks them later",
+    )
     run = parser.add_argument_group("devices and interruptions")
     run.add_argument(
         "--resume",

@@ -18,7 +18,7 @@ from tf_syncrec.evaluation.full_ranking import (
 )
 from tf_syncrec.evaluation.influence import influence
 from tf_syncrec.evaluation.verdicts import compare_views
-from tf_syncrec.metrics.gains import SELECTION_METRIC
+from tf_syncrec.metrics.gains import SELECTION_METRIC, shown_split
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.view_weights import view_weights
 from tf_syncrec.training.loop import Trained
@@ -30,10 +30,10 @@ def measure(
     config: Config,
     prepared: PreparedDataset,
     validation: tf.data.Dataset,
-    test: tf.data.Dataset,
+    test: tf.data.Dataset | None,
     trained: Trained,
     cross_fitted: float | None = None,
-) -> tuple[dict[str, Any], Ranks]:
+) -> tuple[dict[str, Any], Ranks | None]:
     """Ranks validation and test targets; the test is looked at here and nowhere before.
 
     Args:
@@ -42,39 +42,39 @@ def measure(
         config: of the run.
         prepared: the dataset.
         validation: from `data.batches.evaluation_batches`.
-        test: likewise.
+        test: likewise; None: it is left out.
         trained: what its training was.
         cross_fitted: of `scoring.fit_score`.
 
     Returns:
-        What `metrics.json` holds, and the ranks of the test targets.
+        What `metrics.json` holds, and the ranks of the test targets where there are any.
     """
     catalogue = prepared.catalogue
     names, (history, best) = catalogue.domains, trained
-    validation_ranks = rank_split(scorer, validation, catalogue, with_rows=False)
-    test_ranks = rank_split(scorer, test, catalogue)
-    popularity = rank_split(PopularityScorer(catalogue), test, catalogue, with_rows=False)
+    ranks = {"validation": rank_split(scorer, validation, catalogue, with_rows=False)}
+    if test is not None:
+        ranks["test"] = rank_split(scorer, test, catalogue)
+    shown = validation if test is None else test
+    popularity = rank_split(PopularityScorer(catalogue), shown, catalogue, with_rows=False)
     domains = history[best]["domains"]
     about = {
         "window": config.model.window,
-        "cold_target_share": {
-            "validation": float(validation_ranks.cold.mean()),
-            "test": float(test_ranks.cold.mean()),
-        },
+        "cold_target_share": {split: float(of.cold.mean()) for split, of in ranks.items()},
     }
+    if test is None:
+        about["selection"] = "validation ndcg@10; test was left out"
     if hasattr(model, "score"):
         about["score"] = model.score
-    of_validation = validation_ranks.metrics(names)
+    found = {split: of.metrics(names) for split, of in ranks.items()}
     selection = {
         "epoch": history[best]["validation"][SELECTION_METRIC],
         "cross_fitted": cross_fitted,
-        "as_served": of_validation["overall"][SELECTION_METRIC],
+        "as_served": found["validation"]["overall"][SELECTION_METRIC],
     }
     metrics = {
         "protocol": protocol(prepared) | about,
         "selection": {name: value for name, value in selection.items() if value is not None},
-        "validation": of_validation,
-        "test": test_ranks.metrics(names),
+        **found,
         "negative_transfer": {
             name: {key: values[key] for key in ("lambda", "gap")}
             for name, values in domains.items()
@@ -83,7 +83,7 @@ def measure(
         "views": compare_views(model, catalogue, validation),
         "view_weights": view_weights(model, names),
         "influence": influence(scorer, validation, catalogue),
-        "baselines": {"popularity": {"test": popularity.metrics(names)}},
+        "baselines": {"popularity": {shown_split(ranks): popularity.metrics(names)}},
         "training": trained.cost(model)
         | {
             "model": config.model.name,
@@ -92,4 +92,4 @@ def measure(
             },
         },
     }
-    return metrics, test_ranks
+    return metrics, ranks.get("test")
