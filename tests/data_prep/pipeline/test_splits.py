@@ -151,15 +151,15 @@ class CutAt(GlobalTime):
         return dict(zip(("validation_start", "test_start"), self.cuts, strict=True))
 
 
-def others(rows, rng, start):
+def others(rows, rng, start, more):
     """A log that has other rows from a time on, and the same before it.
 
-    Half of the later rows are gone, and there are many more, of all users and items and of new
-    ones, which often name a domain that the log did not have.
+    Of the later rows three in four are gone. For each of them there are `more` others, of all users
+    and items and of new ones, which often name a domain that the log did not have.
     """
     late = [row for row in rows if row[3] >= start]
-    changed = [row for row in rows if row[3] < start] + rng.sample(late, len(late) // 2)
-    for _ in range(5 * len(late)):
+    changed = [row for row in rows if row[3] < start] + rng.sample(late, len(late) // 4)
+    for _ in range(more * len(late)):
         user = rng.choice([*(f"u{n}" for n in range(30)), "new user", "another"])
         item = rng.choice([*(f"i{n}" for n in range(25)), "new item", "another"])
         domain = rng.choice(["b", "a", "c", "Ä", "a b", *["new domain"] * 5])
@@ -168,8 +168,8 @@ def others(rows, rng, start):
     return changed
 
 
-@pytest.mark.parametrize(("seed", "k"), [(0, 1), (1, 1), (2, 3), (3, 3)])
-def test_nothing_later_changes_what_trains(seed, k):
+@pytest.mark.parametrize(("seed", "k", "more"), [(0, 1, 5), (1, 1, 0), (2, 4, 5), (3, 4, 0)])
+def test_nothing_later_changes_what_trains(seed, k, more):
     """Rows after a cut leave alone what is before it: rows, items, their ids, order and domains.
 
     What is later than the first cut has no part in training, what is later than the second one no
@@ -183,11 +183,11 @@ def test_nothing_later_changes_what_trains(seed, k):
         names = [found.domains[d] for d in found.item_domains]
         return found.item_ids.tolist(), names, found.counts.tolist()
 
-    after_first, _, other = run(others(rows, rng, cuts[0]), CutAt(0.2, 0.2, cuts), k)
+    after_first, _, other = run(others(rows, rng, cuts[0], more), CutAt(0.2, 0.2, cuts), k)
     assert after_first[0] == splits[0] and items(other) == items(catalogue)
     assert list(after_first[0]) == list(splits[0]), "the order of users"
     assert after_first[1] != splits[1]
-    after_second, _, other = run(others(rows, rng, cuts[1]), CutAt(0.2, 0.2, cuts), k)
+    after_second, _, other = run(others(rows, rng, cuts[1], more), CutAt(0.2, 0.2, cuts), k)
     assert after_second[:2] == splits[:2] and items(other) == items(catalogue)
     assert after_second[2] != splits[2]
 
