@@ -36,9 +36,8 @@ def compare_views(
 
     Returns:
         `{"overall": row, "domains": {name: row}}` with `row = {"users", "single", "cross", "blend",
-        "cross_less_single": D, "blend_less_single": D, "verdict"}`: NDCG@10 of `VIEWS`, and
-        differences as `significance.compare_to_reference` gives them. The verdict on a domain is
-        `hurt` or `helped` where the view of all domains ranks worse or better than that of the
+        "cross_less_single": D, "blend_less_single": D}`: NDCG@10 of `VIEWS`, and differences as
+        `significance.compare_to_reference` gives them. A domain has a `verdict` besides: `hurt` or `helped` where the view of all domains ranks worse or better than that of the
         domain alone for certain (95 %, Holm's correction over the domains). {} for a network
         without two views.
     """
@@ -68,18 +67,18 @@ def compare_views(
             **means,
             "cross_less_single": cross,
             "blend_less_single": blend,
-            "verdict": verdict(cross),
         }
 
     everybody = np.ones(len(found.domains), bool)
     of_cross, of_blend = against["cross"], against["blend"]
-    return {
-        "overall": row(everybody, of_cross["overall"], of_blend["overall"]),
-        "domains": {
-            name: row(found.domains == d, of_cross["domains"][name], of_blend["domains"][name])
-            for d, name in enumerate(names)
-        },
+    domains = {
+        name: row(found.domains == d, of_cross["domains"][name], of_blend["domains"][name])
+        for d, name in enumerate(names)
     }
+    for each in domains.values():
+        each["verdict"] = verdict(each["cross_less_single"])
+    overall = row(everybody, of_cross["overall"], of_blend["overall"])
+    return {"overall": overall, "domains": domains}
 
 
 def view_queries(model: MultiDomainModel) -> Callable[[dict], tuple[tf.Tensor, tf.Tensor]]:
@@ -101,11 +100,11 @@ def view_queries(model: MultiDomainModel) -> Callable[[dict], tuple[tf.Tensor, t
 
 
 def verdict(difference: dict[str, Any]) -> str:
-    """`hurt`, `helped` or `UNCLEAR`: what a difference says for certain.
+    """`hurt`, `helped` or `UNCLEAR`: what a difference of `compare_to_reference` says for certain.
 
     Args:
-        difference: of `compare_to_reference`; of a domain, its p-value is the corrected one.
+        difference: of a domain.
     """
-    if difference.get("p_holm", difference["p_value"]) >= SIGNIFICANCE:
+    if difference["p_holm"] >= SIGNIFICANCE:
         return UNCLEAR
     return "helped" if difference["mean"] > 0 else "hurt"

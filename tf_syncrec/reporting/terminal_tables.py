@@ -40,7 +40,7 @@ def metrics_table(
             row += [f"{base['ndcg@10']:.4f}", f"{ratio:.1f} x" if ratio else "-"]
         if views:
             found = views["overall"] if values is metrics["overall"] else views["domains"][name]
-            row.append(f"{found['verdict']} {found['cross_less_single']['mean']:+.4f}")
+            row.append(f"{found.get('verdict', '')} {found['cross_less_single']['mean']:+.4f}")
         rows.append(row)
 
     return _drawn(headers, rows, width, OTHERS)
