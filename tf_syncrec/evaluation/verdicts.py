@@ -37,9 +37,9 @@ def compare_views(
     Returns:
         `{"overall": row, "domains": {name: row}}` with `row = {"users", "single", "cross", "blend",
         "cross_less_single": D, "blend_less_single": D}`: NDCG@10 of `VIEWS`, and differences as
-        `significance.compare_to_reference` gives them. A domain has a `verdict` besides: `hurt` or `helped` where the view of all domains ranks worse or better than that of the
-        domain alone for certain (95 %, Holm's correction over the domains). {} for a network
-        without two views.
+        `significance.compare_to_reference` gives them. A domain has a `verdict` besides: `hurt` or
+        `helped` where the view of all domains ranks worse or better than that of the domain alone
+        for certain (95 %, Holm's correction over the domains). {} for a network without two views.
     """
     if not isinstance(model, SyNCRec):
         return {}
