@@ -214,6 +214,15 @@ def test_corrected_loss_is_equation_12(make_model, make_items, same_negatives):
     assert np.ptp(losses.relative) > 0.01
 
 
+def test_the_gap_is_a_measurement():
+    layer, gap = RelativeNegativeTransfer(3, trainable_rates=True), tf.Variable([0.1, -0.4, 0.2])
+    layer.build()
+    with tf.GradientTape() as tape:
+        first = layer(gap, tf.constant([True, True, False]))[0]
+    of_gap, of_beta = tape.gradient(first, [gap, layer.raw_beta])
+    assert of_gap is None and abs(of_beta) > 1e-3
+
+
 def test_gradients_reach_the_rates_and_stop_at_the_gap(make_model, make_items):
     model = make_model(mutual_information=False)
     rates = [model.negative_transfer.raw_alpha, model.negative_transfer.raw_beta]

@@ -27,6 +27,12 @@ def test_negatives_come_from_the_domain_asked_for(domains):
     assert np.all(local < np.array(sizes)[domains][..., None])
 
 
+def test_a_domain_without_items_has_no_negatives():
+    """None of the domain after it, whose first item stands where its own would."""
+    ids = draw([3, 0, 4], [0, 1, 2], 20)
+    assert not ids[1].any() and ids[[0, 2]].all()
+
+
 def test_negatives_are_uniform():
     """Chi-square: 4 standard deviations, so that only a bias fails."""
     for size in (2, 7, 50):
