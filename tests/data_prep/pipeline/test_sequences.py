@@ -160,6 +160,16 @@ def test_ids_are_contiguous_by_domain_and_from_training_rows_only():
     assert catalogue.sizes.sum() == catalogue.num_items
 
 
+def test_targets_that_nobody_trained_are_counted():
+    last = [(f"u{user}", f"only {user}'s", "d", 99.0) for user in range(3)]
+    with connect() as engine:
+        built = build_sequences(engine, engine.table(table_of(random_log(3) + last)))
+        targets = np.concatenate([rows.targets for rows in built.rows(TEST)])
+    unseen = np.count_nonzero(targets == 0)
+    assert 3 <= unseen < len(targets) / 2
+    assert built.statistics["unknown_test_targets"] == unseen
+
+
 def test_a_domain_without_trained_items_is_kept():
     rows = [("u", "a1", "a", 1), ("u", "a2", "a", 2), ("u", "z1", "z", 3)]
     _, catalogue = run(rows)
