@@ -11,6 +11,7 @@ from tf_syncrec import evaluate
 from tf_syncrec.cli import prepare_data, run_command
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.evaluation.all_domains import rank_all_domains
 from tf_syncrec.evaluation.full_ranking import ModelScorer, PopularityScorer, rank_split
 from tf_syncrec.evaluation.sampled import SAMPLED
 from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
@@ -106,6 +107,28 @@ def test_a_sampled_protocol_is_labelled_and_kept_apart(parts, capsys, protocol, 
     assert overall.split()[5] == f"{found[split]['overall']['ndcg@10']:.4f}"
     assert json.loads((run.directory / f"metrics_{label}.json").read_text()) == found
     assert files(run)[negatives_file] == stored_at
+
+
+def test_all_domains_is_written_beside_the_metrics_of_the_run(parts, capsys):
+    run, prepared, model = parts
+    before = files(run)
+    evaluate.main(["--run", str(run.directory), "--protocol", "all_domains"])
+    new = {path.name for path in files(run).keys() - before.keys()}
+    assert new == {"metrics_all_domains_test.json"}
+    found = json.loads((run.directory / "metrics_all_domains_test.json").read_text())
+    assert found["protocol"]["name"] == "all_domains"
+    batches = evaluation_batches(prepared, "test", 32)
+    ranks = rank_all_domains(ModelScorer(model), batches, prepared.catalogue, model.mixture)
+    popular = rank_all_domains(PopularityScorer(prepared.catalogue), batches, prepared.catalogue)
+    names = prepared.catalogue.domains
+    others = [found["baselines"][name]["test"] for name in ("uncalibrated", "popularity")]
+    received = [found["test"], *others]
+    for metrics, of in zip(received, (*ranks, popular[0]), strict=True):
+        assert metrics == of.metrics(names)
+    printed = capsys.readouterr().out
+    overall = next(line for line in printed.splitlines() if line.startswith("overall"))
+    assert overall.split()[5] == f"{found['test']['overall']['ndcg@10']:.4f}"
+    assert f"NDCG@10 {ranks[1].metrics(names)['overall']['ndcg@10']:.4f}" in printed
 
 
 @pytest.mark.parametrize("wrong", [("--protocol", "sampled"), ("--split", "train")])

@@ -10,7 +10,11 @@ import pytest
 
 import tf_syncrec
 from data_prep.errors import InputError
+from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.evaluation.all_domains import rank_all_domains
+from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.run import COLUMNS
+from tf_syncrec.scoring.mixture import fit_mixture
 from tf_syncrec.training.run_directory import RunDirectory
 
 SIZES = {"data.synthetic.users": 120, "data.synthetic.items_per_domain": 30}
@@ -102,6 +106,48 @@ def test_recommendations_are_those_of_the_served_model(made):
             assert place == place_of(row)
             found += place is not None
     assert found > 0
+
+
+def test_what_next_anywhere_is_answered_as_it_was_measured(made):
+    """HR@10 of `metrics.json` is that of the served answers, and each target has its place."""
+    run = tf_syncrec.load(made[0].directory)
+    catalogue, prepared = run.catalogue, run.data()
+    batches = evaluation_batches(prepared, "test", run.config.evaluate.batch_size)
+    scorer = ModelScorer(run.model)
+    ranks, raw = rank_all_domains(scorer, batches, catalogue, run.model.mixture)
+    measured = run.metrics["all_domains"]
+    assert measured["test"] == ranks.metrics(catalogue.domains)
+    assert measured["uncalibrated"]["test"] == raw.metrics(catalogue.domains)
+    assert run.evaluate("test", "all_domains") == measured["test"]
+    assert run.evaluate("validation", "all_domains") == measured["validation"]
+
+    rows = pd.read_parquet(run.ranks_file).set_index("user_id")
+    rows["rank"] = pd.Series(ranks.ranks, [user.decode() for user in ranks.user_ids])
+    histories = dict(zip(rows.index, map(list, rows["history"]), strict=True))
+    table = run.recommend(histories, k=10)
+    assert set(table.groupby("user_id").size()) == {10} and table["domain"].nunique() > 1
+    assert (table.groupby("user_id")["score"].agg(lambda x: np.exp(x).sum()) <= 1).all()
+    places = table.set_index(["user_id", "item_id"])["rank"]
+    hits = 0
+    for row in rows.itertuples():
+        place = places.get((row.Index, row.item_id))
+        assert place == place_of(row)
+        # What a user had already is ranked, and recommended to nobody.
+        hits += place is not None or (row.item_id in row.history and row.rank <= 10)
+    assert hits / len(rows) == measured["test"]["overall"]["hr@10"] > 0.1
+
+
+def test_domains_are_compared_by_what_validation_said(made):
+    """And by nothing else: fitted once more, on validation alone, the mixture stays as it is."""
+    run = tf_syncrec.load(made[0].directory)
+    before = [weight.numpy() for weight in run.model.mixture.weights]
+    for weight in run.model.mixture.weights:
+        weight.assign(weight * 0 + 1)
+    batches = evaluation_batches(run.data(), "validation", run.config.evaluate.batch_size)
+    fit_mixture(run.model, run.catalogue, batches, lambda line: None)
+    for fitted_then, again in zip(before, run.model.mixture.weights, strict=True):
+        np.testing.assert_allclose(fitted_then, again, atol=1e-3)
+        assert fitted_then.std() > 0.01
 
 
 def test_shapes_of_histories_and_domains(made):

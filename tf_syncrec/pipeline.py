@@ -30,6 +30,7 @@ from tf_syncrec.reporting.run_report import write_report
 from tf_syncrec.reporting.terminal_tables import metrics_table
 from tf_syncrec.reporting.titles import sample_titles
 from tf_syncrec.scoring.fit_score import fit_score
+from tf_syncrec.scoring.mixture import fit_mixture
 from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import train
@@ -168,6 +169,7 @@ def _story(
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again
         return
     cross_fitted = fit_score(model, prepared, validation, say)
+    fit_mixture(model, catalogue, validation, say)
     save_weights_whole(model, run.checkpoint_file)
     write_projector(run.log_dir, model, catalogue)
 

@@ -18,6 +18,7 @@ from serving.saved_model.version_folders import list_versions
 from tf_syncrec import cli
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
+from tf_syncrec.evaluation import ALL_DOMAINS
 from tf_syncrec.evaluation.evaluate_split import evaluate_split
 from tf_syncrec.evaluation.sampled import SAMPLED
 from tf_syncrec.models.base import MultiDomainModel
@@ -91,8 +92,9 @@ class Run(RunDirectory):
 
         Args:
             split: `"validation"` or `"test"`.
-            protocol: `"full"`: against all items of the target's domain; `"sampled_domain"` and
-                `"sampled_all"`: against some, to stand beside published tables.
+            protocol: `"full"`: against all items of the target's domain; `"all_domains"`: of every
+                domain; `"sampled_domain"` and `"sampled_all"`: against some, to stand beside
+                published tables.
 
         Returns:
             `{"overall": R, "domains": {domain: R}}`, as in `metrics.json`.
@@ -103,13 +105,13 @@ class Run(RunDirectory):
         self, split: str, protocol: str, report: Callable[[str], None] | None = None
     ) -> dict[str, Any]:
         """The same with what stands beside it, see `evaluation.evaluate_split`."""
-        sampled = protocol != "full"
-        if protocol not in ("full", *SAMPLED) or split not in ("validation", "test"):
+        protocols = ("full", ALL_DOMAINS, *SAMPLED)
+        if protocol not in protocols or split not in ("validation", "test"):
             raise InputError(
-                "expected the split validation or test and the protocol full or "
-                f"{' or '.join(SAMPLED)}, received {split!r} and {protocol!r}"
+                "expected the split validation or test and the protocol "
+                f"{' or '.join(protocols)}, received {split!r} and {protocol!r}"
             )
-        file = self.negatives_file(split, protocol) if sampled else None
+        file = self.negatives_file(split, protocol) if protocol in SAMPLED else None
         return evaluate_split(self.model, self.config, self.data(report), split, protocol, file)
 
     def negatives_file(self, split: str, protocol: str) -> Path:
@@ -142,7 +144,8 @@ class Run(RunDirectory):
             histories: raw item ids of each user, oldest first: `{user_id: [item_id, ...]}`, a
                 sequence of such lists (users are then called 0, 1, ...), or a frame with the
                 columns `user_id` and `item_id`, rows oldest first. Unknown ids are passed over.
-            domain: where to recommend: one, several (k items in each), or None: the k best of all.
+            domain: where to recommend: one, several (k items in each), or None: the k likeliest of
+                all domains, whose scores are log-probabilities.
             k: how many, from 1 to `evaluate.max_k`.
             exclude_seen: whether items of the history may not come back.
 

@@ -4,6 +4,9 @@ import tensorflow as tf
 
 from serving.saved_model.index import domain_index
 from serving.saved_model.votes import with_votes
+from tf_syncrec.layers.item_neighbours import add_votes
+from tf_syncrec.metrics.target_ranks import without
+from tf_syncrec.models.domain_mixture import DomainMixture
 
 MISSING = float("-inf")
 """Score of a place that no item fills; such places leave as empty strings with score 0."""
@@ -13,22 +16,33 @@ class DomainSearch(tf.Module):
     """Search in one domain: by vectors, with votes, without the history, or by popularity.
 
     Args:
+        domain: which.
         offset: first item id of the domain; its ids are contiguous, the most popular first.
         counts: `[size]` float32, training interactions of its items.
         candidate_vectors: item ids of any shape -> `[..., dim]` float32.
+        mixture: how scores of different domains compare.
         index: how items are searched, one of `serving.saved_model.index.INDEXES`.
     """
 
-    def __init__(self, offset: int, counts, candidate_vectors, index: str):
+    def __init__(
+        self,
+        domain: int,
+        offset: int,
+        counts,
+        candidate_vectors,
+        mixture: DomainMixture,
+        index: str,
+    ):
         super().__init__(name="domain_search")
-        self._offset, self._size = offset, len(counts)
+        self._domain, self._offset, self._size = domain, offset, len(counts)
         self._candidate_vectors = candidate_vectors
+        self._log_totals, self._mixed = mixture.log_totals, mixture.call
         if self._size:
             ids = tf.range(offset, offset + self._size)
             self._index = domain_index(candidate_vectors(ids), offset, index)
             self._counts = tf.Variable(counts, trainable=False, name="counts")
 
-    def __call__(self, queries, history, fallback, exclude_seen, votes, width):
+    def __call__(self, queries, history, fallback, exclude_seen, votes, every, log_domains, width):
         """Best items of each row.
 
         Args:
@@ -37,6 +51,9 @@ class DomainSearch(tf.Module):
             fallback: `[rows]` bool, where popularity answers.
             exclude_seen: `[rows]` bool, whether items of the history may not come back.
             votes: `(item ids, votes)`, each `[rows, any]`, or nothing.
+            every: `[rows]` bool, where the answer is one of every domain: scores are then
+                log-probabilities of the mixture; but not where popularity answers.
+            log_domains: `[rows, domains]`, of the mixture.
             width: places.
 
         Returns:
@@ -62,6 +79,9 @@ class DomainSearch(tf.Module):
                 numbers,
                 lambda items: tf.einsum("bd,bnd->bn", queries, self._candidate_vectors(items)),
             )
+        scores = self._among_all(
+            scores, queries, history, exclude_seen, votes, every & ~fallback, log_domains
+        )
         seen = _contains(history, ids)
         scores = tf.where(seen & exclude_seen[:, None], MISSING, scores)
 
@@ -69,6 +89,20 @@ class DomainSearch(tf.Module):
         ids = tf.pad(ids, [[0, 0], [0, width]])
         scores, best = tf.math.top_k(scores, k=width)
         return scores, tf.gather(ids, best, batch_dims=1)
+
+    def _among_all(self, scores, queries, history, exclude_seen, votes, every, log_domains):
+        """Scores, or log-probabilities over the items of all domains: `[rows, any]`."""
+        where = tf.where(every)[:, 0]  # as these alone have to look at all items
+        of_all = tf.matmul(tf.gather(queries, where), self._index.candidates, transpose_b=True)
+        if votes:
+            voted, numbers = (tf.gather(part, where) for part in votes)
+            of_all = add_votes(of_all, voted, numbers, self._offset)
+        seen = tf.gather(tf.where(exclude_seen[:, None], history, 0), where)
+        totals = self._log_totals(without(of_all, seen, self._offset), self._domain)
+        mixed = self._mixed(
+            tf.gather(scores, where), tf.gather(log_domains, where), totals, self._domain
+        )
+        return tf.tensor_scatter_nd_update(scores, where[:, None], mixed)
 
 
 def _contains(history, ids):

@@ -1,6 +1,5 @@
 """The one place that imports TensorFlow Recommenders: a top-k index of a domain."""
 
-from collections.abc import Callable
 from unittest import mock
 
 import tensorflow as tf
@@ -19,7 +18,18 @@ with (
     from tensorflow_recommenders.layers.factorized_top_k import BruteForce
 
 
-def domain_index(candidates: tf.Tensor, first_id: int, index: str = "exact") -> Callable:
+class ExactIndex(BruteForce):
+    """Scores all items, and sorts out the best."""
+
+    @property
+    def candidates(self) -> tf.Variable:
+        """What `index` was given, `[items, dim]`."""
+        return self._candidates
+
+
+def domain_index(
+    candidates: tf.Tensor, first_id: int, index: str = "exact"
+) -> ExactIndex | ScannIndex:
     """Index over the items of one domain.
 
     Args:
@@ -28,9 +38,10 @@ def domain_index(candidates: tf.Tensor, first_id: int, index: str = "exact") -> 
         index: one of `saved_model.INDEXES`; few items are searched exactly in any case.
 
     Returns:
-        A layer: `(queries [batch, dim], k) -> (scores, item ids)`, both `[batch, k]`, best first.
+        A layer: `(queries [batch, dim], k) -> (scores, item ids)`, both `[batch, k]`, best first;
+        its `candidates` are those that were given.
     """
     if index == "scann" and candidates.shape[0] >= MIN_ITEMS:
         return ScannIndex(candidates, first_id)
     identifiers = tf.range(first_id, first_id + candidates.shape[0], dtype=tf.int32)
-    return BruteForce().index(candidates, identifiers)
+    return ExactIndex().index(candidates, identifiers)

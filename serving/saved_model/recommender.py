@@ -45,14 +45,19 @@ class Recommender(tf.Module):
         self.vocabulary = Vocabulary(catalogue)
         self.searches = [
             DomainSearch(
+                domain,
                 int(offset),
                 catalogue.counts[offset - 1 : offset - 1 + size].astype("float32"),
                 model.candidate_vectors,
+                model.mixture,
                 index,
             )
-            for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True)
+            for domain, (offset, size) in enumerate(
+                zip(catalogue.offsets, catalogue.sizes, strict=True)
+            )
         ]
         self._query_vectors = model.query_vectors
+        self._log_domains = model.mixture.log_domains
         self._neighbours = None if model.neighbours is None else model.neighbours.call
         self._gate_weights = model.gate_weights
         self.expert_names = model.expert_names
@@ -89,7 +94,8 @@ class Recommender(tf.Module):
 
         Returns:
             `items`, `scores`, `domains`: `[batch, k]`, best first, filled up with `""` and 0 where
-            a domain has too few items; `known_items`, `fallback`: `[batch]`.
+            a domain has too few items; `known_items`, `fallback`: `[batch]`. For every domain,
+            scores are log-probabilities of what comes next (`models.domain_mixture`).
         """
         rows = tf.shape(domain)
         k, exclude_seen = tf.fill(rows, self.top_k), tf.fill(rows, True)
@@ -158,6 +164,7 @@ class Recommender(tf.Module):
         tf.debugging.assert_all_finite(queries, "the model's query vectors")
         wanted = every[:, None] | (asked == domain_index[:, None])
         votes = self._neighbours(history) if self._neighbours else ()
+        log_domains = self._log_domains(history)
 
         width = tf.maximum(tf.reduce_max(k), 1)  # of a batch without rows, too
         per_domain = []
@@ -170,6 +177,8 @@ class Recommender(tf.Module):
                 tf.gather(~known, rows),
                 tf.gather(exclude_seen, rows),
                 [tf.gather(part, rows) for part in votes],
+                tf.gather(every, rows),
+                tf.gather(log_domains, rows),
                 width,
             )
             shape = [batch, width]

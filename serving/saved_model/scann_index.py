@@ -66,7 +66,7 @@ class ScannIndex(tf.Module):
         super().__init__(name="scann_index")
         ops = operations()
         self._first_id = first_id
-        self._candidates = tf.Variable(candidates, trainable=False, name="candidates")
+        self.candidates = tf.Variable(candidates, trainable=False, name="candidates")
         # Of all that are ever loaded into one process: by this name the searcher is found there.
         self._shared_name = f"scann_index/{uuid.uuid4()}"
         searcher = (
@@ -81,7 +81,7 @@ class ScannIndex(tf.Module):
         """`(queries [batch, dim], k) -> (scores, item ids)`, both `[batch, k]`, best first."""
 
         def exact():
-            scores = tf.matmul(queries, self._candidates, transpose_b=True)
+            scores = tf.matmul(queries, self.candidates, transpose_b=True)
             scores, rows = tf.math.top_k(scores, k)
             return scores, rows + self._first_id
 
@@ -89,10 +89,10 @@ class ScannIndex(tf.Module):
             ops = operations()
             handle = ops.tensors_to_scann(*self._parts, shared_name=self._shared_name)
             rows, _ = ops.ScannSearcher(handle).search_batched_parallel(queries, wanted)
-            vectors = tf.gather(self._candidates, rows)  # (batch, wanted, dim)
+            vectors = tf.gather(self.candidates, rows)  # (batch, wanted, dim)
             scores, best = tf.math.top_k(tf.einsum("bd,bnd->bn", queries, vectors), k)
             return scores, tf.gather(rows, best, batch_dims=1) + self._first_id
 
         wanted = CANDIDATES + CANDIDATES_PER_ANSWER * k
         nothing = tf.shape(queries)[0] == 0  # ScaNN would answer with no columns either
-        return tf.cond(nothing | (wanted > self._candidates.shape[0] // 10), exact, approximate)
+        return tf.cond(nothing | (wanted > self.candidates.shape[0] // 10), exact, approximate)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from tests.support.exporting import (
     padded,
     random_histories,
 )
+from tests.support.mixing import literal_log_domains, literal_log_probabilities
 from tf_syncrec.config import Config
 from tf_syncrec.training.run_directory import RunDirectory
 
@@ -80,6 +82,18 @@ def all_scores(served, histories):
         queries = served.model.query_vectors(ids, np.full((len(ids), 1), d, np.int32))[:, 0].numpy()
         columns.append(queries @ candidates[offset : offset + size].T)
     return np.concatenate(columns, axis=1) + literal_votes(served.model.neighbours, known)
+
+
+def domain_scores(served, histories, domains, exclude_seen=True):
+    """What answers are sorted by: scores, or log-probabilities where every domain is asked."""
+    number = {item: i + 1 for i, item in enumerate(served.ids)}
+    scores = all_scores(served, histories).astype(float)
+    for row, (history, domain) in enumerate(zip(histories, domains, strict=True)):
+        if not domain:
+            ids = [number[item] for item in history]
+            seen = ids if np.broadcast_to(exclude_seen, len(histories))[row] else []
+            scores[row] = literal_log_probabilities(served.model.mixture, scores[row], ids, seen)
+    return scores
 
 
 def literal_votes(layer, histories):
@@ -141,7 +155,7 @@ def test_signatures_are_the_contract(served):
 @pytest.mark.parametrize("domain", [*DOMAINS, ""])
 def test_answers_are_the_models_ranking_without_the_history(served, domain):
     histories = random_histories(served, 64, seed=2)
-    scores = all_scores(served, histories)
+    scores = domain_scores(served, histories, [domain] * len(histories))
     answer = ask(served, histories, [domain] * len(histories))
     assert answer["items"].shape == (64, TOP_K)
     assert not answer["fallback"].any()
@@ -149,6 +163,21 @@ def test_answers_are_the_models_ranking_without_the_history(served, domain):
     for row, history in enumerate(histories):
         allowed = set(items_of(served, domain)) - set(history)
         assert_best(served, answer, row, scores[row], allowed, TOP_K)
+
+
+def test_a_named_domain_is_answered_without_the_mixture(served):
+    """Bit by bit, whatever the mixture of domains has learned."""
+    histories, answers = random_histories(served, 20, seed=14), []
+    for factor in (1, 2):
+        model = make_model(served.catalogue)
+        for weight in model.mixture.weights:
+            weight.assign(weight * factor)
+        functions = Recommender(model, served.catalogue).functions
+        asked = SimpleNamespace(loaded=SimpleNamespace(signatures=functions))
+        answers.append([ask(asked, histories, [domain] * 20) for domain in (*DOMAINS, "")])
+    for domain, one, other in zip((*DOMAINS, ""), *answers, strict=True):
+        same = all(np.array_equal(one[name], other[name]) for name in OUTPUTS)
+        assert same == (domain != ""), domain
 
 
 def test_answers_depend_on_the_order_of_the_history(served):
@@ -277,12 +306,12 @@ def test_a_history_longer_than_anything(served):
     answer = ask(served, [history, [served.ids[0]]], ["", "audio"], k=MAX_K)
     assert {item for item in answer["items"][0] if item} == set(left)
     assert answer["known_items"].tolist() == [sum(item in rest for item in history), 1]
-    latest = ask(served, [[item for item in history if item in rest][-WINDOW:]], [""], k=MAX_K)
-    score = dict(zip(latest["items"][0], latest["scores"][0], strict=True))
-    for item, given in zip(answer["items"][0][:3], answer["scores"][0][:3], strict=True):
-        if item in score:
-            assert given == pytest.approx(score[item], abs=TOLERANCE)
-    assert set(left) & set(score)
+    # One is left of each domain, so that it is as likely as its domain.
+    number = {item: i + 1 for i, item in enumerate(served.ids)}
+    known = [number[item] for item in history if item in number]
+    of_domains = literal_log_domains(served.model.mixture, known)
+    for domain, score in zip(answer["domains"][0][:3], answer["scores"][0][:3], strict=True):
+        assert score == pytest.approx(of_domains[DOMAINS.index(domain)], abs=TOLERANCE)
 
 
 # ---------------------------------------------------------------------------------------- options
@@ -290,8 +319,8 @@ def test_a_history_longer_than_anything(served):
 
 def test_every_row_has_its_own_k(served):
     histories = random_histories(served, 6, seed=9)
-    scores = all_scores(served, histories)
     ks, domains = [1, 7, MAX_K, 3, 25, 10], ["audio", "", "música", "books", "", "empty"]
+    scores = domain_scores(served, histories, domains)
     answer = ask(served, histories, domains, k=ks)
     assert answer["items"].shape == (6, MAX_K)
     for row, (history, domain, k) in enumerate(zip(histories, domains, ks, strict=True)):
@@ -316,9 +345,9 @@ def test_k_has_limits(served, k):
 
 def test_seen_items_come_back_where_they_are_wanted_and_best(served):
     histories = [list(set(history)) for history in random_histories(served, 30, 11, longest=40)]
-    scores = all_scores(served, histories)
     domains = [["audio", "", "música"][i % 3] for i in range(len(histories))]
     wanted = [i % 2 == 1 for i in range(len(histories))]
+    scores = domain_scores(served, histories, domains, [not w for w in wanted])
     answer = ask(served, histories, domains, exclude_seen=[not w for w in wanted])
     came_back = 0
     for row, (history, domain) in enumerate(zip(histories, domains, strict=True)):

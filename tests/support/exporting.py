@@ -53,6 +53,8 @@ def make_model(catalogue, seed=0, network="syncrec"):
         layer.decay.assign(0.8)
     if layer := getattr(model, "view_weights", None):
         layer.single.assign(rng.uniform(0, 2, len(SIZES)))
+    for weight in model.mixture.weights:  # so that domains differ in all that there is
+        weight.assign(rng.uniform(0.3, 1.5, weight.shape))
     return model
 
 

@@ -6,6 +6,8 @@ from typing import Any
 from data_prep import PreparedDataset
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.evaluation import ALL_DOMAINS
+from tf_syncrec.evaluation.all_domains import all_domains_protocol, rank_all_domains
 from tf_syncrec.evaluation.full_ranking import ModelScorer, PopularityScorer, protocol, rank_split
 from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
 from tf_syncrec.evaluation.sampled.sampled_ranking import rank_sampled, sampled_protocol
@@ -27,12 +29,13 @@ def evaluate_split(
         config: of the run.
         prepared: what it was trained on.
         split: `"validation"` or `"test"`.
-        name: of the protocol: `"full"`, or one of `evaluation.sampled.SAMPLED`.
+        name: of the protocol: `"full"`, `evaluation.ALL_DOMAINS`, or one of
+            `evaluation.sampled.SAMPLED`.
         negatives_file: of a sampled protocol, where its negatives are, or are kept from now on.
 
     Returns:
         `{"protocol": {...}, split: M, "baselines": {"popularity": {split: M}}}`, as in
-        `metrics.json`.
+        `metrics.json`; among all domains, also the baseline `uncalibrated`.
 
     Raises:
         InputError: the negatives are of something else.
@@ -40,7 +43,14 @@ def evaluate_split(
     catalogue = prepared.catalogue
     batches = evaluation_batches(prepared, split, config.evaluate.batch_size)
     scorers = ModelScorer(model), PopularityScorer(catalogue)
-    if negatives_file is None:
+    others = {}
+    if name == ALL_DOMAINS:
+        about = all_domains_protocol(prepared)
+        of_model, others["uncalibrated"] = rank_all_domains(
+            scorers[0], batches, catalogue, model.mixture
+        )
+        ranks = [of_model, rank_all_domains(scorers[1], batches, catalogue)[0]]
+    elif negatives_file is None:
         about = protocol(prepared)
         ranks = [rank_split(scorer, batches, catalogue, with_rows=False) for scorer in scorers]
     else:
@@ -59,9 +69,11 @@ def evaluate_split(
         **({"score": model.score} if hasattr(model, "score") else {}),
         "cold_target_share": {split: float(cold.mean()) if len(cold) else 0.0},
     }
-    metrics, popularity = (each.metrics(catalogue.domains) for each in ranks)
+    others["popularity"] = ranks[1]
     return {
         "protocol": about,
-        split: metrics,
-        "baselines": {"popularity": {split: popularity}},
+        split: ranks[0].metrics(catalogue.domains),
+        "baselines": {
+            baseline: {split: of.metrics(catalogue.domains)} for baseline, of in others.items()
+        },
     }

@@ -66,6 +66,11 @@ class VectorScorer(Scorer):
     def __init__(self, candidates=None):
         self._candidates = candidates
 
+    def queries_of_domains(self, batch, num_domains: int):
+        """What `queries` would return if all rows asked for a domain, of every domain in turn."""
+        rows = tf.shape(batch["items"])[0]
+        return [self.queries(batch | {"domain": tf.fill([rows], d)}) for d in range(num_domains)]
+
     def scores(self, queries, offset, size):
         """Dot products."""
         return _products(queries, self._candidates, offset, size)
@@ -100,6 +105,9 @@ class ModelScorer(Scorer):
         self._queries = tf.function(
             lambda batch: model(batch), input_signature=[model.evaluation_signature]
         )
+        self._domain_queries = tf.function(
+            lambda batch: model.domain_queries(batch), input_signature=[model.evaluation_signature]
+        )
         self._votes, self._voting = votes, False
 
     def refresh(self):
@@ -112,8 +120,17 @@ class ModelScorer(Scorer):
 
     def queries(self, batch):
         """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""
-        vectors = self._queries({name: batch[name] for name in self._model.evaluation_signature})
+        vectors = self._queries(self._asked_by(batch))
         return (vectors, *self.votes(batch["items"])) if self._voting else vectors
+
+    def queries_of_domains(self, batch, num_domains):
+        """As in `VectorScorer`; the network is asked once."""
+        vectors = tf.unstack(self._domain_queries(self._asked_by(batch)), num_domains, axis=1)
+        votes = self.votes(batch["items"])
+        return [(of_domain, *votes) if self._voting else of_domain for of_domain in vectors]
+
+    def _asked_by(self, batch):
+        return {name: batch[name] for name in self._model.evaluation_signature}
 
     def votes(self, items):
         """Ids and votes of the neighbours of histories; nothing where neighbours do not vote."""

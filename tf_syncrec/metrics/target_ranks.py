@@ -54,6 +54,24 @@ def target_ranks(scores, history, targets, offset):
     return tf.where(targets > 0, tf.cast(at_least - not_competing, tf.float64), MISS)
 
 
+def without(scores, items, offset):
+    """Takes items out of the scores of a domain, so that they do not compete.
+
+    Args:
+        scores: `[rows, size]` of the domain's items.
+        items: `[rows, any]` int32; 0 and items of other domains are passed over.
+        offset: first item id of the domain.
+
+    Returns:
+        The scores, -inf for these items.
+    """
+    where = tf.where((items >= offset) & (items < offset + tf.shape(scores)[1]))
+    columns = tf.cast(tf.gather_nd(items, where) - offset, tf.int64)
+    places = tf.stack([where[:, 0], columns], axis=1)
+    missing = tf.fill([tf.shape(places)[0]], float("-inf"))
+    return tf.tensor_scatter_nd_update(scores, places, missing)
+
+
 def _count(true):
     """How many of each row are True, `[batch]` int32."""
     # Eight of them are a word, whose bits are counted: half of the time of adding up numbers.

@@ -17,6 +17,7 @@ from tf_syncrec.losses import functions as losses_by_name
 from tf_syncrec.losses.functions import EXCLUDED
 from tf_syncrec.losses.negatives import UniformNegatives
 from tf_syncrec.metrics.target_ranks import ranks_by_domain
+from tf_syncrec.models.domain_mixture import DomainMixture
 from tf_syncrec.models.trainer import Trainer
 from tf_syncrec.utils.variables import in_place, pieces
 
@@ -152,7 +153,8 @@ class MultiDomainModel(Trainer):
 
     def build_parts(self, *parts: keras.layers.Layer) -> None:
         """Creates all weights; shapes follow from the constructor's arguments alone."""
-        for part in (self.embedding, self.similarity, self.neighbours, *parts):
+        self.mixture = DomainMixture(self.domain_sizes, dtype="float32")
+        for part in (self.embedding, self.similarity, self.neighbours, *parts, self.mixture):
             if part is not None:
                 part.build()
         self.built = True
@@ -205,6 +207,12 @@ class MultiDomainModel(Trainer):
             `[batch, queries, dim]` float32.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what a user looks for")
+
+    def domain_queries(self, inputs):
+        """Query vectors in every domain, `[batch, domains, dim]`; inputs as of `call`."""
+        items = tf.convert_to_tensor(inputs["items"])
+        domains = tf.range(self.num_domains)[None]
+        return self.query_vectors(items, tf.tile(domains, [tf.shape(items)[0], 1]))
 
     @property
     def item_tables(self) -> list[keras.Variable]:

@@ -72,6 +72,10 @@ class BPRMF(MultiDomainModel):
         """Query vectors `[batch, dim]` of `{"user_id": [batch]}`."""
         return self.user_vectors(self._lookup.lookup(inputs["user_id"]))
 
+    def domain_queries(self, inputs):
+        """As in `MultiDomainModel`: the same in all of them."""
+        return tf.tile(self(inputs)[:, None], [1, self.num_domains, 1])
+
     def user_vectors(self, rows):
         """What users look for, in any domain.
 

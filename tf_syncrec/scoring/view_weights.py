@@ -49,13 +49,10 @@ def fit_view_weights(
     model.view_weights.single.assign(np.array(WEIGHTS, np.float32)[chosen])
     fitted = np.take_along_axis(found.gains, chosen[found.domains][:, None], axis=1).mean()
     weights = [WEIGHTS[c] for c in chosen]
-    listed = ", ".join(f"{d} {w:g}" for d, w in zip(catalogue.domains, weights, strict=True))
-    if len(weights) > LISTED:
-        listed = f"{min(weights):g} to {max(weights):g}, by domain"
     which = "single view" if isinstance(model, SyNCRec) else "first network"
     report(
-        f"Weight of the {which}, of 2: {listed}; validation {SELECTION_METRIC} "
-        f"{fitted:.4f}, with 1 everywhere {found.gains[:, 0].mean():.4f}"
+        f"Weight of the {which}, of 2: {listed(catalogue.domains, weights)}; validation "
+        f"{SELECTION_METRIC} {fitted:.4f}, with 1 everywhere {found.gains[:, 0].mean():.4f}"
     )
     return found
 
@@ -75,6 +72,13 @@ def choose_weights(gains: np.ndarray, domains: np.ndarray, num_domains: int) -> 
     return np.array(
         [np.argmax(gains[domains == d].sum(axis=0) + prior) for d in range(num_domains)]
     )
+
+
+def listed(names: Sequence[str], values: Sequence[float]) -> str:
+    """What was chosen in each domain, for a line of the terminal."""
+    if len(values) > LISTED:
+        return f"{min(values):.3g} to {max(values):.3g}, by domain"
+    return ", ".join(f"{name} {value:.3g}" for name, value in zip(names, values, strict=True))
 
 
 def view_weights(model: MultiDomainModel, names: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -125,7 +125,7 @@ class RunDirectory:
             sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
             model = SyNCRec.from_settings(config, sizes)
         try:
-            load_weights(model, self.checkpoint_file)
+            load_weights(model, self.checkpoint_file, later=model.mixture.weights)
         except ValueError as error:
             raise InputError(f"--run {self.directory}: its weights do not fit: {error}") from error
         return config, catalogue, model

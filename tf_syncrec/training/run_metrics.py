@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_syncrec
 from data_prep import PreparedDataset
 from tf_syncrec.config import Config
+from tf_syncrec.evaluation.all_domains import rank_all_domains
 from tf_syncrec.evaluation.full_ranking import (
     ModelScorer,
     PopularityScorer,
@@ -56,6 +57,11 @@ def measure(
         ranks["test"] = rank_split(scorer, test, catalogue)
     shown = validation if test is None else test
     popularity = rank_split(PopularityScorer(catalogue), shown, catalogue, with_rows=False)
+    anywhere = {
+        split: rank_all_domains(scorer, batches, catalogue, model.mixture)
+        for split, batches in (("validation", validation), ("test", test))
+        if batches is not None
+    }
     domains = history[best]["domains"]
     about = {
         "window": config.model.window,
@@ -75,6 +81,8 @@ def measure(
         "protocol": protocol(prepared) | about,
         "selection": {name: value for name, value in selection.items() if value is not None},
         **found,
+        "all_domains": {split: of[0].metrics(names) for split, of in anywhere.items()}
+        | {"uncalibrated": {split: of[1].metrics(names) for split, of in anywhere.items()}},
         "negative_transfer": {
             name: {key: values[key] for key in ("lambda", "gap")}
             for name, values in domains.items()

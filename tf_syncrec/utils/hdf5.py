@@ -19,14 +19,23 @@ def save_weights_whole(model: keras.Model, file: Path) -> None:
         save(new, {_WEIGHTS: model.weights})
 
 
-def load_weights(model: keras.Model, file: Path) -> None:
+def load_weights(model: keras.Model, file: Path, later: Sequence[keras.Variable] = ()) -> None:
     """Gives a model the weights of `save_weights_whole`, or of Keras's own `save_weights`.
+
+    Args:
+        model: whose weights are replaced.
+        file: where they are.
+        later: weights that a file of an earlier version lacks; they then stay as they are.
 
     Raises:
         ValueError: they are of another model, or the file is damaged.
     """
     if holds(file, _WEIGHTS):
-        load(file, {_WEIGHTS: model.weights})
+        weights = model.weights
+        if later and not holds(file, f"{_WEIGHTS}/{len(weights) - 1}"):
+            added = {id(weight) for weight in later}
+            weights = [weight for weight in weights if id(weight) not in added]
+        load(file, {_WEIGHTS: weights})
     else:
         model.load_weights(file)
 
