@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=lo
 ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit test slow recbole scann spark docs lint format clean
+.PHONY: help setup fit test slow mutants recbole scann spark docs lint format clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test: lint  ## lint, types and tests
 
 slow: $(STAMP)  ## the slower proofs, minutes each
 	$(PYTEST) -m slow $(ARGS)
+
+mutants: $(STAMP)  ## break the program in many places and see a test notice; goes on where it was stopped
+	$(BIN)/python -m tests.mutants.run $(ARGS)
 
 recbole: .venv-recbole/.stamp  ## make .venv-recbole, for the baselines of RecBole
 
