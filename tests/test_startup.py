@@ -186,7 +186,8 @@ def test_a_callable_module_is_a_module_still(tmp_path):
 def test_tensorflow_is_quiet_in_commands_unless_it_is_asked_not_to_be():
     script = "from tf_syncrec.cli import load_tensorflow; load_tensorflow()"
     assert python("-c", script).stderr == ""
-    assert "oneDNN" in python("-c", script, TF_CPP_MIN_LOG_LEVEL="0").stderr
+    # What it then has to say depends on the machine.
+    assert python("-c", script, TF_CPP_MIN_LOG_LEVEL="0").stderr != ""
 
 
 KERAS_OTHERWISE = {
