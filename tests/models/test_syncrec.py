@@ -31,6 +31,7 @@ VARIANTS = {
     for loss in (PAPER_LOSS, MODERN_LOSS)
 } | {
     "symmetric-bce": {"asymmetric": False, "name": "bce", "negatives": 5, "delta": 0.5},
+    "clamped": {"clamp": True, "standardise": True, "name": "sampled_softmax", "delta": 0.2},
     "uncorrected-bpr": {"enabled": False, "name": "bpr", "mutual_information": False},
 }
 

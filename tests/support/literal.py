@@ -314,6 +314,9 @@ class Literal:
             "domain_mim": tf.stack([tf.add_n([tf.zeros([]), *terms]) for terms in by_domain]),
             "domain_users": tf.constant([len(terms) for terms in by_domain], tf.float32),
             "gap": tf.stack(gap),
+            "gap_sums": tf.stack(
+                [*map(tf.stack, (single, cross)), tf.constant(counts, tf.float32)]
+            ),
             "relative": tf.stack(relative),
             "present": tf.constant([count > 0 for count in counts]),
         }
@@ -323,7 +326,9 @@ class Literal:
         gaps = []
         for d in self.domains:
             gap = tf.stop_gradient(single[d] - cross[d])
-            if self.options.gap == "mean":
+            if self.options.standardise:  # of the domain's own loss
+                gap = gap / tf.stop_gradient(single[d]) if counts[d] else tf.zeros([])
+            elif self.options.gap == "mean":
                 gap = gap / counts[d] if counts[d] else tf.zeros([])
             gaps.append(gap)
         return gaps
@@ -331,6 +336,8 @@ class Literal:
     def relative_negative_transfer(self, gap, counts):
         """λ, Eq. 11, over the domains of the batch; the others keep theirs."""
         layer = self.model.negative_transfer
+        if self.options.clamp:  # nobody gains at another's cost
+            gap = [tf.minimum(of_domain, 0.0) for of_domain in gap]
         old = [tf.convert_to_tensor(layer.relative)[d] for d in self.domains]
         present = [d for d in self.domains if counts[d]]
         raised = {
