@@ -161,7 +161,7 @@ def run(some: Sequence[Mutant]) -> bool:
             return True
         print(f"Whether the {len(noticed)} tests that noticed pass without mutants ...", flush=True)
         code, said = pytest(tree, sorted(noticed))
-        print(said if code else "They do.")
+        print("They do." if code == 0 else f"pytest ended with {code}: {said}")
         return code == 0
 
 
