@@ -41,9 +41,9 @@ def ranked(scorer, prepared, mixture=None, size=16):
 
 
 def place(scores, target, cold):
-    """1 + those that are at least as good; behind everybody, and a miss, where it is cold."""
+    """1 + those that are at least as good; a miss where it is cold."""
     if cold:
-        return max(np.isfinite(scores).sum(), 10) + 1
+        return np.inf
     return (scores >= scores[target - 1]).sum()
 
 
