@@ -40,7 +40,7 @@ def test_recommendations_are_the_ranking(setting):
         assert len(set(row["recommended"])) == len(row["recommended"]) <= ANSWERS
         rank = rank_of[row["user_id"].encode()]
         if row["target"] not in history and rank <= len(row["recommended"]):
-            assert row["recommended"][rank - 1] == row["target"]
+            assert row["recommended"][int(rank) - 1] == row["target"]
             found += 1
     assert found
 

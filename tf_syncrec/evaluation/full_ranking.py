@@ -206,7 +206,7 @@ class Ranks:
         ranks: `[users]` float64, 1 = best, `gains.MISS` for a miss.
         history_items: all histories end to end, int32 ids, oldest first.
         history_lengths: `[users]` int64.
-        beside: `[users]` int64, ranks by another scorer, where one was given; else None.
+        beside: `[users]` float64, ranks by another scorer, where one was given; else None.
     """
 
     user_ids: np.ndarray
