@@ -10,14 +10,12 @@ Finished runs are kept and not trained again. What else is given goes on to `fit
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
-from benchmarks.planted_transfer import over_seeds
-from tf_syncrec.fit import main as fit
+from benchmarks.planted_transfer import metrics_of, over_seeds
 
 SMOOTH = {"smoothing": 0.98}
 FORMS: dict[str, dict] = {
@@ -33,20 +31,6 @@ FORMS: dict[str, dict] = {
 OTHERWISE = {"enabled": True, "smoothing": 0.0, "clamp": False, "standardise": False}
 
 
-def metrics_of(directory: Path, seed: str, form: str, options: list[str]) -> dict:
-    """Metrics of one run, trained unless it is there."""
-    run = directory / f"{form}-seed{seed}"
-    if not (run / "metrics.json").exists():
-        settings = [
-            argument
-            for name, value in (OTHERWISE | FORMS[form]).items()
-            for argument in ("--set", f"negative_transfer.{name}={json.dumps(value)}")
-        ]
-        source = [] if "--dataset" in options else ["--dataset", "synthetic"]
-        fit([*source, "--seed", seed, "--output_dir", str(run), *options, *settings])
-    return json.loads((run / "metrics.json").read_text())
-
-
 def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -59,7 +43,10 @@ def main() -> None:
     found: dict[str, list[dict]] = {form: [] for form in forms}
     for seed in args.seeds.split(","):
         for form in forms:
-            found[form].append(metrics_of(args.output_dir, seed, form, options))
+            run = args.output_dir / f"{form}-seed{seed}"
+            chosen = (OTHERWISE | FORMS[form]).items()
+            settings = {f"negative_transfer.{name}": value for name, value in chosen}
+            found[form].append(metrics_of(run, seed, settings, options))
 
     domains = list(found[forms[0]][0]["test"]["domains"])
 

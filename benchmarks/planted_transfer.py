@@ -10,7 +10,9 @@ again. What else is given goes on to `fit`.
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tabulate import tabulate
@@ -23,22 +25,23 @@ PLANTED = "contrary"
 VARIANTS = {"full": FULL} | ABLATIONS
 
 
-def metrics_of(directory: Path, seed: str, network: str, options: list[str]) -> dict:
-    """Metrics of one run, trained unless it is there."""
-    run = directory / f"{network}-seed{seed}"
+def metrics_of(run: Path, seed: str, settings: Mapping[str, Any], options: Sequence[str]) -> dict:
+    """Metrics of one run, trained unless it is there.
+
+    Args:
+        run: its directory.
+        seed: of the training.
+        settings: of this run, by name.
+        options: of `fit`, for all runs; by default on the synthetic dataset.
+    """
     if not (run / "metrics.json").exists():
-        settings = [
+        given = [
             argument
-            for name, value in NETWORKS[network].settings.items()
+            for name, value in settings.items()
             for argument in ("--set", f"{name}={json.dumps(value)}")
         ]
-        fit(
-            [
-                *("--dataset", "synthetic", "--seed", seed, "--output_dir", str(run)),
-                *settings,
-                *options,
-            ]
-        )
+        source = [] if "--dataset" in options else ["--dataset", "synthetic"]
+        fit([*source, "--seed", seed, "--output_dir", str(run), *options, *given])
     return json.loads((run / "metrics.json").read_text())
 
 
@@ -71,7 +74,8 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
     for seed in args.seeds.split(","):
         for name, network in VARIANTS.items():
-            found[name].append(summary(metrics_of(args.output_dir, seed, network, options)))
+            run, settings = args.output_dir / f"{network}-seed{seed}", NETWORKS[network].settings
+            found[name].append(summary(metrics_of(run, seed, settings, options)))
     columns = list(found["full"][0])
     values = {name: np.array([list(row.values()) for row in rows]) for name, rows in found.items()}
     rows = [[name, *map(over_seeds, of.T)] for name, of in values.items()]
