@@ -7,6 +7,7 @@ import numpy as np
 
 from tf_syncrec.comparison.names import ModelName
 from tf_syncrec.evaluation.significance import SIGNIFICANCE, compare_to_reference
+from tf_syncrec.evaluation.verdicts import UNCLEAR
 
 
 def negative_transfer(
@@ -130,4 +131,4 @@ def _verdict(row: Mapping[str, Any]) -> str:
             return "helped"
         if max(together) < min(alone):
             return "hurt"
-    return "no clear difference"
+    return UNCLEAR

@@ -17,7 +17,7 @@ from tf_syncrec.evaluation.full_ranking import (
     take_rows,
 )
 from tf_syncrec.metrics.gains import MISS
-from tf_syncrec.metrics.target_ranks import row_chunks, without
+from tf_syncrec.metrics.target_ranks import count_true, row_chunks, without
 from tf_syncrec.models.domain_mixture import DomainMixture
 
 
@@ -82,15 +82,10 @@ def rank_all_domains(
                     place = tf.maximum(targets - offsets[d], 0)  # any, where there is none
                     reached = [tf.gather(x, place, batch_dims=1) for x in (mixed, scores)]
                 for way, (x, own) in enumerate(zip((mixed, scores), reached, strict=False)):
-                    found[way, chunk] += _count(x >= own[:, None])
+                    found[way, chunk] += count_true(x >= own[:, None])
             found[:, chunk] = np.where(targets > 0, found[:, chunk], MISS)
         as_they_are.append(found[1])
         return found[0]
 
     ranks = collect_ranks(rank, batches, with_rows=False)
     return ranks, dataclasses.replace(ranks, ranks=np.concatenate(as_they_are))
-
-
-def _count(true):
-    """How many of each row are True."""
-    return tf.math.count_nonzero(true, axis=1, dtype=tf.int32)

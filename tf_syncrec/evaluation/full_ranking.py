@@ -245,7 +245,7 @@ def rank_split(
     rank = _ranking(scorer, catalogue)
     if beside is None:
         return collect_ranks(rank, batches, with_rows)
-    rank_beside, others = _ranking(beside, catalogue), [np.empty(0, np.int64)]
+    rank_beside, others = _ranking(beside, catalogue), [np.empty(0)]
 
     def rank_both(batch):
         others.append(rank_beside(batch))

@@ -49,7 +49,7 @@ def target_ranks(scores, history, targets, offset):
     others = tf.gather(scores, tf.maximum(local, 0), batch_dims=1)
     # The target's own score is the one that makes this at least 1.
     with tf.control_dependencies([sums]):
-        at_least = _count(scores >= own)
+        at_least = count_true(scores >= own)
     not_competing = tf.math.count_nonzero(excluded & (others >= own), axis=1, dtype=tf.int32)
     return tf.where(targets > 0, tf.cast(at_least - not_competing, tf.float64), MISS)
 
@@ -72,7 +72,7 @@ def without(scores, items, offset):
     return tf.tensor_scatter_nd_update(scores, places, missing)
 
 
-def _count(true):
+def count_true(true):
     """How many of each row are True, `[batch]` int32."""
     # Eight of them are a word, whose bits are counted: half of the time of adding up numbers.
     rows, size = tf.unstack(tf.shape(true))
