@@ -1,35 +1,20 @@
 """What the two views of a network say about the domains: numbers, invariances, noise, harm."""
 
-import keras
 import numpy as np
 import pytest
 
 from tests.conftest import FakePrepared
-from tf_syncrec.config import Config
+from tests.support.networks import small_network
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.evaluation.significance import compare_to_reference
 from tf_syncrec.evaluation.verdicts import UNCLEAR, VIEWS, compare_views, verdict
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.models.sasrec import SASRec
-from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring.votes import fit_neighbours
 
 SCORES = {"single": "single", "cross": "cross", "blend": "sum"}
 """What the views are called in the configuration."""
-
-
-def network(prepared, kind=SyNCRec, **settings):
-    """Random weights of some size, so that the two views disagree."""
-    keras.utils.set_random_seed(0)
-    small = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 12}
-    model = kind.from_settings(
-        Config.model_validate({"model": small | settings}), prepared.catalogue.sizes
-    )
-    rng = np.random.default_rng(0)
-    for weight in model.trainable_weights:
-        weight.assign(weight + rng.normal(0, 0.5, weight.shape).astype(np.float32))
-    return model
 
 
 def views_of(model, prepared):
@@ -41,7 +26,7 @@ def literal_gains(prepared):
     found = {}
     for view, score in SCORES.items():
         batches = evaluation_batches(prepared, "validation", 64)
-        scorer = ModelScorer(network(prepared, score=score))
+        scorer = ModelScorer(small_network(prepared, score=score))
         ranks = rank_split(scorer, batches, prepared.catalogue, with_rows=False)
         found[view] = user_gains(ranks.ranks, "ndcg@10")
     return found, ranks.domains
@@ -49,7 +34,7 @@ def literal_gains(prepared):
 
 def test_each_view_ranks_as_a_network_of_that_view_does(make_prepared):
     prepared = make_prepared(users=300)
-    found = views_of(network(prepared), prepared)
+    found = views_of(small_network(prepared), prepared)
     gains, domains = literal_gains(prepared)
     against = compare_to_reference(gains, "single", domains, prepared.catalogue.domains)
     assert list(found["domains"]) == list(prepared.catalogue.domains)
@@ -66,7 +51,7 @@ def test_each_view_ranks_as_a_network_of_that_view_does(make_prepared):
 
 def test_votes_and_fitted_weights_have_no_say(make_prepared):
     prepared = make_prepared(users=120)
-    plain, voting = network(prepared), network(prepared, neighbours=6)
+    plain, voting = small_network(prepared), small_network(prepared, neighbours=6)
     batches = evaluation_batches(prepared, "validation", 64)
     fit_neighbours(voting, prepared, batches, lambda line: None)
     voting.neighbours.weight.assign(40.0)
@@ -77,7 +62,7 @@ def test_votes_and_fitted_weights_have_no_say(make_prepared):
 def test_random_weights_neither_help_nor_hurt(make_prepared):
     """Users are many, targets are noise: whatever the two views say, they are as good."""
     prepared = make_prepared((40, 30, 50), users=1500)
-    found = views_of(network(prepared), prepared)
+    found = views_of(small_network(prepared), prepared)
     assert {row["verdict"] for row in found["domains"].values()} == {UNCLEAR}
 
 
@@ -97,7 +82,7 @@ def test_a_view_that_knows_the_target_helps_there_alone(make_prepared):
             | {"items": np.array([45, 3, hint], np.int32)}
         )
     hinted = FakePrepared(prepared.catalogue, prepared.splits | {"validation": rows})
-    model = network(hinted)
+    model = small_network(hinted)
     table = model.embedding.items.numpy()
     table[1:21] = table[21:41]  # an item and its hint look alike
     model.embedding.items.assign(table)
@@ -119,13 +104,13 @@ def test_a_view_that_knows_the_target_helps_there_alone(make_prepared):
 
 def test_one_view_has_nothing_to_compare(make_prepared):
     prepared = make_prepared()
-    assert views_of(network(prepared, SASRec), prepared) == {}
+    assert views_of(small_network(prepared, SASRec), prepared) == {}
 
 
 def test_nobody_is_no_evidence(make_prepared):
     prepared = make_prepared()
     nobody = FakePrepared(prepared.catalogue, prepared.splits | {"validation": []})
-    found = views_of(network(nobody), nobody)
+    found = views_of(small_network(nobody), nobody)
     assert {row["verdict"] for row in found["domains"].values()} == {UNCLEAR}
     assert found["overall"]["users"] == 0
 

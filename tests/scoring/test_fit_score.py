@@ -1,11 +1,10 @@
 """The whole score: what is fitted on some users is judged on others, and changes nothing."""
 
-import keras
 import numpy as np
 import pytest
 
 from tests.conftest import FakePrepared
-from tf_syncrec.config import Config
+from tests.support.networks import small_network
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.evaluation.trials import FOLDS, rank_trials
@@ -16,18 +15,6 @@ from tf_syncrec.scoring import view_weights as blending
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.scoring.view_weights import fit_view_weights
 from tf_syncrec.scoring.votes import fit_neighbours
-
-
-def network(prepared, kind=SyNCRec, seed=0, **settings):
-    keras.utils.set_random_seed(0)
-    small = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 12}
-    model = kind.from_settings(
-        Config.model_validate({"model": small | settings}), prepared.catalogue.sizes
-    )
-    rng = np.random.default_rng(seed)
-    for weight in model.trainable_weights:
-        weight.assign(weight + rng.normal(0, 0.5, weight.shape).astype(np.float32))
-    return model
 
 
 def batches_of(prepared):
@@ -79,14 +66,14 @@ def test_each_half_is_judged_by_what_the_other_half_chose(
     assert 0.3 < np.mean([fold == 0 for fold in folds.values()]) < 0.7
     gains = []
     for fold in range(FOLDS):
-        model, judged = network(prepared, kind, **settings), only(prepared, fold, folds)
+        model, judged = small_network(prepared, kind, **settings), only(prepared, fold, folds)
         fit_score(model, only(prepared, 1 - fold, folds), _validation(prepared, 1 - fold), nothing)
         ranks = rank_split(
             ModelScorer(model), batches_of(judged), prepared.catalogue, with_rows=False
         )
         gains.append(user_gains(ranks.ranks, "ndcg@10"))
     received = fit_score(
-        network(prepared, kind, **settings), prepared, batches_of(prepared), nothing
+        small_network(prepared, kind, **settings), prepared, batches_of(prepared), nothing
     )
     assert received == pytest.approx(np.concatenate(gains).mean(), rel=1e-12)
 
@@ -97,7 +84,7 @@ def _validation(prepared, fold):
 
 def test_what_is_shipped_is_fitted_on_everybody(make_prepared):
     prepared = make_prepared(users=120)
-    model, step_by_step = (network(prepared, neighbours=6) for _ in range(2))
+    model, step_by_step = (small_network(prepared, neighbours=6) for _ in range(2))
     fit_score(model, prepared, batches_of(prepared), nothing)
     fit_neighbours(step_by_step, prepared, batches_of(prepared), nothing)
     fit_view_weights(step_by_step, prepared.catalogue, batches_of(prepared), nothing)
@@ -110,7 +97,7 @@ def test_noise_is_fitted_and_does_not_hold(make_prepared):
     fitted, judged = [], []
     for seed in range(3):
         prepared = make_prepared((40, 40, 40), users=100, seed=seed)
-        model = network(prepared, seed=seed, neighbours=6)
+        model = small_network(prepared, seed=seed, neighbours=6)
         judged.append(fit_score(model, prepared, batches_of(prepared), nothing) or 0.0)
         ranks = rank_split(ModelScorer(model), batches_of(prepared), prepared.catalogue)
         fitted.append(user_gains(ranks.ranks, "ndcg@10").mean())
@@ -121,10 +108,13 @@ def test_noise_is_fitted_and_does_not_hold(make_prepared):
 def test_nothing_to_fit_or_to_fit_on(kind, make_prepared):
     prepared = make_prepared()
     nobody = FakePrepared(prepared.catalogue, prepared.splits | {"validation": []})
-    assert fit_score(network(nobody, kind, neighbours=3), nobody, batches_of(nobody), print) is None
+    assert (
+        fit_score(small_network(nobody, kind, neighbours=3), nobody, batches_of(nobody), print)
+        is None
+    )
     one = FakePrepared(
         prepared.catalogue, prepared.splits | {"validation": prepared.splits["validation"][:1]}
     )
-    assert fit_score(network(one, kind, neighbours=3), one, batches_of(one), print) is None
-    plain = network(prepared, kind, score="sum")
+    assert fit_score(small_network(one, kind, neighbours=3), one, batches_of(one), print) is None
+    plain = small_network(prepared, kind, score="sum")
     assert fit_score(plain, prepared, batches_of(prepared), print) is None

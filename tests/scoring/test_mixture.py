@@ -1,6 +1,5 @@
 """How scores of different domains compare: the likeliest on validation."""
 
-import keras
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
@@ -9,7 +8,7 @@ from scipy.special import logsumexp
 from data_prep import Catalogue
 from tests.conftest import FakePrepared
 from tests.support.mixing import literal_log_domains
-from tf_syncrec.config import Config
+from tests.support.networks import small_network
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.all_domains import rank_all_domains
 from tf_syncrec.evaluation.full_ranking import ModelScorer
@@ -18,16 +17,6 @@ from tf_syncrec.models.sasrec import SASRec
 from tf_syncrec.scoring.mixture import PRIOR_USERS, RIDGE, fit_mixture
 
 SIZES = (12, 3, 0, 20)
-
-
-def small_model(prepared, seed=0):
-    keras.utils.set_random_seed(seed)
-    settings = {"model": {"dim": 8, "blocks": 1, "window": 12}}
-    model = SASRec.from_settings(Config.model_validate(settings), prepared.catalogue.sizes)
-    rng = np.random.default_rng(seed)
-    for weight in model.trainable_weights:
-        weight.assign(weight + rng.normal(0, 0.5, weight.shape).astype(np.float32))
-    return model
 
 
 def fit(model, prepared):
@@ -49,7 +38,7 @@ def planted():
     domains = np.repeat(np.arange(4, dtype=np.int32), SIZES)
     ids = np.array([f"item {i}" for i in range(total)], object)
     catalogue = Catalogue(tuple("abcd"), ids, domains, np.full(total, 10))
-    model = small_model(FakePrepared(catalogue, {}))
+    model = small_network(FakePrepared(catalogue, {}), SASRec)
     truth = DomainMixture(SIZES)
     truth.build()
     values = [0.3, 1.0, 1.0, 0.15], [0, 1.5, 0, 0], [0.2, 0.3, 0.8, 0.5]
@@ -154,7 +143,7 @@ def test_a_domain_of_few_users_does_as_all_do(planted):
     rows = prepared.splits["validation"]
     of_0, of_3 = ([row for row in rows if row["domain"] == d] for d in (0, 3))
     few = [*of_0, of_3[0]]
-    model = small_model(prepared)
+    model = small_network(prepared, SASRec)
     fit(model, FakePrepared(prepared.catalogue, {"validation": few}))
     found = model.mixture.sharpness.numpy()
     assert found[3] == pytest.approx(found[0], rel=0.1)
@@ -166,7 +155,7 @@ def test_nothing_to_fit_with_or_between_changes_nothing(make_prepared):
     prepared = make_prepared()
     one = make_prepared(sizes=(0, 9))
     for some in (FakePrepared(prepared.catalogue, prepared.splits | {"validation": []}), one):
-        model = small_model(some)
+        model = small_network(some, SASRec)
         before = [weight.numpy() for weight in model.weights]
         assert fit(model, some) == []
         for old, new in zip(before, model.weights, strict=True):
@@ -176,7 +165,7 @@ def test_nothing_to_fit_with_or_between_changes_nothing(make_prepared):
 def test_thirty_domains_and_targets_that_nobody_trained(make_prepared):
     prepared = make_prepared(sizes=(0, *[3, 1] * 14, 2), users=60)
     rows = [row | {"target": 0} for row in prepared.splits["validation"]]
-    model = small_model(prepared)
+    model = small_network(prepared, SASRec)
     (said,) = fit(model, FakePrepared(prepared.catalogue, {"validation": rows}))
     np.testing.assert_allclose(model.mixture.sharpness, 1.0, rtol=1e-6)
     assert "Sharpness of scores: 1 to 1, by domain" in said

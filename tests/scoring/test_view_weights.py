@@ -1,11 +1,10 @@
 """What the views count in a prediction: the best on validation, in each domain."""
 
-import keras
 import numpy as np
 import pytest
 
 from tests.conftest import FakePrepared
-from tf_syncrec.config import Config
+from tests.support.networks import small_network
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import user_gains
@@ -14,20 +13,6 @@ from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring import view_weights as blending
 from tf_syncrec.scoring.view_weights import LISTED, PRIOR_USERS, WEIGHTS, fit_view_weights
 from tf_syncrec.scoring.votes import fit_neighbours
-
-SETTINGS = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 12}
-
-
-def small_model(prepared, seed=0, kind=SyNCRec, **settings):
-    """Item vectors and SOS of some size, so that the two views disagree."""
-    keras.utils.set_random_seed(seed)
-    model = kind.from_settings(
-        Config.model_validate({"model": SETTINGS | settings}), prepared.catalogue.sizes
-    )
-    rng = np.random.default_rng(seed)
-    for weight in model.trainable_weights:
-        weight.assign(weight + rng.normal(0, 0.5, weight.shape).astype(np.float32))
-    return model
 
 
 def fit(model, prepared):
@@ -68,7 +53,7 @@ def test_validation_chooses_the_weight_of_each_domain(
     """
     monkeypatch.setattr(blending, "PRIOR_USERS", prior)
     prepared = make_prepared(users=300)
-    model = small_model(prepared, kind=kind, neighbours=neighbours)
+    model = small_network(prepared, kind=kind, neighbours=neighbours)
     fit_neighbours(
         model, prepared, evaluation_batches(prepared, "validation", 64), lambda line: None
     )
@@ -88,7 +73,7 @@ def test_a_domain_without_validation_users_does_as_all_do(make_prepared):
     catalogue, splits = prepared.catalogue, dict(prepared.splits)
     splits["validation"] = [row for row in splits["validation"] if row["domain"] == 0]
     one = FakePrepared(catalogue, splits)
-    model = small_model(one)
+    model = small_network(one)
     _, batches = fit(model, one)
     received = model.view_weights.single.numpy()
     assert len(set(received)) == 1
@@ -98,7 +83,7 @@ def test_a_domain_without_validation_users_does_as_all_do(make_prepared):
 @pytest.mark.parametrize("count", [LISTED, LISTED + 1])
 def test_many_domains_are_not_all_named(count, make_prepared):
     prepared = make_prepared((3,) * count)
-    (said,), _ = fit(small_model(prepared), prepared)
+    (said,), _ = fit(small_network(prepared), prepared)
     named = [name for name in prepared.catalogue.domains if f"{name} " in said]
     assert len(named) == (count if count == LISTED else 0)
 
@@ -106,23 +91,23 @@ def test_many_domains_are_not_all_named(count, make_prepared):
 def test_nothing_to_choose_with_or_between_changes_nothing(make_prepared):
     prepared = make_prepared()
     nobody = FakePrepared(prepared.catalogue, prepared.splits | {"validation": []})
-    model = small_model(nobody)
+    model = small_network(nobody)
     assert fit(model, nobody)[0] == []
     np.testing.assert_array_equal(model.view_weights.single, 1.0)
     for other in (
-        small_model(prepared, kind=SASRec),
-        small_model(prepared, score="sum"),
-        small_model(prepared, score="cross"),
+        small_network(prepared, kind=SASRec),
+        small_network(prepared, score="sum"),
+        small_network(prepared, score="cross"),
     ):
         assert fit(other, prepared)[0] == []
 
 
 def test_weights_are_saved_and_never_trained(make_prepared, tmp_path):
     prepared = make_prepared(users=120)
-    model, twin = small_model(prepared), small_model(prepared, seed=1)
+    model, twin = small_network(prepared), small_network(prepared, seed=1)
     model.view_weights.single.assign([0.25, 1.0, 2.0, 1.5])
     model.save_weights(tmp_path / "one.weights.h5")
     twin.load_weights(tmp_path / "one.weights.h5")
     np.testing.assert_array_equal(twin.view_weights.single, model.view_weights.single)
     assert not model.view_weights.trainable_weights
-    assert model.count_trained() == small_model(prepared, score="sum").count_trained()
+    assert model.count_trained() == small_network(prepared, score="sum").count_trained()
