@@ -57,7 +57,9 @@ class SequenceConfig(tfds.core.BuilderConfig):
         self.split = split_of(of)
         self.content = self.core.content() | self.split.content() | self.located.content()
         if of.dataset == "synthetic":
-            self.content |= {"seed": of.synthetic.seed} | of.synthetic.model_dump()
+            # Without `harm` a dataset is what it was before there was `harm`, and is found again.
+            unused = set() if of.synthetic.harm else {"harm"}
+            self.content |= of.synthetic.model_dump(exclude=unused)
         self.name = self.name or fingerprint(self.content)
 
 
