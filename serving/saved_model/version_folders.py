@@ -1,8 +1,9 @@
 """Versions of a SavedModel on disk: folders with numbers for names, which come and go whole."""
 
 import contextlib
+import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from pathlib import Path
 
 from data_prep.files import written_whole
@@ -17,6 +18,27 @@ def list_versions(export_dir: Path) -> dict[int, Path]:
         if path.name.isascii() and path.name.isdigit() and path.is_dir()
     }
     return dict(sorted(found.items()))
+
+
+def contents(version: Path) -> Hashable | None:
+    """What changes with the files of a version: their names, sizes and times.
+
+    None while that cannot be said, as where a file goes in this moment.
+    """
+    files = []
+    try:
+        for folder, _, names in os.walk(version, onerror=_tell, followlinks=True):
+            for name in names:
+                stat = os.stat(os.path.join(folder, name))
+                # The time of change as well: a copy may bring the time of writing along.
+                files.append((folder, name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    except OSError:
+        return None
+    return tuple(sorted(files))
+
+
+def _tell(error: OSError) -> None:
+    raise error
 
 
 @contextlib.contextmanager
