@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from tensorflow.core.protobuf import error_codes_pb2
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from data_prep import InputError
+from serving.saved_model.in_use import Marks
 from serving.saved_model.version_folders import contents, list_versions
 from serving.server.loaded_version import LoadedVersion
 
@@ -47,11 +48,14 @@ class Versions:
         self._wanted = wanted
         self.loaded: dict[int, LoadedVersion] = {}
         self.statuses: dict[int, ModelVersionStatus] = {}
+        self._marks = Marks()
         self._tried: dict[int, _Try] = {}
         self._seen: dict[int, Hashable | None] = {}  # files at the last look
 
-    def refresh(self) -> list[int]:
+    def refresh(self, labelled: Collection[int] = ()) -> list[int]:
         """Loads what is new on disk, then lets go of what is no longer wanted.
+
+        What is loaded, wanted or `labelled` is marked as in use, so that no export deletes it.
 
         A version whose files are others than those that were read is read again, once they are at
         rest, which is from one call to the next; so one that was copied in slowly is met whole in
@@ -68,6 +72,7 @@ class Versions:
             else:
                 self._forget(number)
         wanted = [number for number in self._wanted(list(found)) if number in found]
+        self._mark(found, {*wanted, *labelled})
         due = [number for number in wanted if self._is_due(number, contents(found[number]))]
         for number in due:
             self._load(number, found[number])
@@ -76,10 +81,14 @@ class Versions:
             self.loaded = {n: version for n, version in self.loaded.items() if n not in leaving}
             for number in leaving:  # so that it is loaded again if it is wanted again
                 self._forget(number)
+        self._mark(found, {*wanted, *labelled})
         if due:
             # A graph is a web of cycles, and Python alone would let many of them gather.
             gc.collect()
         return due
+
+    def _mark(self, found: dict[int, Path], numbers: Collection[int]) -> None:
+        self._marks.hold(found[n] for n in {*numbers, *self.loaded} if n in found)
 
     def _is_due(self, number: int, now: Hashable | None) -> bool:
         """Whether to load a version with these files."""
@@ -125,6 +134,7 @@ class Versions:
     def close(self) -> None:
         """Lets go of everything."""
         self.loaded = {}
+        self._marks.hold(())
 
     def _tell(self, number, state, error=None):
         status = ModelVersionStatus(version=number, state=state)

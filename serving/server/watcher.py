@@ -40,7 +40,7 @@ class Watcher:
                 self._mended(self._config_file)
             except InputError as error:  # half an edit: the next look may find it whole
                 self._say_once(self._config_file, f"kept the configuration of before: {error}")
-        for number in api.versions.refresh():
+        for number in api.versions.refresh(api.config.labels.values()):
             status = api.versions.statuses[number]
             failed = status.status.error_code != error_codes_pb2.OK
             metrics.loads.labels(result="failed" if failed else "ok").inc()
