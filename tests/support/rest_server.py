@@ -7,12 +7,11 @@ import time
 from types import SimpleNamespace
 
 import tensorflow as tf
-import uvicorn
 
 from serving.local_server import listen
 from serving.server.limits import Limits
 from serving.server.model_config import ModelConfig
-from serving.server.web import make_server
+from serving.server.web import make_server, web_server
 
 LIMITS = Limits(body=200_000, active=16, rows=64, history=1000, body_seconds=1.0)
 """Of the server that most tests ask."""
@@ -25,8 +24,7 @@ def running(export_dir, limits=None, config_file=None, seconds=0.05, threads=2):
         export_dir, ModelConfig(), config_file, seconds, limits or Limits(), threads
     )
     with listen("127.0.0.1", 0) as sock:
-        config = uvicorn.Config(server.app, log_level="warning", access_log=False)
-        web = uvicorn.Server(config)
+        web = web_server(server)
         thread = threading.Thread(target=web.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         port = sock.getsockname()[1]
