@@ -18,7 +18,7 @@ from pathlib import Path
 
 import filelock
 
-_SUFFIX = ".partial"
+PARTIAL = ".partial"
 _OLD = 86_400.0  # Seconds after which nobody writes into one any more, if the disk has no locks.
 
 
@@ -37,7 +37,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
       OSError: it cannot be written.
     """
-    remove_leftovers(path.parent, f".{glob.escape(path.name)}.*{_SUFFIX}")
+    remove_leftovers(path.parent, f".{glob.escape(path.name)}.*{PARTIAL}")
     with folder_aside(path.parent, path.name) as aside:
         new = aside / path.name
         yield new
@@ -47,7 +47,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def folder_aside(parent: Path, name: str, suffix: str = _SUFFIX) -> Iterator[Path]:
+def folder_aside(parent: Path, name: str, suffix: str = PARTIAL) -> Iterator[Path]:
     """A folder of this process alone, `.NAME.XXXXXXXXsuffix`, claimed, and gone at the end."""
     with contextlib.ExitStack() as at_the_end:
         while True:
