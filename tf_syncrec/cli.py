@@ -268,12 +268,14 @@ def config_from(
     default = "synthetic" if not named or named[-1] == "synthetic" else "amazon"
     path = default_file or config_module.shipped(default)
     if args.config:
-        path = Path(args.config)
-        shipped = config_module.shipped(path.stem)
-        if not path.exists() and path.name == args.config:
-            if not shipped.is_file():
+        path = Path(args.config).expanduser()
+        if not path.exists():
+            shipped = config_module.shipped(path.stem)
+            if path.name != args.config or not shipped.is_file():
                 names = ", ".join(sorted(file.stem for file in shipped.parent.glob("*.yaml")))
-                raise InputError(f"--config {path}: no such file, and none of configs/: {names}")
+                raise InputError(
+                    f"--config {args.config}: no such file, and none of configs/: {names}"
+                )
             path = shipped
     return config_module.load(path, overrides)
 
