@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
 from tf_syncrec import config as config_module
+from tf_syncrec.command_start import hear_interrupts
 from tf_syncrec.config import Config, schema, takes
 from tf_syncrec.utils.keras_setup import check_keras
 from tf_syncrec.utils.stopping import Stopped
@@ -85,8 +87,18 @@ def command_of(module: str, argv: Sequence[str] | None) -> str:
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command line; what the user got wrong is one line on stderr and exit code 2."""
     _prepared.clear()
+    hear_interrupts()
     try:
-        main()
+        try:
+            main()
+        except SystemExit:  # --help and --version
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()  # so that a reader who has gone is noticed here
+    except BrokenPipeError:
+        # As a program that SIGPIPE ends, `| head` being content. Python would flush once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except InputError as error:
         # What the user gave is quoted and may have line ends of its own.
         print("error:", " ".join(str(error).split()), file=sys.stderr)
@@ -108,6 +120,7 @@ def run_command(main: Callable[[], None]) -> None:
         print(f"error: {stopped}", file=sys.stderr)
         sys.exit(stopped.code)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one need not wait, nor be told
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
