@@ -1,5 +1,6 @@
 """A command in the first second: what shadows our packages, who reads, and who interrupts."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -8,6 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+
+import tf_syncrec
+from data_prep import InputError, prepare
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("tf_syncrec.fit", "tf_syncrec.evaluate", "serving.export", "serving.local_server")
@@ -81,3 +85,43 @@ def test_a_terminal_that_cannot_show_a_name_loses_nothing():
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (0, "\\U0001f6d2: 0.5\n")
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/x", "s3://bucket/x", "file:///x", "gs:/bucket/x"])
+@pytest.mark.parametrize(
+    ("main", "options"),
+    [
+        ("fit", ("--output_dir",)),
+        ("fit", ("--data_dir",)),
+        ("fit", ("--titles",)),
+        ("fit", ("--config",)),
+        ("fit", ("--dataset", "interactions", "--path")),
+        ("fit", ("--dataset", "amazon", "--raw_dir")),
+        ("compare", ("--output_dir",)),
+        ("evaluate", ("--run",)),
+        ("report", ("--run", "x", "--comparison")),
+        ("serving.export", ("--run", "x", "--export_dir")),
+        ("serving.local_server", ("--export_dir",)),
+    ],
+)
+def test_an_address_is_refused_before_anything_is_made(
+    main, options, address, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(main if "." in main else f"tf_syncrec.{main}")
+    with pytest.raises(InputError) as caught:
+        module.main([*options, address])
+    assert options[-1] in str(caught.value) and f"{address}: is an address" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_is_refused_in_python_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in (
+        lambda: tf_syncrec.load("gs://bucket/run"),
+        lambda: tf_syncrec.fit(dataset="synthetic", output_dir="gs://bucket/run", verbose=False),
+        lambda: prepare("synthetic", data_dir="gs://bucket/data", report=None),
+    ):
+        with pytest.raises(InputError, match=r"gs://bucket/\w+: is an address"):
+            call()
+    assert not list(tmp_path.iterdir())

@@ -79,7 +79,14 @@ def test_a_wrong_setting_is_named_with_what_was_received(config_file, assignment
 @pytest.mark.parametrize(
     "assignment",
     [
-        *("model.dim", "=3", "model.dim=[1", "model.dim={", "model.dim=@", "data.release=2018-99-99"),
+        *(
+            "model.dim",
+            "=3",
+            "model.dim=[1",
+            "model.dim={",
+            "model.dim=@",
+            "data.release=2018-99-99",
+        ),
         *("model.dim=3\n4", "model.dim=!!python/name:os.system", "model.=3", "model..dim=3", ".=3"),
     ],
 )

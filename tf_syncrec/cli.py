@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
+from data_prep.files import local_path
 from tf_syncrec import config as config_module
 from tf_syncrec.command_start import hear_interrupts
 from tf_syncrec.config import Config, schema, takes
@@ -72,6 +73,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         """Raises InputError in place of printing the usage."""
         raise InputError(f"{message} (--help lists the options)")
+
+
+def path_option(text: str) -> Path:
+    """The type of an option that takes a path of this machine."""
+    try:
+        return local_path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def command_of(module: str, argv: Sequence[str] | None) -> str:
@@ -236,6 +245,7 @@ def add_data_options(parser: argparse.ArgumentParser, one_seed: bool = True) -> 
     run = parser.add_argument_group("settings")
     run.add_argument(
         "--config",
+        type=path_option,
         metavar="FILE",
         help="YAML settings, a file or the name of one in configs/ (default: by dataset), which "
         "stand in place of the defaults that are given here",
@@ -281,10 +291,10 @@ def config_from(
     default = "synthetic" if not named or named[-1] == "synthetic" else "amazon"
     path = default_file or config_module.shipped(default)
     if args.config:
-        path = Path(args.config).expanduser()
+        path = args.config
         if not path.exists():
             shipped = config_module.shipped(path.stem)
-            if path.name != args.config or not shipped.is_file():
+            if path.name != str(path) or not shipped.is_file():
                 names = ", ".join(sorted(file.stem for file in shipped.parent.glob("*.yaml")))
                 raise InputError(
                     f"--config {args.config}: no such file, and none of configs/: {names}"
