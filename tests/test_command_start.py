@@ -26,6 +26,8 @@ def start(command, *options, cwd=ROOT, stdout=subprocess.PIPE, **environment):
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
+        # As on a terminal, also where the tests run in the background, where it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

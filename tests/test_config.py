@@ -223,6 +223,7 @@ ALIASES = "\n".join(
         ALIASES + "\nmodel: {dim: *a6}",
         ALIASES,
     ],
+    ids=["a log", "a key", "a value", "a list", "aliases in a value", "aliases"],
 )
 def test_a_wrong_file_is_not_repeated_as_a_whole(config_file, text):
     message = refusal(path := config_file(text))

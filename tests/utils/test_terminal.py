@@ -88,5 +88,9 @@ def test_a_domain_called_overall_is_a_domain():
         "domains": {"overall": result({"ndcg@10": 0.2})},
     }
     *_, of_domain, overall = metrics_table(metrics, popularity).splitlines()
-    assert of_domain.startswith("overall (domain) ") and of_domain.split()[-3:] == ["0.2000", "1.0", "x"]
+    assert of_domain.startswith("overall (domain) ") and of_domain.split()[-3:] == [
+        "0.2000",
+        "1.0",
+        "x",
+    ]
     assert overall.startswith("overall  ") and overall.split()[-3:] == ["0.1000", "4.0", "x"]
