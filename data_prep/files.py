@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -18,8 +19,28 @@ from pathlib import Path
 
 import filelock
 
+from data_prep.errors import InputError
+
 PARTIAL = ".partial"
 _OLD = 86_400.0  # Seconds after which nobody writes into one any more, if the disk has no locks.
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """The path of a file or folder as a user gives it, with `~` resolved.
+
+    TensorFlow, Keras and DuckDB each know some of the stores that an address may name, and the
+    rest of us none: half of a run would be in a folder called `gs:`.
+
+    Raises:
+      InputError: it is an address, such as `gs://bucket/log.csv`.
+    """
+    text = os.fspath(path)
+    if re.match(r"[A-Za-z][\w+.-]*:/", text):
+        raise InputError(
+            f"{text}: is an address, and only files and folders of this machine are read and "
+            "written; copy it here, or mount the bucket"
+        )
+    return Path(text).expanduser()
 
 
 @contextlib.contextmanager

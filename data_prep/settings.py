@@ -15,12 +15,15 @@ import pydantic
 from pydantic import Field
 
 from data_prep.errors import InputError
+from data_prep.files import local_path
 
 # YAML reads 2018 as a number.
 _Year = Annotated[
     Literal["2014", "2018", "2023"],
     pydantic.BeforeValidator(lambda year: str(year) if isinstance(year, int) else year),
 ]
+
+_LocalPath = Annotated[str, pydantic.AfterValidator(lambda path: local_path(path) and path)]
 
 
 class Section(pydantic.BaseModel):
@@ -61,19 +64,19 @@ class DataConfig(Section):
     dataset: Literal["synthetic", "amazon", "interactions"] = setting(
         "synthetic", "synthetic: made here; amazon: public rating files; interactions: your own log"
     )
-    raw_dir: str | None = setting(
+    raw_dir: _LocalPath | None = setting(
         None, "amazon: folder of rating files, else downloaded", min_length=1
     )
     release: _Year | None = setting(None, "amazon: the year; seen from the files by default")
     categories: list[str] = setting([], "amazon: categories, i.e. domains, to use")
-    path: str | None = setting(
+    path: _LocalPath | None = setting(
         None, "interactions: CSV, TSV or Parquet file, folder or glob", min_length=1
     )
     columns: dict[str, str] = setting(
         {}, "interactions: names of columns that are not called as we call them"
     )
     base_url: str | None = setting(None, "amazon: folder address of a mirror to download from")
-    data_dir: str | None = setting(
+    data_dir: _LocalPath | None = setting(
         None,
         "where prepared datasets are kept, by default $TFDS_DATA_DIR or ~/tensorflow_datasets",
         min_length=1,
@@ -204,7 +207,7 @@ def _refused(errors: pydantic.ValidationError) -> InputError:
     name = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         return InputError(f"data.{name}: there is no such setting.")
-    problem = error["msg"]
+    problem = error["msg"].removeprefix("Value error, ")
     if error["type"] == "literal_error":
         expected = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
         problem = f"unknown; expected one of {expected}."

@@ -8,7 +8,7 @@ from data_prep import InputError
 from serving.saved_model import INDEXES
 from serving.saved_model.version_folders import add_version, delete_old
 from serving.server.model_config import read_model_config
-from tf_syncrec.cli import Parser, load_tensorflow, run_command, say
+from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command, say
 from tf_syncrec.config import EvaluateConfig
 from tf_syncrec.training.run_directory import RunDirectory
 
@@ -75,9 +75,14 @@ def main(argv: list[str] | None = None) -> None:
         description="Export the best epoch of a run as a SavedModel for TF Serving.",
         examples=["--run runs/shop"],
     )
-    parser.add_argument("--run", required=True, metavar="DIR", help="the run directory")
     parser.add_argument(
-        "--export_dir", metavar="DIR", help="directory of the versions (default: in the run)"
+        "--run", type=path_option, required=True, metavar="DIR", help="the run directory"
+    )
+    parser.add_argument(
+        "--export_dir",
+        type=path_option,
+        metavar="DIR",
+        help="directory of the versions (default: in the run)",
     )
     parser.add_argument(
         "--index",
@@ -88,11 +93,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument(
         "--model_config_file",
+        type=path_option,
         metavar="FILE",
         help="TensorFlow Serving's models.config: versions that it labels or names are not deleted",
     )
     args = parser.parse_args(argv)
-    labelled = _named_versions(Path(args.model_config_file)) if args.model_config_file else ()
+    labelled = _named_versions(args.model_config_file) if args.model_config_file else ()
     run = RunDirectory(args.run)
     if args.index == "scann":
         load_tensorflow()
@@ -103,7 +109,7 @@ def main(argv: list[str] | None = None) -> None:
 
     load_tensorflow()
     config, catalogue, model = run.load()
-    export_dir = Path(args.export_dir) if args.export_dir else run.export_dir
+    export_dir = args.export_dir or run.export_dir
     try:
         export_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,13 +6,12 @@ there; it has no TLS, no authentication and one process.
 
 import argparse
 import socket
-from pathlib import Path
 
 from data_prep import InputError
 from serving.saved_model.version_folders import list_versions
 from serving.server.limits import BACKLOG, Limits
 from serving.server.model_config import ModelConfig, read_model_config
-from tf_syncrec.cli import Parser, load_tensorflow, run_command
+from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,12 +27,19 @@ def main(argv: list[str] | None = None) -> None:
     count = _number(int, lambda value: value > 0, "a whole number above 0")
     seconds = _number(float, lambda value: 0 < value < 1e6, "a number above 0")
     add = parser.add_argument
-    add("--export_dir", required=True, metavar="DIR", help="directory of the versions")
+    add(
+        "--export_dir",
+        type=path_option,
+        required=True,
+        metavar="DIR",
+        help="directory of the versions",
+    )
     add("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     add("--port", type=port, default=8501, help="0: any free one (default: 8501)")
     add("--model_name", default="syncrec", help="name in requests (default: syncrec)")
     add(
         "--model_config_file",
+        type=path_option,
         metavar="FILE",
         help="TensorFlow Serving's models.config: name, labels and which versions are served; "
         "changes are followed",
@@ -49,8 +55,8 @@ def main(argv: list[str] | None = None) -> None:
     with listen(args.host, args.port) as sock:
         config = ModelConfig(args.model_name)
         if args.model_config_file:
-            config = read_model_config(Path(args.model_config_file))
-        if not list_versions(Path(args.export_dir)):
+            config = read_model_config(args.model_config_file)
+        if not list_versions(args.export_dir):
             raise InputError(
                 f"--export_dir {args.export_dir}: no version that can be served; python -m "
                 "serving.export writes one"

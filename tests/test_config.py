@@ -66,7 +66,7 @@ def from_command_line(*arguments):
         ("model=3", ["model", "received 3"]),
         ("model.dim.x=3", ["model.dim", "received {'x': 3}"]),
         ("data.columns=customer", ["data.columns", "received 'customer'"]),
-        ("data.columns.user_id=5", ["data.columns.user_id", "received 5"]),
+        ("data.columns={user_id: 5}", ["data.columns.user_id", "received 5"]),
         ("data.synthetic.users=many", ["data.synthetic.users", "received 'many'"]),
     ],
 )
@@ -79,7 +79,14 @@ def test_a_wrong_setting_is_named_with_what_was_received(config_file, assignment
 @pytest.mark.parametrize(
     "assignment",
     [
-        *("model.dim", "=3", "model.dim=[1", "model.dim={", "model.dim=@", "data.path=2018-99-99"),
+        *(
+            "model.dim",
+            "=3",
+            "model.dim=[1",
+            "model.dim={",
+            "model.dim=@",
+            "data.release=2018-99-99",
+        ),
         *("model.dim=3\n4", "model.dim=!!python/name:os.system", "model.=3", "model..dim=3", ".=3"),
     ],
 )
@@ -126,7 +133,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         (["model.cross_experts=4", "model.blocks=1", "model.experts=4"], "model.experts=4"),
         (["model.ff=3", "model.ff_dim=0"], "model.ff_dim=0"),
         (["model.dim=32", "model.dim=0"], "model.dim=0"),
-        (["data.columns.item_id=a", "data.columns.user_id=5"], "data.columns.user_id=5"),
+        (["data.columns.item_id=a", "data.columns={user_id: 5}"], "data.columns={user_id: 5}"),
     ],
 )
 def test_of_several_options_the_wrong_one_is_blamed(config_file, assignments, culprit):
@@ -184,6 +191,46 @@ def test_what_is_saved_loads_as_the_same(path, tmp_path):
     assert again != load(path)
 
 
+@pytest.mark.parametrize(
+    "column",
+    ["No", "yes", "1", "01", "1e3", "@id", "null", "~", "2018-01-01", "a: b", "[id", "- id", "#"],
+)
+def test_the_name_of_a_column_is_text(config_file, tmp_path, column):
+    config = load(config_file(), [parse_set(f"data.columns.user_id={column}")])
+    assert config.data.columns == {"user_id": column}
+    config.save(tmp_path / "saved.yaml")
+    assert load(tmp_path / "saved.yaml").data.columns == {"user_id": column}
+
+
+def test_quotes_of_the_command_line_are_quotes(config_file):
+    config = load(config_file(), [parse_set("data.columns.user_id='No'")])
+    assert config.data.columns == {"user_id": "No"}
+
+
+ALIASES = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    + [f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]" for n in range(6)]
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(f"u{row},i{row},books,{row}" for row in range(5000)),  # a log
+        "user:" + "x" * 100_000 + ": 1",
+        "data: " + "x" * 100_000,
+        "data: {path: [" + "x, " * 50_000 + "]}",
+        ALIASES + "\nmodel: {dim: *a6}",
+        ALIASES,
+    ],
+    ids=["a log", "a key", "a value", "a list", "aliases in a value", "aliases"],
+)
+def test_a_wrong_file_is_not_repeated_as_a_whole(config_file, text):
+    message = refusal(path := config_file(text))
+    # The names of all settings are some 3,000 characters.
+    assert message.startswith(f"--config {path}: ") and len(message) < 5000
+
+
 def test_an_empty_file_is_the_defaults(config_file):
     assert load(config_file("# nothing yet\n")) == Config()
 
@@ -205,6 +252,10 @@ def test_later_overrides_win_and_leave_the_rest(config_file):
         ("data.release=2018", "2018"),
         ("data.path=a=b.tsv", "a=b.tsv"),
         ("data.columns={user_id: who, item_id: what}", {"user_id": "who", "item_id": "what"}),
+        ("data.path=007", "007"),
+        ("data.path=2018-99-99", "2018-99-99"),
+        ("data.path=a: b", "a: b"),
+        ("data.path=null", None),
     ],
 )
 def test_set_reads_yaml(config_file, assignment, value):

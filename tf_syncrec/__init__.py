@@ -1,10 +1,13 @@
 """SyNCRec: cooperative single- and cross-domain sequential recommendation (SIGIR 2024).
 
-Importing this changes nothing in the process and loads nothing; a name is imported when it is used.
+Importing this changes nothing in the process, unless that is a command of ours, and loads nothing;
+a name is imported when it is used.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from tf_syncrec import command_start
 
 if TYPE_CHECKING:
     from data_prep import InputError, prepare
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from tf_syncrec.run import Run, load, load_model
 
 __version__ = "0.2.0"
+
+if command_start.started_as_command():
+    command_start.begin()
 
 _PLACES = {
     "BPRMF": "tf_syncrec.models.bprmf",

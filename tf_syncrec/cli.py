@@ -8,13 +8,16 @@ import contextlib
 import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
+from data_prep.files import local_path
 from tf_syncrec import config as config_module
+from tf_syncrec.command_start import hear_interrupts
 from tf_syncrec.config import Config, schema, takes
 from tf_syncrec.utils.keras_setup import check_keras
 from tf_syncrec.utils.stopping import Stopped
@@ -72,6 +75,14 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (--help lists the options)")
 
 
+def path_option(text: str) -> Path:
+    """The type of an option that takes a path of this machine."""
+    try:
+        return local_path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def command_of(module: str, argv: Sequence[str] | None) -> str:
     """The command line as it was given, to be given again.
 
@@ -85,8 +96,18 @@ def command_of(module: str, argv: Sequence[str] | None) -> str:
 def run_command(main: Callable[[], None]) -> None:
     """Runs a command line; what the user got wrong is one line on stderr and exit code 2."""
     _prepared.clear()
+    hear_interrupts()
     try:
-        main()
+        try:
+            main()
+        except SystemExit:  # --help and --version
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()  # so that a reader who has gone is noticed here
+    except BrokenPipeError:
+        # As a program that SIGPIPE ends, `| head` being content. Python would flush once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except InputError as error:
         # What the user gave is quoted and may have line ends of its own.
         print("error:", " ".join(str(error).split()), file=sys.stderr)
@@ -108,6 +129,7 @@ def run_command(main: Callable[[], None]) -> None:
         print(f"error: {stopped}", file=sys.stderr)
         sys.exit(stopped.code)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one need not wait, nor be told
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
@@ -223,6 +245,7 @@ def add_data_options(parser: argparse.ArgumentParser, one_seed: bool = True) -> 
     run = parser.add_argument_group("settings")
     run.add_argument(
         "--config",
+        type=path_option,
         metavar="FILE",
         help="YAML settings, a file or the name of one in configs/ (default: by dataset), which "
         "stand in place of the defaults that are given here",
@@ -268,12 +291,14 @@ def config_from(
     default = "synthetic" if not named or named[-1] == "synthetic" else "amazon"
     path = default_file or config_module.shipped(default)
     if args.config:
-        path = Path(args.config)
-        shipped = config_module.shipped(path.stem)
-        if not path.exists() and path.name == args.config:
-            if not shipped.is_file():
+        path = args.config
+        if not path.exists():
+            shipped = config_module.shipped(path.stem)
+            if path.name != str(path) or not shipped.is_file():
                 names = ", ".join(sorted(file.stem for file in shipped.parent.glob("*.yaml")))
-                raise InputError(f"--config {path}: no such file, and none of configs/: {names}")
+                raise InputError(
+                    f"--config {args.config}: no such file, and none of configs/: {names}"
+                )
             path = shipped
     return config_module.load(path, overrides)
 

@@ -16,6 +16,7 @@ from tf_syncrec.cli import (
     command_of,
     config_from,
     load_tensorflow,
+    path_option,
     prepare_data,
     run_command,
     say,
@@ -64,7 +65,9 @@ def main(argv: list[str] | None = None) -> None:
         "is chosen",
     )
     what.add_argument("--reference", metavar="MODEL", help="what the others are measured against")
-    what.add_argument("--output_dir", metavar="DIR", help="default: runs/compare-DATASET")
+    what.add_argument(
+        "--output_dir", type=path_option, metavar="DIR", help="default: runs/compare-DATASET"
+    )
     args = parser.parse_args(argv)
     if args.seed is not None:
         raise InputError(f"--seed {args.seed}: a comparison takes --seeds")

@@ -4,6 +4,7 @@ import difflib
 import functools
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def load(path: Path, overrides: Iterable[tuple[str, Any, str]] = ()) -> Config:
         raise InputError(f"--config {path}: not valid YAML: {_one_line(error)}") from None
     if not isinstance(settings, dict):
         raise InputError(
-            f"--config {path}: expected 'section: settings', received {settings!r:.80}"
+            f"--config {path}: expected 'section: settings', received {_short(settings)}"
         )
     sources = {}
     for key, value, source in overrides:
@@ -163,16 +164,39 @@ def shipped(name: str) -> Path:
 
 
 def parse_set(assignment: str) -> tuple[str, Any, str]:
-    """`"model.dim=32"` -> an override for `load`; the value is read as YAML."""
+    """`"model.dim=32"` -> an override for `load`; the value is read as `parse_value` does."""
     key, separator, text = assignment.partition("=")
     if not separator or not key:
         raise InputError(f"--set takes section.name=value, received {assignment!r}")
     source = f"--set {_one_line(assignment)}"
-    return key, parse_value(text, source), source
+    return key, parse_value(key, text, source), source
 
 
-def parse_value(text: str, source: str) -> Any:
-    """A value of the command line, read as YAML; an error names the source."""
+def parse_value(key: str, text: str, source: str) -> Any:
+    """A value of the command line, read as YAML, or as it is where the setting takes text.
+
+    So `data.columns.user_id=No` is a column of that name, and no boolean.
+
+    Args:
+        key: the setting, by dotted name.
+        text: its value.
+        source: what an error names.
+
+    Raises:
+        InputError: the text is no YAML.
+    """
+    facts = schema().get(key, {})
+    of_mapping = schema().get(key.rpartition(".")[0], {}).get("additionalProperties")
+    is_text = facts.get("type") == "string" and "enum" not in facts
+    may_be_missing = "anyOf" in facts
+    if (isinstance(of_mapping, dict) and of_mapping.get("type") == "string") or is_text:
+        try:
+            value = yaml.load(text, yaml.BaseLoader)
+        except yaml.YAMLError:
+            return text
+        if may_be_missing and value in ("", "null", "~"):
+            return None
+        return value if isinstance(value, str) else text
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
@@ -203,8 +227,8 @@ def _validate(settings, origin, sources=None) -> Config:
         known = list(schema())
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
-        raise InputError(f"{source}: unknown setting {key!r}{hint}")
-    received = "" if error["type"] == "value_error" else f", received {error['input']!r}"
+        raise InputError(f"{source}: unknown setting {_short(key)}{hint}")
+    received = "" if error["type"] == "value_error" else f", received {_short(error['input'])}"
     raise InputError(f"{source}: {key}: {error['msg'].removeprefix('Value error, ')}{received}")
 
 
@@ -223,6 +247,15 @@ def _culprit(key, message, sources) -> str | None:
         if name == key or re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", message)
     ]
     return (named or list(related.values()) or [None])[-1]
+
+
+def _short(value: Any) -> str:
+    """A value as an error quotes it: the file may be a log, or small and huge by its aliases."""
+    return _QUOTED.repr(value)
+
+
+_QUOTED = reprlib.Repr()
+_QUOTED.maxlevel, _QUOTED.maxstring, _QUOTED.maxother = 2, 80, 80
 
 
 def _one_line(error) -> str:

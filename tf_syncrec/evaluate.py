@@ -1,6 +1,6 @@
 """Scores a trained run: `python -m tf_syncrec.evaluate --run runs/NAME --split test`."""
 
-from tf_syncrec.cli import Parser, load_tensorflow, run_command, say
+from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command, say
 from tf_syncrec.evaluation import ALL_DOMAINS
 from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED
 from tf_syncrec.reporting.terminal_tables import metrics_table
@@ -14,7 +14,9 @@ def main(argv: list[str] | None = None) -> None:
         description="Rank every target of a split with a trained run.",
         examples=["--run runs/shop", "--run runs/shop --split validation"],
     )
-    parser.add_argument("--run", required=True, metavar="DIR", help="the run directory")
+    parser.add_argument(
+        "--run", type=path_option, required=True, metavar="DIR", help="the run directory"
+    )
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument(
         "--protocol",

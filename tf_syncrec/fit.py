@@ -17,6 +17,7 @@ from tf_syncrec.cli import (
     command_of,
     config_from,
     load_tensorflow,
+    path_option,
     run_command,
     say,
 )
@@ -108,10 +109,13 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
         notes="Settings: configs/ and docs/settings.md; what a run leaves behind: docs/run.md.",
     )
     add_data_options(parser)
-    parser.add_argument("--output_dir", metavar="DIR", help="default: runs/DATASET-DATE-TIME")
+    parser.add_argument(
+        "--output_dir", type=path_option, metavar="DIR", help="default: runs/DATASET-DATE-TIME"
+    )
     add_run_options(parser)
     parser.add_argument(
         "--titles",
+        type=path_option,
         metavar="FILE",
         help="CSV with the columns item_id and title, for the samples of the report",
     )

@@ -3,10 +3,8 @@
 With titles of items, or beside a comparison; `fit` writes the first one.
 """
 
-from pathlib import Path
-
 from data_prep.errors import InputError
-from tf_syncrec.cli import Parser, run_command, say
+from tf_syncrec.cli import Parser, path_option, run_command, say
 from tf_syncrec.reporting.html import read_json
 from tf_syncrec.reporting.titles import sample_titles
 
@@ -18,15 +16,20 @@ def main(argv: list[str] | None = None) -> None:
         description="Write report.html of a finished run again.",
         examples=["--run runs/shop --titles titles.csv", "--run runs/shop --comparison runs/hurt"],
     )
-    parser.add_argument("--run", required=True, metavar="DIR", help="the run directory")
-    parser.add_argument("--titles", metavar="FILE", help="CSV with the columns item_id and title")
+    parser.add_argument(
+        "--run", type=path_option, required=True, metavar="DIR", help="the run directory"
+    )
+    parser.add_argument(
+        "--titles", type=path_option, metavar="FILE", help="CSV with the columns item_id and title"
+    )
     parser.add_argument(
         "--comparison",
+        type=path_option,
         metavar="DIR",
         help="of tf_syncrec.compare on the same data, with models of a single domain",
     )
     args = parser.parse_args(argv)
-    run = Path(args.run)
+    run = args.run
     metrics = read_json(run / "metrics.json")
     if metrics is None:
         raise InputError(f"--run {run}: not a finished run, metrics.json is missing")
@@ -37,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
                 f"--comparison {args.comparison}: has numbers of test targets, which the run "
                 f"{run} left out (--no_test)"
             )
-        comparison = read_json(Path(args.comparison) / "comparison.json")
+        comparison = read_json(args.comparison / "comparison.json")
         if comparison is None:
             raise InputError(f"--comparison {args.comparison}: comparison.json is missing")
         ours, theirs = (each["protocol"]["dataset"] for each in (metrics, comparison))

@@ -221,7 +221,7 @@ def load(directory: str | os.PathLike[str]) -> Run:
     Raises:
         InputError: the directory holds none, or one that is damaged.
     """
-    run = Run(Path(directory))
+    run = Run(directory)
     assert run.model is not None  # loaded now, so that a damaged one is told here
     return run
 

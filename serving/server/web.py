@@ -39,9 +39,9 @@ def serve(sock: socket.socket, config: ModelConfig, args: argparse.Namespace) ->
     """
     tf.get_logger().setLevel("ERROR")  # that the session-based loader is deprecated
     server, watcher = make_server(
-        Path(args.export_dir),
+        args.export_dir,
         config,
-        Path(args.model_config_file) if args.model_config_file else None,
+        args.model_config_file,
         args.poll_seconds,
         Limits(args.max_body_bytes, args.max_active, args.max_rows, args.max_history),
         args.threads,

@@ -137,12 +137,14 @@ def test_tables_of_the_page_are_those_of_the_markdown(compared):
 
 
 def test_names_bring_no_markup(compared):
-    """Whatever a domain is called, a page has the same elements."""
+    """Whatever a domain is called, a page has the same elements, but for the ticks of a chart."""
     hostile = "<script>alert(1)</script> [x](javascript:alert(1)) ![y](http://a/b.png) &lt; *i*"
     renamed = json.loads(json.dumps(compared.comparison).replace("plain", "DOMAIN"))
     named = json.loads(json.dumps(renamed).replace("DOMAIN", hostile))
     pages = [Page(comparison_page(each, {})) for each in (renamed, named)]
-    assert pages[0].tags == pages[1].tags
+    drawn = {"g", "path", "text", "use"}  # a long name leaves less room for an axis
+    elements, of_hostile = ([tag for tag in page.tags if tag not in drawn] for page in pages)
+    assert elements == of_hostile and {"svg", "table"} < set(elements)
     assert pages[1].text.count(hostile) > 5  # as it is
 
 

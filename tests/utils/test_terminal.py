@@ -75,3 +75,22 @@ def test_a_table_fits_a_narrow_terminal():
     assert narrow.split("\n")[0].split() == [
         *("domain", "users", "NDCG@10", "popularity", "NDCG@10", "ratio", "other", "domains")
     ]
+
+
+def test_a_domain_called_overall_is_a_domain():
+    def result(ndcg):
+        return {"users": 10} | dict.fromkeys(("hr@5", "hr@10", "ndcg@5", "mrr"), 0.5) | ndcg
+
+    everybody, domain = result({"ndcg@10": 0.4}), result({"ndcg@10": 0.2})
+    metrics = {"overall": everybody, "domains": {"overall": domain}}
+    popularity = {
+        "overall": result({"ndcg@10": 0.1}),
+        "domains": {"overall": result({"ndcg@10": 0.2})},
+    }
+    *_, of_domain, overall = metrics_table(metrics, popularity).splitlines()
+    assert of_domain.startswith("overall (domain) ") and of_domain.split()[-3:] == [
+        "0.2000",
+        "1.0",
+        "x",
+    ]
+    assert overall.startswith("overall  ") and overall.split()[-3:] == ["0.1000", "4.0", "x"]

@@ -83,7 +83,7 @@ def _axis(assignment: str) -> list[Override]:
             "the same for all, seeds are those of --seeds, networks those of --models, RecBole's "
             "models are not tuned"
         )
-    return [(name, parse_value(text, source), source) for text in texts.split(",")]
+    return [(name, parse_value(name, text, source), source) for text in texts.split(",")]
 
 
 def trials_of(

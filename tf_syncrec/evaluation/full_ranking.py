@@ -89,7 +89,7 @@ def _products(queries, candidates, offset, size):
 
 
 class ModelScorer(Scorer):
-    """Ranks with a trained model; compiled once and kept, as tracing takes seconds.
+    """Ranks with a trained model.
 
     Candidate vectors are made domain by domain where they are needed: those of all items would be
     as large as the model.
@@ -102,12 +102,6 @@ class ModelScorer(Scorer):
 
     def __init__(self, model, votes: bool = True):
         self._model = model
-        self._queries = tf.function(
-            lambda batch: model(batch), input_signature=[model.evaluation_signature]
-        )
-        self._domain_queries = tf.function(
-            lambda batch: model.domain_queries(batch), input_signature=[model.evaluation_signature]
-        )
         self._votes, self._voting = votes, False
 
     def refresh(self):
@@ -120,14 +114,19 @@ class ModelScorer(Scorer):
 
     def queries(self, batch):
         """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""
-        vectors = self._queries(self._asked_by(batch))
+        vectors = self._model.asked.queries(self._asked_by(batch))
         return (vectors, *self.votes(batch["items"])) if self._voting else vectors
 
     def queries_of_domains(self, batch, num_domains):
         """As in `VectorScorer`; the network is asked once."""
-        vectors = tf.unstack(self._domain_queries(self._asked_by(batch)), num_domains, axis=1)
+        of_domains = self._model.asked.domain_queries(self._asked_by(batch))
+        vectors = tf.unstack(of_domains, num_domains, axis=1)
         votes = self.votes(batch["items"])
         return [(of_domain, *votes) if self._voting else of_domain for of_domain in vectors]
+
+    def view_queries(self, batch):
+        """Query vectors of each of a network's two scores, two times `[batch, dim]`."""
+        return self._model.asked.view_queries(self._asked_by(batch))
 
     def _asked_by(self, batch):
         return {name: batch[name] for name in self._model.evaluation_signature}

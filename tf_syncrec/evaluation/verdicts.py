@@ -1,6 +1,5 @@
 """Does the history of all domains help in a domain, or hurt? The two views, side by side."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ def compare_views(
         yield 1, cross
         yield 2, single + cross
 
-    found = rank_trials(validation, catalogue, len(VIEWS), view_queries(model), scores)
+    found = rank_trials(validation, catalogue, len(VIEWS), scorer.view_queries, scores)
     values = dict(zip(VIEWS, found.gains.T, strict=True))
     names = catalogue.domains
     against = compare_to_reference(values, "single", found.domains, names)
@@ -79,24 +78,6 @@ def compare_views(
         each["verdict"] = verdict(each["cross_less_single"])
     overall = row(everybody, of_cross["overall"], of_blend["overall"])
     return {"overall": overall, "domains": domains}
-
-
-def view_queries(model: MultiDomainModel) -> Callable[[dict], tuple[tf.Tensor, tf.Tensor]]:
-    """What a model's two scores look for in the target domains of a batch, compiled.
-
-    Args:
-        model: one that has `view_queries`.
-
-    Returns:
-        From a batch of `data.batches.evaluation_batches` to two times `[batch, dim]`.
-    """
-
-    @tf.function(input_signature=[model.evaluation_signature])
-    def queries(batch):
-        single, cross = model.view_queries(batch["items"], batch["domain"][:, None])
-        return single[:, 0], cross[:, 0]
-
-    return lambda batch: queries({name: batch[name] for name in model.evaluation_signature})
 
 
 def verdict(difference: dict[str, Any]) -> str:

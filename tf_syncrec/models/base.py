@@ -1,5 +1,6 @@
 """What every network has in common: items by domain, sampled losses, how a target is ranked."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -27,6 +28,30 @@ the ones before weigh next to nothing."""
 
 _RENAMED = {"loss": ("loss", "name"), "negative_transfer": ("negative_transfer", "enabled")}
 """Arguments of networks that the configuration calls otherwise: section and setting."""
+
+
+class Asked:
+    """What a network is asked while it is evaluated; each is traced, which takes seconds, once.
+
+    Args:
+        model: the network.
+
+    Attributes:
+        queries: from what its `evaluation_signature` lists to what `call` returns.
+        domain_queries: likewise, for `domain_queries`.
+        view_queries: likewise, what its two scores look for in the domain that is asked for, two
+            times `[batch, dim]`, of one that has two.
+    """
+
+    def __init__(self, model: "MultiDomainModel"):
+        def of_views(batch):
+            first, second = model.view_queries(batch["items"], batch["domain"][:, None])
+            return first[:, 0], second[:, 0]
+
+        functions = (lambda batch: model(batch)), model.domain_queries, of_views
+        self.queries, self.domain_queries, self.view_queries = (
+            tf.function(each, input_signature=[model.evaluation_signature]) for each in functions
+        )
 
 
 class MultiDomainModel(Trainer):
@@ -243,6 +268,11 @@ class MultiDomainModel(Trainer):
     def count_trained(self) -> int:
         """Numbers that training learns; `count_params` has lists and λ as well."""
         return sum(int(np.prod(weight.shape)) for weight in self.trainable_weights)
+
+    @functools.cached_property
+    def asked(self) -> Asked:
+        """Its functions for whoever ranks with it; they read the weights of the moment."""
+        return Asked(self)
 
     def call(self, inputs, training=None):
         """Query vectors `[batch, dim]` of `{"items": [batch, length], "domain": [batch]}`.

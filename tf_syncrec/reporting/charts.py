@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tf_syncrec.evaluation import OVERALL, shown
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.reporting.svg import COLOURS, CSS, INK, MUTED, SERIES, VERDICT_COLOURS, svg_of
 
@@ -137,8 +138,7 @@ def model_dots(comparison: Mapping[str, Any]) -> Figure:
 
     A line is the reference; bars are the spread over seeds.
     """
-    # Overall first; by position, since a domain may be called "overall" too.
-    places = ["overall", *comparison["domains"]]
+    places = [OVERALL, *map(shown, comparison["domains"])]
     found = {
         name: [
             model["test"]["overall"][SELECTION_METRIC],

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_syncrec.evaluation import OVERALL, shown
 from tf_syncrec.evaluation.significance import SIGNIFICANCE
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.registry import FULL
@@ -140,7 +141,7 @@ def _difference_table(comparison: Mapping[str, Any]) -> Table:
         if found := model["against_reference"].get(SELECTION_METRIC):
             cells = [found["overall"], *(found["domains"][d] for d in comparison["domains"])]
             rows.append([name, *map(_difference, cells)])
-    return Table(["", "overall", *comparison["domains"]], rows)
+    return Table(["", OVERALL, *map(shown, comparison["domains"])], rows)
 
 
 TRAINED_BOTH_WAYS = ["", "users", "alone", "all domains", "change", "difference"]
@@ -153,9 +154,14 @@ def _both_ways(name: str, row: Mapping[str, Any]) -> list[str | Cell]:
     return [name, f"{row['users']:,}", *numbers, _difference(row["difference"])]
 
 
+def _by_domain(table: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    rows = [(shown(domain), row) for domain, row in table["domains"].items()]
+    return [*rows, (OVERALL, table["overall"])]
+
+
 def _transfer_table(table: Mapping[str, Any]) -> Table:
     rows = []
-    for name, row in [*table["domains"].items(), ("overall", table["overall"])]:
+    for name, row in _by_domain(table):
         verdict = row["verdict"]
         coloured = Cell(verdict, verdict=verdict) if verdict in ("hurt", "helped") else verdict
         rows.append([*_both_ways(name, row), coloured])
@@ -164,7 +170,7 @@ def _transfer_table(table: Mapping[str, Any]) -> Table:
 
 def _votes_table(table: Mapping[str, Any]) -> Table:
     rows = []
-    for name, row in [*table["domains"].items(), ("overall", table["overall"])]:
+    for name, row in _by_domain(table):
         added = [f"{row['votes'][key]:+.4f}" for key in ("alone", "all_domains")]
         rows.append([*_both_ways(name, row), *added])
     return Table([*TRAINED_BOTH_WAYS, "votes add, alone", "votes add, all domains"], rows)
@@ -201,7 +207,7 @@ def _ablation_table(comparison: Mapping[str, Any]) -> Table:
         model = comparison["models"][name]
         cells = [model["test"]["overall"], *model["test"]["domains"].values()]
         rows.append([label, *(_spread(cell[SELECTION_METRIC]) for cell in cells)])
-    return Table(["", "overall", *comparison["domains"]], rows)
+    return Table(["", OVERALL, *map(shown, comparison["domains"])], rows)
 
 
 def _breakdown_table(comparison: Mapping[str, Any]) -> Table:

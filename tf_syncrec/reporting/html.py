@@ -7,13 +7,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from tf_syncrec.evaluation import shown
+
 
 def render(template: str, **values: Any) -> str:
     """A page from a template of `templates/`; all values are escaped."""
     environment = Environment(
         loader=PackageLoader("tf_syncrec.reporting"), autoescape=True, trim_blocks=True
     )
-    environment.filters |= {"number": number, "signed": signed, "code": code}
+    environment.filters |= {"number": number, "signed": signed, "code": code, "shown": shown}
     return environment.get_template(template).render(**values)
 
 

@@ -8,7 +8,6 @@ import tensorflow as tf
 from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.evaluation.trials import Trials, rank_trials
-from tf_syncrec.evaluation.verdicts import view_queries
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.syncrec import SyNCRec
@@ -97,10 +96,9 @@ def try_weights(
     """The selection metric of each user with each of `WEIGHTS`, votes on top as they are."""
     scorer = ModelScorer(model)
     scorer.refresh()
-    views = view_queries(model)
 
     def ask(batch):
-        return views(batch), scorer.votes(batch["items"])
+        return scorer.view_queries(batch), scorer.votes(batch["items"])
 
     def scores(asked, items, offset, size):
         of_views, votes = asked

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep import Catalogue, InputError
-from data_prep.files import write_whole, written_whole
+from data_prep.files import local_path, write_whole, written_whole
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
 from tf_syncrec.utils.locks import RunLock
@@ -30,8 +30,8 @@ class RunDirectory:
         directory: the run directory; it need not exist yet.
     """
 
-    def __init__(self, directory: Path | str):
-        self.directory = Path(directory)
+    def __init__(self, directory: str | os.PathLike[str]):
+        self.directory = local_path(directory)
         self.config_file = self.directory / "config.yaml"
         self.catalogue_file = self.directory / "items.parquet"
         self.model_file = self.directory / "model.json"

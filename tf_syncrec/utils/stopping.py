@@ -1,5 +1,6 @@
 """How a run ends before its end: in order, with a message that says how to go on."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -59,3 +60,6 @@ class StopRequests:
         self.asked = number
         if again or not self.waiting:
             raise self.stopped()
+        name = signal.Signals(number).name
+        # No `print`: the signal may have come in the middle of one.
+        os.write(2, f"{name}: stops after what is being computed; again: at once\n".encode())

@@ -16,7 +16,9 @@ def be_quiet(quiet: bool) -> None:
 def say(message: str = "") -> None:
     """Prints a line at once, also into a pipe."""
     if not _told["quiet"]:
-        print(message, flush=True)
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        # A domain may have a name that the terminal cannot show: no reason to lose a run.
+        print(message.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def width() -> int | None:
