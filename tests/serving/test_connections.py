@@ -1,6 +1,7 @@
 """Nobody who sends half of something, nothing, or does not read keeps others from the server."""
 
 import contextlib
+import dataclasses
 import http.client
 import socket
 import threading
@@ -17,12 +18,13 @@ LIMITS = Limits(
     connections=20,
     head_seconds=0.6,
     body_seconds=0.6,
-    idle_seconds=1,
+    idle_seconds=2,
     answer_seconds=0.6,
     active=4,
     body=200_000,
 )
-SLACK = 1.0
+SLACK = 4.0
+"""Seconds for a machine that is busy with other tests."""
 MODEL = "/v1/models/syncrec"
 BODY = {"instances": [{"items": [""], "domain": ""}]}
 POST = f"POST {MODEL}:predict HTTP/1.1\r\nhost: x\r\n"
@@ -44,6 +46,17 @@ def tiny(tmp_path_factory):
     base = tmp_path_factory.mktemp("tiny")
     put(base, 1)
     with running(base, LIMITS, seconds=1000) as rest:
+        rest.base = base
+        yield rest
+
+
+@pytest.fixture(scope="module")
+def patient(tiny):
+    """The same model, by a server whose times never come; so many connections it holds, too."""
+    never = dataclasses.replace(
+        LIMITS, head_seconds=60, body_seconds=60, idle_seconds=60, answer_seconds=60
+    )
+    with running(tiny.base, never, seconds=1000) as rest:
         yield rest
 
 
@@ -69,17 +82,27 @@ def seconds_until_closed(connection):
 
 
 def everybody_is_answered(rest):
-    start = time.monotonic()
     assert requests.get(rest.url + MODEL, timeout=10).status_code == 200
     assert requests.get(rest.url + "/metrics", timeout=10).status_code == 200
     assert requests.post(f"{rest.url}{MODEL}:predict", json=BODY, timeout=10).status_code == 200
-    return time.monotonic() - start
 
 
 @pytest.mark.parametrize("half", HALVES)
-def test_as_many_as_the_server_holds_and_more_shut_nobody_out(tiny, half):
-    with connections(tiny.port, 3 * LIMITS.connections, HALVES[half].encode()):
-        assert everybody_is_answered(tiny) < 0.5  # before any of them is late
+def test_as_many_as_the_server_holds_and_more_shut_nobody_out(patient, half):
+    with connections(patient.port, 3 * LIMITS.connections, HALVES[half].encode()):
+        everybody_is_answered(patient)
+        there = [o for o in patient.web.server_state.connections if not o.transport.is_closing()]
+        assert 0 < len(there) <= LIMITS.connections
+
+
+def test_the_one_that_has_waited_longest_makes_room(patient):
+    with connections(patient.port, 2, b"") as (first, second):
+        second.sendall(GET.encode())  # the first one has waited longer than it now
+        assert second.recv(65536).startswith(b"HTTP/1.1 200")
+        with connections(patient.port, LIMITS.connections - 1, b""):
+            assert seconds_until_closed(first)[0] < 10
+            second.sendall(GET.encode())
+            assert b"HTTP/1.1 200" in second.recv(65536) + second.recv(65536)
 
 
 @pytest.mark.parametrize("half", HALVES)
@@ -126,7 +149,7 @@ def test_who_does_not_read_is_not_waited_for(tiny):
             while time.monotonic() < start + 10:
                 one.sendall(request * 20)
                 time.sleep(0.01)
-        assert time.monotonic() - start < 10 - SLACK
+        assert time.monotonic() - start < 9
     everybody_is_answered(tiny)
 
 

@@ -19,7 +19,7 @@ LIMITS = Limits(body=200_000, active=16, rows=64, history=1000, body_seconds=1.0
 
 @contextlib.contextmanager
 def running(export_dir, limits=None, config_file=None, seconds=0.05, threads=2):
-    """Yields `url`, `port`, `server` and the `watcher`, which looks every `seconds`."""
+    """Yields `url`, `port`, `server`, `web` and the `watcher`, which looks every `seconds`."""
     server, watcher = make_server(
         export_dir, ModelConfig(), config_file, seconds, limits or Limits(), threads
     )
@@ -31,7 +31,11 @@ def running(export_dir, limits=None, config_file=None, seconds=0.05, threads=2):
         try:
             with watcher:
                 yield SimpleNamespace(
-                    url=f"http://127.0.0.1:{port}", port=port, server=server, watcher=watcher
+                    url=f"http://127.0.0.1:{port}",
+                    port=port,
+                    server=server,
+                    watcher=watcher,
+                    web=web,
                 )
         finally:
             web.should_exit = True
