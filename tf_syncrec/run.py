@@ -84,11 +84,12 @@ class Run(RunDirectory):
         try:
             prepared = cli.prepare_data(self.config, report)
         except InputError as error:
-            place = self.config.data.data_dir or "TFDS's default place"
+            place = self.config.data.data_dir
+            where = Path(place).expanduser().absolute() if place else "TFDS's default place"
             reason = str(error).removesuffix(" Check --path.")  # which evaluate does not have
             raise InputError(
                 f"--run {self.directory}: the data that it was trained on, {trained_on}, is not in "
-                f"{place}, and cannot be prepared again: {reason}"
+                f"{where}, and cannot be prepared again: {reason}"
             ) from None
         if prepared.name != trained_on:
             raise InputError(

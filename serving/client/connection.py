@@ -55,7 +55,7 @@ class Connection:
         deadline = time.monotonic() + self._timeout
         for tried in range(self._retries + 1):
             # The first retry is at once: most often an old connection was closed.
-            pause = self._backoff * 2 ** (tried - 1) if tried else 0.0
+            pause = self._backoff * 2.0 ** min(tried - 1, 99) if tried else 0.0
             try:
                 status, waiting, body = self._exchange(method, url, request, deadline)
             except TimeoutError:
