@@ -33,7 +33,7 @@ def names(base):
 
 
 def test_exports_at_a_time_are_whole_and_have_a_number_each(tmp_path):
-    together = threading.Barrier(8)
+    together = threading.Barrier(8, timeout=20)
     made = {}
 
     def export(text):
@@ -82,7 +82,7 @@ def test_deletions_at_a_time_do_not_fail(tmp_path):
     for number in range(1, 41):
         (tmp_path / str(number) / "inner").mkdir(parents=True)
     errors: list = []
-    together = threading.Barrier(4)
+    together = threading.Barrier(4, timeout=20)
 
     def delete():
         together.wait()
