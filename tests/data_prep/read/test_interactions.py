@@ -127,7 +127,7 @@ def test_nothing_is_taken_from_the_names_of_folders(tmp_path, form):
 
 def test_columns_of_parquet_are_found_by_their_exact_names(tmp_path):
     """In case, and beside names that an engine uses itself."""
-    columns = {"user_id": ["u", "v"], "User_ID": ["x", "x"], "item_id": ["i", "j"]}
+    columns: dict = {"user_id": ["u", "v"], "User_ID": ["x", "x"], "item_id": ["i", "j"]}
     columns |= {"domain": ["a", ""], "timestamp": [1, 2], "DOMAIN": ["x", "x"]}
     reserved = ("file_row_number", "filename", "file_index", "rowid", "raw_user_id", "number")
     columns |= {name: [7, 7] for name in reserved}
@@ -141,7 +141,7 @@ def test_columns_of_parquet_are_found_by_their_exact_names(tmp_path):
 
 def test_bad_rows_of_parquet_files_are_numbered_in_their_order(tmp_path):
     rows = 30_000
-    columns = {"user_id": [f"u{n}" for n in range(rows)], "item_id": ["i"] * rows}
+    columns: dict = {"user_id": [f"u{n}" for n in range(rows)], "item_id": ["i"] * rows}
     columns |= {"domain": ["d"] * rows, "timestamp": [float(n) for n in range(rows)]}
     for places, name in (([5, 29_999], "a.parquet"), ([17_000], "b.parquet")):
         times = [float("nan") if n in places else n for n in columns["timestamp"]]

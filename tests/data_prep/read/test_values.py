@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_prep.engines.connection import connect
+from data_prep.engines.duckdb import connect
 from data_prep.errors import InputError
 from data_prep.read.interactions import read_interactions
 from data_prep.read.sources import user_sources
@@ -285,7 +285,7 @@ def test_times_that_no_64_bits_hold_are_refused(engine, tmp_path, times):
 
 def test_the_order_of_files_does_not_matter(engine, tmp_path):
     """Each file is read by itself: types of one are not forced on the others."""
-    files = [
+    files: list[dict] = [
         {"item_id": [1, 2], "timestamp": [1, 2]},
         {"item_id": ["007", "3.0"], "timestamp": ["3", "2024-01-05"]},
         {"item_id": [0.1, 4.0], "timestamp": [5.5, 6.25]},
