@@ -32,6 +32,7 @@ _SAID = {
     _IDS: "an id: text, bytes of UTF-8, a UUID, a number or a date",
     _TIMES: "a time: a number, a timestamp, a date, or either as text",
 }
+_SHOWN = 500  # Characters of a file's first line that a message repeats.
 DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
@@ -166,13 +167,16 @@ def head(path: Path, label: str, most: int = 2) -> tuple[list[str], bool]:
     return lines, gzipped
 
 
-def split_line(line: str, separator: str) -> list[str]:
-    """Splits one line as the CSV readers do.
+def split_line(line: str, separator: str, label: str) -> list[str]:
+    """Splits the first line of a file, called `label`, as the CSV readers do.
 
     Raises:
-      csv.Error: it is none of separated values.
+      InputError: it is none of separated values.
     """
-    return next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+    try:
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+    except csv.Error as error:
+        raise InputError(f"{label}: line 1 is no line of separated values ({error}).") from None
 
 
 def user_sources(
@@ -227,10 +231,7 @@ def user_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
     lines, gzipped = head(path, label)
     # The header decides, not the file's name: exports named .csv are often tab-separated.
     separator = max("\t,;", key=lines[0].count)
-    try:
-        present = tuple(name.strip() for name in split_line(lines[0], separator))
-    except csv.Error as error:
-        raise InputError(f"{label}: line 1 is no header of a text file ({error}).") from None
+    present = tuple(name.strip() for name in split_line(lines[0], separator, label))
     mapping = _mapping(label, present, names)
     if len(lines) < 2:
         raise _NoRows(f"{label}: has a header line and no rows; expected interactions.")
@@ -242,9 +243,9 @@ def _parquet_source(path: Path, label: str, names: Mapping[str, str]) -> Source:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path, arrow_extensions_enabled=True)
-        schema = file.schema_arrow
-        leaves = [file.schema.column(i) for i in range(len(file.schema))]
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            leaves = [file.schema.column(i) for i in range(len(file.schema))]
     except (OSError, pa.ArrowException) as error:
         detail = str(error).splitlines()[0]
         raise InputError(f"{label}: is not a readable Parquet file ({detail}).") from None
@@ -277,8 +278,10 @@ def _mapping(
     for role in ROLES:
         if (times := present.count(names[role])) != 1:
             problem = "has no column" if times == 0 else f"has {times} columns named"
+            there = ", ".join(present)
+            there = there if len(there) <= _SHOWN else there[:_SHOWN] + "…"
             raise InputError(
                 f"{label}: {problem} '{names[role]}' (for {role}); it has "
-                f"{', '.join(present)}. Name the right one with --set data.columns.{role}=NAME."
+                f"{there}. Name the right one with --set data.columns.{role}=NAME."
             )
     return tuple((role, present.index(names[role])) for role in ROLES)

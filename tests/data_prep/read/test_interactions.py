@@ -182,7 +182,7 @@ def test_blanks_at_an_end_are_no_part_of_a_name_or_a_value(tmp_path, end):
 
 
 def test_a_line_that_is_no_header(tmp_path):
-    with pytest.raises(InputError, match=r"log\.csv: line 1 is no header.*field limit"):
+    with pytest.raises(InputError, match=r"log\.csv: line 1 is no line of.*field limit"):
         read(write(tmp_path / "log.csv", "u" * 200_000, *body()))
 
 
