@@ -249,7 +249,9 @@ def _parquet_source(path: Path, label: str, names: Mapping[str, str]) -> Source:
     except (OSError, pa.ArrowException) as error:
         detail = str(error).splitlines()[0]
         raise InputError(f"{label}: is not a readable Parquet file ({detail}).") from None
-    present = tuple(name.strip() for name in schema.names)
+    present = tuple(schema.names)
+    if not set(names.values()) <= set(present):  # A name as it is asked for goes first.
+        present = tuple(name.strip() for name in present)
     mapping = _mapping(label, present, names)
     for role, i in mapping:
         kind, expected = schema.types[i], _TIMES if role == "timestamp" else _IDS

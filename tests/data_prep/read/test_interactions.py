@@ -129,7 +129,15 @@ def test_columns_of_parquet_are_found_by_their_exact_names(tmp_path):
     """In case, and beside names that an engine uses itself."""
     columns: dict = {"user_id": ["u", "v"], "User_ID": ["x", "x"], "item_id": ["i", "j"]}
     columns |= {"domain": ["a", ""], "timestamp": [1, 2], "DOMAIN": ["x", "x"]}
-    reserved = ("file_row_number", "filename", "file_index", "rowid", "raw_user_id", "number")
+    reserved = (
+        "user_id ",
+        "file_row_number",
+        "filename",
+        "file_index",
+        "rowid",
+        "raw_user_id",
+        "number",
+    )
     columns |= {name: [7, 7] for name in reserved}
     for name in ("a.parquet", "b.parquet"):
         pq.write_table(pa.table(columns), tmp_path / name)
