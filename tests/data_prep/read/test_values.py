@@ -71,9 +71,8 @@ TENTH = decimal.Decimal("0.10")
     ],
 )
 def test_ids_of_every_type(engine, tmp_path, values, expected):
-    for role, place in (("item_id", 1), ("domain", 2)):
-        rows, bad, _ = read(engine, parquet(tmp_path / "log.parquet", **{role: values}))
-        assert [row[place] for row in rows] == expected and not bad
+    rows, bad, _ = read(engine, parquet(tmp_path / "log.parquet", item_id=values, domain=values))
+    assert [row[1] for row in rows] == [row[2] for row in rows] == expected and not bad
 
 
 @pytest.mark.parametrize(
@@ -130,45 +129,44 @@ def test_what_is_blank_is_what_python_strips(engine, tmp_path):
     assert reading.notes == {"trimmed": len(lines) - 1, "dated": 0, "from_float": 0}
 
 
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        ("2024-01-05", "2024-01-05T00:00:00+00:00"),
-        ("2024-01-05 10:00:00", "2024-01-05T10:00:00+00:00"),
-        ("2024-01-05T10:00", "2024-01-05T10:00:00+00:00"),
-        ("2024-01-05T10:00:00.25Z", "2024-01-05T10:00:00.25+00:00"),
-        ("2024-01-05t10:00:00,25z", "2024-01-05T10:00:00.25+00:00"),
-        ("2024-01-05 10:00:00 UTC", "2024-01-05T10:00:00+00:00"),
-        ("2024-01-05T10:00:00+02:00", "2024-01-05T10:00:00+02:00"),
-        ("2024-01-05 10:00:00 -0330", "2024-01-05T10:00:00-03:30"),
-        ("2024-01-05T10:00:00-08", "2024-01-05T10:00:00-08:00"),
-        ("2024-01-05+02:00", "2024-01-05T00:00:00+02:00"),
-        ("20240105T100000Z", "2024-01-05T10:00:00+00:00"),
-        ("2024-02-29T24:00:00", "2024-03-01T00:00:00+00:00"),
-        ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00+00:00"),
-        ("1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59.5+00:00"),
-        ("0001-01-01", "0001-01-01T00:00:00+00:00"),
-        ("  2024-01-05\u00a0", "2024-01-05T00:00:00+00:00"),
-    ],
-)
-def test_dates_as_text(engine, tmp_path, written, expected):
-    moment = datetime.datetime.fromisoformat(expected)
-    rows, bad, reading = read(engine, text(tmp_path / "log.tsv", [written, "17"]))
-    assert [row[3] for row in rows] == [moment.timestamp(), 17.0] and not bad
-    assert reading.notes["dated"] == 1
+DATES = [
+    ("2024-01-05", "2024-01-05T00:00:00+00:00"),
+    ("2024-01-05 10:00:00", "2024-01-05T10:00:00+00:00"),
+    ("2024-01-05T10:00", "2024-01-05T10:00:00+00:00"),
+    ("2024-01-05T10:00:00.25Z", "2024-01-05T10:00:00.25+00:00"),
+    ("2024-01-05t10:00:00,25z", "2024-01-05T10:00:00.25+00:00"),
+    ("2024-01-05 10:00:00 UTC", "2024-01-05T10:00:00+00:00"),
+    ("2024-01-05T10:00:00+02:00", "2024-01-05T10:00:00+02:00"),
+    ("2024-01-05 10:00:00 -0330", "2024-01-05T10:00:00-03:30"),
+    ("2024-01-05T10:00:00-08", "2024-01-05T10:00:00-08:00"),
+    ("2024-01-05+02:00", "2024-01-05T00:00:00+02:00"),
+    ("20240105T100000Z", "2024-01-05T10:00:00+00:00"),
+    ("2024-02-29T24:00:00", "2024-03-01T00:00:00+00:00"),
+    ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00+00:00"),
+    ("1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59.5+00:00"),
+    ("0001-01-01", "0001-01-01T00:00:00+00:00"),
+    ("  2024-01-05\u00a0", "2024-01-05T00:00:00+00:00"),
+]
+NO_DATES = [
+    *("2024-02-30", "2024-13-01", "2024-01-05T25:00", "2024-01-05T10:60", "2024-1-5"),
+    *("05.01.2024", "01/05/2024", "2024-01-05 10:00 Europe/Paris", "2024-01-05T10:00:00+99:00"),
+    *("10:00:00", "2024-01-05T", "2024-01-05 24:00:01", "Fri, 05 Jan 2024", "2024-01-05x"),
+]
 
 
-@pytest.mark.parametrize(
-    "written",
-    [
-        *("2024-02-30", "2024-13-01", "2024-01-05T25:00", "2024-01-05T10:60", "2024-1-5"),
-        *("05.01.2024", "01/05/2024", "2024-01-05 10:00 Europe/Paris", "2024-01-05T10:00:00+99:00"),
-        *("10:00:00", "2024-01-05T", "2024-01-05 24:00:01", "Fri, 05 Jan 2024", "2024-01-05x"),
-    ],
-)
-def test_what_is_no_date_is_set_aside(engine, tmp_path, written):
-    rows, bad, _ = read(engine, text(tmp_path / "log.tsv", [written, "17"]))
-    assert len(rows) == 1 and bad == ["timestamp that is no number or ISO 8601 date"]
+def test_dates_as_text(engine, tmp_path):
+    """Beside a number, which stays what it is; and the zone of the machine does not matter."""
+    moments = [datetime.datetime.fromisoformat(expected).timestamp() for _, expected in DATES]
+    path = text(tmp_path / "log.tsv", [*(written for written, _ in DATES), "17"])
+    rows, bad, reading = read(engine, path)
+    assert [row[3] for row in rows] == [*moments, 17.0] and not bad
+    assert reading.notes["dated"] == len(DATES)
+
+
+def test_what_is_no_date_is_set_aside(engine, tmp_path):
+    rows, bad, _ = read(engine, text(tmp_path / "log.tsv", ["17", *NO_DATES]))
+    assert len(rows) == 1
+    assert bad == ["timestamp that is no number or ISO 8601 date"] * len(NO_DATES)
 
 
 def spelt(nanos):

@@ -146,9 +146,8 @@ def test_who_comes_second_waits_and_takes_what_the_first_has_made(tmp_path, log,
 
     options: dict = {"path": log, "report": report}
     second = prepare("interactions", data_dir=tmp_path / "data", **options)
-    assert another.wait() == 0
     assert said[0].startswith("Another process is preparing") and second.builder.data_dir in said[0]
-    assert said[1:] == [f"Reusing {second.builder.data_dir}"]
+    assert said[1:] == [f"Reusing {second.builder.data_dir}"] and another.wait(60) == 0
     alone = prepare("interactions", data_dir=tmp_path / "alone", **options)
     assert second.metadata == alone.metadata
     assert digests(tmp_path / "data") == digests(tmp_path / "alone")
@@ -178,7 +177,7 @@ def test_on_a_disk_without_locks_who_is_slower_takes_it_too(tmp_path, log, anoth
     def read_slowly(*args):
         read(*args)
         another.stdin.close()
-        assert another.wait() == 0
+        assert another.wait(60) == 0
 
     monkeypatch.setattr(SequenceBuilder, "_write", read_slowly)
     said: list[str] = []
