@@ -22,7 +22,7 @@ from data_prep.read.locate import Located, fetched
 from data_prep.read.row_checks import LARGEST_TIME
 from data_prep.read.sources import Source
 from data_prep.read.synthetic import generate
-from data_prep.read.values import COLUMNS, DATED, FROM_FLOAT, IDS, NANOS_BELOW, TRIMMED
+from data_prep.read.values import COLUMNS, DATED, FINENESS, FROM_FLOAT, IDS, TRIMMED
 from data_prep.settings import DataConfig
 
 _BAD = ("source", "line", "reason", "text")
@@ -30,6 +30,7 @@ _TYPES = {"timestamp": pa.float64(), "rest": pa.float64()}
 _TYPES |= dict.fromkeys(("notes", "source", "line"), pa.int64())
 # What a worker sends: of good rows the columns of bad ones are null, and the reverse.
 _READ = pa.schema([(name, _TYPES.get(name, pa.string())) for name in (*COLUMNS, *_BAD)])
+_LAST_BIT = 2.0**-52
 _NOTES = {"trimmed": TRIMMED, "dated": DATED, "from_float": FROM_FLOAT}
 
 
@@ -122,12 +123,13 @@ def _ticks(engine: Engine, rows: ir.Table, labels: Sequence[str]) -> int:
     """Chooses the unit in which 64 bits hold all times exactly."""
     floor, of_float, of_rest = _parts(rows)
     nanos = of_float + of_rest
-    time, apart = rows.timestamp, of_float / 1e9
-    as_read = (floor.cast("float64") + apart == time) | (time - floor.cast("float64") == apart)
+    time = rows.timestamp
+    # A float that is finer than that has no rest to say so; but its last bit is nobody's.
+    apart = (time - floor.cast("float64") - of_float / 1e9).abs()
+    as_read = apart <= _LAST_BIT * ibis.greatest(time.abs(), 1.0)
     facts = rows.aggregate(
         whole=(nanos % 10**9 == 0).all(),
         micro=(nanos % 1000 == 0).all(),
-        # A float that is finer than that has no rest to say so.
         kept=((rows.rest != 0) | as_read).all(),
         largest=time.abs().max(),
     )
@@ -155,9 +157,11 @@ def _parts(rows: ir.Table) -> tuple[ir.IntegerValue, ir.IntegerValue, ir.Integer
     """
     floor = rows.timestamp.floor().cast("int64")
     fraction = rows.timestamp - floor.cast("float64")
-    nanos = (fraction * 1e9).round().cast("int64")
-    micros = (fraction * 1e6).round().cast("int64")
-    of_float = ibis.ifelse(rows.timestamp.abs() < NANOS_BELOW, nanos, micros * 1000)
+    size = rows.timestamp.abs()
+    cases = [
+        (size < bound, (fraction * fine).round() * (10**9 // fine)) for bound, fine in FINENESS
+    ]
+    of_float = ibis.cases(*cases, else_=fraction.round() * 10**9).cast("int64")
     return floor, of_float, (rows.rest * 1e9).round().cast("int64")
 
 

@@ -27,8 +27,14 @@ BLANKS = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
 TRIMMED, DATED, FROM_FLOAT = 1, 2, 4
 """Bits of `notes`: blanks were dropped, the time was a date, an id was a float or a decimal."""
 
-NANOS_BELOW = 2.0**22
-"""Seconds below which a float keeps nanoseconds apart, and not microseconds alone."""
+FINENESS = (
+    *((2.0**22, 10**9), (1e7, 10**8), (1e8, 10**7), (2.0**33, 10**6), (1e10, 10**5)),
+    *((1e11, 10**4), (1e12, 10**3), (1e13, 10**2), (1e14, 10)),
+)
+"""Times, and what part of a unit floats below keep apart; above all that is the unit.
+
+These are 15 digits or more: who wrote no more is understood as it was written.
+"""
 
 IDS = tuple(role for role in ROLES if role != "timestamp")
 COLUMNS = (*ROLES, "rest", "notes")
@@ -136,17 +142,19 @@ def _of_number_or_date(rows: str, kind: dt.DataType) -> str:
     rows = f"SELECT *, {since}({value}) AS since FROM ({rows})"
     added = f"(since - {part}) // {second} AS whole, {part} * {unit} AS nanos"
     rows = f"SELECT *, {added} FROM ({rows})"
-    rows = f"SELECT *, {_SECONDS} AS number FROM ({rows})"
+    for added in (f"{_SECONDS} AS number", _FINE):
+        rows = f"SELECT *, {added} FROM ({rows})"
     return f"SELECT *, {_REST} AS rest, number IS NOT NULL AS dated FROM ({rows})"
 
 
 _SECONDS = "whole::DOUBLE + (nanos // 1000) / 1e6::DOUBLE"
 # What is put together again, with the same nanoseconds of the float, in `interactions`.
-_REST = f"""
+_REST = """
     ((whole - TRY_CAST(floor(number) AS BIGINT)) * 1000000000 + nanos
-     - CASE WHEN abs(number) < {NANOS_BELOW!r}
-       THEN TRY_CAST(round((number - floor(number)) * 1e9) AS BIGINT)
-       ELSE TRY_CAST(round((number - floor(number)) * 1e6) AS BIGINT) * 1000 END)::DOUBLE / 1e9"""
+     - TRY_CAST(round((number - floor(number)) * fine) AS BIGINT) * (1000000000 // fine)
+    )::DOUBLE / 1e9"""
+_FINER = " ".join(f"WHEN abs(number) < {bound!r} THEN {fine}" for bound, fine in FINENESS)
+_FINE = f"CASE {_FINER} ELSE 1 END AS fine"
 _SURE_DIGITS = 15  # Two numbers of so many are two floats.
 _NUMBER = r"^([+-]?)(\d+)(?:\.(\d*))?$"
 _NUMBER_PARTS = ["sign", "whole", "fraction"]
@@ -197,7 +205,8 @@ def _of_text(rows: str) -> str:
             WHEN decimal IS NOT NULL THEN {sign("decimal")} * {nanos("decimal.fraction")}
             END AS nanos""",
         f"coalesce(written, {_SECONDS}) AS number",
-        f"""CASE WHEN whole IS NULL OR abs(written) < {NANOS_BELOW!r} THEN 0.0::DOUBLE
+        _FINE,
+        f"""CASE WHEN whole IS NULL OR abs(written) < {FINENESS[0][0]!r} THEN 0.0::DOUBLE
             ELSE {_REST} END AS rest, date IS NOT NULL AND number IS NOT NULL AS dated""",
     ):
         rows = f"SELECT *, {added} FROM ({rows})"

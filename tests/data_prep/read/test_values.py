@@ -260,6 +260,26 @@ def test_one_moment_is_one_time_in_every_form(engine, tmp_path):
     assert {row[3] for row in rows} == {*moments, 7} and reading.ticks == 10**9
 
 
+@pytest.mark.parametrize(("ticks", "digits", "most"), [(10**9, 9, 2**33), (10**6, 6, 10**12)])
+def test_random_times_are_exact(engine, tmp_path, ticks, digits, most):
+    """Of all sizes and lengths, as numbers and as dates, with neighbours."""
+    rng, exact = random.Random(ticks), []
+    for _ in range(200):
+        whole = rng.randrange(int(most ** rng.random()))
+        finer = 10 ** rng.randrange(digits + 1)
+        time = whole * ticks + rng.randrange(finer) * (ticks // finer)
+        exact += [time, -time, time + rng.randrange(2)]
+    written = []
+    for time in exact:
+        number = f"{'-' * (time < 0)}{abs(time) // ticks}.{abs(time) % ticks:0{digits}d}"
+        written.append(number.rstrip("0").rstrip(".") if time % 3 else number)
+    dates = [time * 10**9 // ticks for time in exact if 0 <= time < 2**33 * ticks]
+    path = text(tmp_path / "log.tsv", written + [spelt(nanos) for nanos in dates])
+    rows, bad, reading = read(engine, path)
+    assert reading.ticks == ticks and not bad
+    assert [row[3] for row in rows] == exact + [nanos * ticks // 10**9 for nanos in dates]
+
+
 def test_far_times_with_microseconds_are_kept(engine, tmp_path):
     """Nobody knows when, so somebody wrote the last moment of the calendar."""
     micros = [253_402_300_799_999_999, 1_704_448_800_123_456, 253_402_300_799_999_998]
