@@ -92,8 +92,8 @@ def alone_in(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """
     said = False
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as at_the_end:
+            folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY)
             at_the_end.callback(os.close, descriptor)
             while _lock(descriptor) is False:
