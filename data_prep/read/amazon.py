@@ -231,7 +231,7 @@ def _shape(lines: list[str], name: str, label: str) -> str:
                 f"with {', '.join(_REVIEW_KEYS)}."
             )
         return "2014" if name.startswith("reviews_") else "2018"
-    if tuple(split_line(lines[0], ",")) == RELEASES["2023"].columns:
+    if tuple(split_line(lines[0], ",", label)) == RELEASES["2023"].columns:
         return "2023"
     # Not the first line alone: it may be a bad one. But a header is none of ours.
     rating = re.compile(r"([^,]*,){3}\s*[\d.eE+-]+\s*")
