@@ -21,7 +21,7 @@ import filelock
 
 from data_prep.errors import InputError
 
-_SUFFIX = ".partial"
+PARTIAL = ".partial"
 _LOOK_AGAIN = 0.2  # Seconds.
 _OLD = 86_400.0  # Seconds after which nobody writes into one any more, if the disk has no locks.
 
@@ -59,19 +59,26 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
       OSError: it cannot be written.
     """
-    remove_leftovers(path.parent, f".{glob.escape(path.name)}.*{_SUFFIX}")
+    remove_leftovers(path.parent, f".{glob.escape(path.name)}.*{PARTIAL}")
+    with folder_aside(path.parent, path.name) as aside:
+        new = aside / path.name
+        yield new
+        to_disk(new)
+        new.replace(path)
+        flush(path.parent)
+
+
+@contextlib.contextmanager
+def folder_aside(parent: Path, name: str, suffix: str = PARTIAL) -> Iterator[Path]:
+    """A folder of this process alone, `.NAME.XXXXXXXXsuffix`, claimed, and gone at the end."""
     with contextlib.ExitStack() as at_the_end:
         while True:
-            aside = Path(tempfile.mkdtemp(_SUFFIX, f".{path.name}.", path.parent))
+            aside = Path(tempfile.mkdtemp(suffix, f".{name}.", parent))
             at_the_end.callback(shutil.rmtree, aside, ignore_errors=True)
             with contextlib.suppress(FileNotFoundError):  # Taken for a leftover already.
                 at_the_end.enter_context(claimed(aside))
                 break
-        new = aside / path.name
-        yield new
-        _to_disk(new)
-        new.replace(path)
-        _flush(path.parent)
+        yield aside
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -89,7 +96,7 @@ def claimed(folder: Path) -> Iterator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        if _lock(descriptor) is False:
+        if lock(descriptor) is False:
             raise FileNotFoundError(f"{folder} is being removed")
         folder.stat()
         yield
@@ -117,7 +124,7 @@ def alone_in(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY)
             at_the_end.callback(os.close, descriptor)
-            while _lock(descriptor) is False:
+            while lock(descriptor) is False:
                 if not said:
                     waiting()
                 said = True
@@ -146,14 +153,14 @@ def remove_leftovers(parent: Path, pattern: str, young: float = 0.0) -> None:
             age = time.time() - folder.stat().st_mtime
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                free = age > young and _lock(descriptor)
+                free = age > young and lock(descriptor)
                 if free or (free is None and age > _OLD):
                     shutil.rmtree(folder)
             finally:
                 os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool | None:
+def lock(descriptor: int) -> bool | None:
     """Whether it is locked now, and not by somebody else; None where the disk has no locks."""
     try:
         return filelock.lock_descriptor(descriptor, blocking=False)
@@ -161,14 +168,15 @@ def _lock(descriptor: int) -> bool | None:
         return None
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     """Has the system write what it holds of a file, or of a folder and all in it."""
     for inner in path.rglob("*") if path.is_dir() else ():
-        _flush(inner)
-    _flush(path)
+        flush(inner)
+    flush(path)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Has the system write what it holds of a file, or of the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

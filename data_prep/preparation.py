@@ -140,6 +140,42 @@ def prepare(
     return PreparedDataset(builder, catalogue, dict(builder.info.metadata))
 
 
+def find_prepared(
+    settings: DataConfig, name: str, report: Callable[[str], None] | None = None
+) -> PreparedDataset | None:
+    """A dataset that was prepared before; what it was made of need not be there any more.
+
+    Args:
+      settings: that it was prepared with.
+      name: its `PreparedDataset.name`.
+      report: told one line; `None` for silence.
+
+    Returns:
+      The dataset, or None where `data_dir` has none of that name.
+
+    Raises:
+      InputError: it is there, and damaged.
+    """
+    from data_prep.builders import BUILDERS
+    from data_prep.catalogue import FILE_NAME, Catalogue
+    from data_prep.read.locate import Located
+    from data_prep.store.sequence_builder import SequenceConfig
+
+    fingerprint = name.split("/")[1]
+    config = SequenceConfig(name=fingerprint, settings=settings, located=Located())
+    with _quiet():
+        builder = BUILDERS[settings.dataset](
+            config=config,
+            data_dir=None if settings.data_dir is None else os.path.expanduser(settings.data_dir),
+            report=report or (lambda line: None),
+        )
+        if builder.info.full_name != name or not builder.data_path.exists():
+            return None
+        builder.download_and_prepare()  # looks whether it is whole
+    catalogue = Catalogue.load(builder.data_path / FILE_NAME)
+    return PreparedDataset(builder, catalogue, dict(builder.info.metadata))
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps TFDS's remarks and bars away."""

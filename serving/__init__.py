@@ -1,6 +1,6 @@
 """Export of trained runs and their serving over REST.
 
-The rooms, from the bottom: `saved_model`, `server`; `deploy` has templates. The command lines and
-`client` live here. May import: `tf_syncrec`, `data_prep`. Nothing is imported here, so that
+The rooms, from the bottom: `client`, `saved_model`, `server`; `deploy` has templates. The command
+lines live here. May import: `tf_syncrec`, `data_prep`. Nothing is imported here, so that
 `serving.client` starts without TensorFlow.
 """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from data_prep import InputError
 from serving.saved_model import INDEXES
-from serving.saved_model.version_folders import delete_old, next_version
+from serving.saved_model.version_folders import add_version, delete_old
 from serving.server.model_config import read_model_config
 from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command, say
 from tf_syncrec.config import EvaluateConfig
@@ -26,6 +26,8 @@ def export(
     labelled: Collection[int] = (),
 ) -> Path:
     """Writes the next version of a SavedModel and deletes the oldest beyond `keep_versions`.
+
+    What a local server that is running has loaded or labelled stays.
 
     Args:
         model: the trained model.
@@ -48,17 +50,21 @@ def export(
     from serving.saved_model.warmup import write_warmup
 
     recommender = Recommender(model, catalogue, settings.top_k, settings.max_k, index)
-    with next_version(export_dir) as (version, partial):
+
+    def write(folder: Path) -> None:
         tf.saved_model.save(
             recommender,
-            str(partial),
+            str(folder),
             signatures=dict(recommender.functions),
             options=tf.saved_model.SaveOptions(
                 namespace_whitelist=[scann_index.NAMESPACE] if index == "scann" else []
             ),
         )
-        write_warmup(partial, export_dir.name, catalogue, recommender.functions, settings.top_k)
-    delete_old(export_dir, settings.keep_versions, labelled)
+        write_warmup(folder, export_dir.name, catalogue, recommender.functions, settings.top_k)
+
+    version = add_version(export_dir, write)
+    for number in delete_old(export_dir, settings.keep_versions, labelled):
+        say(f"Version {number} is old and stays: a server that is running uses it.")
     return version
 
 

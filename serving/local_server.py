@@ -9,7 +9,7 @@ import socket
 
 from data_prep import InputError
 from serving.saved_model.version_folders import list_versions
-from serving.server.limits import CONNECTIONS, Limits
+from serving.server.limits import BACKLOG, Limits
 from serving.server.model_config import ModelConfig, read_model_config
 from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command
 
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     add("--poll_seconds", type=seconds, default=1.0, help="between two looks for new versions")
     add("--threads", type=count, default=4, help="requests computed at a time")
-    add("--max_active", type=count, default=limits.active, help="requests at a time, else 503")
+    add("--max_active", type=count, default=limits.active, help="predictions at a time, else 503")
     add("--max_body_bytes", type=count, default=limits.body, help="size of a request, else 413")
     add("--max_rows", type=count, default=limits.rows, help="rows of a batch, else 400")
     add("--max_history", type=count, default=limits.history, help="length, else 400")
@@ -75,7 +75,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.create_server((host, port), family=family, backlog=CONNECTIONS)
+        sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise InputError(f"--host {host} --port {port}: cannot listen there ({error})") from None
     # Inherited by connections. asyncio does not set it on those of a socket that it did not make,

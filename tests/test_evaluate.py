@@ -151,3 +151,57 @@ def test_negatives_of_another_split_are_refused(parts, capsys, tmp_path):
         run_command(lambda: evaluate.main(command))
     assert stop.value.code == 2
     assert f"error: --protocol sampled_all: {file} does not belong" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def of_a_log(tmp_path_factory):
+    """A run as above, whose data is of a log of one's own: the log, and the run."""
+    folder = tmp_path_factory.mktemp("log")
+    log = folder / "log.csv"
+    rows = [f"u{u},{d}{(u + t) % 5},{d},{t}" for u in range(12) for t in range(8) for d in "ab"]
+    log.write_text("\n".join(["user_id,item_id,domain,timestamp", *rows, ""]))
+    data = {"dataset": "interactions", "path": str(log), "data_dir": str(folder / "data")}
+    config = Config.model_validate(SETTINGS | {"data": data})
+    prepared = prepare_data(config)
+    run = RunDirectory(folder / "run")
+    model = SyNCRec.from_data(config, prepared)
+    run.create(config, prepared.catalogue, model)
+    model.save_weights(run.checkpoint_file)
+    run.write_json(run.metrics_file, {"protocol": {"dataset": prepared.name}})
+    return log, run
+
+
+def refusal(run, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run_command(lambda: evaluate.main(["--run", str(run.directory)]))
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_the_prepared_data_alone_is_needed(of_a_log, capsys):
+    log, run = of_a_log
+    evaluate.main(["--run", str(run.directory)])
+    first = capsys.readouterr().out
+    assert "Reusing" in first
+    text = log.read_text()
+    for change in (lambda: log.write_text(text + "u1,a1,a,99\n"), log.unlink):
+        change()  # grown since; gone
+        evaluate.main(["--run", str(run.directory)])
+        assert capsys.readouterr().out == first
+    log.write_text(text)
+
+
+def test_without_the_prepared_data_the_log_is_needed_and_is_named(of_a_log, capsys, tmp_path):
+    log, run = of_a_log
+    text, data = log.read_text(), log.parent / "data"
+    shutil.move(data, tmp_path / "data")
+    log.unlink()
+    error = refusal(run, capsys)
+    for part in (f"--run {run.directory}", str(data), f"{log}: no such file", "prepared again"):
+        assert part in error
+    assert "--path" not in error
+    log.write_text(text + "u1,a1,a,99\n")
+    assert "its data has changed since the training" in refusal(run, capsys)
+    log.write_text(text)
+    evaluate.main(["--run", str(run.directory)])  # prepared again, and the same

@@ -19,6 +19,7 @@ from tf_syncrec import evaluate
 from tf_syncrec.cli import run_command
 from tf_syncrec.fit import main as fit
 from tf_syncrec.metrics.gains import rank_metrics
+from tf_syncrec.utils.locks import RunLock
 from tf_syncrec.utils.version import commit
 
 TINY = [
@@ -321,6 +322,30 @@ def test_directory_that_holds_a_run_is_left_alone(trained, capsys):
     assert stop.value.code == 2
     assert "already holds a run" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+
+
+def test_what_a_kill_after_the_report_left_goes_when_it_is_resumed(trained):
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()}
+    left = [
+        trained / "checkpoints" / "step-000000007",
+        trained / "checkpoints" / ".step-000000005.old",
+        trained / "checkpoints" / ".step-000000009.abcdefgh.partial",
+        trained / ".report.html.abcdefgh.partial",
+        trained / "export" / "syncrec" / ".version.abcdefgh.partial",
+    ]
+    for folder in left:
+        folder.mkdir()
+        (folder / "variables.h5").write_text("")
+    lock = RunLock(trained)
+    lock.acquire()  # whoever is at the run does so
+    fit(["--resume", "--output_dir", str(trained)])
+    assert all(folder.exists() for folder in left)
+    lock.release()
+    fit(["--resume", "--output_dir", str(trained)])
+    assert not any(folder.exists() for folder in left)
+    after = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()}
+    assert {path.name for path in before.keys() ^ after.keys()} <= {".lock"}
+    assert all(after[path] == time for path, time in before.items() if path.name != ".lock")
 
 
 def test_as_a_command(tmp_path):

@@ -324,3 +324,16 @@ def prepare_data(config: Config, report: Callable[[str], None] | None = say) -> 
     prepared = prepare(config.data, report=report)
     _prepared[:] = [prepared]
     return prepared
+
+
+def find_data(
+    config: Config, name: str, report: Callable[[str], None] | None = say
+) -> "PreparedDataset | None":
+    """The dataset of that name, if it is still on disk, its log or not."""
+    load_tensorflow()
+    from data_prep.preparation import find_prepared
+
+    prepared = find_prepared(config.data, name, report)
+    if prepared is not None:
+        _prepared[:] = [prepared]
+    return prepared

@@ -25,6 +25,7 @@ from tf_syncrec.models.registry import with_network_settings
 from tf_syncrec.training.resuming import (
     add_run_options,
     config_to_resume,
+    tidy,
 )
 from tf_syncrec.utils.callable_module import let_be_called
 from tf_syncrec.utils.nested import flat
@@ -136,6 +137,8 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
     if not run.finished:
         check_files(config)
     load_tensorflow()
+    if run.finished:
+        tidy(run)
     from tf_syncrec.distributed.cluster import cluster_of
     from tf_syncrec.pipeline import fit_run
     from tf_syncrec.run import Run

@@ -70,16 +70,27 @@ class Run(RunDirectory):
         return json.loads(self.metrics_file.read_text())
 
     def data(self, report: Callable[[str], None] | None = None) -> PreparedDataset:
-        """What it was trained on, prepared again if it is gone.
+        """What it was trained on; of its log nothing is needed, unless it is prepared again.
 
         Args:
             report: told one line a step; None for silence.
 
         Raises:
-            InputError: the data has changed since.
+            InputError: it is gone, and the log is gone too or has changed since.
         """
-        prepared = cli.prepare_data(self.config, report)
         trained_on = self.metrics["protocol"]["dataset"]
+        if found := cli.find_data(self.config, trained_on, report):
+            return found
+        try:
+            prepared = cli.prepare_data(self.config, report)
+        except InputError as error:
+            place = self.config.data.data_dir
+            where = Path(place).expanduser().absolute() if place else "TFDS's default place"
+            reason = str(error).removesuffix(" Check --path.")  # which evaluate does not have
+            raise InputError(
+                f"--run {self.directory}: the data that it was trained on, {trained_on}, is not in "
+                f"{where}, and cannot be prepared again: {reason}"
+            ) from None
         if prepared.name != trained_on:
             raise InputError(
                 f"--run {self.directory}: its data has changed since the training: that was "

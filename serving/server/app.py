@@ -6,6 +6,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -17,6 +18,7 @@ from serving.server.limits import Limits
 from serving.server.model_config import ModelConfig
 from serving.server.monitoring import Metrics
 from serving.server.predict_json import RestError
+from serving.server.request_body import Bodies
 from serving.server.rest_api import RestApi
 from serving.server.versions import Versions
 
@@ -42,6 +44,7 @@ class ModelServer:
         self.api = RestApi(versions, config, self.limits)
         self.metrics = Metrics()
         self._active = 0
+        self._bodies = Bodies(self.limits)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
         self._page = (Path(__file__).parent / "demo.html").read_text(encoding="utf-8")
         self.app = Starlette(
@@ -65,18 +68,13 @@ class ModelServer:
 
     async def _api(self, request: Request) -> Response:
         start = time.perf_counter()
-        self._active += 1
-        self.metrics.active.set(self._active)
         headers = {}
         try:
-            if self._active > self.limits.active:
-                headers["Retry-After"] = "1"
-                raise RestError(503, f"Too many requests at a time, {self.limits.active} at most")
-            body = await self._body(request)
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(
-                self._pool, self.api.answer, request.method, request.url.path, body
-            )
+            if request.method == "POST":
+                answer = await self._predict(request)
+            else:
+                # At once, whatever the load: whoever watches the server is not to wait in a queue.
+                answer = self.api.answer(request.method, request.url.path, b"")
             status = 200
         except RestError as error:
             status, answer = error.status, {"error": str(error)}
@@ -85,31 +83,30 @@ class ModelServer:
         except Exception:  # a mistake of ours, and still an answer
             logging.getLogger(__name__).exception("%s %s", request.method, request.url.path)
             status, answer = 500, {"error": "Internal error, see the log of the server"}
-        finally:
-            self._active -= 1
-            self.metrics.active.set(self._active)
         if status in (408, 413):
             headers["Connection"] = "close"  # what is left of the body is not read
+        if status == 503:
+            headers["Retry-After"] = "1"
+        if status == 415:
+            headers["Accept-Encoding"] = "gzip"
         self.metrics.requests.labels(status=status).inc()
         self.metrics.seconds.observe(time.perf_counter() - start)
         return JSONResponse(answer, status, headers)
 
-    async def _body(self, request: Request) -> bytes:
-        # Not Starlette's `max_body_size`, which answers by plain text.
-        limit = self.limits.body
-        too_large = RestError(413, f"The request is larger than {limit} bytes")
-        length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length[:20]) > limit:
-            raise too_large
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self.limits.body_seconds):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > limit:
-                        raise too_large
-        except TimeoutError:
-            raise RestError(
-                408, f"The request took longer than {self.limits.body_seconds} s to arrive"
-            ) from None
-        return bytes(body)
+    async def _predict(self, request: Request) -> Any:
+        self._refuse_if_busy()  # before there is a body, which is half of the work
+        async with self._bodies.of(request) as body:
+            self._refuse_if_busy()
+            self._active += 1
+            self.metrics.active.set(self._active)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._pool, self.api.answer, request.method, request.url.path, body
+                )
+            finally:
+                self._active -= 1
+                self.metrics.active.set(self._active)
+
+    def _refuse_if_busy(self) -> None:
+        if self._active >= self.limits.active:
+            raise RestError(503, f"Too many requests at a time, {self.limits.active} at most")

@@ -1,8 +1,10 @@
 """Follows the versions on disk, and models.config, while the server runs."""
 
 import threading
+from collections.abc import Hashable
 from pathlib import Path
 
+from tensorflow.core.protobuf import error_codes_pb2
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from data_prep import InputError
@@ -24,6 +26,7 @@ class Watcher:
         self._server = server
         self._config_file = config_file
         self._seconds = seconds
+        self._said: dict[Hashable, str] = {}  # what is wrong, by what it is about
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
@@ -34,14 +37,20 @@ class Watcher:
         if self._config_file is not None:
             try:
                 api.config = read_model_config(self._config_file)
+                self._mended(self._config_file)
             except InputError as error:  # half an edit: the next look may find it whole
-                say(f"kept the configuration of before: {error}")
-        for number in api.versions.refresh():
+                self._say_once(self._config_file, f"kept the configuration of before: {error}")
+        for number in api.versions.refresh(api.config.labels.values()):
             status = api.versions.statuses[number]
-            result = "ok" if number in api.versions.loaded else "failed"
-            metrics.loads.labels(result=result).inc()
-            state = ModelVersionStatus.State.Name(status.state)
-            say(f"version {number}: {state} {status.status.error_message}".rstrip())
+            failed = status.status.error_code != error_codes_pb2.OK
+            metrics.loads.labels(result="failed" if failed else "ok").inc()
+            if failed:
+                kept = " (what was loaded before stays)" if number in api.versions.loaded else ""
+                reason = status.status.error_message
+                self._say_once(number, f"version {number}: cannot be loaded{kept}: {reason}")
+            else:
+                self._said.pop(number, None)
+                say(f"version {number}: {ModelVersionStatus.State.Name(status.state)}")
         for number in api.versions.loaded:
             metrics.served.labels(version=number).set(1)
         for number in before - set(api.versions.loaded):
@@ -49,7 +58,21 @@ class Watcher:
 
     def _run(self):
         while not self._stop.wait(self._seconds):
-            self.look()
+            try:
+                self.look()
+                self._mended("look")
+            except Exception as error:  # a disk that is away, say: the next look may find it
+                self._say_once("look", f"cannot look for versions: {error}")
+
+    def _say_once(self, about: Hashable, text: str) -> None:
+        """Not at every look."""
+        if self._said.get(about) != text:
+            self._said[about] = text
+            say(text)
+
+    def _mended(self, about: Hashable) -> None:
+        if text := self._said.pop(about, None):
+            say(f"no longer so: {text}")
 
     def __enter__(self):
         self._thread.start()

@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import dataclasses
+import resource
 import socket
 from pathlib import Path
 
@@ -10,11 +12,18 @@ import uvicorn
 
 from data_prep import InputError
 from serving.server.app import ModelServer
-from serving.server.limits import CONNECTIONS, Limits
+from serving.server.connections import connection_type
+from serving.server.limits import BACKLOG, Limits
 from serving.server.model_config import ModelConfig
 from serving.server.versions import Versions
 from serving.server.watcher import Watcher
 from tf_syncrec.cli import say
+
+OWN_FILES = 256
+"""Most that the process itself has open: TensorFlow, the versions that it reads."""
+
+FILES = 4096
+"""Open files that are enough; many systems give a process 1,024 unless it asks."""
 
 
 def serve(sock: socket.socket, config: ModelConfig, args: argparse.Namespace) -> None:
@@ -46,19 +55,35 @@ def serve(sock: socket.socket, config: ModelConfig, args: argparse.Namespace) ->
     )
     if not (host.startswith("127.") or host == "::1"):
         say(f"Warning: --host {args.host} lets other machines in.")
-    web = uvicorn.Server(
+    with watcher, contextlib.suppress(KeyboardInterrupt):
+        web_server(server).run(sockets=[sock])
+    server.close()
+
+
+def web_server(server: ModelServer) -> uvicorn.Server:
+    """What takes the connections of a server, with its limits."""
+    limits = server.limits
+    most = min(limits.connections, max(16, _files() - BACKLOG - OWN_FILES))
+    return uvicorn.Server(
         uvicorn.Config(
             server.app,
+            http=connection_type(dataclasses.replace(limits, connections=most)),
             log_level="warning",
             access_log=False,
             server_header=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_keep_alive=30,
+            backlog=BACKLOG,
+            timeout_keep_alive=limits.idle_seconds,
         )
     )
-    with watcher, contextlib.suppress(KeyboardInterrupt):
-        web.run(sockets=[sock])
-    server.close()
+
+
+def _files() -> int:
+    """How many files may be open; asks for more where that is not enough."""
+    known = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (FILES if most == resource.RLIM_INFINITY else most for most in known)
+    if soft < (wanted := min(hard, FILES)):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, known[1]))
+    return max(soft, wanted)
 
 
 def make_server(

@@ -1,18 +1,23 @@
 """A new version takes over without a request lost, and the old one leaves nothing behind."""
 
 import gc
+import os
 import re
 import shutil
 import threading
 import weakref
 
 import numpy as np
+import pytest
 import requests
 from tensorflow.core.protobuf import error_codes_pb2
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from serving.saved_model.version_folders import list_versions
+from serving.server import versions as versions_module
+from serving.server.model_config import read_model_config
 from serving.server.versions import Versions
+from serving.server.web import make_server
 from tests.support.rest_server import put, running, wait_for
 
 REQUEST = {"items": np.array([[""]], object), "domain": np.array([""], object)}
@@ -61,7 +66,7 @@ def test_a_broken_version_does_not_take_over(tmp_path):
     status = versions.statuses[2]
     assert (status.version, status.state) == (2, ModelVersionStatus.END)
     assert status.status.error_code == error_codes_pb2.UNKNOWN and status.status.error_message
-    assert versions.refresh() == []  # not tried again and again
+    assert versions.refresh() == []  # not tried at every look
     put(tmp_path, 3)
     versions.refresh()
     assert list(versions.loaded) == [3]
@@ -70,6 +75,180 @@ def test_a_broken_version_does_not_take_over(tmp_path):
     versions.refresh()
     assert 2 not in versions.statuses
     versions.close()
+
+
+def test_what_could_not_be_loaded_is_tried_again_after_a_while(tmp_path, monkeypatch):
+    """Its files may be fine, and memory or disk have been in need."""
+    put(tmp_path, 1)
+    versions = Versions(tmp_path)
+    with monkeypatch.context() as need:
+        need.setattr(versions_module, "LoadedVersion", out_of_memory)
+        assert versions.refresh() == [1] and not versions.loaded
+        assert "out of memory" in versions.statuses[1].status.error_message
+    assert versions.refresh() == []
+    monkeypatch.setattr(versions_module, "AGAIN", 0.0)
+    assert versions.refresh() == [1] and list(versions.loaded) == [1]
+    assert versions.statuses[1].status.error_code == error_codes_pb2.OK
+    assert versions.refresh() == []  # only what failed
+    versions.close()
+
+
+def out_of_memory(path):
+    raise MemoryError("out of memory")
+
+
+def replaced_whole(new, old):
+    shutil.rmtree(old)
+    new.rename(old)
+
+
+def replaced_in_place(new, old):
+    shutil.copytree(new, old, dirs_exist_ok=True)
+
+
+def replaced_with_its_times(new, old):
+    """Weights of the same size and time of writing, as some copies have them."""
+    for file in (new / "variables").iterdir():
+        before = (old / "variables" / file.name).stat()
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert file.stat().st_size == before.st_size
+        file.rename(old / "variables" / file.name)
+
+
+def replaced_by_a_link(new, old):
+    shutil.rmtree(old)
+    old.symlink_to(new, target_is_directory=True)
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [replaced_whole, replaced_in_place, replaced_with_its_times, replaced_by_a_link],
+)
+def test_a_version_that_is_replaced_under_its_number_is_read_again(tmp_path, replace):
+    base, spare = tmp_path / "base", tmp_path / "spare"
+    base.mkdir()
+    spare.mkdir()
+    put(base, 1, says=11)
+    put(spare, 1, says=12)
+    versions = Versions(base)
+    versions.refresh()
+    assert answer(versions.find()[1]) == [11]
+    replace(spare / "1", base / "1")
+    assert (versions.refresh(), versions.refresh(), versions.refresh()) == ([], [1], [])
+    assert answer(versions.find()[1]) == [12]
+    versions.close()
+
+
+def test_a_version_that_was_away_for_a_look_is_read_again(tmp_path):
+    put(tmp_path, 1, says=11)
+    versions = Versions(tmp_path)
+    versions.refresh()
+    shutil.rmtree(tmp_path / "1")
+    versions.refresh()
+    assert answer(versions.find()[1]) == [11]
+    put(tmp_path, 1, says=12)
+    assert versions.refresh() == [1]
+    assert answer(versions.find()[1]) == [12]
+    versions.close()
+
+
+def test_a_broken_replacement_leaves_what_was_loaded(tmp_path):
+    put(tmp_path, 1)
+    versions = Versions(tmp_path)
+    versions.refresh()
+    (tmp_path / "1" / "variables" / "variables.index").write_bytes(b"")
+    assert (versions.refresh(), versions.refresh(), versions.refresh()) == ([], [1], [])
+    assert answer(versions.find()[1]) == [1]
+    status = versions.statuses[1]
+    assert status.state == ModelVersionStatus.AVAILABLE  # it answers
+    assert status.status.error_code != error_codes_pb2.OK and status.status.error_message
+    versions.close()
+
+
+@pytest.mark.parametrize("order", ["forwards", "backwards"])
+def test_a_version_that_is_copied_in_file_by_file_is_served_when_it_is_whole(tmp_path, order):
+    base, spare = tmp_path / "base", tmp_path / "spare"
+    base.mkdir()
+    spare.mkdir()
+    put(base, 1)
+    put(spare, 2)
+    versions, tried = Versions(base), []
+    versions.refresh()
+    files = sorted(path for path in (spare / "2").rglob("*") if path.is_file())
+    for file in files if order == "forwards" else files[::-1]:
+        target = base / "2" / file.relative_to(spare / "2")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        whole = file.read_bytes()
+        for part in (whole[: len(whole) // 2], whole):
+            target.write_bytes(part)
+            tried += versions.refresh()
+            assert answer(versions.find()[1]) == [versions.find()[0]]
+    assert len(tried) <= 1  # while files come, nothing is tried again
+    versions.refresh()
+    versions.refresh()
+    assert list(versions.loaded) == [2] and answer(versions.find()[1]) == [2]
+    versions.close()
+
+
+def test_files_that_change_while_they_are_read_do_not_take_over(tmp_path, monkeypatch):
+    put(tmp_path, 1)
+    versions = Versions(tmp_path)
+    versions.refresh()
+    put(tmp_path, 2)
+    load = versions_module.LoadedVersion
+
+    def load_slowly(path):
+        version = load(path)
+        (path / "late").write_text("")
+        return version
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(versions_module, "LoadedVersion", load_slowly)
+        assert versions.refresh() == [2]
+    assert list(versions.loaded) == [1]
+    assert "changed while they were read" in versions.statuses[2].status.error_message
+    versions.refresh()
+    versions.refresh()
+    assert list(versions.loaded) == [2]
+    versions.close()
+
+
+def test_what_is_wrong_is_said_once_and_that_it_is_no_longer_so(tmp_path, capsys, monkeypatch):
+    put(tmp_path, 1)
+    file = tmp_path / "models.config"
+    good = 'model_config_list { config { name: "syncrec" model_version_policy { all {} } } }'
+    file.write_text(good)
+    _, watcher = make_server(tmp_path, read_model_config(file), file)
+    assert capsys.readouterr().out.splitlines() == ["version 1: AVAILABLE"]
+    monkeypatch.setattr(versions_module, "AGAIN", 0.0)
+    (tmp_path / "2").mkdir()
+    file.write_text("model_config_list {")
+    for _ in range(3):
+        watcher.look()
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2
+    assert said[0].startswith("kept the configuration of before: ") and str(file) in said[0]
+    assert said[1].startswith("version 2: cannot be loaded: ")
+    file.write_text(good)
+    for _ in range(3):
+        watcher.look()
+    assert capsys.readouterr().out.splitlines() == [f"no longer so: {said[0]}"]
+
+
+def test_a_look_that_fails_is_not_the_last(tmp_path, monkeypatch):
+    put(tmp_path, 1)
+    failed = threading.Event()
+
+    def disk_is_away(folder):
+        failed.set()
+        raise OSError("Stale file handle")
+
+    with running(tmp_path, seconds=0.02) as rest:
+        with monkeypatch.context() as away:
+            away.setattr(versions_module, "list_versions", disk_is_away)
+            assert failed.wait(30)
+        put(tmp_path, 2)
+        wait_for(lambda: list(rest.server.api.versions.loaded) == [2])
 
 
 def test_a_version_in_use_stays_until_its_last_answer(tmp_path):

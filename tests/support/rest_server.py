@@ -7,12 +7,11 @@ import time
 from types import SimpleNamespace
 
 import tensorflow as tf
-import uvicorn
 
 from serving.local_server import listen
 from serving.server.limits import Limits
 from serving.server.model_config import ModelConfig
-from serving.server.web import make_server
+from serving.server.web import make_server, web_server
 
 LIMITS = Limits(body=200_000, active=16, rows=64, history=1000, body_seconds=1.0)
 """Of the server that most tests ask."""
@@ -20,20 +19,23 @@ LIMITS = Limits(body=200_000, active=16, rows=64, history=1000, body_seconds=1.0
 
 @contextlib.contextmanager
 def running(export_dir, limits=None, config_file=None, seconds=0.05, threads=2):
-    """Yields `url`, `port`, `server` and the `watcher`, which looks every `seconds`."""
+    """Yields `url`, `port`, `server`, `web` and the `watcher`, which looks every `seconds`."""
     server, watcher = make_server(
         export_dir, ModelConfig(), config_file, seconds, limits or Limits(), threads
     )
     with listen("127.0.0.1", 0) as sock:
-        config = uvicorn.Config(server.app, log_level="warning", access_log=False)
-        web = uvicorn.Server(config)
+        web = web_server(server)
         thread = threading.Thread(target=web.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         port = sock.getsockname()[1]
         try:
             with watcher:
                 yield SimpleNamespace(
-                    url=f"http://127.0.0.1:{port}", port=port, server=server, watcher=watcher
+                    url=f"http://127.0.0.1:{port}",
+                    port=port,
+                    server=server,
+                    watcher=watcher,
+                    web=web,
                 )
         finally:
             web.should_exit = True
@@ -78,10 +80,10 @@ class Tiny(tf.Module):
         return {"version": tf.fill([tf.shape(domain)[0]], self.number)}
 
 
-def put(base, number):
-    """Renames a version in, as the export does."""
+def put(base, number, says=None):
+    """Renames a version in, as the export does; it answers by its number, or by what it `says`."""
     partial = base / f".{number}.partial"
-    model = Tiny(number)
+    model = Tiny(number if says is None else says)
     signatures = {"serving_default": model.serving_default}
     tf.saved_model.save(model, str(partial), signatures=signatures)
     partial.rename(base / str(number))

@@ -56,6 +56,54 @@ def test_a_run_is_not_overwritten(run):
         run.check_free()
 
 
+class Killed(BaseException):
+    """What nothing catches, as a kill is."""
+
+
+@pytest.mark.parametrize(
+    ("owner", "writes"), [(Catalogue, "save"), (run_module, "write_whole"), (Config, "save")]
+)
+def test_a_run_that_was_killed_before_it_began_is_in_nobodys_way(run, owner, writes, monkeypatch):
+    def killed(*arguments):
+        raise Killed
+
+    with monkeypatch.context() as moment:
+        moment.setattr(owner, writes, killed)
+        with pytest.raises(Killed):
+            run.create(Config(), CATALOGUE, new_model())
+    run.lock.release()  # as the system does for the dead
+    assert not run.config_file.exists()
+    assert run.how_to_go_on.endswith("give the same command again")
+    again = RunDirectory(run.directory)
+    again.check_free()
+    again.create(Config(), CATALOGUE, new_model())
+    assert Catalogue.load(again.catalogue_file).domains == CATALOGUE.domains
+    assert again.config_file.exists()
+
+
+def test_a_run_that_somebody_began_meanwhile_is_not_overwritten(run):
+    other = RunDirectory(run.directory)
+    run.check_free()
+    other.create(Config(), CATALOGUE, new_model())
+    before = other.config_file.stat().st_mtime_ns
+    with pytest.raises(InputError, match="is being written by process"):
+        run.create(Config(), CATALOGUE, new_model())
+    other.lock.release()
+    with pytest.raises(InputError, match="already holds an unfinished run"):
+        run.create(Config(), CATALOGUE, new_model())
+    assert other.config_file.stat().st_mtime_ns == before
+    run.lock.release()
+
+
+def test_what_is_left_of_a_run_without_its_settings_is_no_run_to_go_on_with(run):
+    run.create(Config(), CATALOGUE, new_model())
+    run.checkpoint_file.write_bytes(b"weights")
+    run.config_file.unlink()
+    with pytest.raises(InputError, match=r"left of a run without config.yaml \(best") as error:
+        run.check_free()
+    assert "--resume" not in str(error.value)
+
+
 def test_a_file_is_no_run_directory(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from data_prep import InputError
+from data_prep.files import PARTIAL, remove_leftovers
 from tf_syncrec import config as config_module
 from tf_syncrec.cli import add_settings, config_from
 from tf_syncrec.config import Config, schema
@@ -90,6 +91,24 @@ def config_to_resume(args: argparse.Namespace) -> tuple[Config, RunDirectory]:
                 f"options say {value!r}; go on without them, or begin another run"
             )
     return config, run
+
+
+def tidy(run: RunDirectory) -> None:
+    """Removes what a kill after the last file of a run left: checkpoints, and what was written.
+
+    Where another process is at the run, it does so.
+    """
+    from tf_syncrec.training.checkpoints import Checkpoints  # which needs TensorFlow
+
+    if run.lock.take() is not None:
+        return
+    try:
+        checkpoints = run.checkpoint_file.parent
+        Checkpoints(checkpoints, lambda line: None).clear()
+        for folder in (run.directory, checkpoints, run.export_dir):
+            remove_leftovers(folder, f".*.????????{PARTIAL}")
+    finally:
+        run.lock.release()
 
 
 @contextlib.contextmanager

@@ -68,25 +68,35 @@ class RunDirectory:
             raise InputError(f"--output_dir {self.directory}: {place} is a file, not a directory")
         if not os.access(place, os.W_OK):
             raise InputError(f"--output_dir {self.directory}: {place} cannot be written to")
-        for file in (self.metrics_file, self.config_file, self.checkpoint_file.parent):
+        trained = self.checkpoint_file.parent
+        # A run that was killed before `config.yaml` has nothing that is worth keeping.
+        for file in (self.metrics_file, self.config_file, *trained.glob("*")):
             if file.exists():
                 kind, instead = "a run", ""
-                if not self.finished:
+                if not self.finished and self.config_file.exists():
                     kind, instead = "an unfinished run", "go on with it by --resume, or "
+                elif not self.finished:
+                    kind = "what is left of a run without config.yaml"
                 raise InputError(
                     f"--output_dir {self.directory}: already holds {kind} ({file.name}); {instead}"
                     "choose another directory or delete it first"
                 )
 
     def create(self, config: Config, catalogue: Catalogue, model: "MultiDomainModel") -> None:
-        """Makes the directory with all that is needed to rebuild the model; locks it."""
+        """Makes the directory with all that is needed to rebuild the model; locks it.
+
+        Raises:
+            InputError: it cannot be made, or another process has begun a run there since.
+        """
         try:
             self.checkpoint_file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"--output_dir {self.directory}: cannot be created ({error.strerror})"
             ) from None
-        self.lock.acquire()
+        if not self.lock.held:  # else it is a run that is gone on with
+            self.lock.acquire()
+            self.check_free()
         catalogue.save(self.catalogue_file)
         import keras
 

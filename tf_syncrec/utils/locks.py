@@ -40,9 +40,14 @@ class RunLock:
                 "stop it first"
             )
 
+    @property
+    def held(self) -> bool:
+        """Whether this process has it."""
+        return self._file is not None or self._marker.is_locked
+
     def take(self) -> str | None:
         """As `acquire`, but returns who has it in place of raising; None: this process now."""
-        if self._file is not None or self._marker.is_locked:
+        if self.held:
             return None
         file = open(self._directory / ".lock", "a+")  # noqa: SIM115, open until `release`
         try:

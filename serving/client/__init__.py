@@ -1,0 +1,17 @@
+"""Asks TensorFlow Serving, or the local server, for recommendations.
+
+Needs `requests` and nothing else of this project, TensorFlow neither.
+
+    client = Client("http://127.0.0.1:8501")
+    for answer in client.recommend([["B0001", "B0002"], []], "Books"):
+        print(answer.items, answer.scores, answer.fallback)
+
+`rows` makes a request of what is asked, `connection` brings it there and back in time, `answers`
+looks at what came back. May import: nothing else of this project.
+"""
+
+from serving.client.answers import Answer
+from serving.client.client import Client
+from serving.client.connection import ServingError
+
+__all__ = ["Answer", "Client", "ServingError"]

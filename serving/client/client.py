@@ -1,0 +1,121 @@
+"""A connection to one model of a server."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from serving.client.answers import Answer, read_answers, read_rows, read_status
+from serving.client.connection import Connection
+from serving.client.rows import flag, for_each, histories_of, text, whole
+
+DEFAULT_K = 10
+
+
+class Client:
+    """A connection to one model; threads may share it.
+
+    Args:
+        url: of the REST port, e.g. `http://127.0.0.1:8501`.
+        model: its name on the server.
+        version: a version of it; the newest where neither this nor a label is given.
+        label: a version by its label.
+        batch_size: most rows of a request. A server has limits on its own.
+        timeout: seconds for a request, with all its retries and pauses; no more than these,
+            whatever a server does.
+        retries: tries after the first, where the connection fails or the server is busy.
+        backoff: seconds before the second retry, doubled for each that follows; a server's
+            `Retry-After` comes first.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str = "syncrec",
+        version: int | None = None,
+        label: str | None = None,
+        batch_size: int = 64,
+        timeout: float = 10.0,
+        retries: int = 3,
+        backoff: float = 0.1,
+    ):
+        if version is not None and label is not None:
+            raise ValueError(f"A version or a label, not both. Received: {version=}, {label=}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1. Received: {batch_size}")
+        if not 0 < timeout < math.inf:
+            raise ValueError(f"timeout must be a number of seconds above 0. Received: {timeout}")
+        if retries < 0 or not 0 <= backoff < math.inf:
+            raise ValueError(f"At least 0 of each. Received: {retries=}, {backoff=}")
+        path = f"/v1/models/{quote(model, safe='')}"
+        if version is not None:
+            path += f"/versions/{version}"
+        if label is not None:
+            path += f"/labels/{quote(label, safe='')}"
+        self._model_url = url.rstrip("/") + path
+        self._batch_size = batch_size
+        self._connection = Connection(timeout, retries, backoff)
+
+    def recommend(
+        self,
+        histories: Iterable[Sequence[str | int]],
+        domains: str | Iterable[str] | None = None,
+        k: int | Iterable[int] | None = None,
+        exclude_seen: bool | Iterable[bool] | None = None,
+        user_ids: Iterable[str | int] | None = None,
+    ) -> list[Answer]:
+        """Top items for each history.
+
+        Args:
+            histories: raw item ids of each user, oldest first, as text or whole numbers; unknown
+                ones do no harm.
+            domains: the domain to recommend in, for all or for each; None or `""`: all together.
+            k: answers wanted, for all or for each. Where neither this nor the next is given, as
+                many as was set at export; where only the next is, 10.
+            exclude_seen: whether items of the history may not come back; they may not by default.
+            user_ids: who each history is of, for a model that is asked by them (BPRMF).
+
+        Raises:
+            ServingError: a request was refused, not answered in time and after all retries, or
+                answered by something else.
+            ValueError: histories that are no lists, or lists of unequal length.
+            TypeError: ids that are neither text nor whole numbers, and options of wrong types.
+        """
+        rows: dict[str, list] = {"items": histories_of(histories)}
+        count = len(rows["items"])
+        rows["domain"] = for_each("" if domains is None else domains, count, "domains", text)
+        if user_ids is not None:
+            rows["user_id"] = for_each(user_ids, count, "user_ids", text)
+        signature = "serving_default"
+        if k is not None or exclude_seen is not None:
+            signature = "with_options"
+            rows["k"] = for_each(DEFAULT_K if k is None else k, count, "k", whole)
+            seen = True if exclude_seen is None else exclude_seen
+            rows["exclude_seen"] = for_each(seen, count, "exclude_seen", flag)
+        answers: list[Answer] = []
+        for document, size in self._batches(signature, rows):
+            answers += read_answers(document, size)
+        return answers
+
+    def explain(self, histories: Iterable[Sequence[str | int]]) -> list[dict[str, Any]]:
+        """λ and gate weights behind the answers to each history, as `Recommender.explain` says."""
+        rows = {"items": histories_of(histories)}
+        explained: list[dict[str, Any]] = []
+        for document, size in self._batches("explain", rows):
+            explained += read_rows(document, size)
+        return explained
+
+    def status(self) -> list[dict[str, Any]]:
+        """State of each version, as the server's status API has it."""
+        return read_status(self._connection.call("GET", self._model_url))
+
+    def _batches(self, signature: str, rows: dict[str, list]) -> Iterator[tuple[Any, int]]:
+        """What the server sends for a batch, and how many rows that has."""
+        for start in range(0, len(rows["items"]), self._batch_size):
+            inputs = {name: rows[name][start : start + self._batch_size] for name in rows}
+            size = len(inputs["items"])
+            # TensorFlow Serving wants lists of one length, and at least one column.
+            width = max(1, *map(len, inputs["items"]))
+            inputs["items"] = [row + [""] * (width - len(row)) for row in inputs["items"]]
+            request = {"signature_name": signature, "inputs": inputs}
+            yield self._connection.call("POST", self._model_url + ":predict", request), size
