@@ -41,7 +41,9 @@ def local_path(path: str | os.PathLike[str]) -> Path:
             f"{text}: is an address, and only files and folders of this machine are read and "
             "written; copy it here, or mount the bucket"
         )
-    return Path(text).expanduser()
+    found = Path(text).expanduser()
+    # PyArrow takes a relative path with a colon for an address.
+    return found.absolute() if ":" in text else found
 
 
 @contextlib.contextmanager

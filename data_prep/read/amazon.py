@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_prep.errors import InputError
+from data_prep.files import local_path
 from data_prep.read.sources import Source, head, split_line
 
 # The categories of the paper.
@@ -167,7 +168,7 @@ def local_sources(
     Raises:
       InputError: nothing usable is there, or it contradicts `release` or `categories`.
     """
-    folder = Path(raw_dir).expanduser()
+    folder = local_path(raw_dir)
     if not folder.is_dir():
         raise InputError(f"--raw_dir {raw_dir}: no such folder.")
     files: dict[str, Path] = {}

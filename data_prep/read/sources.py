@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from data_prep.errors import InputError
+from data_prep.files import local_path
 
 ROLES = ("user_id", "item_id", "domain", "timestamp")
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz", ".txt.gz")
@@ -93,7 +94,7 @@ def find_files(path: str | os.PathLike[str]) -> list[Path]:
     Raises:
       InputError: nothing is there.
     """
-    text = os.path.expanduser(os.fspath(path))
+    text = os.fspath(local_path(path))
     root = Path(text)
     if root.is_file():
         return [root]
