@@ -20,7 +20,12 @@ FILE_NAMES = ("data_card.json", "data_card.md", "data_card.png")
 
 
 def data_card(
-    name: str, settings: Mapping[str, Any], protocol: str, bad: Quarantine, sequences: Sequences
+    name: str,
+    settings: Mapping[str, Any],
+    protocol: str,
+    bad: Quarantine,
+    sequences: Sequences,
+    notes: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Counts everything.
 
@@ -30,6 +35,7 @@ def data_card(
       protocol: which events train and which are targets, in words.
       bad: the rows that were set aside.
       sequences: the result of the pipeline.
+      notes: numbers of rows whose values were changed, see `Reading`; None where nothing was read.
 
     Returns:
       The card, as plain JSON values.
@@ -63,7 +69,7 @@ def data_card(
         "domains": sequences.counts.by_domain(),
         "shared_users": sequences.counts.shared_users.tolist(),
         "lengths": _lengths(sequences.counts.lengths),
-    }
+    } | ({} if notes is None else {"reading": dict(notes)})
 
 
 def write(card: Mapping[str, Any], folder: Path) -> None:
@@ -122,6 +128,7 @@ def markdown(card: Mapping[str, Any]) -> str:
                 _table(settings, ["setting", "value"]),
                 "## Rows",
                 _table(steps, ["", "rows"]),
+                *_reading(card),
                 "## Users and items",
                 _table(people, ["", "number"]),
                 "## Domains",
@@ -140,6 +147,38 @@ def markdown(card: Mapping[str, Any]) -> str:
         )
         + "\n"
     )
+
+
+def in_several_domains(totals: Mapping[str, Any]) -> str:
+    """Says how many rows count for another domain than the one they name; empty for none.
+
+    Args:
+      totals: counts of a log by name, as in `Sequences.statistics`.
+    """
+    items = totals.get("items_in_several_domains", 0)
+    if not items:
+        return ""
+    return (
+        f"{items:,} items are in several domains; each counts for the one that most of its rows "
+        f"name, so {totals['rows_in_another_domain']:,} of {totals['rows']:,} rows change their "
+        "domain."
+    )
+
+
+# What was done to values, in the order of the card.
+_READING = {
+    "trimmed": "rows with blanks around an id, a domain or a time: they are no part of it",
+    "from_float": "rows with an id that is a float or a decimal: 120000000.0 is the id 120000000",
+    "dated": "rows whose time is a date: it is seconds since 1970, in UTC where no zone is named",
+}
+
+
+def _reading(card: Mapping[str, Any]) -> list[str]:
+    notes = card.get("reading")  # Cards of generated data, and those of before, have none.
+    if notes is None:
+        return []
+    lines = [(_READING[name], notes[name]) for name in _READING]
+    return ["## How values were read", _table(lines, ["", "rows"])]
 
 
 def _lengths(counts: Mapping[int, int]) -> dict[str, Any]:

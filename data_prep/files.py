@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
@@ -22,6 +22,7 @@ import filelock
 from data_prep.errors import InputError
 
 PARTIAL = ".partial"
+_LOOK_AGAIN = 0.2  # Seconds.
 _OLD = 86_400.0  # Seconds after which nobody writes into one any more, if the disk has no locks.
 
 
@@ -40,7 +41,9 @@ def local_path(path: str | os.PathLike[str]) -> Path:
             f"{text}: is an address, and only files and folders of this machine are read and "
             "written; copy it here, or mount the bucket"
         )
-    return Path(text).expanduser()
+    found = Path(text).expanduser()
+    # PyArrow takes a relative path with a colon for an address.
+    return found.absolute() if ":" in text else found
 
 
 @contextlib.contextmanager
@@ -98,6 +101,41 @@ def claimed(folder: Path) -> Iterator[None]:
         if lock(descriptor) is False:
             raise FileNotFoundError(f"{folder} is being removed")
         folder.stat()
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Makes a folder, if need be, and waits until no other process is in it.
+
+    The lock is one of the folder, so it leaves no file and dies with its process. Where the disk
+    has no locks nobody waits.
+
+    Args:
+      folder: a place of all these processes; whoever is in it may remove it.
+      waiting: called once, if another process is there.
+
+    Raises:
+      OSError: the folder cannot be made.
+    """
+    said = False
+    while True:
+        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as at_the_end:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY)
+            at_the_end.callback(os.close, descriptor)
+            while lock(descriptor) is False:
+                if not said:
+                    waiting()
+                said = True
+                time.sleep(_LOOK_AGAIN)
+            # Whoever was there may have failed, and removed it.
+            if os.path.samestat(os.fstat(descriptor), folder.stat()):
+                at_the_end.pop_all()
+                break
+    try:
         yield
     finally:
         os.close(descriptor)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
+from data_prep.files import local_path
 from data_prep.read.locate import locate
 from data_prep.settings import DataConfig, data_config
 
@@ -127,7 +128,7 @@ def prepare(
         try:
             builder = BUILDERS[config.dataset](
                 config=SequenceConfig(settings=config, located=located),
-                data_dir=None if config.data_dir is None else os.path.expanduser(config.data_dir),
+                data_dir=None if config.data_dir is None else local_path(config.data_dir),
                 report=report or (lambda line: None),
             )
             builder.download_and_prepare()
@@ -166,7 +167,7 @@ def find_prepared(
     with _quiet():
         builder = BUILDERS[settings.dataset](
             config=config,
-            data_dir=None if settings.data_dir is None else os.path.expanduser(settings.data_dir),
+            data_dir=None if settings.data_dir is None else local_path(settings.data_dir),
             report=report or (lambda line: None),
         )
         if builder.info.full_name != name or not builder.data_path.exists():

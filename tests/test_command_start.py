@@ -12,6 +12,7 @@ import pytest
 
 import tf_syncrec
 from data_prep import InputError, prepare
+from tf_syncrec.training.run_directory import RunDirectory
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("tf_syncrec.fit", "tf_syncrec.evaluate", "serving.export", "serving.local_server")
@@ -127,3 +128,20 @@ def test_an_address_is_refused_in_python_too(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"gs://bucket/\w+: is an address"):
             call()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_with_a_colon_is_a_name(tmp_path, monkeypatch):
+    """PyArrow reads `exp:1/x` as an address, unless a file of that name is there already."""
+    monkeypatch.chdir(tmp_path)
+    Path("log:1.csv").write_text(
+        "user_id,item_id,domain,timestamp\n"
+        + "".join(
+            f"u{user},i{step},{'ab'[step % 2]},{step}\n" for user in range(5) for step in range(4)
+        )
+    )
+    prepared = prepare("interactions", path="log:1.csv", data_dir="data:1", report=None)
+    assert len(prepared.catalogue.domains) == 2 and Path("data:1").is_dir()
+    catalogue_file = RunDirectory("run:1").catalogue_file
+    catalogue_file.parent.mkdir()
+    prepared.catalogue.save(catalogue_file)
+    assert Path("run:1/items.parquet").exists()

@@ -308,11 +308,12 @@ def test_python_in_five_minutes(tmp_path, monkeypatch):
 
 def test_dates_as_text_become_times(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rows = [f"u{n % 9},i{n % 7},d{n % 7 % 2},2024-01-{1 + n // 9:02d} 10:00" for n in range(90)]
+    rows = [f"0{n % 9},i{n % 7},d{n % 7 % 2},{1 + n // 9:02d}.01.2024" for n in range(90)]
     Path("dates.csv").write_text("\n".join(["user_id,item_id,domain,timestamp", *rows]) + "\n")
     (block,) = (b for b in blocks_of(ROOT / "docs/own-logs.md") if b.language == "python")
     exec(block.text, {})
     found = prepare("interactions", path="dates.parquet", data_dir=tmp_path / "data", report=None)
+    assert {row["user_id"][:1] for row in found.as_dataset("train").as_numpy_iterator()} == {b"0"}
     assert found.data_card["rows"] == {"read": 90, "bad": {}, "repeated": 0} | {
         "dropped_by_core": 0,
         "kept": 90,

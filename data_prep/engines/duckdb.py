@@ -48,6 +48,16 @@ class DuckDB(Engine):
         """
         return self.backend.create_table(ibis.util.gen_name("data_prep"), expression, temp=True)
 
+    def view(self, query: str) -> ir.Table:
+        """Names a query of SQL, which is computed where it is used."""
+        name = ibis.util.gen_name("data_prep")
+        self.backend.raw_sql(f"CREATE TEMP VIEW {name} AS {query}")
+        return self.backend.table(name, database=("temp", "main"))
+
+    def append(self, table: ir.Table, more: ir.Table) -> None:
+        """Adds rows of equal columns to a table made by `hold`."""
+        self.backend.raw_sql(f"INSERT INTO {table.get_name()} {self.backend.compile(more)}")
+
     def release(self, *tables: ir.Table) -> None:
         """See base class."""
         for table in tables:

@@ -55,7 +55,7 @@ class Rows:
       user_ids: `[users]` strings.
       starts: `[users + 1]`, where each user's history starts, and the length of all.
       ids: `[events]` int32, items of the histories, oldest first.
-      timestamps: `[events]` float64.
+      timestamps: `[events]` float64, in the unit of the log.
       targets: `[users]` ids; 0 for an item that never trains, and for training.
       target_item_ids: `[users]` strings; empty for training.
       domains: `[users]`, that of the target; -1 for training.
@@ -85,6 +85,7 @@ class Sequences:
       catalogue: the known items.
       counts: events and users by role, domain and length.
       statistics: counts worth telling, by name.
+      ticks: how many units of the timestamps in the file are one of the log.
     """
 
     path: Path
@@ -95,6 +96,7 @@ class Sequences:
     catalogue: Catalogue
     counts: EventCounts
     statistics: dict[str, Any]
+    ticks: int = 1
 
     def rows(self, role: int) -> Iterator[Rows]:
         """Reads a split, in a fixed order of users unrelated to ids.
@@ -123,19 +125,20 @@ class Sequences:
             chosen[users] = True
             before = (roles < role) & (ids > 0) & np.repeat(chosen, some.lengths)
         lengths = np.add.reduceat(before, some.starts[:-1], dtype=np.int64)
+        stored = _in_units(some.timestamps, self.ticks)
         if role == TRAIN:
             users = np.flatnonzero(lengths)
             domains, targets, times = np.full(len(users), -1), 0 * users, 0.0 * users
             names = pa.repeat(pa.scalar("", pa.large_string()), len(users))
         else:
             items = some.items[last]
-            domains, targets, times = self.item_domains[items], ids[last], some.timestamps[last]
+            domains, targets, times = self.item_domains[items], ids[last], stored[last]
             names = self.item_ids.take(pa.array(items))
         return Rows(
             user_ids=some.user_ids.take(pa.array(users)),
             starts=np.append(0, lengths[users].cumsum()),
             ids=ids[before],
-            timestamps=some.timestamps[before],
+            timestamps=stored[before],
             targets=targets,
             target_item_ids=names,
             domains=domains,
@@ -151,6 +154,7 @@ def build_sequences(
     split: Split = LEAVE_ONE_OUT,
     batch_rows: int = BATCH,
     held: Iterable[ir.Table] = (),
+    ticks: int = 1,
 ) -> Sequences:
     """Runs the pipeline.
 
@@ -163,6 +167,7 @@ def build_sequences(
       batch_rows: events taken from the engine at a time.
       held: tables that `interactions` consists of, released when it has been read: their texts
         are most of what the engine holds.
+      ticks: how many units of `timestamp` are one of the log, see `Reading`.
 
     Returns:
       The sequences and what is known about them.
@@ -187,7 +192,8 @@ def build_sequences(
     stream = engine.stream(events.order_by("user", "timestamp"), batch_rows)
     whole = user_histories.whole_users(stream, user_ids)
     path = engine.folder / "histories.arrow"
-    user_histories.write((user_histories.settle_ties(some, item_ids) for some in whole), path)
+    settled = (user_histories.settle_ties(some, item_ids) for some in whole)
+    user_histories.write(settled, path, interactions.timestamp.type().to_pyarrow())
     engine.release(items, users, events)
 
     def assign(some: Histories) -> np.ndarray:
@@ -196,7 +202,11 @@ def build_sequences(
     counts = EventCounts(listed["domain"].dictionary_encode().combine_chunks())
     for some in user_histories.read(path):
         counts.add(some, assign(some))
-    totals = starts | before | counts.totals() | split.counts(counts.first_roles)
+    told = dict(starts)
+    if ticks > 1:
+        times = _in_units(np.array([*starts.values()]), ticks)
+        told = dict(zip(starts, times.tolist(), strict=True))
+    totals = told | before | counts.totals() | split.counts(counts.first_roles)
     report(
         f"Kept {totals['events']:,} events of {totals['users']:,} users; {split.outcome(totals)}"
     )
@@ -213,10 +223,20 @@ def build_sequences(
     totals["known_items"] = catalogue.num_items
     totals["unknown_test_targets"] = int(counts.events[TEST, ids == 0].sum())
     report(f"Indexed {catalogue.num_items:,} items of {catalogue.num_domains} domains.")
-    return Sequences(path, assign, item_ids, counts.item_domains, ids, catalogue, counts, totals)
+    return Sequences(
+        path, assign, item_ids, counts.item_domains, ids, catalogue, counts, totals, ticks
+    )
 
 
-def items_of(rows: ir.Table, starts: Sequence[float] = ()) -> ir.Table:
+def _in_units(times: np.ndarray, ticks: int) -> np.ndarray:
+    """Times of a file of histories as the dataset stores them: float64 in the log's unit."""
+    if ticks == 1:
+        return times.astype(np.float64)
+    whole, part = np.divmod(times, ticks)
+    return whole + part / ticks
+
+
+def items_of(rows: ir.Table, starts: Sequence[float | int] = ()) -> ir.Table:
     """Step 1: `item, item_id, domain, listings, elsewhere`.
 
     `item` is a number, in the order of domain and name; `listings` in how many domains the item was

@@ -26,6 +26,10 @@ MIN_EVALUATED = 3
 """Events a user needs for leave-one-out: one to learn from and two targets."""
 
 
+def _shown(time: float) -> str:
+    return str(time) if isinstance(time, int) else f"{time:.15g}"
+
+
 class Split(abc.ABC):
     """A rule that gives each event its role.
 
@@ -57,7 +61,8 @@ class Split(abc.ABC):
           rows: `user_id, item_id, timestamp`, of the engine; equal ones are one event.
 
         Returns:
-          Timestamps by name, oldest first, where there are periods.
+          Timestamps by name, oldest first, where there are periods; floats, or exact integers
+          where those of `rows` are.
 
         Raises:
           InputError: a period comes out empty.
@@ -220,8 +225,8 @@ class GlobalTime(Split):
     def outcome(self, totals: dict[str, Any]) -> str:
         return (
             f"{totals['validation_users']:,} validation targets from time "
-            f"{totals['validation_start']:.15g} on, {totals['evaluated_users']:,} test targets "
-            f"from {totals['test_start']:.15g} on; left out, as they did nothing before: "
+            f"{_shown(totals['validation_start'])} on, {totals['evaluated_users']:,} test targets "
+            f"from {_shown(totals['test_start'])} on; left out, as they did nothing before: "
             f"{totals['validation_users_left_out']:,} and {totals['test_users_left_out']:,} users."
         )
 
@@ -246,8 +251,8 @@ class GlobalTime(Split):
         row = engine.fetch(facts).to_pylist()[0]
         raise InputError(
             f"{self._given()}: the {period} period is empty; the {row['total']:,} interactions are "
-            f"of time {row['oldest']:.15g} to {row['newest']:.15g}, and those of one time stay "
-            "together. Pass other shares, or data.split=leave_one_out."
+            f"of time {_shown(row['oldest'])} to {_shown(row['newest'])}, and those of one time "
+            "stay together. Pass other shares, or data.split=leave_one_out."
         )
 
 

@@ -18,9 +18,6 @@ import pyarrow.compute as pc
 _SEPARATOR = pa.scalar(
     b"\x1f", pa.large_binary()
 )  # Keeps ("ab", "c") and ("a", "bc") apart in the hash.
-_SCHEMA = pa.schema(
-    {"user_id": pa.string(), "items": pa.list_(pa.int32()), "timestamps": pa.list_(pa.float64())}
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +28,8 @@ class Histories:
       user_ids: `[users]` strings.
       starts: `[users + 1]`, where each user's events start, and their number.
       items: `[events]` int32, codes.
-      timestamps: `[events]` float64, never decreasing within a user.
+      timestamps: `[events]` float64, or int64 where a float would lose their order; never
+        decreasing within a user.
     """
 
     user_ids: pa.Array
@@ -136,17 +134,25 @@ def settle_ties(histories: Histories, item_ids: pa.Array) -> Histories:
     return dataclasses.replace(histories, items=items)
 
 
-def write(batches: Iterable[Histories], path: Path) -> None:
-    """Writes histories to a file."""
-    with pa.ipc.new_file(path, _SCHEMA) as file:
+def write(batches: Iterable[Histories], path: Path, time: pa.DataType) -> None:
+    """Writes histories to a file.
+
+    Args:
+      batches: whole users.
+      path: the file.
+      time: the type of timestamps.
+    """
+    lists = {"items": pa.list_(pa.int32()), "timestamps": pa.list_(time)}
+    schema = pa.schema({"user_id": pa.string()} | lists)
+    with pa.ipc.new_file(path, schema) as file:
         for some in batches:
             starts = pa.array(some.starts, pa.int32())
             columns = [
                 some.user_ids,
                 pa.ListArray.from_arrays(starts, pa.array(some.items, pa.int32())),
-                pa.ListArray.from_arrays(starts, pa.array(some.timestamps, pa.float64())),
+                pa.ListArray.from_arrays(starts, pa.array(some.timestamps, time)),
             ]
-            file.write_batch(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
+            file.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
 
 
 def read(path: Path) -> Iterator[Histories]:

@@ -2,6 +2,7 @@
 
 Which files and how they look: `locate`, `sources`, `amazon`, `download`; these import nothing
 heavy. How they are read: `interactions`, `file_scan`, and slower, but by line, `text_records`.
-Which rows are none: `row_checks`, `quarantine`. And the generator: `synthetic`.
-May import: `engines`, `settings`, `fingerprint`, `errors`.
+What a value means: `values`. Which rows are none: `row_checks`, `quarantine`. And the generator:
+`synthetic`.
+May import: `engines`, `settings`, `fingerprint`, `files`, `errors`.
 """

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
 
 import duckdb
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+import pyarrow.dataset
 
 from data_prep.engines.duckdb import DuckDB
 from data_prep.errors import InputError
-from data_prep.read.row_checks import fault, seconds
-from data_prep.read.sources import ROLES, Source
+from data_prep.read.row_checks import fault
+from data_prep.read.sources import INT96, ROLES, Source
 from data_prep.read.text_records import records
+from data_prep.read.values import COLUMNS, meaning
 
 _BATCH = 20_000
-_FILE = "data_prep_file"  # A column that no file has.
+_RAW = [f"raw_{role}" for role in ROLES]
 _RECORDS = pa.schema(
-    [(role, pa.string()) for role in ROLES]
+    [(name, pa.string()) for name in _RAW]
     + [("source", pa.int64()), ("line", pa.int64()), ("text", pa.string()), ("broken", pa.string())]
 )
 
@@ -73,6 +75,8 @@ def _whole(engine: DuckDB, shape: Source, files: Mapping[int, Source]) -> ir.Tab
         if shape.parquet:
             raise _damaged(engine, files, error) from error
         return None
+    # Asked of rows that are held: of those in a Parquet file DuckDB believes its statistics, which
+    # leave out NaN.
     if engine.value(fault(rows).notnull().any()):
         engine.release(rows)
         return None
@@ -81,13 +85,10 @@ def _whole(engine: DuckDB, shape: Source, files: Mapping[int, Source]) -> ir.Tab
 
 def _sound(engine: DuckDB, source: Source) -> bool:
     """Tells whether the engine takes one file and finds no fault."""
-    try:
-        rows = scan(engine, source.shape, {0: source})
-        return not engine.value(fault(rows).notnull().any())
-    except duckdb.Error as error:
-        if not _refused(error):
-            raise
-        return False
+    rows = _whole(engine, source.shape, {0: source})
+    if rows is not None:
+        engine.release(rows)
+    return rows is not None
 
 
 def _refused(error: duckdb.Error) -> bool:
@@ -98,66 +99,82 @@ def _refused(error: duckdb.Error) -> bool:
 
 
 def scan(engine: DuckDB, shape: Source, files: Mapping[int, Source]) -> ir.Table:
-    """All rows of files of one shape, in bulk, with null for a timestamp that is no number."""
-    raw = _raw(_columns(engine, shape, list(files.values())), shape)
-    return _typed(raw)
+    """All rows of files of one shape, in bulk, as `values.COLUMNS`."""
+    paths = [source.path for source in files.values()]
+    return meaning(engine, _raw(_table(engine, shape, paths), shape)).select(*COLUMNS)
 
 
-def _columns(engine: DuckDB, shape: Source, sources: Sequence[Source], **parquet: Any) -> ir.Table:
-    files = [glob.escape(str(s.path)) for s in sources]  # The engine expands patterns by itself.
-    if shape.parquet:
-        table = engine.backend.read_parquet(files, **parquet)
-        return table.rename({_column(i): name for i, name in enumerate(shape.columns)})
+def _table(engine: DuckDB, shape: Source, paths: Sequence[Path]) -> ir.Table:
+    """The columns of files, by number: names may repeat, or differ in case alone."""
+    files = [glob.escape(str(path)) for path in paths]  # The engine expands patterns by itself.
     compression = "gzip" if shape.gzipped else "none"
-    if shape.json:
+    # Nothing is left to the engine's guesses: not types by a sample, nor columns by folders' names.
+    if INT96 in shape.types:
+        table = _by_arrow(engine, paths)
+    elif shape.parquet:
+        table = engine.backend.read_parquet(files, hive_partitioning=False)
+    elif shape.json:
         table = engine.backend.read_json(
             files,
             columns=dict.fromkeys(shape.columns, "VARCHAR"),
             format="newline_delimited",
             auto_detect=False,
             compression=compression,
+            hive_partitioning=False,
         )
-        return table.rename({_column(i): name for i, name in enumerate(shape.columns)})
-    # Nothing is left to the engine's sniffer, which decides by a sample of the rows.
-    return engine.backend.read_csv(
-        files,
-        columns={_column(i): "VARCHAR" for i in range(len(shape.columns))},
-        auto_detect=False,
-        header=shape.header,
-        delim=shape.separator,
-        quote='"',
-        escape='"',
-        compression=compression,
-    )
+    else:
+        table = engine.backend.read_csv(
+            files,
+            columns={_column(i): "VARCHAR" for i in range(len(shape.columns))},
+            auto_detect=False,
+            header=shape.header,
+            delim=shape.separator,
+            quote='"',
+            escape='"',
+            compression=compression,
+            hive_partitioning=False,
+        )
+    return table.select(**{_column(i): table[name] for i, name in enumerate(table.columns)})
 
 
-def _raw(table: ir.Table, shape: Source, *more: str) -> ir.Table:
-    """The columns of `ROLES` as the file has them, texts as text."""
-    values: dict[str, ir.Value] = {role: table[_column(i)] for role, i in shape.mapping}
+def _by_arrow(engine: DuckDB, paths: Sequence[Path]) -> ir.Table:
+    """Parquet files read by Arrow, of whose old timestamps DuckDB would cut the nanoseconds."""
+    name = ibis.util.gen_name("data_prep")
+    engine.backend.con.register(name, pyarrow.dataset.dataset(list(map(str, paths))))
+    return engine.backend.table(name)
+
+
+def _raw(table: ir.Table, shape: Source) -> ir.Table:
+    values: dict[str, ir.Value] = {}
+    for role, i in shape.mapping:
+        known = not shape.types or shape.types[i] != "null"
+        values[role] = table[_column(i)] if known else ibis.null("string")
     if shape.domain is not None:
         values["domain"] = ibis.literal(shape.domain)
-    for role in ("user_id", "item_id", "domain"):
-        values[role] = values[role].cast("string")
-    return table.select(*more, **{role: values[role] for role in ROLES})
-
-
-def _typed(raw: ir.Table) -> ir.Table:
-    return raw.select("user_id", "item_id", "domain", timestamp=seconds(raw.timestamp))
+    return table.select(**{f"raw_{role}": values[role] for role in ROLES})
 
 
 def _parquet_rows(
     engine: DuckDB, shape: Source, files: Mapping[int, Source]
 ) -> tuple[ir.Table, ir.Table]:
-    table = _columns(engine, shape, list(files.values()), filename=_FILE, file_row_number=True)
-    raw = _raw(table, shape, _FILE, "file_row_number")
-    reason = fault(raw)
-    rows = engine.hold(_typed(raw.filter(reason.isnull())))
-    shown = ibis.literal(",").join([raw[role].cast("string").fill_null("") for role in ROLES])
-    line = raw.file_row_number.cast("int64") + 1
-    broken = raw.mutate(reason=reason, text=shown, line=line).filter(reason.notnull())
-    paths = {_FILE: [str(s.path) for s in files.values()], "source": list(files)}
-    numbered = broken.join(engine.table(pa.table(paths)), _FILE)
-    return rows, engine.hold(numbered.select("source", "line", "reason", "text"))
+    held: list[ir.Table] = []
+    for number, source in files.items():
+        # Numbered as they come, which is the file's order.
+        rows = meaning(engine, _raw(_table(engine, shape, [source.path]), shape))
+        rows = engine.hold(rows.mutate(line=ibis.row_number() + 1))
+        reason = fault(rows)
+        shown = ibis.literal(",").join([rows[name].cast("string").fill_null("") for name in _RAW])
+        listed = rows.mutate(reason=reason, text=shown, source=ibis.literal(number, "int64"))
+        bad = listed.filter(reason.notnull()).select("source", "line", "reason", "text")
+        parts = (rows.filter(reason.isnull()).select(*COLUMNS), bad)
+        if held:
+            for table, part in zip(held, parts, strict=True):
+                engine.append(table, part)
+        else:
+            held = [engine.hold(part) for part in parts]
+        engine.release(rows)
+    usable, unusable = held
+    return usable, unusable
 
 
 def _text_rows(
@@ -165,10 +182,10 @@ def _text_rows(
 ) -> tuple[ir.Table, ir.Table]:
     reader = pa.RecordBatchReader.from_batches(_RECORDS, _record_batches(shape, files))
     raw = engine.table(reader)
-    reason = ibis.coalesce(raw.broken, fault(raw))
-    rows = engine.hold(_typed(raw.filter(reason.isnull())))
-    broken = raw.mutate(reason=reason)
-    bad = broken.filter(broken.reason.notnull()).select("source", "line", "reason", "text")
+    read = meaning(engine, raw)
+    read = read.mutate(reason=ibis.coalesce(read.broken, fault(read)))
+    rows = engine.hold(read.filter(read.reason.isnull()).select(*COLUMNS))
+    bad = read.filter(read.reason.notnull()).select("source", "line", "reason", "text")
     bad = engine.hold(bad)
     engine.release(raw)
     return rows, bad
@@ -178,8 +195,8 @@ def _record_batches(shape: Source, files: Mapping[int, Source]) -> Iterator[pa.R
     for number, source in files.items():
         columns: dict[str, list] = {name: [] for name in _RECORDS.names}
         for record in records(source):
-            for role in ROLES:
-                columns[role].append(record.values.get(role))
+            for role, name in zip(ROLES, _RAW, strict=True):
+                columns[name].append(record.values.get(role))
             columns["line"].append(record.line)
             columns["text"].append(record.text)
             columns["broken"].append(record.fault)
@@ -193,7 +210,7 @@ def _batch(columns: dict[str, list], number: int, shape: Source) -> pa.RecordBat
     size = len(columns["line"])
     columns["source"] = [number] * size
     if shape.domain is not None:
-        columns["domain"] = [shape.domain] * size
+        columns["raw_domain"] = [shape.domain] * size
     return pa.RecordBatch.from_pydict(columns, schema=_RECORDS)
 
 
@@ -210,5 +227,4 @@ def _damaged(engine: DuckDB, files: Mapping[int, Source], error: Exception) -> I
 
 
 def _column(index: int) -> str:
-    # Names of our own: a file may repeat a name or use one that differs in case alone.
     return f"column_{index}"

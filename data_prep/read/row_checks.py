@@ -5,50 +5,47 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-from data_prep.read.sources import ROLES
+from data_prep.read.values import IDS, whole_up_to
 
 # Whole numbers up to 2^63, be they seconds or nanoseconds.
 LARGEST_TIME = 2.0**63
 
 
-def fault(raw: ir.Table) -> ir.StringValue:
+def fault(rows: ir.Table) -> ir.StringValue:
     """Says why a row is no interaction.
 
     Args:
-      raw: `user_id, item_id, domain` as text and `timestamp` of any type, as the source has them.
+      rows: what `values.meaning` returned, or its columns of `ROLES` alone, which is enough to know
+        that there is a fault.
 
     Returns:
       The first reason that holds, null for a row that can be used.
     """
     cases = []
-    for role in ROLES:
-        cases.append((_empty(raw[role]), f"empty {role}"))
-        if role != "timestamp":
-            # Programs in C end a text there, so that two ids would be one.
-            cases.append((raw[role].contains("\0"), f"{role} with a NUL byte"))
-    time = seconds(raw.timestamp)
-    cases.append((time.isnull() | time.isnan(), "timestamp that is no number"))
+    for role in IDS:
+        if f"raw_{role}" in rows.columns:
+            cases += _unreadable(rows[f"raw_{role}"], rows[role], role)
+        cases.append((rows[role].isnull() | (rows[role] == ""), f"empty {role}"))
+        # Programs in C end a text there, so that two ids would be one.
+        cases.append((rows[role].contains("\0"), f"{role} with a NUL byte"))
+    time = rows.timestamp
+    if "raw_timestamp" in rows.columns:
+        cases.append((_empty(rows.raw_timestamp), "empty timestamp"))
+    cases.append((time.isnull() | time.isnan(), "timestamp that is no number or ISO 8601 date"))
     cases.append((time.abs() >= LARGEST_TIME, "timestamp out of range"))
     return ibis.cases(*cases, else_=ibis.null("string"))
 
 
-def _empty(value: ir.Value) -> ir.BooleanValue:
-    if not value.type().is_string():
-        return value.isnull()  # As text every number would be written out for nothing.
-    # What is blank is empty or starts with a blank; comparing is many times as fast as stripping.
-    return value.isnull() | ((value < "!") & (value.strip() == ""))
+def _unreadable(raw: ir.Value, value: ir.Value, role: str) -> list[tuple[ir.BooleanValue, str]]:
+    if raw.type().is_binary():
+        return [(raw.notnull() & value.isnull(), f"{role} that is not UTF-8")]
+    if raw.type().is_floating():
+        large = ~raw.isnan() & ~raw.isinf() & (raw.abs() > whole_up_to(raw.type()))
+        return [(large, f"{role} that is a float too large to have kept all digits")]
+    return []
 
 
-def seconds(value: ir.Value) -> ir.FloatingValue:
-    """A timestamp of any type as a number, null where it is none.
-
-    Numbers keep their unit; dates and times become seconds since 1970.
-    """
-    kind = value.type()
-    if kind.is_timestamp() or kind.is_date():
-        # Whole seconds and the fraction apart: engines differ in how they round an epoch.
-        time = value.cast("timestamp")
-        return time.truncate("s").epoch_seconds().cast("float64") + time.microsecond() / 1e6
-    if kind.is_numeric():
-        return value.cast("float64")
-    return value.cast("string").try_cast("float64")
+def _empty(raw: ir.Value) -> ir.BooleanValue:
+    if raw.type().is_string():
+        return raw.isnull() | ~raw.re_search(r"[^\s]")
+    return raw.isnull()

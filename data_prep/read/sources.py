@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import glob
 import gzip
+import io
 import os
 import zlib
 from collections.abc import Mapping
@@ -13,11 +14,26 @@ from pathlib import Path
 from typing import IO, cast
 
 from data_prep.errors import InputError
+from data_prep.files import local_path
 
 ROLES = ("user_id", "item_id", "domain", "timestamp")
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz", ".txt.gz")
 # Formats that people do have and that would otherwise end in a message about strange bytes.
 _FOREIGN = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz"}
+# Files about a log, which a folder or a pattern may hold beside it.
+_CHECKSUMS = (".crc", ".md5", ".sha1", ".sha256", ".sha512", ".sig", ".asc")
+_TEXTS = ("readme", "license", "licence", "copying", "notice", "authors", "citation", "changelog")
+_OF_TEXTS = ("", ".txt", ".md", ".rst", ".html", ".pdf")
+# Types of Parquet columns, as the functions `pyarrow.types.is_*` are called.
+_TEXT = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
+_NUMBERS = ("integer", "floating", "decimal32", "decimal64", "decimal128", "date")
+_IDS = (*_TEXT, *_NUMBERS, "fixed_size_binary", "boolean")
+_TIMES = (*_TEXT, *_NUMBERS, "timestamp")
+_SAID = {
+    _IDS: "an id: text, bytes of UTF-8, a UUID, a number or a date",
+    _TIMES: "a time: a number, a timestamp, a date, or either as text",
+}
+_SHOWN = 500  # Characters of a file's first line that a message repeats.
 DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
@@ -36,6 +52,7 @@ class Source:
       gzipped: whether a text file is compressed.
       parquet: whether this is a Parquet file.
       json: whether a text file holds a JSON object a line, in place of separated values.
+      types: of the columns of a Parquet file, as Arrow calls them, or `INT96`.
     """
 
     path: Path
@@ -48,6 +65,7 @@ class Source:
     gzipped: bool = False
     parquet: bool = False
     json: bool = False
+    types: tuple[str, ...] = ()
 
     @property
     def shape(self) -> Source:
@@ -55,12 +73,20 @@ class Source:
         return dataclasses.replace(self, path=Path(), label="")
 
 
+INT96 = "INT96"
+"""A type of timestamps with nanoseconds that Parquet had, and some still write."""
+
+
+class _NoRows(InputError):
+    """A file is of the right kind and has nothing in it."""
+
+
 def find_files(path: str | os.PathLike[str]) -> list[Path]:
     """Lists the files meant by a user's path.
 
     Args:
-      path: a file, a folder (its data files, by suffix, not those in folders below; names that
-        start with `.` or `_` are skipped, as Spark's own marks do) or a glob.
+      path: a file, a folder (its data files, by suffix, not those in folders below) or a glob. In
+        the last two, what is not meant as data is passed over, see `is_beside_the_data`.
 
     Returns:
       At least one file, sorted.
@@ -68,12 +94,12 @@ def find_files(path: str | os.PathLike[str]) -> list[Path]:
     Raises:
       InputError: nothing is there.
     """
-    text = os.path.expanduser(os.fspath(path))
+    text = os.fspath(local_path(path))
     root = Path(text)
     if root.is_file():
         return [root]
     if root.is_dir():
-        found = [p for p in root.iterdir() if p.is_file() and p.name[0] not in "._"]
+        found = [p for p in root.iterdir() if p.is_file() and not is_beside_the_data(p.name)]
         found = [p for p in found if p.name.lower().endswith(SUFFIXES)]
         if not found:
             raise InputError(
@@ -82,9 +108,17 @@ def find_files(path: str | os.PathLike[str]) -> list[Path]:
             )
         return sorted(found)
     found = [Path(p) for p in glob.glob(text, recursive=True) if os.path.isfile(p)]
+    # A pattern that asks for nothing else is meant as it is written.
+    found = [p for p in found if not is_beside_the_data(p.name)] or found
     if not found:
         raise InputError(f"{path}: no such file, folder or pattern. Check --path.")
     return sorted(found)
+
+
+def is_beside_the_data(name: str) -> bool:
+    """Tells files that lie beside data: marks and checksums of whoever wrote them, a README."""
+    stem, suffix = name.lower().partition(".")[0], os.path.splitext(name.lower())[1]
+    return name[0] in "._" or suffix in _CHECKSUMS or (stem in _TEXTS and suffix in _OF_TEXTS)
 
 
 def open_bytes(path: Path, gzipped: bool) -> IO[bytes]:
@@ -117,13 +151,12 @@ def head(path: Path, label: str, most: int = 2) -> tuple[list[str], bool]:
                 raise InputError(f"{label}: is a {name} file; unpack it, or compress with gzip.")
         if magic.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise InputError(f"{label}: is written in UTF-16; write it as UTF-8.")
-        codec = "utf-8-sig"
         with open_bytes(path, gzipped) as file:
-            while len(lines) < most and (raw := file.readline(1 << 20)):
-                text = raw.decode(codec, "backslashreplace").rstrip("\r\n")
-                codec = "utf-8"
-                if text.strip():
-                    lines.append(text)
+            # All line ends are taken, also those of one carriage return.
+            text = io.TextIOWrapper(file, "utf-8-sig", errors="backslashreplace")
+            while len(lines) < most and (line := text.readline(1 << 20)):
+                if line.strip():
+                    lines.append(line.rstrip("\n"))
     except DAMAGED_GZIP:
         if lines:
             return lines, gzipped  # What is cut off is told when the rows are read.
@@ -131,19 +164,28 @@ def head(path: Path, label: str, most: int = 2) -> tuple[list[str], bool]:
     except OSError as error:
         raise InputError(f"{label}: cannot be read ({error.strerror or error}).") from None
     if not lines:
-        raise InputError(f"{label}: the file is empty; expected a header line and rows.")
+        raise _NoRows(f"{label}: the file is empty; expected a header line and rows.")
     return lines, gzipped
 
 
-def split_line(line: str, separator: str) -> list[str]:
-    """Splits one line as the CSV readers do."""
-    return next(csv.reader([line], delimiter=separator))
+def split_line(line: str, separator: str, label: str) -> list[str]:
+    """Splits the first line of a file, called `label`, as the CSV readers do.
+
+    Raises:
+      InputError: it is none of separated values.
+    """
+    try:
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+    except csv.Error as error:
+        raise InputError(f"{label}: line 1 is no line of separated values ({error}).") from None
 
 
 def user_sources(
     path: str | os.PathLike[str], columns: Mapping[str, str] | None = None
 ) -> list[Source]:
     """Finds a user's own files and their shapes.
+
+    Of several files those without rows are passed over; who writes in parallel leaves them.
 
     Args:
       path: file, folder or glob; see `find_files`.
@@ -153,9 +195,17 @@ def user_sources(
       One source a file.
 
     Raises:
-      InputError: a file cannot be read or lacks a column.
+      InputError: a file cannot be read, lacks a column, or none has rows.
     """
-    return [user_source(file, columns) for file in find_files(path)]
+    sources, nothing = [], None
+    for file in find_files(path):
+        try:
+            sources.append(user_source(file, columns))
+        except _NoRows as error:
+            nothing = nothing or error
+    if nothing is not None and not sources:
+        raise nothing
+    return sources
 
 
 def user_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
@@ -169,7 +219,7 @@ def user_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
       The source.
 
     Raises:
-      InputError: the file cannot be read or a column is missing.
+      InputError: the file cannot be read, or a column is missing or is neither ids nor times.
     """
     label = str(path)
     names = {role: role for role in ROLES} | dict(columns or {})
@@ -178,23 +228,43 @@ def user_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
             f"data.columns.{unknown[0]}: no such role; the columns to name are {', '.join(ROLES)}."
         )
     if _is_parquet(path):
-        import pyarrow as pa  # A log of text needs none of it to be refused.
-        import pyarrow.parquet as pq
-
-        try:
-            present = tuple(pq.read_schema(path).names)
-        except (OSError, pa.ArrowException) as error:
-            detail = str(error).splitlines()[0]
-            raise InputError(f"{label}: is not a readable Parquet file ({detail}).") from None
-        return Source(path, label, present, _mapping(label, present, names), parquet=True)
+        return _parquet_source(path, label, names)
     lines, gzipped = head(path, label)
     # The header decides, not the file's name: exports named .csv are often tab-separated.
     separator = max("\t,;", key=lines[0].count)
-    present = tuple(name.strip() for name in split_line(lines[0], separator))
+    present = tuple(name.strip() for name in split_line(lines[0], separator, label))
     mapping = _mapping(label, present, names)
     if len(lines) < 2:
-        raise InputError(f"{label}: has a header line and no rows; expected interactions.")
+        raise _NoRows(f"{label}: has a header line and no rows; expected interactions.")
     return Source(path, label, present, mapping, separator=separator, gzipped=gzipped)
+
+
+def _parquet_source(path: Path, label: str, names: Mapping[str, str]) -> Source:
+    import pyarrow as pa  # A log of text needs none of it to be refused.
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            leaves = [file.schema.column(i) for i in range(len(file.schema))]
+    except (OSError, pa.ArrowException) as error:
+        detail = str(error).splitlines()[0]
+        raise InputError(f"{label}: is not a readable Parquet file ({detail}).") from None
+    present = tuple(schema.names)
+    if not set(names.values()) <= set(present):  # A name as it is asked for goes first.
+        present = tuple(name.strip() for name in present)
+    mapping = _mapping(label, present, names)
+    for role, i in mapping:
+        kind, expected = schema.types[i], _TIMES if role == "timestamp" else _IDS
+        plain = getattr(kind, "storage_type", getattr(kind, "value_type", kind))
+        if kind.num_fields or not any(getattr(pa.types, f"is_{name}")(plain) for name in expected):
+            raise InputError(
+                f"{label}: column '{schema.names[i]}' (for {role}) is of type {kind}; expected "
+                f"{_SAID[expected]}. Name another column with --set data.columns.{role}=NAME."
+            )
+    old = {leaf.path for leaf in leaves if leaf.physical_type == INT96}
+    types = tuple(INT96 if f.name in old else str(f.type) for f in schema)
+    return Source(path, label, present, mapping, parquet=True, types=types)
 
 
 def _is_parquet(path: Path) -> bool:
@@ -211,8 +281,10 @@ def _mapping(
     for role in ROLES:
         if (times := present.count(names[role])) != 1:
             problem = "has no column" if times == 0 else f"has {times} columns named"
+            there = ", ".join(present)
+            there = there if len(there) <= _SHOWN else there[:_SHOWN] + "…"
             raise InputError(
                 f"{label}: {problem} '{names[role]}' (for {role}); it has "
-                f"{', '.join(present)}. Name the right one with --set data.columns.{role}=NAME."
+                f"{there}. Name the right one with --set data.columns.{role}=NAME."
             )
     return tuple((role, present.index(names[role])) for role in ROLES)

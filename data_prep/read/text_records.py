@@ -47,8 +47,8 @@ def records(source: Source) -> Iterator[Record]:
       source: CSV, TSV or JSON lines, plain or gzip.
 
     Yields:
-      Its records in file order, without the header and blank lines. A record with broken quoting
-      is one line; reading goes on with the next.
+      Its records in file order, without the header and lines of blanks. A record with broken
+      quoting is one line; reading goes on with the next.
     """
     with open_bytes(source.path, source.gzipped) as file:
         # JSON takes a lone carriage return for a blank, CSV for the end of a line.
@@ -96,7 +96,7 @@ def _separated(lines: _Lines, source: Source) -> Iterator[Record]:
     skip = source.header
     while line := lines.read():
         start, text = lines.number, line.rstrip("\r\n")
-        if not text:
+        if not text.strip():
             continue
         if '"' in text:
             fields, text = split.quoted(lines, line)

@@ -19,7 +19,7 @@ from tensorflow_datasets.core import dataset_builder
 from data_prep import card as data_card
 from data_prep import catalogue
 from data_prep.errors import InputError
-from data_prep.files import claimed, remove_leftovers
+from data_prep.files import alone_in, claimed, remove_leftovers
 from data_prep.fingerprint import fingerprint
 from data_prep.pipeline.k_core import Core
 from data_prep.pipeline.splits import TEST, TRAIN, VALIDATION, Split, split_of
@@ -72,6 +72,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
         "1.0.0": "First version of the pipeline.",
         "1.1.0": "With a data card; what 1.0.0 has prepared is prepared anew.",
+        "1.2.0": "Logs of one's own, which are read anew: blanks, types and times mean one thing.",
     }
     SOURCE: ClassVar[str] = ""
     # TFDS 4.9.10 finds this by itself with `importlib_resources`, which it does not require.
@@ -126,26 +127,51 @@ class SequenceBuilder(  # type: ignore[call-arg]
         )
 
     def download_and_prepare(self, **kwargs: Any) -> None:
-        """Prepares the dataset unless it is there; leaves nothing behind when that fails."""
+        """Prepares the dataset unless it is there; leaves nothing behind when that fails.
+
+        Of several processes that want the same dataset one prepares it, and the others take it.
+        """
         if self.data_path.exists():
-            self._check_what_is_there()
-            self._say(f"Reusing {self.data_dir}")
-            super().download_and_prepare(**kwargs)
+            self._reuse(**kwargs)
             return
         # These datasets exist nowhere but here.
         download = kwargs.setdefault("download_config", tfds.download.DownloadConfig())
         kwargs["download_config"] = download.replace(try_download_gcs=False)
         root, is_new = Path(self.data_dir_root), not Path(self.data_dir_root).exists()
         start = time.perf_counter()
-        # TFDS writes into `incomplete.XXXX_1.0.0`; one that a kill left is of no use.
         place = Path(self.data_dir)
-        remove_leftovers(place.parent, f"incomplete.*_{place.name}", young=60.0)
-        try:
-            super().download_and_prepare(**kwargs)
-        except BaseException:
-            _remove_empty(Path(self.data_dir).parent, root, is_new)
-            raise
+
+        def waiting() -> None:
+            self._say(f"Another process is preparing {place}; waiting for it to take the result.")
+
+        with alone_in(place.parent, waiting):
+            if self.data_path.exists():
+                self._take(**kwargs)
+                return
+            # TFDS writes into `incomplete.XXXX_1.0.0`; one that a kill left is of no use.
+            remove_leftovers(place.parent, f"incomplete.*_{place.name}", young=60.0)
+            try:
+                super().download_and_prepare(**kwargs)
+            except BaseException as error:
+                # On a disk without locks somebody else may have been quicker.
+                if isinstance(error, OSError) and self.data_path.exists():
+                    self._take(**kwargs)
+                    return
+                _remove_empty(place.parent, root, is_new)
+                raise
         self._say(f"Wrote {self.data_dir} ({time.perf_counter() - start:.1f} s in all).")
+
+    def _take(self, **kwargs: Any) -> None:
+        """Reuses what another process has prepared since this builder was made."""
+        self.info.read_from_directory(self.data_dir)
+        self._reuse(**kwargs)
+
+    def _reuse(self, **kwargs: Any) -> None:
+        self._check_what_is_there()
+        self._say(f"Reusing {self.data_dir}")
+        super().download_and_prepare(**kwargs)
+        if said := data_card.in_several_domains(self.info.metadata or {}):
+            self._say(said)
 
     def _check_what_is_there(self) -> None:
         folder, share = Path(self.data_dir), self._settings.max_bad_share
@@ -185,9 +211,22 @@ class SequenceBuilder(  # type: ignore[call-arg]
         if bad.size:
             self._say(f"Set aside {bad.size:,} bad rows, listed in {quarantine.FILE_NAME}.")
         self._say(f"Read {bad.rows:,} rows ({time.perf_counter() - start:.1f} s).")
+        dated = (reading.notes or {}).get("dated", 0)
+        if 0 < dated < bad.rows - bad.size:
+            self._say(
+                f"{dated:,} rows have dates, the others numbers, which count as seconds since 1970."
+            )
         sequences = build_sequences(
-            engine, reading.rows, config.core, self._say, config.split, held=reading.held
+            engine,
+            reading.rows,
+            config.core,
+            self._say,
+            config.split,
+            held=reading.held,
+            ticks=reading.ticks,
         )
+        if said := data_card.in_several_domains(sequences.statistics):
+            self._say(said)
         known = sequences.catalogue
         known.save(folder / catalogue.FILE_NAME)
         self.info.metadata.update(
@@ -198,7 +237,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
             **sequences.statistics,
         )
         card = data_card.data_card(
-            self.info.full_name, content, config.split.protocol, bad, sequences
+            self.info.full_name, content, config.split.protocol, bad, sequences, reading.notes
         )
         data_card.write(card, folder)
         roles = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
@@ -233,7 +272,8 @@ def _remove_empty(config_dir: Path, root: Path, root_is_new: bool) -> None:
         config_dir.rmdir()
     # TFDS notes the default config's name before anything else; alone it means nothing.
     if [p.name for p in dataset_dir.glob("*")] == [".config"]:
-        shutil.rmtree(dataset_dir, ignore_errors=True)
+        # Its folder alone: another process may be making one beside it.
+        shutil.rmtree(dataset_dir / ".config", ignore_errors=True)
     below = sorted(downloads.rglob("*"), reverse=True)
     for folder in [dataset_dir, *below, downloads] + [root] * root_is_new:
         with contextlib.suppress(OSError):

@@ -3,6 +3,7 @@
 import collections
 import json
 import random
+import re
 
 import numpy as np
 import pytest
@@ -108,6 +109,35 @@ def test_the_card_can_be_read(prepared, card):
     for table in text.split("\n\n"):
         cells = {line.replace("\\|", "").count("|") for line in table.splitlines() if "|" in line}
         assert len(cells) <= 1
+
+
+def test_what_was_done_to_values_is_told(tmp_path):
+    lines = [f"u{n % 5},i{n % 7}{' ' * (n % 2)},{'ab'[n % 7 % 2]},{n}" for n in range(40)]
+    lines[3:3] = ["u1,i1,b,2024-01-05", "u2 ,i2,a,2024-01-05T10:00Z"]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(["user_id, item_id, domain, timestamp", *lines]))
+    said: list[str] = []
+    made = prepare("interactions", path=path, data_dir=tmp_path / "data", report=said.append)
+    assert made.data_card["reading"] == {"trimmed": 21, "dated": 2, "from_float": 0}
+    assert made.data_card["items"]["read"] == 7
+    text = (made.builder.data_path / "data_card.md").read_text()
+    assert "blanks around" in text and re.search(r"blanks around[^|]*\| +21 \|", text)
+    # A number has no unit of its own.
+    assert any("2 rows have dates, the others numbers" in line for line in said)
+
+
+@pytest.mark.parametrize("strays", [0, 3])
+def test_items_of_two_domains_are_told_on_the_terminal(tmp_path, strays):
+    lines = [f"u{n % 5},i{n % 7},{'ab'[n % 7 % 2]},{n}" for n in range(40)]
+    lines += [f"u{n},i1,a,{n}.5" for n in range(strays)]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(["user_id,item_id,domain,timestamp", *lines]))
+    for _ in ("prepared", "reused"):
+        said: list[str] = []
+        prepare("interactions", path=path, data_dir=tmp_path / "data", report=said.append)
+        told = [line for line in said if "in several domains" in line]
+        assert len(told) == bool(strays)
+        assert all("1 items" in line and "3 of 43 rows change" in line for line in told)
 
 
 def test_a_dataset_without_its_card_is_not_used(log, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from data_prep.files import claimed, remove_leftovers, write_whole, written_whole
+from data_prep.files import alone_in, claimed, remove_leftovers, write_whole, written_whole
 
 WRITER = """
 import sys
@@ -170,3 +170,24 @@ def test_one_who_tidies_up_takes_it_before_it_is_claimed(tmp_path, monkeypatch):
     folder = Path(original(dir=tmp_path))
     with pytest.raises(FileNotFoundError), claimed(folder), claimed(folder):
         pass  # the second is as one who meets it locked by whoever removes it
+
+
+def test_a_place_that_goes_while_one_waits_for_it_is_made_anew(tmp_path):
+    """Whoever was there has failed, and cleaned up."""
+    place, inside = tmp_path / "a" / "b", []
+    place.mkdir(parents=True)
+    descriptor = os.open(place, os.O_RDONLY)
+    assert filelock.lock_descriptor(descriptor, blocking=False)
+
+    def waiting():
+        inside.append("waited")
+        place.rmdir()
+        place.parent.rmdir()
+        os.close(descriptor)
+
+    with alone_in(place, waiting):
+        # Now it is the third that waits.
+        again = os.open(place, os.O_RDONLY)
+        assert not filelock.lock_descriptor(again, blocking=False)
+        os.close(again)
+    assert inside == ["waited"] and place.is_dir() and not list(place.iterdir())

@@ -10,7 +10,8 @@ from tf_syncrec.reporting.titles import read_titles
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_titles(tmp_path, packed):
-    text = 'price,title,item_id\n1,"A ""b"",\nand more",i1\n2,NULL,i2\n3,again,i1\n4,other,007\n'
+    text = 'price,title,item_id\n1,"A ""b"",\nand more",i1\n2,NULL, i2\u3000\n3,again,i1\n'
+    text += "4,other,007\n"
     file = tmp_path / ("t.csv.gz" if packed else "t.csv")
     file.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
     titles = read_titles(file, ["i1", "i2", "007", "unknown"])

@@ -48,6 +48,8 @@ def read_titles(file: str | Path, item_ids: Iterable[str]) -> dict[str, str]:
         raise InputError(
             f"--titles {file}: not a CSV file with the columns item_id and title ({text})"
         ) from None
+    # As in a log, blanks at its ends are no part of an id.
+    table = table.set_column(0, "item_id", pc.utf8_trim_whitespace(table["item_id"]))
     table = table.filter(pc.is_in(table["item_id"], pa.array(list(item_ids), pa.string())))
     titles: dict[str, str] = {}
     for item, title in zip(*(table[name].to_pylist() for name in columns), strict=True):

@@ -57,11 +57,8 @@ def measure(
         ranks["test"] = rank_split(scorer, test, catalogue)
     shown = validation if test is None else test
     popularity = rank_split(PopularityScorer(catalogue), shown, catalogue, with_rows=False)
-    anywhere = {
-        split: rank_all_domains(scorer, batches, catalogue, model.mixture)
-        for split, batches in (("validation", validation), ("test", test))
-        if batches is not None
-    }
+    # Of this one split: it costs as much as all domains together, and weights fit validation.
+    anywhere, uncalibrated = rank_all_domains(scorer, shown, catalogue, model.mixture)
     domains = history[best]["domains"]
     about = {
         "window": config.model.window,
@@ -81,8 +78,10 @@ def measure(
         "protocol": protocol(prepared) | about,
         "selection": {name: value for name, value in selection.items() if value is not None},
         **found,
-        "all_domains": {split: of[0].metrics(names) for split, of in anywhere.items()}
-        | {"uncalibrated": {split: of[1].metrics(names) for split, of in anywhere.items()}},
+        "all_domains": {
+            shown_split(ranks): anywhere.metrics(names),
+            "uncalibrated": {shown_split(ranks): uncalibrated.metrics(names)},
+        },
         "negative_transfer": {
             name: {key: values[key] for key in ("lambda", "gap")}
             for name, values in domains.items()

@@ -93,6 +93,26 @@ def test_generated_data(tmp_path, spark, options):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("split", ["leave_one_out", "global_time"])
+def test_values_of_all_types(tmp_path, spark, split):
+    """Nanoseconds, dates as text, blanks, float ids: in files that differ in their types."""
+    folder = write_folder(tmp_path / "user_id=42")
+    rows = [(n % 9, f"i{n % 7}é ", "aÄ"[n % 2], 1_704_448_800 * 10**9 + n) for n in range(60)]
+    users, items, domains, times = map(list, zip(*rows, strict=True))
+    columns = {"user_id": [float(user) for user in users], "item_id": items, "domain": domains}
+    columns |= {"timestamp": pa.array(times, pa.timestamp("ns", "Asia/Tokyo"))}
+    pq.write_table(pa.table(columns), folder / "e.parquet")
+    columns |= {"user_id": users, "item_id": [item.encode() for item in items]}
+    columns |= {"timestamp": [f"2024-01-05T10:00:00.{n:09d}+00:00" for n in range(60)]}
+    pq.write_table(pa.table(columns), folder / "f.parquet")
+    prepared = both(tmp_path, "interactions", path=folder, split=split)
+    told = prepared.data_card
+    assert told["reading"] == {"trimmed": 120, "dated": 120, "from_float": 60}
+    # The second file says what the first one does.
+    assert told["rows"]["repeated"] >= 60 and told["rows"]["kept"] > 60
+
+
+@pytest.mark.slow
 def test_real_data(tmp_path, spark):
     if not DATA.is_dir():
         pytest.skip("../shared/data is absent")

@@ -9,6 +9,7 @@ import random
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow_datasets as tfds
 
@@ -247,6 +248,37 @@ def test_the_unit_of_time_does_not_show():
         {user: [(i, n, 1000 * t) for i, n, t in events] for user, events in split.items()}
         for split in one
     ]
+
+
+@pytest.mark.parametrize("split", [LeaveOneOut(), GlobalTime(0.2, 0.2)])
+@pytest.mark.parametrize(
+    ("ticks", "late"),
+    [(1, 2**60), (10**9, 1_704_448_800 * 10**9), (10**6, 253_402_300_799 * 10**6)],
+)
+def test_times_that_floats_do_not_keep_apart(split, ticks, late):
+    """Moved to where neighbours are one float, a log has the rows and the order that it had."""
+    rows = [(user, item, domain, int(4 * time)) for user, item, domain, time in random_log(8)]
+    moved = pa.array([late + time for *_, time in rows], pa.int64())
+    assert (late + 1) / ticks == late / ticks
+    expected, told, _ = run(rows, split, k=2)
+    with connect() as engine:
+        table = table_of(rows).set_column(3, "timestamp", moved)
+        built = build_sequences(engine, engine.table(table), Core(2), split=split, ticks=ticks)
+        found = [
+            {user: [event[:2] for event in events] for user, events in histories(built, r).items()}
+            for r in (TRAIN, VALIDATION, TEST)
+        ]
+        times = {
+            t for r in (TRAIN, VALIDATION) for batch in built.rows(r) for t in batch.timestamps
+        }
+    assert found == [
+        {user: [event[:2] for event in events] for user, events in split.items()}
+        for split in expected
+    ]
+    assert times <= {time / ticks for time in moved.to_pylist()}
+    for name in told.keys() & {"validation_start", "test_start"}:
+        exact = late + int(told[name])
+        assert built.statistics[name] == (exact if ticks == 1 else exact / ticks)
 
 
 def test_who_is_a_target_of_what():

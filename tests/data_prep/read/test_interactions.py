@@ -75,6 +75,125 @@ def test_folder_glob_and_mixed_shapes(tmp_path):
     assert read(tmp_path / "o*.csv") == GOOD[:1]
 
 
+@pytest.mark.parametrize("meant", ["", "*"])
+def test_what_lies_beside_the_data_is_passed_over(tmp_path, meant):
+    write(tmp_path / "part-0.csv", HEADER, *body())
+    others = ["_SUCCESS", ".part-0.csv.crc", "part-0.csv.crc", "part-0.csv.md5", "_started.csv"]
+    others += ["README", "Readme.txt", "README.en.md", "LICENSE", "CHANGELOG.md", ".DS_Store"]
+    for name in others:
+        write(tmp_path / name, "no data")
+    (tmp_path / "_temporary").mkdir()
+    assert read(f"{tmp_path}/{meant}") == GOOD
+    # Who names one of them means it.
+    with pytest.raises(InputError, match="README: has no column 'user_id'"):
+        read(tmp_path / "README")
+    with pytest.raises(InputError, match=r"_started\.csv: has no column 'user_id'"):
+        read(tmp_path / "_*.csv")
+
+
+@pytest.mark.parametrize("meant", ["", "*"])
+def test_another_text_in_the_folder_is_named(tmp_path, meant):
+    write(tmp_path / "log.csv", HEADER, *body())
+    write(tmp_path / "columns.txt", "what the columns mean", "user_id is who")
+    with pytest.raises(InputError, match=r"columns\.txt: has no column 'user_id'"):
+        read(f"{tmp_path}/{meant}")
+
+
+def test_parts_without_rows_are_passed_over(tmp_path):
+    """Spark writes them, with a header or without."""
+    write(tmp_path / "part-0.csv")
+    write(tmp_path / "part-1.csv", HEADER)
+    with pytest.raises(InputError, match=r"part-0\.csv: the file is empty"):
+        read(tmp_path)
+    write(tmp_path / "part-2.csv", HEADER, *body())
+    table = pa.table({"user_id": ["u"], "item_id": ["i"], "domain": ["d"], "timestamp": [1]})
+    pq.write_table(table.slice(1), tmp_path / "part-3.parquet")
+    assert read(tmp_path) == GOOD
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_nothing_is_taken_from_the_names_of_folders(tmp_path, form):
+    folder = tmp_path / "user_id=42" / "domain=x" / "timestamp=2024" / "note=y"
+    folder.mkdir(parents=True)
+    table = pa.table(dict(zip(HEADER.split(","), zip(*GOOD, strict=True), strict=True)))
+    for number in (1, 2):
+        if form == "csv":
+            write(folder / f"{number}.csv", HEADER, *body())
+        else:
+            pq.write_table(table, folder / f"{number}.parquet")
+    assert read(folder / f"1.{form}") == GOOD
+    assert read(tmp_path / "**" / f"*.{form}") == sorted(2 * GOOD)
+
+
+def test_columns_of_parquet_are_found_by_their_exact_names(tmp_path):
+    """In case, and beside names that an engine uses itself."""
+    columns: dict = {"user_id": ["u", "v"], "User_ID": ["x", "x"], "item_id": ["i", "j"]}
+    columns |= {"domain": ["a", ""], "timestamp": [1, 2], "DOMAIN": ["x", "x"]}
+    reserved = (
+        "user_id ",
+        "file_row_number",
+        "filename",
+        "file_index",
+        "rowid",
+        "raw_user_id",
+        "number",
+    )
+    columns |= {name: [7, 7] for name in reserved}
+    for name in ("a.parquet", "b.parquet"):
+        pq.write_table(pa.table(columns), tmp_path / name)
+    assert read_all(tmp_path) == (
+        [("u", "i", "a", 1.0)] * 2,
+        [(name, 2, "empty domain", "v,j,,2") for name in ("a.parquet", "b.parquet")],
+    )
+
+
+def test_bad_rows_of_parquet_files_are_numbered_in_their_order(tmp_path):
+    rows = 30_000
+    columns: dict = {"user_id": [f"u{n}" for n in range(rows)], "item_id": ["i"] * rows}
+    columns |= {"domain": ["d"] * rows, "timestamp": [float(n) for n in range(rows)]}
+    for places, name in (([5, 29_999], "a.parquet"), ([17_000], "b.parquet")):
+        times = [float("nan") if n in places else n for n in columns["timestamp"]]
+        table = pa.table(columns | {"timestamp": times})
+        pq.write_table(table, tmp_path / name, row_group_size=1000)
+    good, bad = read_all(tmp_path)
+    assert len(good) == 2 * rows - 3
+    assert [row[:2] for row in bad] == [
+        ("a.parquet", 6),
+        ("a.parquet", 30_000),
+        ("b.parquet", 17_001),
+    ]
+
+
+def test_not_a_number_is_never_a_time(tmp_path):
+    """DuckDB trusts the statistics of a Parquet file, and these leave it out."""
+    columns = {"user_id": ["u", "v"], "item_id": ["i", "j"], "domain": ["a", "b"]}
+    for name, times in (("a.parquet", [1.0, float("nan")]), ("b.parquet", [1.0, 2.0])):
+        pq.write_table(pa.table(columns | {"timestamp": times}), tmp_path / name)
+    good, bad = read_all(tmp_path)
+    assert len(good) == 3 and [row[:2] for row in bad] == [("a.parquet", 2)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_lines_of_blanks_are_no_rows(tmp_path, end):
+    lines = ["", "  ", "\t", HEADER, body()[0], " \u3000", "", body()[1], "   "]
+    assert read(write(tmp_path / "log.csv", *lines, end=end)) == GOOD
+
+
+@pytest.mark.parametrize("end", ["\r", "\n"])
+def test_blanks_at_an_end_are_no_part_of_a_name_or_a_value(tmp_path, end):
+    lines = [" user_id , item_id,domain\u00a0, timestamp", "u1, i1,a , 1.5", '"u2 ","i2",b,14e2']
+    rows = [("u1", "i1", "a", 1.5), ("u2", "i2", "b", 1400.0)]
+    assert read(write(tmp_path / "log.csv", *lines, end=end)) == rows
+    ids = {" user_id": ["u1 ", "u2"], "item_id": [" i1", "i2"], "domain ": ["a\u3000", "b"]}
+    pq.write_table(pa.table(ids | {"timestamp": [1.5, 1400.0]}), tmp_path / "log.parquet")
+    assert read(tmp_path / "log.parquet") == rows
+
+
+def test_a_line_that_is_no_header(tmp_path):
+    with pytest.raises(InputError, match=r"log\.csv: line 1 is no line of.*field limit"):
+        read(write(tmp_path / "log.csv", "u" * 200_000, *body()))
+
+
 def test_quoted_fields_keep_separators(tmp_path):
     path = write(tmp_path / "log.csv", HEADER, '"a,b","say ""hi""",d,1', "u,i,e,2")
     assert ("a,b", 'say "hi"', "d", 1.0) in read(path)
@@ -112,8 +231,8 @@ def test_parquet_dates_and_zones(tmp_path):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("u,i,d,yesterday", "timestamp that is no number"),
-        ("u,i,d,nan", "timestamp that is no number"),
+        ("u,i,d,yesterday", "timestamp that is no number or ISO 8601 date"),
+        ("u,i,d,nan", "timestamp that is no number or ISO 8601 date"),
         ("u,i,d,inf", "timestamp out of range"),
         ("u,i,d,-1e30", "timestamp out of range"),
         ("u,i,d,9223372036854775808", "timestamp out of range"),
@@ -186,7 +305,7 @@ def test_bad_parquet_rows_are_set_aside(tmp_path):
     assert read_all(tmp_path) == (
         [("u", "i", "a", 1.0), ("v", "j", "b", 2.0), ("x", "k", "a", 4.0)],
         [
-            ("a.parquet", 2, "timestamp that is no number", "v,j,b,nan"),
+            ("a.parquet", 2, "timestamp that is no number or ISO 8601 date", "v,j,b,nan"),
             ("a.parquet", 3, "empty item_id", "w,,c,3.0"),
             ("c.parquet", 1, "empty timestamp", "u,i,a,"),
             ("c.parquet", 3, "empty item_id", "w,,c,3.0"),

@@ -15,6 +15,7 @@ import data_prep
 from data_prep import Catalogue, InputError, prepare
 from data_prep.builders import Synthetic
 from data_prep.pipeline.sequences import build_sequences
+from data_prep.store.sequence_builder import SequenceBuilder
 from tests.support.documents import ROOT
 
 SMALL = {"users": 60, "items_per_domain": 20, "interactions_per_user": 12}
@@ -106,6 +107,84 @@ def test_an_error_leaves_nothing(tmp_path, log):
     with pytest.raises(InputError):
         prepare("interactions", path=log, data_dir=data_dir, report=None)
     assert set(data_dir.rglob("*")) <= set(before)
+
+
+# Waits in the middle of a preparation until its standard input ends.
+SLOW = """
+import sys
+from data_prep import prepare
+from data_prep.store import tfrecords
+write = tfrecords.write_split
+def slowly(*args):
+    print("writing", flush=True)
+    sys.stdin.read()
+    return write(*args)
+tfrecords.write_split = slowly
+prepare("interactions", path=sys.argv[1], data_dir=sys.argv[2], report=None)
+"""
+
+
+@pytest.fixture
+def another(tmp_path, log):
+    """A process that is in the middle of preparing the log."""
+    command = [sys.executable, "-c", SLOW, str(log), str(tmp_path / "data")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"writing\n"
+        yield process
+        process.kill()
+
+
+def test_who_comes_second_waits_and_takes_what_the_first_has_made(tmp_path, log, another):
+    said: list[str] = []
+
+    def report(line):
+        said.append(line)
+        if "waiting" in line:
+            another.stdin.close()
+
+    options: dict = {"path": log, "report": report}
+    second = prepare("interactions", data_dir=tmp_path / "data", **options)
+    assert said[0].startswith("Another process is preparing") and second.builder.data_dir in said[0]
+    assert said[1:] == [f"Reusing {second.builder.data_dir}"] and another.wait(60) == 0
+    alone = prepare("interactions", data_dir=tmp_path / "alone", **options)
+    assert second.metadata == alone.metadata
+    assert digests(tmp_path / "data") == digests(tmp_path / "alone")
+    assert [len(list(second.as_dataset(name))) for name in ("train", "test")] == [8, 8]
+    folder = second.builder.data_path
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_who_waits_for_one_that_dies_prepares_it(tmp_path, log, another):
+    said: list[str] = []
+
+    def report(line):
+        said.append(line)
+        if "waiting" in line:
+            another.kill()
+
+    second = prepare("interactions", path=log, data_dir=tmp_path / "data", report=report)
+    assert "waiting" in said[0] and said[-1].startswith("Wrote")
+    assert second.metadata["rows"] == len(LINES)
+
+
+def test_on_a_disk_without_locks_who_is_slower_takes_it_too(tmp_path, log, another, monkeypatch):
+    """Nobody can wait there, so both work, and one finds the place taken."""
+    monkeypatch.setattr("data_prep.files._lock", lambda descriptor: None)
+    read = SequenceBuilder._write
+
+    def read_slowly(*args):
+        read(*args)
+        another.stdin.close()
+        assert another.wait(60) == 0
+
+    monkeypatch.setattr(SequenceBuilder, "_write", read_slowly)
+    said: list[str] = []
+    second = prepare("interactions", path=log, data_dir=tmp_path / "data", report=said.append)
+    assert said[-1] == f"Reusing {second.builder.data_dir}"
+    assert len(list(second.as_dataset("test"))) == 8 and second.metadata["rows"] == len(LINES)
+    assert list(second.builder.data_path.parent.iterdir()) == [second.builder.data_path]
 
 
 def test_a_crash_while_writing_leaves_nothing(tmp_path, monkeypatch):
