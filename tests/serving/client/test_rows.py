@@ -12,9 +12,9 @@ from serving.client.rows import flag, for_each, histories_of, text, whole
 @pytest.mark.parametrize(
     "histories",
     [
-        *("a", b"a", None, 5, np.array("a"), {"ann": ["a"]}, {"a", "b"}),
+        *("a", b"a", None, 5, np.array("a"), {"ann": ["a"]}, {"a"}),
         *(["a", "b"], [1, 2], [b"ab"], np.array(["a", "b"]), np.array([1, 2]), [None], [0.5]),
-        *([{"ann": ["a"]}], [{"a", "b"}], [["a"], "b"]),
+        *([{"ann": ["a"]}], [{"a"}], [["a"], "b"]),
     ],
     ids=repr,
 )
