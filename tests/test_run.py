@@ -70,9 +70,8 @@ def test_early_stopping_of_keras_ends_a_run(tmp_path):
         def get_monitor_value(self, logs):
             return 0.0 * super().get_monitor_value(logs)
 
-    run = fitted(
-        tmp_path, output_dir=str(tmp_path / "run"), callbacks=[Never("val_ndcg@10", mode="max")]
-    )
+    never = Never("val_ndcg@10", mode="max")
+    run = fitted(tmp_path, output_dir=str(tmp_path / "run"), model="bprmf", callbacks=[never])
     assert run.finished and len(json.loads(run.history_file.read_text())) == 2
 
 
@@ -252,7 +251,8 @@ def test_callbacks_are_checked_before_anything_is_written(tmp_path, callback, me
 def test_settings_may_be_nested(tmp_path):
     """One of a section leaves the others of the section as they are."""
     settings = SIZES | {"model": {"window": 7, "similarity": "dot"}}
-    run = fitted(tmp_path, output_dir=str(tmp_path / "run"), epochs=1, settings=settings)
+    given = {"model": "sasrec", "epochs": 1, "settings": settings}
+    run = fitted(tmp_path, output_dir=str(tmp_path / "run"), **given)
     assert run.config.model.window == 7 and run.config.model.dim == 16
 
 

@@ -171,7 +171,7 @@ def test_who_waits_for_one_that_dies_prepares_it(tmp_path, log, another):
 
 def test_on_a_disk_without_locks_who_is_slower_takes_it_too(tmp_path, log, another, monkeypatch):
     """Nobody can wait there, so both work, and one finds the place taken."""
-    monkeypatch.setattr("data_prep.files._lock", lambda descriptor: None)
+    monkeypatch.setattr("data_prep.files.lock", lambda descriptor: None)
     read = SequenceBuilder._write
 
     def read_slowly(*args):
