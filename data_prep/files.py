@@ -162,6 +162,11 @@ def remove_leftovers(parent: Path, pattern: str, young: float = 0.0) -> None:
                 os.close(descriptor)
 
 
+def remove_partial(parent: Path) -> None:
+    """Removes what killed processes were writing into a folder, whatever its name was to be."""
+    remove_leftovers(parent, f".*.????????{PARTIAL}")
+
+
 def lock(descriptor: int) -> bool | None:
     """Whether it is locked now, and not by somebody else; None where the disk has no locks."""
     try:

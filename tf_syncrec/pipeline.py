@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from data_prep.errors import InputError
+from data_prep.files import remove_partial
 from serving.export import export
 from tf_syncrec.cli import prepare_data, say
 from tf_syncrec.config import Config
@@ -193,7 +194,9 @@ def _story(
 
     # ---------------------------------------------------------------------- export and report
     version = run.export_dir / "1"
-    if not version.exists():  # a resumed run may have got as far as that before
+    if version.exists():  # a resumed run had got as far as that before
+        remove_partial(run.export_dir)
+    else:
         version = export(model, catalogue, run.export_dir, config.evaluate)
     page = write_report(run.directory, titles)
     backup.checkpoints.clear()

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Collection, Hashable
 from pathlib import Path
 
-from data_prep.files import PARTIAL, flush, folder_aside, remove_leftovers, to_disk
+from data_prep.files import flush, folder_aside, remove_leftovers, remove_partial, to_disk
 from serving.saved_model.in_use import unused
 
 
@@ -55,7 +55,7 @@ def add_version(export_dir: Path, write: Callable[[Path], None]) -> Path:
         The folder of the version.
     """
     export_dir.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(export_dir, f".*.????????{PARTIAL}")
+    remove_partial(export_dir)
     with folder_aside(export_dir, "version") as aside:
         new = aside / "version"
         write(new)

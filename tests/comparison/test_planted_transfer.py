@@ -8,12 +8,14 @@ from tf_syncrec.fit import main as fit
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_lambda_finds_the_planted_domain(seed, tmp_path):
-    """`contrary` gets the lowest λ, and its gap says that the other domains hurt it."""
+def test_lambda_finds_the_planted_domain(tmp_path):
+    """`contrary` gets the lowest λ, and its gap says that the other domains hurt it.
+
+    After all epochs of the default: in the first ones the view of all domains is behind everywhere.
+    """
     fit(
         [
-            *("--dataset", "synthetic", "--seed", str(seed), "--epochs", "8"),
+            *("--dataset", "synthetic", "--seed", "0"),
             *("--data_dir", str(tmp_path / "data"), "--output_dir", str(tmp_path / "run")),
         ]
     )

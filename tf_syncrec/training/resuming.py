@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from data_prep import InputError
-from data_prep.files import PARTIAL, remove_leftovers
+from data_prep.files import remove_partial
 from tf_syncrec import config as config_module
 from tf_syncrec.cli import add_settings, config_from
 from tf_syncrec.config import Config, schema
@@ -106,7 +106,7 @@ def tidy(run: RunDirectory) -> None:
         checkpoints = run.checkpoint_file.parent
         Checkpoints(checkpoints, lambda line: None).clear()
         for folder in (run.directory, checkpoints, run.export_dir):
-            remove_leftovers(folder, f".*.????????{PARTIAL}")
+            remove_partial(folder)
     finally:
         run.lock.release()
 
