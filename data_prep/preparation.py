@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
     from data_prep.catalogue import Catalogue
+    from data_prep.store.sequence_builder import SequenceBuilder, SequenceConfig
 
 _TRAIN_FEATURES = ("user_id", "items", "timestamps")
 
@@ -120,25 +121,18 @@ def prepare(
     config = data_config(dataset, **settings)
     located = locate(config)
 
-    from data_prep.builders import BUILDERS
-    from data_prep.catalogue import FILE_NAME, Catalogue
     from data_prep.store.sequence_builder import SequenceConfig
 
     with _quiet():
         try:
-            builder = BUILDERS[config.dataset](
-                config=SequenceConfig(settings=config, located=located),
-                data_dir=None if config.data_dir is None else local_path(config.data_dir),
-                report=report or (lambda line: None),
-            )
+            builder = _builder(SequenceConfig(settings=config, located=located), report)
             builder.download_and_prepare()
         except OSError as error:
             place = config.data_dir or "(TFDS's default)"
             raise InputError(
                 f"--data_dir {place}: cannot be written to ({error.strerror or error})."
             ) from error
-    catalogue = Catalogue.load(builder.data_path / FILE_NAME)
-    return PreparedDataset(builder, catalogue, dict(builder.info.metadata))
+    return _prepared_by(builder)
 
 
 def find_prepared(
@@ -157,22 +151,33 @@ def find_prepared(
     Raises:
       InputError: it is there, and damaged.
     """
-    from data_prep.builders import BUILDERS
-    from data_prep.catalogue import FILE_NAME, Catalogue
     from data_prep.read.locate import Located
     from data_prep.store.sequence_builder import SequenceConfig
 
     fingerprint = name.split("/")[1]
     config = SequenceConfig(name=fingerprint, settings=settings, located=Located())
     with _quiet():
-        builder = BUILDERS[settings.dataset](
-            config=config,
-            data_dir=None if settings.data_dir is None else local_path(settings.data_dir),
-            report=report or (lambda line: None),
-        )
+        builder = _builder(config, report)
         if builder.info.full_name != name or not builder.data_path.exists():
             return None
         builder.download_and_prepare()  # looks whether it is whole
+    return _prepared_by(builder)
+
+
+def _builder(config: SequenceConfig, report: Callable[[str], None] | None) -> SequenceBuilder:
+    from data_prep.builders import BUILDERS
+
+    place = config.settings.data_dir
+    return BUILDERS[config.settings.dataset](
+        config=config,
+        data_dir=None if place is None else local_path(place),
+        report=report or (lambda line: None),
+    )
+
+
+def _prepared_by(builder: SequenceBuilder) -> PreparedDataset:
+    from data_prep.catalogue import FILE_NAME, Catalogue
+
     catalogue = Catalogue.load(builder.data_path / FILE_NAME)
     return PreparedDataset(builder, catalogue, dict(builder.info.metadata))
 

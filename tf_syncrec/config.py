@@ -185,16 +185,15 @@ def parse_value(key: str, text: str, source: str) -> Any:
     Raises:
         InputError: the text is no YAML.
     """
-    facts = schema().get(key, {})
-    of_mapping = schema().get(key.rpartition(".")[0], {}).get("additionalProperties")
-    is_text = facts.get("type") == "string" and "enum" not in facts
-    may_be_missing = "anyOf" in facts
-    if (isinstance(of_mapping, dict) and of_mapping.get("type") == "string") or is_text:
+    mapping = schema().get(key.rpartition(".")[0], {})
+    # Of a mapping such as `data.columns` each value is what its schema says of all of them.
+    facts = schema().get(key) or mapping.get("additionalProperties")
+    if isinstance(facts, dict) and facts.get("type") == "string" and "enum" not in facts:
         try:
             value = yaml.load(text, yaml.BaseLoader)
         except yaml.YAMLError:
             return text
-        if may_be_missing and value in ("", "null", "~"):
+        if "anyOf" in facts and value in ("", "null", "~"):  # a setting that may be missing
             return None
         return value if isinstance(value, str) else text
     try:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
 from data_prep.errors import InputError
+from data_prep.files import local_path
 from serving.saved_model.version_folders import list_versions
 from tf_syncrec import cli
 from tf_syncrec import config as config_module
@@ -85,7 +86,7 @@ class Run(RunDirectory):
             prepared = cli.prepare_data(self.config, report)
         except InputError as error:
             place = self.config.data.data_dir
-            where = Path(place).expanduser().absolute() if place else "TFDS's default place"
+            where = local_path(place).absolute() if place else "TFDS's default place"
             reason = str(error).removesuffix(" Check --path.")  # which evaluate does not have
             raise InputError(
                 f"--run {self.directory}: the data that it was trained on, {trained_on}, is not in "

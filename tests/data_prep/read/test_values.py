@@ -4,6 +4,7 @@ import datetime
 import decimal
 import itertools
 import random
+import sys
 import uuid
 
 import pyarrow as pa
@@ -118,6 +119,7 @@ def test_types_that_are_neither_ids_nor_times_are_named(tmp_path, role, values, 
 
 def test_what_is_blank_is_what_python_strips(engine, tmp_path):
     assert all(("x" + blank).strip() == "x" for blank in BLANKS)
+    assert set(BLANKS) == set(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
     path = tmp_path / "log.csv"
     row = "u\t{0}i{0}\t{0}d\t{0}1{0}"
     kept = [b for b in BLANKS if b not in "\t\n\r"]
