@@ -5,6 +5,9 @@ another, significance.
 May import: `models`, `layers`, `metrics`, `data`, `config`, `utils`.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 OVERALL = "overall"
 """What rows of all users are called."""
 
@@ -12,6 +15,12 @@ OVERALL = "overall"
 def shown(domain: str) -> str:
     """A domain's name where rows of all users stand beside it; a domain may be called so too."""
     return f"{domain} (domain)" if domain == OVERALL else domain
+
+
+def by_domain(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows of `{"overall": row, "domains": {name: row}}` by what they are called, overall last."""
+    rows = {shown(domain): row for domain, row in table["domains"].items()}
+    return rows | {OVERALL: table["overall"]}
 
 
 ALL_DOMAINS = "all_domains"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_syncrec.evaluation import OVERALL, shown
+from tf_syncrec.evaluation import OVERALL, by_domain, shown
 from tf_syncrec.evaluation.significance import SIGNIFICANCE
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.registry import FULL
@@ -154,14 +154,9 @@ def _both_ways(name: str, row: Mapping[str, Any]) -> list[str | Cell]:
     return [name, f"{row['users']:,}", *numbers, _difference(row["difference"])]
 
 
-def _by_domain(table: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    rows = [(shown(domain), row) for domain, row in table["domains"].items()]
-    return [*rows, (OVERALL, table["overall"])]
-
-
 def _transfer_table(table: Mapping[str, Any]) -> Table:
     rows = []
-    for name, row in _by_domain(table):
+    for name, row in by_domain(table).items():
         verdict = row["verdict"]
         coloured = Cell(verdict, verdict=verdict) if verdict in ("hurt", "helped") else verdict
         rows.append([*_both_ways(name, row), coloured])
@@ -170,7 +165,7 @@ def _transfer_table(table: Mapping[str, Any]) -> Table:
 
 def _votes_table(table: Mapping[str, Any]) -> Table:
     rows = []
-    for name, row in _by_domain(table):
+    for name, row in by_domain(table).items():
         added = [f"{row['votes'][key]:+.4f}" for key in ("alone", "all_domains")]
         rows.append([*_both_ways(name, row), *added])
     return Table([*TRAINED_BOTH_WAYS, "votes add, alone", "votes add, all domains"], rows)

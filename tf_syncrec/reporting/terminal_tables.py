@@ -5,7 +5,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from tf_syncrec.evaluation import OVERALL, shown
+from tf_syncrec.evaluation import by_domain
 
 OTHERS = ("HR@5", "HR@10", "NDCG@5", "MRR")
 """Columns that a narrow terminal has no room for."""
@@ -33,16 +33,16 @@ def metrics_table(
     if views:
         headers += ["other domains"]
     rows = []
-    for name, values in [*metrics["domains"].items(), (OVERALL, metrics["overall"])]:
-        everybody = values is metrics["overall"]  # a domain may be called "overall" too
-        row: list[Any] = [name if everybody else shown(name), values["users"]]
+    bases, seen = (by_domain(table) if table else {} for table in (popularity, views))
+    for name, values in by_domain(metrics).items():
+        row: list[Any] = [name, values["users"]]
         row += [f"{values[key]:.4f}" for key in ("hr@5", "hr@10", "ndcg@5", "ndcg@10", "mrr")]
         if popularity:
-            base = popularity["overall"] if everybody else popularity["domains"][name]
+            base = bases[name]
             ratio = values["ndcg@10"] / base["ndcg@10"] if base["ndcg@10"] else None
             row += [f"{base['ndcg@10']:.4f}", f"{ratio:.1f} x" if ratio else "-"]
         if views:
-            found = views["overall"] if everybody else views["domains"][name]
+            found = seen[name]
             row.append(f"{found.get('verdict', '')} {found['cross_less_single']['mean']:+.4f}")
         rows.append(row)
 

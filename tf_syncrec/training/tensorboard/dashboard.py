@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams import api as hparams
 from data_prep import Catalogue
 from tf_syncrec.config import Config
 from tf_syncrec.distributed.workers import several_workers
-from tf_syncrec.evaluation import OVERALL, shown
+from tf_syncrec.evaluation import by_domain
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.progress import Progress
 from tf_syncrec.training.tensorboard.input_wait import InputWait
@@ -113,8 +113,8 @@ class Dashboard(keras.callbacks.Callback):
                 if isinstance(value, (int, float)) and name != "seconds":
                     tf.summary.scalar(f"training/{name}", value)
             self._write_speed(row["seconds"])
-            results = [(shown(name), values) for name, values in row["validation_domains"].items()]
-            for name, values in [(OVERALL, row["validation"]), *results]:
+            found = {"overall": row["validation"], "domains": row["validation_domains"]}
+            for name, values in by_domain(found).items():
                 for metric, value in values.items():
                     if metric != "users":
                         tf.summary.scalar(f"validation/{name}/{metric}", value)
