@@ -51,7 +51,10 @@ class Connection(H11Protocol):
             self._to_read.cancel()
 
     def _make_room(self) -> None:
-        """Where there are too many, ends the one that has waited for its client longest."""
+        """Where there are too many, ends the one that has waited for its client longest.
+
+        Or this one, if all the others are being answered at this moment.
+        """
         if len(self.connections) <= self.limits.connections:
             return
         there = [o for o in self.connections if isinstance(o, Connection) and not o._is_going()]
