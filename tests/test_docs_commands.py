@@ -279,6 +279,7 @@ def masked(text):
     return " ".join(re.sub(r"\d+(\.\d+)?", "#", text).split())
 
 
+@pytest.mark.slow
 def test_python_in_five_minutes(tmp_path, monkeypatch):
     """All of it, top to bottom; each block prints what stands below it."""
     monkeypatch.chdir(tmp_path)

@@ -176,6 +176,7 @@ def test_evaluate_repeats_the_numbers_of_the_training(trained, capsys):
         assert float(overall[5]) == pytest.approx(metrics[split]["overall"]["ndcg@10"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_no_test_leaves_the_test_split_alone(trained, tmp_path, capsys):
     """Its files are not there, and nobody misses them before somebody asks for test numbers."""
     log = Path(shutil.copy(trained.parent / "log.csv", tmp_path))
@@ -357,7 +358,7 @@ def test_as_a_command(tmp_path):
     command = [
         *(sys.executable, "-m", "tf_syncrec.fit", "--dataset", "interactions"),
         *("--path", str(packed), "--data_dir", str(tmp_path / "data"), "--epochs", "1", *TINY),
-        *("--output_dir", str(tmp_path / "run")),
+        *("--output_dir", str(tmp_path / "run"), "--set", "model.name=bprmf"),
     ]
     for role, column in columns.items():
         command += ["--set", f"data.columns.{role}={column}"]

@@ -10,6 +10,7 @@ import pytest
 
 import tf_syncrec
 from data_prep.errors import InputError
+from tests.support.networks import each
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.all_domains import rank_all_domains
 from tf_syncrec.evaluation.full_ranking import ModelScorer
@@ -191,7 +192,7 @@ def test_wrong_requests_are_refused(made, arguments, message):
         made[0].recommend(*arguments)
 
 
-@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "mmoe", "cgrec", "bprmf"])
+@pytest.mark.parametrize("name", each(["sasrec", "gru4rec", "mmoe", "cgrec", "bprmf"]))
 def test_any_network_is_fitted_evaluated_exported_and_asked(tmp_path, name):
     run = fitted(tmp_path, output_dir=str(tmp_path / "run"), model=name, epochs=1)
     assert run.config.model.name == name == run.metrics["training"]["model"]
@@ -225,7 +226,7 @@ def test_settings_as_an_object_and_one_callback(tmp_path):
                 "data_dir": str(tmp_path / "data"),
                 "synthetic": {"users": 60, "items_per_domain": 9},
             },
-            "model": {"dim": 4, "window": 5, "experts": 2, "cross_experts": 1, "blocks": 1},
+            "model": {"name": "bprmf", "dim": 4},
             "train": {"epochs": 1},
         }
     )
@@ -251,7 +252,7 @@ def test_callbacks_are_checked_before_anything_is_written(tmp_path, callback, me
 def test_settings_may_be_nested(tmp_path):
     """One of a section leaves the others of the section as they are."""
     settings = SIZES | {"model": {"window": 7, "similarity": "dot"}}
-    given = {"model": "sasrec", "epochs": 1, "settings": settings}
+    given = {"model": "bprmf", "epochs": 1, "settings": settings}
     run = fitted(tmp_path, output_dir=str(tmp_path / "run"), **given)
     assert run.config.model.window == 7 and run.config.model.dim == 16
 

@@ -88,6 +88,7 @@ def equivalence():
 KINDS = pytest.mark.parametrize("kind", ["mirrored", "workers"])
 
 
+@pytest.mark.slow
 @KINDS
 def test_two_replicas_train_as_one_device_does(equivalence, kind):
     """All losses, SC-MIM as well; dropout off, packed rows, 60 steps in 5 epochs."""
@@ -107,6 +108,7 @@ def test_two_replicas_train_as_one_device_does(equivalence, kind):
             assert difference < 1e-3, name
 
 
+@pytest.mark.slow
 @KINDS
 def test_every_replica_has_the_lambda_of_one_device(equivalence, kind):
     alone = np.array(equivalence["alone"][0]["lambdas"])
@@ -116,6 +118,7 @@ def test_every_replica_has_the_lambda_of_one_device(equivalence, kind):
     np.testing.assert_allclose(replicas[:, :1], alone, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_workers_have_the_same_weights_to_the_bit(equivalence):
     first, second = equivalence["workers"]
     assert first["weights"] == second["weights"] and first["losses"] == second["losses"]

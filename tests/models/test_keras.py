@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.networks import each
 from tests.support.processes import last_line
 from tf_syncrec.data.batches import datasets, evaluation_batches, train_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
@@ -54,7 +55,7 @@ def asked(model):
     return model({name: tf.constant(BATCH[name]) for name in model.evaluation_signature})
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", each(NETWORKS))
 def test_a_network_is_saved_cloned_and_loaded(tmp_path, name, prepared):
     keras.utils.set_random_seed(0)
     model = NETWORKS[name]()
@@ -75,10 +76,10 @@ def test_a_network_is_saved_cloned_and_loaded(tmp_path, name, prepared):
     for ours, theirs in zip(*kept, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     batch = next(iter(train))
-    for each in (model, loaded):
-        each.train_on_batch(batch)
+    for one in (model, loaded):
+        one.train_on_batch(batch)
     np.testing.assert_array_equal(asked(model), asked(loaded))
-    found = [each.evaluate(validation, return_dict=True, verbose=0) for each in (model, loaded)]
+    found = [one.evaluate(validation, return_dict=True, verbose=0) for one in (model, loaded)]
     assert found[0] == found[1] and set(found[0]) >= {"ndcg@3", "ndcg@3/books"}
 
     clone = keras.models.clone_model(model)
@@ -206,7 +207,7 @@ def test_a_dense_gradient_moves_a_table_as_its_slices_do(prepared):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", each(NETWORKS))
 def test_a_test_step_ranks_as_full_ranking_does(name, prepared, monkeypatch):
     """In batches of one domain, of all together, and in pieces."""
     keras.utils.set_random_seed(0)
@@ -337,6 +338,7 @@ def test_backup_and_restore_goes_on_with_the_next_epoch(tmp_path, prepared):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_keras_tuner_tunes_a_network(tmp_path, prepared):
     def build(choices):
         model = NETWORKS["sasrec"](dim=choices.Choice("dim", [4, 8]))
@@ -390,7 +392,7 @@ def test_wrong_input_is_refused_where_a_network_is_asked(name, items, domains, m
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", each(NETWORKS))
 def test_the_number_format_is_an_argument(name, precision, prepared):
     model = NETWORKS[name](dtype=precision)
     assert keras.config.dtype_policy().name == "float32"

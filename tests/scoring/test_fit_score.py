@@ -52,9 +52,9 @@ def only(prepared, fold, folds):
     ("kind", "settings"),
     [
         (SyNCRec, {"neighbours": 6}),
-        (SyNCRec, {}),
+        pytest.param(SyNCRec, {}, marks=pytest.mark.slow),
         (SASRec, {"neighbours": 6}),
-        (SyNCRec, {"neighbours": 6, "score": "cross"}),
+        pytest.param(SyNCRec, {"neighbours": 6, "score": "cross"}, marks=pytest.mark.slow),
     ],
 )
 def test_each_half_is_judged_by_what_the_other_half_chose(
@@ -92,6 +92,7 @@ def test_what_is_shipped_is_fitted_on_everybody(make_prepared):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
 
 
+@pytest.mark.slow
 def test_noise_is_fitted_and_does_not_hold(make_prepared):
     """Targets are random, so that whatever wins on them is chance: others show it."""
     fitted, judged = [], []

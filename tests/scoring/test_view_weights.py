@@ -40,7 +40,11 @@ def literal_choice(model, prepared, batches, prior):
 @pytest.mark.parametrize(
     ("kind", "neighbours", "prior"),
     [
-        *((SyNCRec, neighbours, prior) for neighbours in (0, 6) for prior in (PRIOR_USERS, 20)),
+        (SyNCRec, 6, 20),
+        *(
+            pytest.param(SyNCRec, *others, marks=pytest.mark.slow)
+            for others in ((6, PRIOR_USERS), (0, PRIOR_USERS), (0, 20))
+        ),
         (SASRecPair, 6, 20),
     ],
 )

@@ -1,5 +1,6 @@
 """What is served is what was evaluated, of whatever network, and needs none of this code."""
 
+import functools
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ from tests.support.exporting import (
     padded,
     random_histories,
 )
+from tests.support.networks import OF_A_KIND, each
 from tests.support.rest_server import LIMITS, running
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
@@ -31,19 +33,23 @@ NETWORKS = ("syncrec", "sasrec", "sasrec_pair", "gru4rec", "mmoe", "cgrec", "bpr
 
 @pytest.fixture(scope="module")
 def exported(served, tmp_path_factory):
-    """Each network and its export, as `make_served` says."""
+    """`exported(name)`: a network and its export, as `make_served` says."""
     folder = tmp_path_factory.mktemp("networks")
-    others = {name: make_served(folder / name / "syncrec", name) for name in NETWORKS[1:]}
-    return {"syncrec": served} | others
+
+    @functools.cache
+    def of(name):
+        return served if name == "syncrec" else make_served(folder / name / "syncrec", name)
+
+    return of
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=each(NETWORKS))
 def network(request, exported, tmp_path_factory):
     """A served network, its scorer and rows of its `test_ranks.parquet`.
 
     Of random users, histories long and short, some targets never seen.
     """
-    found = exported[request.param]
+    found = exported(request.param)
     rng = np.random.default_rng(0)
     users = []
     for number, user in enumerate(USERS):
@@ -134,16 +140,19 @@ print(json.dumps({"said": said, "imported": sorted(ours)}))
 """
 
 
-def test_a_process_with_nothing_but_tensorflow_serves_them(exported, tmp_path):
-    histories = [*random_histories(exported["syncrec"], 4, seed=1), ["unknown"], []]
+@pytest.mark.parametrize(
+    "names", [OF_A_KIND, pytest.param(sorted({*NETWORKS} - {*OF_A_KIND}), marks=pytest.mark.slow)]
+)
+def test_a_process_with_nothing_but_tensorflow_serves_them(names, exported, tmp_path):
+    histories = [*random_histories(exported("syncrec"), 4, seed=1), ["unknown"], []]
     request = {
         "items": padded(histories),
         "domain": ["audio", "books", "", "música", "música", ""],
     }
     users = {"user_id": [*USERS[:4], "nobody", ""]}
     asked = {
-        name: (str(served.version), request | (users if name == "bprmf" else {}))
-        for name, served in exported.items()
+        name: (str(exported(name).version), request | (users if name == "bprmf" else {}))
+        for name in names
     }
     environment = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME")}
     done = subprocess.run(
@@ -157,10 +166,10 @@ def test_a_process_with_nothing_but_tensorflow_serves_them(exported, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     output = json.loads(done.stdout.splitlines()[-1])
     assert output["imported"] == []
-    for name, served in exported.items():
+    for name in names:
         said = output["said"][name]
         assert "unknown domain" in said["error"] and "música" in said["error"]
-        signature = served.loaded.signatures["serving_default"]
+        signature = exported(name).loaded.signatures["serving_default"]
         found = signature(**{key: tf.constant(value) for key, value in asked[name][1].items()})
         here = {key: value.numpy() for key, value in found.items()}
         for there in said["answers"]:

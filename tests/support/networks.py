@@ -2,9 +2,20 @@
 
 import keras
 import numpy as np
+import pytest
 
 from tf_syncrec.config import Config
 from tf_syncrec.models.syncrec import SyNCRec
+
+OF_A_KIND = ("syncrec", "sasrec", "bprmf")
+"""Two views, one, and a user in place of a history; the others have parts of these."""
+
+
+def each(names):
+    """Networks as parameters of a test; those that are like another are slow."""
+    slow = pytest.mark.slow
+    return [name if name in OF_A_KIND else pytest.param(name, marks=slow) for name in names]
+
 
 SETTINGS = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 12}
 

@@ -148,6 +148,7 @@ def test_the_projector_has_the_vectors_and_their_domains(tmp_path, make_model, m
     assert 'metadata_path: "items.tsv"' in (tmp_path / "projector_config.pbtxt").read_text()
 
 
+@pytest.mark.slow
 def test_a_profile_of_some_steps(tmp_path, make_model, make_prepared):
     prepared = make_prepared(SIZES, users=70)
     config = Config(train=TrainConfig(epochs=1, batch_size=2))

@@ -127,11 +127,6 @@ def kill_often(directory, log, moments, seed):
     return met
 
 
-def test_killed_while_it_writes(tmp_path, uninterrupted):
-    kill_often(tmp_path / "run", tmp_path / "log", ["checkpoint"] * 2, 1)
-    assert whole_state(tmp_path / "run") == uninterrupted
-
-
 @pytest.mark.slow
 def test_killed_over_and_over(tmp_path, uninterrupted):
     """kill -9 at 20 moments of one training, most of them while a checkpoint is written."""

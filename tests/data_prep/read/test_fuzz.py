@@ -85,7 +85,7 @@ def texts(record):
     return tuple(None if value is None else value.strip() for value in values)
 
 
-@settings(80)
+@settings(40)
 @hypothesis.given(body=_bytes)
 @hypothesis.example(body=b'u, "i",d,1\n')  # DuckDB drops one blank before a quote,
 @hypothesis.example(body=b'u,  "i",d,1\n')  # and takes two for the text.
@@ -131,7 +131,7 @@ _object = st.dictionaries(st.sampled_from([*ROLES, "other"]), _json_value).map(j
 _json_line = st.one_of(_object, st.text('{}[]":,1e', max_size=8))
 
 
-@settings(80)
+@settings(40)
 @hypothesis.given(lines=st.lists(_json_line, min_size=1, max_size=4))
 @hypothesis.example(lines=['{"user_id": "u", "item_id": "i", "domain": "d", "timestamp": 1}'])
 @hypothesis.example(lines=['{"user_id": "u", "user_id": "v", "item_id": "i", "domain": "d"}'])
