@@ -24,10 +24,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 import tf_syncrec
 from data_prep import InputError
 from serving.export import main as export
+from tests.support import killed
 from tests.support.file_events import Killed, bound_by_permissions, watched
 from tests.support.long_runs import examples
 from tests.support.tiny_runs import OPTIONS, stand_ins
-from tests.training.test_resume import h5_arrays
+from tests.test_fit import write_log
+from tests.training.test_resume import FORKS, h5_arrays
 from tf_syncrec.cli import run_command as command_line
 from tf_syncrec.evaluate import main as evaluate
 from tf_syncrec.fit import main as fit
@@ -506,6 +508,62 @@ class RunMachine(RuleBasedStateMachine):
 
 TestRunMachine = RunMachine.TestCase
 TestRunMachine.settings = examples(6, steps=8)
+
+
+# -------------------------------------------------------------------------------- real processes
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A real run that nothing disturbed, its log and options, and how many events it had."""
+    folder = tmp_path_factory.mktemp("real")
+    options = [
+        *("--dataset", "interactions", "--path", str(write_log(folder / "log.csv", 2, 12, 5))),
+        *("--data_dir", str(folder / "data"), "--model", "bprmf", "--epochs", "2", "--resume"),
+        *("--set", "model.dim=4", "--set", "train.batch_size=8", "--set", "model.neighbours=2"),
+        *("--set", "train.checkpoint_steps=1", "--quiet"),
+    ]
+    for name in ("warm", "run"):  # the first one prepares the data
+        assert killed_in_process(options, folder, name, None) == 0, (folder / "log").read_text()
+    events = [int(line.split()[0]) for line in (folder / "log").open() if line.endswith("events\n")]
+    return folder, options, events[-1]
+
+
+def killed_in_process(options, folder: Path, name: str, moment: int | None) -> int | None:
+    there = folder / name
+    arguments = [*options, "--output_dir", str(there)]
+    process = FORKS.Process(
+        target=killed.fit_killed_at, args=(arguments, folder / "log", there, moment)
+    )
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def real_result(run: Path) -> dict[str, Any]:
+    """`result`, without what tells the time: the report, and seconds."""
+    found = result(run)
+    del found["report.html"]
+    for epoch in found["history.json"]:
+        del epoch["validation_seconds"]
+    return found
+
+
+@pytest.mark.slow
+@examples(3)
+@hypothesis.given(shares=st.lists(st.floats(0, 1), min_size=1, max_size=3))
+def test_the_command_killed_at_any_event_of_a_file(trained, shares):
+    folder, options, events = trained
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder / "killed")
+    for share in shares:
+        ended = killed_in_process(options, folder, "killed", 1 + int(share * events))
+        assert ended in (0, -signal.SIGKILL), (folder / "log").read_text()[-3000:]
+    assert killed_in_process(options, folder, "killed", None) == 0, (folder / "log").read_text()
+    assert real_result(folder / "killed") == real_result(folder / "run")
+    names = [str(path) for path in (folder / "killed").rglob("*")]
+    assert not [name for name in names if name.endswith(".partial") or "step-" in name]
+    assert os.listdir(folder / "killed" / "export" / "syncrec") == ["1"]
 
 
 # ------------------------------------------------------------------------- what it has found once

@@ -32,7 +32,7 @@ def damage(folder: Path, files: Iterable[Path] | None = None) -> str | None:
         wanted = [str(file.relative_to(folder)) for file in files] if files else list(sealed)
         for name in wanted:
             if name in sealed and _fingerprint(folder / name) != sealed[name]:
-                return f"{name} is not what was written"
+                return f"{name} is not what was written, says {NAME}"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except OSError as error:
