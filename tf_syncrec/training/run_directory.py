@@ -207,7 +207,7 @@ class RunDirectory:
         """The items of the run; InputError where they cannot be read."""
         try:
             return Catalogue.load(self.catalogue_file)
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
             raise self._unreadable(self.catalogue_file, error) from error
 
     def read_json(self, file: Path) -> Any:
