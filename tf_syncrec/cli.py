@@ -5,6 +5,7 @@ Nothing heavy is imported before the options are read: a mistake is told at once
 
 import argparse
 import contextlib
+import errno
 import os
 import re
 import shlex
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _prepared: list["PreparedDataset"] = []
 """Datasets of this process, which `run_command` looks at where a file cannot be read."""
+
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 EXTRAS = {"prometheus_client": "serving", "starlette": "serving", "uvicorn": "serving"}
 """Modules that only some commands need → the extra of the project that brings them."""
@@ -133,12 +136,19 @@ def run_command(main: Callable[[], None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        damage = _damage_behind(error)
+        damage = _refusal_of_the_system(error) or _damage_behind(error)
         if not damage:
             raise
         for text in damage:
             print(f"error: {text}", file=sys.stderr)
         sys.exit(2)
+
+
+def _refusal_of_the_system(error: Exception) -> list[str]:
+    """What may not be read or written, or has no room; of a file that no check has met before."""
+    if not isinstance(error, OSError) or error.errno not in _REFUSALS:
+        return []
+    return [f"{error.filename or 'a file'}: cannot be read or written ({error.strerror})"]
 
 
 def _damage_behind(error: Exception) -> list[str]:

@@ -5,6 +5,7 @@ Reads what is asked for; `pipeline` has the story of a run.
 
 import datetime
 import json
+import shlex
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -125,10 +126,14 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
     from tf_syncrec.training.run_directory import RunDirectory
 
     sample_titles(args.titles, [])  # a wrong file is told now and not in hours
+    begun = False
     if args.resume:
-        config, run = config_to_resume(args)
+        config, run, begun = config_to_resume(args)
         if run.finished:
             say(f"{run.directory} is a finished run; there is nothing to go on with.")
+            if not run.report_file.exists():
+                again = f"python -m tf_syncrec.report --run {shlex.quote(str(run.directory))}"
+                say(f"Its report is written again by: {again}")
     else:
         config = with_network_settings(config_from(args))
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -148,6 +153,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
             config,
             run,
             command,
+            resume=begun,
             cluster=cluster_of(args.workers, args.worker_index, config.train.strategy),
             patience=args.worker_patience,
             titles_file=args.titles,

@@ -1,6 +1,7 @@
 """All of a run, top to bottom: data, model, training, evaluation, export, report."""
 
 import contextlib
+import functools
 import os
 import shlex
 from collections.abc import Sequence
@@ -9,7 +10,6 @@ import keras
 import tensorflow as tf
 
 from data_prep.errors import InputError
-from data_prep.files import remove_partial
 from serving.export import export
 from tf_syncrec.cli import prepare_data, say
 from tf_syncrec.config import Config
@@ -26,7 +26,7 @@ from tf_syncrec.distributed.workers import (
 )
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.evaluation.samples import sample_recommendations
-from tf_syncrec.models.registry import network_of
+from tf_syncrec.models.registry import network_of as network_class
 from tf_syncrec.reporting.run_report import write_report
 from tf_syncrec.reporting.terminal_tables import metrics_table
 from tf_syncrec.reporting.titles import sample_titles
@@ -36,7 +36,7 @@ from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import train
 from tf_syncrec.training.resuming import told_of_full_disk
-from tf_syncrec.training.run_directory import RunDirectory
+from tf_syncrec.training.run_directory import RunDirectory, network_of
 from tf_syncrec.training.run_metrics import measure
 from tf_syncrec.training.tensorboard.projector import write_projector
 from tf_syncrec.utils.hdf5 import save_weights_whole
@@ -50,6 +50,7 @@ def fit_run(
     run: RunDirectory,
     command: str,
     *,
+    resume: bool = False,
     cluster: Cluster | None = None,
     patience: float = PATIENCE,
     titles_file: str | None = None,
@@ -60,8 +61,9 @@ def fit_run(
 
     Args:
         config: of the run.
-        run: where it is written; one that has `config.yaml` is gone on with.
+        run: where it is written.
         command: what gives it again, for the record.
+        resume: whether to go on with a run that is there.
         cluster: of `cluster_of`.
         patience: seconds to wait for the other workers of it.
         titles_file: CSV of titles for the samples of the report.
@@ -91,8 +93,11 @@ def fit_run(
     ):
         if cluster is None or cluster.index == 0:
             ends.callback(run.lock.release)
-            if run.config_file.exists():  # else `RunDirectory.create` takes it
+            if resume:  # else `RunDirectory.create` takes it
                 run.lock.acquire()
+                if run.finished:
+                    say(f"{run.directory}: another process has finished the run meanwhile.")
+                    return
         strategy = strategy_of(config.train.strategy, config.train.on_nan, cluster, say, patience)
         # Only now, since TensorFlow's own servers listen to SIGTERM as soon as they are there.
         with StopRequests(how_to_go_on) as stop:
@@ -116,7 +121,7 @@ def _story(
     """All of a run but its settings and devices; of several workers, only the first one writes."""
     # ------------------------------------------------------------------------------------ data
     code = commit()  # of what runs: the files may be others when training ends
-    network = network_of(config.model.name)
+    network = network_class(config.model.name)
     with chief_first(strategy):
         prepared = prepare_data(config)
     agree(strategy, config.identity(prepared.name))
@@ -146,13 +151,12 @@ def _story(
         stop,
         say,
         config.train.checkpoint_minutes,
+        # The catalogue is that of its data, or `train` refuses.
+        functools.partial(run.describe, config, catalogue, network_of(model)),
     )
-    if is_chief(strategy):
-        if backup.last_good:  # the catalogue is that of its data, or `train` refuses
-            config.save(run.config_file)
-        else:
-            initialise_items(model, config, prepared, say)
-            run.create(config, catalogue, model)
+    if is_chief(strategy) and not backup.last_good:
+        initialise_items(model, config, prepared, say)
+        run.create(config, catalogue, model)
     take_from_chief(strategy, model.item_tables)
     trained = train(
         model,
@@ -191,15 +195,15 @@ def _story(
     if test_ranks is not None:
         run.write_ranks(test_ranks, catalogue)
     run.write_json(run.metrics_file, metrics)
+    run.seal()
 
     # ---------------------------------------------------------------------- export and report
     version = run.export_dir / "1"
-    if version.exists():  # a resumed run had got as far as that before
-        remove_partial(run.export_dir)
-    else:
+    if not version.exists():  # else a resumed run had got as far as that before
         version = export(model, catalogue, run.export_dir, config.evaluate)
     page = write_report(run.directory, titles)
     backup.checkpoints.clear()
+    run.remove_partial()
     from_chief(strategy)  # lets the others end
     popularity = metrics["baselines"]["popularity"][targets]
     say()

@@ -7,6 +7,7 @@ from data_prep.errors import InputError
 from tf_syncrec.cli import Parser, path_option, run_command, say
 from tf_syncrec.reporting.html import read_json
 from tf_syncrec.reporting.titles import sample_titles
+from tf_syncrec.training.run_directory import RunDirectory
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     run = args.run
+    RunDirectory(run).check_whole()
     metrics = read_json(run / "metrics.json")
     if metrics is None:
         raise InputError(f"--run {run}: not a finished run, metrics.json is missing")

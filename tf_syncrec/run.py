@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ from data_prep.errors import InputError
 from data_prep.files import local_path
 from serving.saved_model.version_folders import list_versions
 from tf_syncrec import cli
-from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
 from tf_syncrec.evaluation import ALL_DOMAINS
 from tf_syncrec.evaluation.evaluate_split import evaluate_split
@@ -52,13 +50,14 @@ class Run(RunDirectory):
     def config(self) -> Config:
         """All settings of the run."""
         self.check_finished()
-        return config_module.load(self.config_file)
+        return self.load_config()
 
     @functools.cached_property
     def catalogue(self) -> Catalogue:
         """The items that the model knows."""
         self.check_finished()
-        return Catalogue.load(self.catalogue_file)
+        self.check_whole(self.catalogue_file)
+        return self.load_catalogue()
 
     @functools.cached_property
     def model(self) -> MultiDomainModel:
@@ -68,7 +67,8 @@ class Run(RunDirectory):
     @property
     def metrics(self) -> dict[str, Any]:
         """What `metrics.json` holds."""
-        return json.loads(self.metrics_file.read_text())
+        self.check_whole(self.metrics_file)
+        return self.read_json(self.metrics_file)
 
     def data(self, report: Callable[[str], None] | None = None) -> PreparedDataset:
         """What it was trained on; of its log nothing is needed, unless it is prepared again.
@@ -140,8 +140,15 @@ class Run(RunDirectory):
                 f"--run {self.directory}"
             )
         # Kept, since a signature does not keep the model that it is of.
-        self._saved_model = tf.saved_model.load(str(versions[-1]))
-        return self._saved_model.signatures["with_options"]
+        try:
+            self._saved_model = tf.saved_model.load(str(versions[-1]))
+            return self._saved_model.signatures["with_options"]
+        except Exception as error:  # of TensorFlow, protocol buffers, Keras: it says what is wrong
+            said = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"--run {self.directory}: the export {versions[-1]} cannot be loaded ({said}); "
+                f"delete it and write another by python -m serving.export --run {self.directory}"
+            ) from error
 
     def recommend(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 
 from data_prep import Catalogue
 from tests.conftest import FakePrepared
+from tests.support.file_events import watched
 from tf_syncrec.cli import run_command
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
@@ -104,6 +105,14 @@ def train_in_process(directory: Path, log: Path) -> None:
     """`train_kept`, to the end."""
     _quiet(log)
     train_kept(directory, settings())
+
+
+def fit_killed_at(arguments: list[str], log: Path, directory: Path, moment: int | None) -> None:
+    """The command `fit`, killed at the n-th event of a file below a directory; says how many."""
+    _quiet(log)
+    with watched(directory, moment, lambda: os.kill(os.getpid(), signal.SIGKILL)) as watch:
+        fit(arguments)
+    print(f"{watch.seen} events", flush=True)
 
 
 def fit_in_process(arguments: list[str], log: Path) -> None:

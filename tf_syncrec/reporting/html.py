@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from data_prep.errors import InputError
 from tf_syncrec.evaluation import shown
 
 
@@ -20,8 +21,17 @@ def render(template: str, **values: Any) -> str:
 
 
 def read_json(file: Path) -> Any:
-    """The content of a JSON file; None where there is none."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    """The content of a JSON file; None where there is none.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if not file.exists():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); put it back from a copy") from error
 
 
 def number(value: Any, digits: int = 4) -> str:

@@ -44,6 +44,7 @@ class Backup(keras.callbacks.Callback):
         minutes: between checkpoints, likewise.
         stop: asked between two steps.
         report: told what is used.
+        going_on: called where a checkpoint was taken over, before files of the run are changed.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Backup(keras.callbacks.Callback):
         stop: StopRequests,
         report: Callable[[str], None],
         minutes: float = 0.0,
+        going_on: Callable[[], None] = lambda: None,
     ):
         super().__init__()
         self.checkpoints = Checkpoints(directory, report)
@@ -64,6 +66,7 @@ class Backup(keras.callbacks.Callback):
         self._minutes = minutes
         self._stop = stop
         self._report = report
+        self._going_on = going_on
         self._half_epoch: list | None = None
         self._saved_at = time.monotonic()
 
@@ -112,6 +115,7 @@ class Backup(keras.callbacks.Callback):
                 f"--resume: checkpoint {path} does not fit the model of this version, and nothing "
                 f"was changed: {' '.join(str(error).split())[:300]}"
             ) from error
+        self._going_on()
         if (path / self._best_file.name).exists():
             with written_whole(self._best_file) as new:
                 _link(path / self._best_file.name, new)

@@ -1,8 +1,6 @@
 """Checkpoints that are whole or not there, and the one before where the newest is damaged."""
 
-import json
 import shutil
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,13 +8,11 @@ import tensorflow as tf
 
 from data_prep import InputError
 from data_prep.files import remove_leftovers, written_whole
+from tf_syncrec.training import manifest
 from tf_syncrec.utils.stopping import Stopped
 
 KEPT = 2
 """The newest, and one before it in case that the newest is damaged."""
-
-_MANIFEST = "files.json"
-_AT_ONCE = 1 << 20
 
 
 class Checkpoints:
@@ -57,8 +53,7 @@ class Checkpoints:
             with written_whole(target) as new:
                 new.mkdir()
                 write(new)
-                manifest = {file.name: _fingerprint(file) for file in sorted(new.iterdir())}
-                (new / _MANIFEST).write_text(json.dumps(manifest))
+                manifest.seal(new, sorted(new.iterdir()))
                 if target.exists():  # and damaged: else the training would have gone on from it
                     shutil.rmtree(target)
         except (OSError, tf.errors.OpError) as error:
@@ -80,7 +75,7 @@ class Checkpoints:
         """
         damaged = []
         for path in self.all():
-            damage = _damage(path)
+            damage = manifest.damage(path)
             if damage is None:
                 return path
             damaged.append(f"{path} is damaged ({damage})")
@@ -101,29 +96,6 @@ class Checkpoints:
     def _remove_leftovers(self) -> None:
         """Of any step: a training that goes on need not come by the one that was interrupted."""
         remove_leftovers(self.directory, ".step-*")
-
-
-def _damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint."""
-    try:
-        manifest = json.loads((path / _MANIFEST).read_text())
-        for name, fingerprint in manifest.items():
-            if _fingerprint(path / name) != fingerprint:
-                return f"{name} is not what was written"
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        return f"{_MANIFEST} cannot be read: {error}"
-    return None
-
-
-def _fingerprint(file: Path) -> list[int]:
-    """Size and CRC-32."""
-    size, crc = 0, 0
-    with open(file, "rb") as content:
-        while block := content.read(_AT_ONCE):
-            size, crc = size + len(block), zlib.crc32(block, crc)
-    return [size, crc]
 
 
 def _reason(error: OSError | tf.errors.OpError) -> str:

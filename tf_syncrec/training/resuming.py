@@ -5,10 +5,9 @@ import contextlib
 import errno
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from data_prep import InputError
-from data_prep.files import remove_partial
-from tf_syncrec import config as config_module
 from tf_syncrec.cli import add_settings, config_from
 from tf_syncrec.config import Config, schema
 from tf_syncrec.distributed.cluster import PATIENCE
@@ -65,8 +64,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def config_to_resume(args: argparse.Namespace) -> tuple[Config, RunDirectory]:
-    """The configuration of a run to go on with, and the run.
+def config_to_resume(args: argparse.Namespace) -> tuple[Config, RunDirectory, bool]:
+    """The configuration of a run to go on with, the run, and whether it has been begun.
 
     Raises:
         InputError: there is none, or the options say something else than it was begun with.
@@ -81,16 +80,33 @@ def config_to_resume(args: argparse.Namespace) -> tuple[Config, RunDirectory]:
                 "is missing"
             )
         run.check_free()
-        return with_network_settings(config_from(args)), run
+        return with_network_settings(config_from(args)), run, False
+    there = run.load_config()
+    if not run.finished:
+        _check_complete(run, there)
     config = with_network_settings(config_from(args, default_file=run.config_file))
-    there = config_module.load(run.config_file).fixed()
+    begun_with = there.fixed()
     for name, value in config.fixed().items():
-        if there.get(name) != value:
+        if begun_with.get(name) != value:
             raise InputError(
-                f"--resume: {run.directory} was begun with {name} = {there.get(name)!r}, the "
+                f"--resume: {run.directory} was begun with {name} = {begun_with.get(name)!r}, the "
                 f"options say {value!r}; go on without them, or begin another run"
             )
-    return config, run
+    return config, run, True
+
+
+def _check_complete(run: RunDirectory, config: Config) -> None:
+    """Refuses a file of settings that lacks some: defaults would train something else."""
+    for name in schema():
+        section: Any = config
+        for part in name.split("."):
+            given = part in section.model_fields_set
+            section = getattr(section, part)
+        if not given:
+            raise InputError(
+                f"--resume: {run.config_file} does not have all settings, {name} is missing; put "
+                "it back from a copy, or begin another run"
+            )
 
 
 def tidy(run: RunDirectory) -> None:
@@ -100,13 +116,13 @@ def tidy(run: RunDirectory) -> None:
     """
     from tf_syncrec.training.checkpoints import Checkpoints  # which needs TensorFlow
 
-    if run.lock.take() is not None:
-        return
     try:
-        checkpoints = run.checkpoint_file.parent
-        Checkpoints(checkpoints, lambda line: None).clear()
-        for folder in (run.directory, checkpoints, run.export_dir):
-            remove_partial(folder)
+        if run.lock.take() is not None:
+            return
+        Checkpoints(run.checkpoint_file.parent, lambda line: None).clear()
+        run.remove_partial()
+    except (OSError, InputError):
+        return  # a run that may only be read is finished all the same
     finally:
         run.lock.release()
 

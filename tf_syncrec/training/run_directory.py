@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep import Catalogue, InputError
-from data_prep.files import local_path, write_whole, written_whole
+from data_prep.files import local_path, remove_partial, write_whole, written_whole
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
+from tf_syncrec.training import manifest
 from tf_syncrec.utils.locks import RunLock
 
 if TYPE_CHECKING:  # so that a directory is looked at before TensorFlow is there
@@ -21,6 +22,14 @@ if TYPE_CHECKING:  # so that a directory is looked at before TensorFlow is there
     from tf_syncrec.models.base import MultiDomainModel
 
 ROWS_PER_WRITE = 100_000
+_LOST = "put it back from a copy of the run, or train again in another directory"
+
+
+def network_of(model: "MultiDomainModel") -> str:
+    """A network that is not compiled, as `model.json` has it."""
+    import keras
+
+    return json.dumps(keras.saving.serialize_keras_object(model))
 
 
 class RunDirectory:
@@ -44,12 +53,16 @@ class RunDirectory:
         self.checkpoint_file = self.directory / "checkpoints" / "best.weights.h5"
         self.export_dir = self.directory / "export" / "syncrec"
         self.report_file = self.directory / "report.html"
+        self.manifest_file = self.directory / manifest.NAME
         self.lock = RunLock(self.directory)
 
     @property
     def finished(self) -> bool:
-        """Whether the last file of a run is there."""
-        return self.report_file.exists()
+        """Whether a training has ended here; `report.html` may have been deleted since."""
+        if self.report_file.exists():
+            return True
+        ended = self.manifest_file.exists() and self.checkpoint_file.exists()
+        return ended and not any(self.checkpoint_file.parent.glob("step-*"))
 
     @property
     def how_to_go_on(self) -> str:
@@ -97,17 +110,53 @@ class RunDirectory:
         if not self.lock.held:  # else it is a run that is gone on with
             self.lock.acquire()
             self.check_free()
-        catalogue.save(self.catalogue_file)
-        import keras
+        self.describe(config, catalogue, network_of(model))
 
-        write_whole(self.model_file, json.dumps(keras.saving.serialize_keras_object(model)))
+    def describe(self, config: Config, catalogue: Catalogue, network: str) -> None:
+        """Writes all that is needed to rebuild the model; from here on the run is unfinished.
+
+        Also where a training goes on: what it is evaluated by later may be lost or damaged.
+
+        Args:
+            config: of the run.
+            catalogue: of its data.
+            network: of `network_of`.
+        """
+        self.metrics_file.unlink(missing_ok=True)  # of weights that are not there any more
+        self.manifest_file.unlink(missing_ok=True)
+        with written_whole(self.catalogue_file) as new:
+            catalogue.save(new)
+        write_whole(self.model_file, network)
         config.save(self.config_file)  # last: a run that has it can go on
+
+    def seal(self) -> None:
+        """Writes down what the files are that others read, once all of them are there."""
+        written = (
+            *(self.catalogue_file, self.model_file, self.checkpoint_file, self.metrics_file),
+            *(self.history_file, self.samples_file, self.data_card_file, self.ranks_file),
+        )
+        manifest.seal(self.directory, [file for file in written if file.exists()])
+
+    def check_whole(self, *files: Path) -> None:
+        """Raises InputError if a file is not what was written; of all files, where none is named.
+
+        Runs of before 0.3 do not say what was.
+        """
+        if not self.manifest_file.exists():
+            return
+        if found := manifest.damage(self.directory, files):
+            raise InputError(f"--run {self.directory}: {found}; {_LOST}")
+
+    def remove_partial(self) -> None:
+        """Removes what killed processes were writing here, whatever it was to be."""
+        for folder in (self.directory, self.checkpoint_file.parent, self.export_dir):
+            remove_partial(folder)
 
     def check_finished(self) -> None:
         """Raises InputError if the directory holds no complete run."""
         needed = (self.config_file, self.catalogue_file, self.checkpoint_file, self.metrics_file)
         for file in needed:
-            if not file.exists():
+            if not file.is_file():
                 raise InputError(
                     f"--run {self.directory}: not a finished run, {file.name} is missing"
                 )
@@ -119,6 +168,7 @@ class RunDirectory:
             InputError: the directory holds no complete run, or one that is damaged.
         """
         self.check_finished()
+        self.check_whole(self.catalogue_file, self.model_file, self.checkpoint_file)
         import keras
 
         from tf_syncrec.models.registry import import_networks
@@ -127,10 +177,13 @@ class RunDirectory:
 
         import_networks()
 
-        config = config_module.load(self.config_file)
-        catalogue = Catalogue.load(self.catalogue_file)
+        config, catalogue = self.load_config(), self.load_catalogue()
         if self.model_file.exists():
-            model = keras.saving.deserialize_keras_object(json.loads(self.model_file.read_text()))
+            network = self.read_json(self.model_file)
+            try:
+                model = keras.saving.deserialize_keras_object(network)
+            except Exception as error:  # whatever a network makes of what it does not expect
+                raise self._unreadable(self.model_file, error) from error
         else:  # a run of version 0.1
             sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
             model = SyNCRec.from_settings(config, sizes)
@@ -139,6 +192,34 @@ class RunDirectory:
         except ValueError as error:
             raise InputError(f"--run {self.directory}: its weights do not fit: {error}") from error
         return config, catalogue, model
+
+    def load_config(self) -> Config:
+        """The settings of the run.
+
+        Raises:
+            InputError: `config.yaml` cannot be read, or is not all of it.
+        """
+        if not self.config_file.is_file():
+            raise InputError(f"--run {self.directory}: config.yaml is missing; {_LOST}")
+        return config_module.load(self.config_file)
+
+    def load_catalogue(self) -> Catalogue:
+        """The items of the run; InputError where they cannot be read."""
+        try:
+            return Catalogue.load(self.catalogue_file)
+        except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
+            raise self._unreadable(self.catalogue_file, error) from error
+
+    def read_json(self, file: Path) -> Any:
+        """What `write_json` wrote; InputError where it cannot be read."""
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._unreadable(file, error) from error
+
+    def _unreadable(self, file: Path, error: Exception) -> InputError:
+        said = " ".join(str(error).split())[:200]
+        return InputError(f"--run {self.directory}: {file.name} cannot be read ({said}); {_LOST}")
 
     def write_json(self, file: Path, value: Any) -> None:
         """Writes plain JSON whole or not at all; a NaN is an error, not a value."""

@@ -46,10 +46,20 @@ class RunLock:
         return self._file is not None or self._marker.is_locked
 
     def take(self) -> str | None:
-        """As `acquire`, but returns who has it in place of raising; None: this process now."""
+        """As `acquire`, but returns who has it in place of raising; None: this process now.
+
+        Raises:
+            InputError: the directory cannot be written to.
+        """
         if self.held:
             return None
-        file = open(self._directory / ".lock", "a+")  # noqa: SIM115, open until `release`
+        try:
+            file = open(self._directory / ".lock", "a+")  # noqa: SIM115, open until `release`
+        except OSError as error:
+            raise InputError(
+                f"--output_dir {self._directory}: cannot be written to, {error.filename} cannot be "
+                f"opened ({error.strerror})"
+            ) from None
         try:
             mine = filelock.lock_descriptor(file.fileno(), blocking=False)
         except OSError:

@@ -153,6 +153,25 @@ def test_what_is_no_file_of_negatives_is_refused(prepared, file, content):
         stored_negatives(file, prepared, "test", "sampled_all")
 
 
+def test_a_damaged_file_is_refused_or_says_the_same(prepared, file):
+    """Never a traceback, and never other negatives: pages have checksums."""
+    drawn = stored_negatives(file, prepared, "test", "sampled_all")
+    whole, refused = file.read_bytes(), 0
+    for place in np.linspace(5, len(whole) - 1, 40).astype(int):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        file.write_bytes(damaged)
+        try:
+            found = stored_negatives(file, prepared, "test", "sampled_all")
+        except InputError as error:
+            assert str(file) in str(error)
+            refused += 1
+            continue
+        np.testing.assert_array_equal(found.items, drawn.items)
+        np.testing.assert_array_equal(found.user_ids, drawn.user_ids)
+    assert refused > 30
+
+
 def test_a_place_that_cannot_be_written_to_is_named(prepared, tmp_path):
     with pytest.raises(InputError, match=r"--protocol sampled_all: .*cannot be written"):
         stored_negatives(tmp_path / "none" / "file.parquet", prepared, "test", "sampled_all")

@@ -89,12 +89,16 @@ def stored_negatives(
     try:
         stored = _read(file, prepared.catalogue, drawn_from)
         _check(stored, prepared, split)
-    except (_OfSomethingElse, pa.ArrowInvalid) as error:
+    except (_OfSomethingElse, *_DAMAGED) as error:
         raise InputError(
             f"--protocol {protocol}: {file} does not belong to this run's data ({error}); delete "
             "it, and the negatives are drawn again"
         ) from None
     return stored
+
+
+_DAMAGED = (pa.ArrowException, OSError, ValueError, LookupError, AttributeError, TypeError)
+"""What PyArrow and those who take its columns make of a file that is damaged."""
 
 
 class _OfSomethingElse(Exception):
@@ -105,7 +109,10 @@ def _write(file: Path, prepared: PreparedDataset, drawn_from: dict) -> None:
     catalogue, split = prepared.catalogue, drawn_from["split"]
     names = np.array(catalogue.domains, object)
     schema = _SCHEMA.with_metadata({_DRAWN_FROM: json.dumps(drawn_from)})
-    with written_whole(file) as new, pq.ParquetWriter(new, schema) as writer:
+    with (
+        written_whole(file) as new,
+        pq.ParquetWriter(new, schema, write_page_checksum=True) as writer,
+    ):
         # In the fixed order of the split: that of evaluation batches depends on their size.
         for rows in prepared.as_dataset(split).ragged_batch(USERS_AT_ONCE):
             items = draw_negatives(
@@ -126,7 +133,7 @@ def _write(file: Path, prepared: PreparedDataset, drawn_from: dict) -> None:
 
 def _read(file: Path, catalogue: Catalogue, expected: dict) -> StoredNegatives:
     known = pa.array(catalogue.item_ids, pa.string())
-    with pq.ParquetFile(file) as parquet:
+    with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
         received = json.loads((parquet.schema_arrow.metadata or {}).get(_DRAWN_FROM, b"{}"))
         for key, value in expected.items():
             if received.get(key) != value:
