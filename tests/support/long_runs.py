@@ -6,7 +6,7 @@ import hypothesis
 
 
 def examples(few: int, steps: int = 12) -> hypothesis.settings:
-    """Settings of a state machine; `STATE_MACHINES=100 pytest ...` looks a hundred times as long."""
+    """Settings of a state machine; with `STATE_MACHINES=100` it looks a hundred times as long."""
     return hypothesis.settings(
         max_examples=few * int(os.environ.get("STATE_MACHINES", "1")),
         stateful_step_count=steps,
