@@ -27,7 +27,7 @@ _TEXTS = ("readme", "license", "licence", "copying", "notice", "authors", "citat
 _OF_TEXTS = ("", ".txt", ".md", ".rst", ".html", ".pdf")
 # Types of Parquet columns, as the functions `pyarrow.types.is_*` are called.
 _TEXT = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
-_NUMBERS = ("integer", "floating", "decimal32", "decimal64", "decimal128", "date")
+_NUMBERS = ("integer", "float32", "float64", "decimal32", "decimal64", "decimal128", "date")
 _IDS = (*_TEXT, *_NUMBERS, "fixed_size_binary", "boolean")
 _TIMES = (*_TEXT, *_NUMBERS, "timestamp")
 _SAID = {

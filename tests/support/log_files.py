@@ -176,11 +176,12 @@ def _write_text(file: File, style: Text, path: Path, names: dict[str, str]) -> M
     if style.padded:
         header = [style.pad[0] + name + style.pad[1] for name in header]
     text += style.separator.join(_field(name, style) for name in header) + style.end
+    pieces, line = [text], 1 + _line_ends(text)
     for n, row in enumerate(file.rows):
         if style.blank_lines and n % 2:
-            text += style.end
+            pieces.append(style.end)
+            line += 1
         record, noted = _record(file.layout, style, n, row)
-        line = len(re.findall(r"\r\n|\r|\n", text)) + 1
         if isinstance(row, Bad):
             fields = {"few": width - 1, "many": width + 1}.get(row.kind)
             shown = record.replace("\udce9", "\\xe9")
@@ -189,7 +190,9 @@ def _write_text(file: File, style: Text, path: Path, names: dict[str, str]) -> M
             meaning.good.append(row)
             for note in noted:
                 meaning.notes[note] += 1
-        text += record + (style.end if n + 1 < len(file.rows) or style.last_end else "")
+        pieces += [record, style.end if n + 1 < len(file.rows) or style.last_end else ""]
+        line += _line_ends(record) + 1
+    text = "".join(pieces)
     data = text.encode("utf-8", "surrogateescape")
     if style.gz:  # In as many members.
         size = len(data) // style.gz + 1
@@ -198,6 +201,10 @@ def _write_text(file: File, style: Text, path: Path, names: dict[str, str]) -> M
         )
     path.write_bytes(data)
     return meaning
+
+
+def _line_ends(text: str) -> int:
+    return len(re.findall(r"\r\n|\r|\n", text))
 
 
 def _record(layout: tuple[str, ...], style: Text, n: int, row) -> tuple[str, set[str]]:
