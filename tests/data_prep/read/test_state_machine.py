@@ -498,7 +498,9 @@ def test_the_tensest_log_in_all_forms_at_once(kind):
     logs = Logs()
     for n, style in enumerate(_FORMS):
         of = [_IDS[n::2], _IDS[::-1], _IDS[n + 1 :: 3], _TENSE[kind]]
-        rows = tuple(zip(*(itertools.islice(itertools.cycle(v), 60) for v in of), strict=True))
+        rows: tuple = tuple(
+            zip(*(itertools.islice(itertools.cycle(v), 60) for v in of), strict=True)
+        )
         if (n + len(kind)) % 3 == 0:
             rows = (*rows[:9], *map(Bad, REASONS), *rows[9:])
         layout = ("a,b;c", "note", *ROLES[n % 4 :], *ROLES[: n % 4], "note")
