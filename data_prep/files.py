@@ -41,7 +41,8 @@ def local_path(path: str | os.PathLike[str]) -> Path:
             f"{text}: is an address, and only files and folders of this machine are read and "
             "written; copy it here, or mount the bucket"
         )
-    found = Path(text).expanduser()
+    # Not that of a path: it takes `./~x` for a user's folder.
+    found = Path(os.path.expanduser(text))
     # PyArrow takes a relative path with a colon for an address.
     return found.absolute() if ":" in text else found
 

@@ -232,8 +232,9 @@ def _in_units(times: np.ndarray, ticks: int) -> np.ndarray:
     """Times of a file of histories as the dataset stores them: float64 in the log's unit."""
     if ticks == 1:
         return times.astype(np.float64)
-    whole, part = np.divmod(times, ticks)
-    return whole + part / ticks
+    # Of sizes: a moment before 1970 would be a difference, which has fewer digits.
+    whole, part = np.divmod(np.abs(times), ticks)
+    return np.sign(times) * (whole + part / ticks)
 
 
 def items_of(rows: ir.Table, starts: Sequence[float | int] = ()) -> ir.Table:

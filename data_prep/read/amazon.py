@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data_prep.errors import InputError
 from data_prep.files import local_path
-from data_prep.read.sources import Source, head, split_line
+from data_prep.read.sources import Source, head, split_record
 
 # The categories of the paper.
 CATEGORIES = (
@@ -232,7 +232,7 @@ def _shape(lines: list[str], name: str, label: str) -> str:
                 f"with {', '.join(_REVIEW_KEYS)}."
             )
         return "2014" if name.startswith("reviews_") else "2018"
-    if tuple(split_line(lines[0], ",", label)) == RELEASES["2023"].columns:
+    if tuple(split_record(lines[:1], ",", label)[0]) == RELEASES["2023"].columns:
         return "2023"
     # Not the first line alone: it may be a bad one. But a header is none of ours.
     rating = re.compile(r"([^,]*,){3}\s*[\d.eE+-]+\s*")

@@ -6,24 +6,31 @@ time in a way that tells lines: text by `text_records`, Parquet by its row numbe
 
 from __future__ import annotations
 
-import glob
+import functools
+import hashlib
+import operator
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
+import pyarrow.parquet as pq
 
 from data_prep.engines.duckdb import DuckDB
 from data_prep.errors import InputError
 from data_prep.read.row_checks import fault
 from data_prep.read.sources import INT96, ROLES, Source
 from data_prep.read.text_records import records
-from data_prep.read.values import COLUMNS, meaning
+from data_prep.read.values import COLUMNS, IDS, TRIMMED, meaning
 
 _BATCH = 20_000
+_AWKWARD = re.compile(r"[*?\[\\\ud800-\udfff]")
 _RAW = [f"raw_{role}" for role in ROLES]
 _RECORDS = pa.schema(
     [(name, pa.string()) for name in _RAW]
@@ -67,20 +74,35 @@ def read_files(engine: DuckDB, sources: Sequence[Source]) -> tuple[list[ir.Table
 
 def _whole(engine: DuckDB, shape: Source, files: Mapping[int, Source]) -> ir.Table | None:
     """Holds the rows of files, unless a row is bad or the engine does not take a file."""
+    if not shape.plain:
+        return None
     try:
         rows = engine.hold(scan(engine, shape, files))
     except duckdb.Error as error:
         if not _refused(error):
             raise
+        if isinstance(error, duckdb.ConversionException) and _in_milliseconds(shape):
+            return None
         if shape.parquet:
             raise _damaged(engine, files, error) from error
         return None
     # Asked of rows that are held: of those in a Parquet file DuckDB believes its statistics, which
     # leave out NaN.
-    if engine.value(fault(rows).notnull().any()):
+    doubt = fault(rows).notnull().any()
+    if not shape.parquet:  # Files of text without rows are none of the sources.
+        doubt |= (rows.count() < len(files)) | _quoted_behind_blanks(rows).any()
+    if engine.value(doubt):
         engine.release(rows)
         return None
     return rows
+
+
+def _quoted_behind_blanks(rows: ir.Table) -> ir.BooleanValue:
+    """Of two blanks and a quote the engine makes a part of the text."""
+    trimmed = (rows.notes & TRIMMED) > 0
+    return trimmed & functools.reduce(
+        operator.or_, [rows[role].startswith('"').fill_null(False) for role in IDS]
+    )
 
 
 def _sound(engine: DuckDB, source: Source) -> bool:
@@ -104,14 +126,17 @@ def scan(engine: DuckDB, shape: Source, files: Mapping[int, Source]) -> ir.Table
     return meaning(engine, _raw(_table(engine, shape, paths), shape)).select(*COLUMNS)
 
 
-def _table(engine: DuckDB, shape: Source, paths: Sequence[Path]) -> ir.Table:
-    """The columns of files, by number: names may repeat, or differ in case alone."""
-    files = [glob.escape(str(path)) for path in paths]  # The engine expands patterns by itself.
+def _table(engine: DuckDB, shape: Source, paths: Sequence[Path], far: bool = False) -> ir.Table:
+    """The columns of files, by number: names may repeat, or differ in case alone.
+
+    With `far` there may be milliseconds of years that the engine does not know.
+    """
+    files = [_openable(engine, path) for path in paths]
     compression = "gzip" if shape.gzipped else "none"
     # Nothing is left to the engine's guesses: not types by a sample, nor columns by folders' names.
-    if INT96 in shape.types:
-        table = _by_arrow(engine, paths)
-    elif shape.parquet:
+    if _time_type(shape) == INT96 or (far and _in_milliseconds(shape)):
+        return _by_arrow(engine, shape, files)
+    if shape.parquet:
         table = engine.backend.read_parquet(files, hive_partitioning=False)
     elif shape.json:
         table = engine.backend.read_json(
@@ -137,11 +162,80 @@ def _table(engine: DuckDB, shape: Source, paths: Sequence[Path]) -> ir.Table:
     return table.select(**{_column(i): table[name] for i, name in enumerate(table.columns)})
 
 
-def _by_arrow(engine: DuckDB, paths: Sequence[Path]) -> ir.Table:
-    """Parquet files read by Arrow, of whose old timestamps DuckDB would cut the nanoseconds."""
+def _openable(engine: DuckDB, path: Path) -> str:
+    """What the engine calls a file.
+
+    It expands patterns and `~`, takes a backslash for a slash in them, and wants UTF-8. So a name
+    with any of that gets a link with a plain one.
+    """
+    text = os.path.abspath(path)
+    if not _AWKWARD.search(text):
+        return text
+    link = engine.folder / hashlib.sha256(os.fsencode(text)).hexdigest()
+    if not link.is_symlink():
+        link.symlink_to(text)
+    return str(link)
+
+
+def _time_type(shape: Source) -> str:
+    return shape.types[dict(shape.mapping)["timestamp"]] if shape.parquet else ""
+
+
+def _in_milliseconds(shape: Source) -> bool:
+    return _time_type(shape).startswith("timestamp[ms")
+
+
+def _by_arrow(engine: DuckDB, shape: Source, files: list[str]) -> ir.Table:
+    """Parquet files read by Arrow: DuckDB would cut the nanoseconds of old timestamps.
+
+    Timestamps that are too far for microseconds are infinite.
+    """
+    with pq.ParquetFile(files[0]) as file:
+        fields = {i: file.schema_arrow.field(i) for _, i in shape.mapping}
+    place = dict(shape.mapping)["timestamp"]
+    unit = "ms" if _in_milliseconds(shape) else _old_unit(files, fields[place].name)
+    fields[place] = fields[place].with_type(pa.timestamp(unit))
+    # Names of other columns may repeat.
+    rows = pyarrow.dataset.dataset(
+        files,
+        schema=pa.schema(fields.values()),
+        format=pyarrow.dataset.ParquetFileFormat(
+            coerce_int96_timestamp_unit="us" if unit == "us" else "ns"
+        ),
+    )
     name = ibis.util.gen_name("data_prep")
-    engine.backend.con.register(name, pyarrow.dataset.dataset(list(map(str, paths))))
-    return engine.backend.table(name)
+    engine.backend.con.register(name, rows)
+    columns = dict(zip(fields, engine.backend.table(name).columns, strict=True))
+    parts = []
+    for i, column in columns.items():
+        value = f'"{column.replace(chr(34), 2 * chr(34))}"'
+        if i == place and unit == "ms":
+            within = f"coalesce(TRY_CAST({value} AS TIMESTAMP), TIMESTAMP 'infinity')"
+            value = f"CASE WHEN {value} IS NOT NULL THEN {within} END"
+        parts.append(f"{value} AS {_column(i)}")
+    return engine.view(f"SELECT {', '.join(parts)} FROM {name}")
+
+
+def _old_unit(files: Sequence[str], name: str) -> str:
+    """In which unit 64 bits hold all old timestamps, which have 96: `ns`, or `us` for far years.
+
+    Raises:
+      InputError: one is too far for nanoseconds, and one has some.
+    """
+    far = finer = False
+    for file in files:
+        units = [pq.ParquetFile(file, coerce_int96_timestamp_unit=u) for u in ("us", "ns")]
+        for micros, nanos in zip(*(of.iter_batches(columns=[name]) for of in units), strict=True):
+            whole, wrapped = (of[0].cast(pa.int64()).drop_null() for of in (micros, nanos))
+            values = whole.to_numpy()
+            far |= bool((np.abs(values) >= 2**63 // 1000).any())
+            finer |= bool((wrapped.to_numpy() - values * 1000).any())
+    if far and finer:
+        raise InputError(
+            f"{', '.join(map(str, files))}: column '{name}' has nanoseconds, and years for which "
+            "64 bits do not hold them; write microseconds, or times as text of ISO 8601."
+        )
+    return "us" if far else "ns"
 
 
 def _raw(table: ir.Table, shape: Source) -> ir.Table:
@@ -160,10 +254,10 @@ def _parquet_rows(
     held: list[ir.Table] = []
     for number, source in files.items():
         # Numbered as they come, which is the file's order.
-        rows = meaning(engine, _raw(_table(engine, shape, [source.path]), shape))
+        rows = meaning(engine, _raw(_table(engine, shape, [source.path], far=True), shape))
         rows = engine.hold(rows.mutate(line=ibis.row_number() + 1))
         reason = fault(rows)
-        shown = ibis.literal(",").join([rows[name].cast("string").fill_null("") for name in _RAW])
+        shown = ibis.literal(",").join([_shown(rows, name) for name in _RAW])
         listed = rows.mutate(reason=reason, text=shown, source=ibis.literal(number, "int64"))
         bad = listed.filter(reason.notnull()).select("source", "line", "reason", "text")
         parts = (rows.filter(reason.isnull()).select(*COLUMNS), bad)
@@ -175,6 +269,15 @@ def _parquet_rows(
         engine.release(rows)
     usable, unusable = held
     return usable, unusable
+
+
+def _shown(rows: ir.Table, name: str) -> ir.StringValue:
+    text = rows[name].cast("string")
+    kind = rows[name].type()
+    if name == "raw_timestamp" and not (kind.is_numeric() or kind.is_string() or kind.is_binary()):
+        # The engine has no text for the first moment of its type.
+        text = ibis.ifelse(rows.timestamp.isinf(), "infinity", text)
+    return text.fill_null("")
 
 
 def _text_rows(

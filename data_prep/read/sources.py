@@ -8,8 +8,9 @@ import glob
 import gzip
 import io
 import os
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, cast
 
@@ -26,13 +27,14 @@ _TEXTS = ("readme", "license", "licence", "copying", "notice", "authors", "citat
 _OF_TEXTS = ("", ".txt", ".md", ".rst", ".html", ".pdf")
 # Types of Parquet columns, as the functions `pyarrow.types.is_*` are called.
 _TEXT = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view", "null")
-_NUMBERS = ("integer", "floating", "decimal32", "decimal64", "decimal128", "date")
+_NUMBERS = ("integer", "float32", "float64", "decimal32", "decimal64", "decimal128", "date")
 _IDS = (*_TEXT, *_NUMBERS, "fixed_size_binary", "boolean")
 _TIMES = (*_TEXT, *_NUMBERS, "timestamp")
 _SAID = {
     _IDS: "an id: text, bytes of UTF-8, a UUID, a number or a date",
     _TIMES: "a time: a number, a timestamp, a date, or either as text",
 }
+_HEADER_LINES = 50  # Of one header, at most.
 _SHOWN = 500  # Characters of a file's first line that a message repeats.
 DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 
@@ -49,6 +51,8 @@ class Source:
       domain: domain of every row, for sources with one file a domain.
       separator: of a text file.
       header: whether a text file's first line holds names.
+      plain: whether that line has no quotes but around whole names, and in these neither separators
+        nor line ends. Behind another one the engine may find no rows, without a word.
       gzipped: whether a text file is compressed.
       parquet: whether this is a Parquet file.
       json: whether a text file holds a JSON object a line, in place of separated values.
@@ -62,6 +66,7 @@ class Source:
     domain: str | None = None
     separator: str = ","
     header: bool = True
+    plain: bool = True
     gzipped: bool = False
     parquet: bool = False
     json: bool = False
@@ -168,14 +173,21 @@ def head(path: Path, label: str, most: int = 2) -> tuple[list[str], bool]:
     return lines, gzipped
 
 
-def split_line(line: str, separator: str, label: str) -> list[str]:
-    """Splits the first line of a file, called `label`, as the CSV readers do.
+def split_record(lines: Sequence[str], separator: str, label: str) -> tuple[list[str], int]:
+    """Splits the first record of a file, called `label`, as the CSV readers do.
+
+    Returns:
+      The fields, and of how many lines they are: in quotes may be line ends.
 
     Raises:
       InputError: it is none of separated values.
     """
+    # Blanks before a quote are none of a field; the library knows of the space alone.
+    quote = re.compile(f'(^|{separator})[^\\S{separator}]+(?=")')
+    text = (quote.sub(r"\1", f"{line}\n") for line in lines)
+    reader = csv.reader(text, delimiter=separator, skipinitialspace=True)
     try:
-        return next(csv.reader([line], delimiter=separator, skipinitialspace=True))
+        return next(reader), reader.line_num
     except csv.Error as error:
         raise InputError(f"{label}: line 1 is no line of separated values ({error}).") from None
 
@@ -221,7 +233,8 @@ def user_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
     Raises:
       InputError: the file cannot be read, or a column is missing or is neither ids nor times.
     """
-    label = str(path)
+    # A name need not be text.
+    label = str(path).encode(errors="backslashreplace").decode()
     names = {role: role for role in ROLES} | dict(columns or {})
     if unknown := sorted(set(names) - set(ROLES)):
         raise InputError(
@@ -229,14 +242,36 @@ def user_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
         )
     if _is_parquet(path):
         return _parquet_source(path, label, names)
-    lines, gzipped = head(path, label)
-    # The header decides, not the file's name: exports named .csv are often tab-separated.
-    separator = max("\t,;", key=lines[0].count)
-    present = tuple(name.strip() for name in split_line(lines[0], separator, label))
+    lines, gzipped = head(path, label, _HEADER_LINES + 1)
+    names = {role: name.strip() for role, name in names.items()}
+    separator, present, taken = _header(lines, names, label)
     mapping = _mapping(label, present, names)
-    if len(lines) < 2:
+    if len(lines) <= taken:
         raise _NoRows(f"{label}: has a header line and no rows; expected interactions.")
-    return Source(path, label, present, mapping, separator=separator, gzipped=gzipped)
+    field = f'"[^"{separator}]*"|[^"{separator}]*'
+    plain = re.fullmatch(f"(?:{field})(?:{separator}(?:{field}))*", lines[0]) is not None
+    return Source(path, label, present, mapping, separator=separator, plain=plain, gzipped=gzipped)
+
+
+def _header(
+    lines: Sequence[str], names: Mapping[str, str], label: str
+) -> tuple[str, tuple[str, ...], int]:
+    """Finds the separator, the names of columns, and how many lines these take.
+
+    The header decides, not the file's name: exports named .csv are often tab-separated. Names of
+    other columns may hold more of what does not separate, and tabs may be blanks around commas.
+    """
+    found: list[tuple[str, tuple[str, ...], int]] = []
+    for separator in sorted("\t,;", key=lines[0].count, reverse=True):
+        try:
+            split, taken = split_record(lines, separator, label)
+        except InputError:
+            if not found:
+                raise
+            continue
+        found.append((separator, tuple(name.strip() for name in split), taken))
+    fitting = [header for header in found if set(names.values()) <= set(header[1])]
+    return min(fitting, key=lambda header: len(header[1]), default=found[0])
 
 
 def _parquet_source(path: Path, label: str, names: Mapping[str, str]) -> Source:
@@ -244,7 +279,8 @@ def _parquet_source(path: Path, label: str, names: Mapping[str, str]) -> Source:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        # Not by its name, which Arrow may take for an address.
+        with path.open("rb") as handle, pq.ParquetFile(handle) as file:
             schema = file.schema_arrow
             leaves = [file.schema.column(i) for i in range(len(file.schema))]
     except (OSError, pa.ArrowException) as error:
@@ -253,6 +289,7 @@ def _parquet_source(path: Path, label: str, names: Mapping[str, str]) -> Source:
     present = tuple(schema.names)
     if not set(names.values()) <= set(present):  # A name as it is asked for goes first.
         present = tuple(name.strip() for name in present)
+        names = {role: name.strip() for role, name in names.items()}
     mapping = _mapping(label, present, names)
     for role, i in mapping:
         kind, expected = schema.types[i], _TIMES if role == "timestamp" else _IDS
@@ -264,7 +301,8 @@ def _parquet_source(path: Path, label: str, names: Mapping[str, str]) -> Source:
             )
     old = {leaf.path for leaf in leaves if leaf.physical_type == INT96}
     types = tuple(INT96 if f.name in old else str(f.type) for f in schema)
-    return Source(path, label, present, mapping, parquet=True, types=types)
+    # Names as they are: by these the engine finds columns in all files of one shape.
+    return Source(path, label, tuple(schema.names), mapping, parquet=True, types=types)
 
 
 def _is_parquet(path: Path) -> bool:

@@ -131,9 +131,10 @@ class _Splitter:
     def __init__(self, separator: str, width: int):
         self._width = width
         end = f"(?={re.escape(separator)}|[\r\n]*\\Z)"
-        self._quoted = re.compile(f' ?"((?:[^"]|"")*+)" *{end}')
-        self._open = re.compile(' ?"(?:[^"]|"")*+\\Z')
-        self._plain = re.compile(f'(?! ?")[^{re.escape(separator)}\r\n]*{end}')
+        blanks = f"[^\\S\r\n{re.escape(separator)}]*"
+        self._quoted = re.compile(f'{blanks}"((?:[^"]|"")*+)"{blanks}{end}')
+        self._open = re.compile(f'{blanks}"(?:[^"]|"")*+\\Z')
+        self._plain = re.compile(f'(?!{blanks}")[^{re.escape(separator)}\r\n]*{end}')
 
     def quoted(self, lines: _Lines, line: str) -> tuple[list[str] | None, str]:
         """Reads on to the end of a record.

@@ -138,9 +138,14 @@ def _of_number_or_date(rows: str, kind: dt.DataType) -> str:
     since, second, unit = ("epoch_ns", 10**9, 1) if fine else ("epoch_us", 10**6, 1000)
     part = f"(since % {second} + {second}) % {second}"  # Also before 1970 from 0 up.
     rows = f"SELECT *, {since}({value}) AS since FROM ({rows})"
-    added = f"(since - {part}) // {second} AS whole, {part} * {unit} AS nanos"
+    added = f"try(since - {part}) // {second} AS whole, {part} * {unit} AS nanos"
     rows = f"SELECT *, {added} FROM ({rows})"
-    for added in (f"{_SECONDS} AS number", _FINE):
+    # Some mean by the first or last moment of a type that there is none.
+    beyond = "whole IS NULL AND timestamp_value IS NOT NULL"
+    for added in (
+        f"CASE WHEN {beyond} THEN 'Infinity'::DOUBLE ELSE {_SECONDS} END AS number",
+        _FINE,
+    ):
         rows = f"SELECT *, {added} FROM ({rows})"
     return f"SELECT *, {_REST} AS rest, number IS NOT NULL AS dated FROM ({rows})"
 

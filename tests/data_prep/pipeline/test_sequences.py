@@ -216,6 +216,19 @@ def test_short_users_train_and_are_not_evaluated():
     assert set(splits[1]) == set(splits[2]) == {"long"}
 
 
+def test_stored_times_are_what_was_read():
+    """Also shortly before 1970, where a second and what is missing to it would lose digits."""
+    nanos = [-1_500_000_000, -122, 0, 4864, 1_704_448_800_123_456_789]
+    rows = [("u", f"i{n}", "ab"[n % 2], n) for n in range(len(nanos))]
+    table = table_of(rows).set_column(3, "timestamp", pa.array(nanos))
+    with connect(threads=1) as engine:
+        built = build_sequences(engine, engine.table(table), ticks=10**9)
+        (read_back,) = built.rows(TEST)
+        stored = [*read_back.timestamps.tolist(), *read_back.target_timestamps.tolist()]
+    # Of an item that never trained there is none in a history.
+    assert stored == [time / 10**9 for time in [*nanos[:3], nanos[4]]]
+
+
 def test_fifty_domains():
     rows = [(f"u{u}", f"i{(u * 7 + n) % 200}", "", n) for u in range(120) for n in range(6)]
     rows = [(u, i, f"d{int(i[1:]) % 50:02d}", t) for u, i, _, t in rows]

@@ -88,7 +88,7 @@ def texts(record):
 @settings(40)
 @hypothesis.given(body=_bytes)
 @hypothesis.example(body=b'u, "i",d,1\n')  # DuckDB drops one blank before a quote,
-@hypothesis.example(body=b'u,  "i",d,1\n')  # and takes two for the text.
+@hypothesis.example(body=b'u,  "i",d,1\n')  # and takes two for the text, as we do not.
 @hypothesis.example(body=b'u,"i" ,d,1\n')
 @hypothesis.example(body=b"u,i,d,1,,\n")  # It takes separators behind the last field,
 @hypothesis.example(body=b"u,i,d,1\r\nv,i,d,2\n")  # but no line ends of two kinds,

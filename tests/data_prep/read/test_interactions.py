@@ -2,6 +2,8 @@
 
 import datetime
 import gzip
+import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +16,7 @@ from data_prep.read.sources import user_sources
 from data_prep.read.text_records import CUT_OFF
 
 HEADER = "user_id,item_id,domain,timestamp"
+NO_TIME = "timestamp that is no number or ISO 8601 date"
 GOOD = [("u1", "i1", "a", 1.5), ("u2", "i2", "b", 1_400_000_000_123.0)]
 
 
@@ -187,6 +190,91 @@ def test_blanks_at_an_end_are_no_part_of_a_name_or_a_value(tmp_path, end):
     ids = {" user_id": ["u1 ", "u2"], "item_id": [" i1", "i2"], "domain ": ["a\u3000", "b"]}
     pq.write_table(pa.table(ids | {"timestamp": [1.5, 1400.0]}), tmp_path / "log.parquet")
     assert read(tmp_path / "log.parquet") == rows
+
+
+NAMES = [
+    os.fsdecode(b"\xff"),
+    *("a:b", "s3:x", "b\\c[1]", "~x", "-n", "{a,b}", "%41", "x?y=1&z", "a\nb"),
+]
+
+
+@pytest.mark.parametrize("form", ["csv", "bad.csv", "parquet", "bad.parquet", "int96"])
+def test_a_file_may_have_any_name(tmp_path, monkeypatch, form):
+    """Also one that somebody takes for a pattern, an address, a user's folder, or for no text."""
+    monkeypatch.chdir(tmp_path)
+    suffix = form.replace("int96", "parquet")
+    user, text = "" if form.startswith("bad") else "u", suffix.endswith("csv")
+    columns = {"user_id": [user], "item_id": ["i"], "domain": ["d"]}
+    table = pa.table(columns | {"timestamp": pa.array([10**9], pa.timestamp("ns"))})
+    for name in NAMES:
+        path = Path(f"{name}.{suffix}")
+        if text:
+            write(path, HEADER, f"{user},i,d,1")
+        else:
+            with path.open("wb") as file:
+                old = form == "int96"
+                pq.write_table(table, file, use_deprecated_int96_timestamps=old)
+        assert len(user_sources(f"./{path}")) == 1
+    for meant in ("*", tmp_path):
+        good, bad = read_all(meant)
+        assert good == [("u", "i", "d", 1.0)] * (user != "") * len(NAMES)
+        expected = [(1 + text, "empty user_id")] * (user == "") * len(NAMES)
+        assert [row[1:3] for row in bad] == expected
+        assert all(row[0].encode() for row in bad)
+
+
+@pytest.mark.parametrize("note", ["a;b;c;d;e", "\t,\t,\t,\t,\t", 'size"', "two\nlines", "a\r\nb"])
+@pytest.mark.parametrize(("separator", "end"), [(",", "\n"), ("\t", "\r\n"), (";", "\r")])
+def test_names_of_other_columns_do_not_matter(tmp_path, note, separator, end):
+    """They hold more separators than separate, or line ends, behind which DuckDB reads nothing."""
+    field = '"' + note.replace('"', '""') + '"'
+    for place in (0, 4):
+        lines: list[str] = []
+        for row in (HEADER.split(","), *GOOD):
+            values = [*map(str, row)]
+            values.insert(place, "x" if lines else field)
+            lines.append(separator.join(values))
+        write(tmp_path / f"{place}.csv", *lines, end=end)
+        write(tmp_path / f"{place} with mark.csv", "\ufeff" + lines[0], *lines[1:], end=end)
+    assert read(tmp_path) == sorted(4 * GOOD)
+
+
+def test_names_with_more_separators_unquoted(tmp_path):
+    lines = [f"{u},{i},{d},{t},x" for u, i, d, t in GOOD]
+    path = write(tmp_path / "log.csv", HEADER + ",a;b;c;d;e;f", *lines)
+    assert read(path) == GOOD
+
+
+@pytest.mark.parametrize("blanks", [" ", "  ", "\t", "\u3000 "])
+@pytest.mark.parametrize("last", ["1.5", "soon"])
+def test_blanks_beside_quotes_are_no_part_of_a_field(tmp_path, blanks, last):
+    """Neither of a bad row's file, which is read by line, nor of one that DuckDB takes."""
+
+    def line(fields):
+        return ",".join(f'{blanks}"{field}"{blanks}' for field in fields)
+
+    ids = ["u,1", 'say ""hi""', "d"]
+    rows = [line([*ids, 1.5]), line([*ids, last]), "u,1,d,2"]
+    path = write(tmp_path / "log.csv", line(HEADER.split(",")), *rows)
+    good, bad = read_all(path)
+    assert good == [("u", "1", "d", 2.0)] + [("u,1", 'say "hi"', "d", 1.5)] * (2 - len(bad))
+    assert [row[1:3] for row in bad] == [(3, NO_TIME)] * (last == "soon")
+
+
+def test_a_column_is_asked_for_with_blanks_or_without(tmp_path):
+    path = write(tmp_path / "log.csv", HEADER.replace("user_id", " who "), *body())
+    columns = {"item_id": ["i1", "i2"], "domain": ["a", "b"], "timestamp": [r[3] for r in GOOD]}
+    pq.write_table(pa.table({" who ": ["u1", "u2"]} | columns), tmp_path / "log.parquet")
+    for name in ("who", " who ", "who\t"):
+        assert read(path, {"user_id": name}) == GOOD
+        assert read(tmp_path / "log.parquet", {"user_id": name}) == GOOD
+
+
+def test_parquet_names_may_differ_in_blanks(tmp_path):
+    for number, name in enumerate(("user_id", " user_id", "user_id ")):
+        columns = {name: ["u"], "item_id": ["i"], "domain": ["d"], "timestamp": [1.0]}
+        pq.write_table(pa.table(columns), tmp_path / f"{number}.parquet")
+    assert read(tmp_path) == [("u", "i", "d", 1.0)] * 3
 
 
 def test_a_line_that_is_no_header(tmp_path):

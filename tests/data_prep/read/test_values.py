@@ -102,6 +102,7 @@ def test_values_that_are_no_ids(engine, tmp_path, values, reason):
         ("user_id", pa.array([1, 2], pa.timestamp("us")), "timestamp"),
         ("user_id", pa.array([1, 2], pa.time64("us")), "time64"),
         ("item_id", pa.array([decimal.Decimal(1)] * 2, pa.decimal256(60)), "decimal256"),
+        ("item_id", pa.array([4100.0, 4102.0], pa.float16()), "halffloat"),
         ("timestamp", pa.array([1, 2], pa.duration("s")), "duration"),
         ("timestamp", [[1], [2]], "list<"),
         ("timestamp", [True, False], "bool"),
@@ -213,6 +214,43 @@ def test_nanoseconds_of_the_old_type_are_kept(engine, tmp_path):
     pq.write_table(pq.read_table(path), path, use_deprecated_int96_timestamps=True)
     rows, _, reading = read(engine, path)
     assert [row[3] for row in rows] == NANOS and reading.ticks == 10**9
+
+
+@pytest.mark.parametrize("names", [["note", "other"], ["note", "note"]])
+def test_old_timestamps_of_far_years_are_kept(engine, tmp_path, names):
+    """Nanoseconds of such years go round in 64 bits, and came out as years around 1800."""
+
+    def write(times, unit):
+        path = parquet(tmp_path / "a.parquet", len(times), timestamp=pa.array(times, unit))
+        table = pq.read_table(path)
+        for name in names:
+            table = table.append_column(name, pa.array([1] * len(times)))
+        pq.write_table(table, path, use_deprecated_int96_timestamps=True)
+        return path
+
+    micros = [253_402_300_799_999_999, 1_704_448_800_123_456, None, -1, -62_135_596_800_000_000]
+    rows, bad, reading = read(engine, write(micros, pa.timestamp("us")))
+    assert [row[3] for row in rows] == [time for time in micros if time is not None]
+    assert bad == ["empty timestamp"] and reading.ticks == 10**6
+    rows, _, reading = read(engine, write(NANOS, pa.timestamp("ns")))
+    assert [row[3] for row in rows] == NANOS and reading.ticks == 10**9
+    write(micros[:1], pa.timestamp("us")).rename(tmp_path / "b.parquet")
+    write(NANOS[:1], pa.timestamp("ns"))
+    with pytest.raises(InputError, match="'timestamp' has nanoseconds, and years"):
+        read(engine, tmp_path)
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Paris"])
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_the_last_moment_of_a_type_is_set_aside(engine, tmp_path, unit, zone):
+    """It is meant for "never", and stopped the run, with a traceback where it was the first."""
+    never = [2**63 - 1, -(2**63), -(2**63) + 1]
+    raw = pa.array([1000, *never, 2000]).view(pa.timestamp(unit, zone))
+    path = parquet(tmp_path / "a.parquet", 5, timestamp=raw)
+    rows, bad, _ = read(engine, path)
+    ticks = {"ms": 1e3, "us": 1e6, "ns": 1e9}[unit]
+    assert [row[3] for row in rows] == [1000 / ticks, 2000 / ticks]
+    assert bad == ["timestamp out of range"] * 3
 
 
 @pytest.mark.parametrize("form", ["int64", "uint64", "csv"])
