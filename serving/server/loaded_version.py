@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving.saved_model import scann_index
+from serving.saved_model.fingerprint import check_fingerprint
 from serving.saved_model.warmup import read_warmup
 
 
@@ -21,12 +22,14 @@ class LoadedVersion:
         signatures: `{name: SignatureDef}`.
 
     Raises:
-        InputError: it was exported with ScaNN, which cannot be loaded here.
+        InputError: it was exported with ScaNN, which cannot be loaded here, or its files are not of
+            one export.
     """
 
     def __init__(self, path: Path):
         if scann_index.uses_scann(path):
             scann_index.operations()
+        check_fingerprint(path)
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         with graph.as_default():
