@@ -130,7 +130,8 @@ def delete_old(export_dir: Path, keep: int, labelled: Collection[int]) -> list[i
     # A version may be a link to another one: both stay.
     staying = {path.resolve() for number, path in found.items() if number not in old}
     used = []
-    for number, path in old.items():
+    # Links before what they lead to: one to nowhere would lie there for ever.
+    for number, path in sorted(old.items(), key=lambda item: (not item[1].is_symlink(), -item[0])):
         if path.resolve() in staying and not path.is_symlink():
             continue
         # Gone already, or something else by now.
@@ -141,4 +142,4 @@ def delete_old(export_dir: Path, keep: int, labelled: Collection[int]) -> list[i
                 continue
             with folder_aside(export_dir, path.name, ".deleted") as leaving:
                 path.rename(leaving / path.name)
-    return used
+    return sorted(used)

@@ -29,13 +29,13 @@ class LoadedVersion:
     def __init__(self, path: Path):
         if scann_index.uses_scann(path):
             scann_index.operations()
-        check_fingerprint(path)
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         with graph.as_default():
             loaded = tf.compat.v1.saved_model.loader.load(
                 self._session, [tf.saved_model.SERVING], str(path)
             )
+        check_fingerprint(path)  # now: what cannot be loaded has an error of its own
         self.signatures = {
             name: signature
             for name, signature in loaded.signature_def.items()

@@ -34,7 +34,7 @@ from serving.server.model_config import read_model_config
 from serving.server.predict_json import RestError
 from serving.server.web import make_server
 from tests.support import version_folder as folder
-from tests.support.folder_machine import BODY, MODELS, SAYS, Folder
+from tests.support.folder_machine import ANY, BODY, MODELS, SAYS, Folder
 from tests.support.long_runs import examples
 from tests.support.rest_server import running, wait_for
 from tests.support.version_folder import all_folders, versions_in, whole
@@ -336,6 +336,48 @@ class Looks(Folder):
             if found[n].resolve() not in targets:
                 assert not os.path.lexists(found[n]) or n in old, n
         assert set(old) <= set(found) - set(stay)
+
+    @precondition(lambda self: self.server is not None)
+    @rule(keep=st.integers(1, 2), moment=st.integers(1, 15))
+    def delete_old_in_the_midst_of_a_look(self, keep, moment):
+        gone: set[int] = set()
+
+        def delete():
+            before = versions_in(self.base)
+            folders_module.delete_old(self.base, keep, ())
+            gone.update(set(before) - set(versions_in(self.base)))
+
+        loaded = self.server.api.versions.loaded
+        self.planned.append([moment, delete])
+        self.look()
+        now = self.server.api.versions.loaded
+        for n in gone - set(versions_in(self.base)):
+            assert now.get(n) is loaded.get(n), f"version {n} was being loaded"
+
+    @precondition(lambda self: self.server is not None)
+    @rule(
+        which=ANY,
+        part=st.sampled_from(["variables", "saved_model.pb", "."]),
+        moment=st.integers(1, 12),
+        moments=st.integers(1, 6),
+    )
+    def a_part_is_away_in_the_midst_of_a_look(self, which, part, moment, moments):
+        place = self.new_place()
+        moved = []
+
+        def go():
+            path = self.some(which)
+            if path is not None and os.path.lexists(path / part):
+                moved.append(path if part == "." else path / part)
+                moved[0].rename(place)
+
+        def come():
+            with contextlib.suppress(OSError):
+                if moved and not os.path.lexists(moved[0]):
+                    place.rename(moved[0])
+
+        self.planned += [[moment, go], [moment + moments, come]]
+        self.look()
 
     @invariant()
     def nothing_is_lost(self):
