@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving.saved_model import scann_index
+from serving.saved_model.fingerprint import check_fingerprint
 from serving.saved_model.warmup import read_warmup
 
 
@@ -21,7 +22,8 @@ class LoadedVersion:
         signatures: `{name: SignatureDef}`.
 
     Raises:
-        InputError: it was exported with ScaNN, which cannot be loaded here.
+        InputError: it was exported with ScaNN, which cannot be loaded here, or its files are not of
+            one export.
     """
 
     def __init__(self, path: Path):
@@ -33,6 +35,7 @@ class LoadedVersion:
             loaded = tf.compat.v1.saved_model.loader.load(
                 self._session, [tf.saved_model.SERVING], str(path)
             )
+        check_fingerprint(path)  # now: what cannot be loaded has an error of its own
         self.signatures = {
             name: signature
             for name, signature in loaded.signature_def.items()

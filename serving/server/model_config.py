@@ -50,7 +50,9 @@ def read_model_config(file: Path) -> ModelConfig:
     except OSError as error:
         raise InputError(f"--model_config_file {file}: cannot be read ({error.strerror})") from None
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise InputError(f"--model_config_file {file}: not a ModelServerConfig: {error}") from None
+        # It quotes the line, however long that is.
+        what = " ".join(str(error).split())[:300]
+        raise InputError(f"--model_config_file {file}: not a ModelServerConfig: {what}") from None
     models = config.model_config_list.config
     if len(models) != 1 or not models[0].name:
         raise InputError(

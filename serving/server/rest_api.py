@@ -8,6 +8,7 @@ from google.protobuf.json_format import MessageToDict
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 
+from serving.saved_model.version_folders import LARGEST
 from serving.server.limits import Limits
 from serving.server.loaded_version import LoadedVersion
 from serving.server.model_config import ModelConfig
@@ -92,13 +93,17 @@ class RestApi:
         if match["model"] != self.config.name:
             raise RestError(404, f"Could not find any versions of model {match['model']}")
         if match["label"] is not None:
-            if match["label"] not in self.config.labels:
+            # Once, since the watcher may replace them meanwhile.
+            number = self.config.labels.get(match["label"])
+            if number is None:
                 raise RestError(400, f"Unrecognized servable version label: {match['label']}")
-            return self.config.labels[match["label"]]
+            return number
         if match["version"] is not None:
-            if len(match["version"]) > 18:
+            digits = match["version"].lstrip("0") or "0"
+            # Python reads no integer of thousands of digits.
+            if len(digits) > len(str(LARGEST)) or int(digits) > LARGEST:
                 raise RestError(400, f"Failed to convert version: {match['version']} to numeric.")
-            return int(match["version"])
+            return int(digits)
         return None
 
     def _find(self, match: re.Match[str]) -> tuple[int, LoadedVersion]:

@@ -50,7 +50,7 @@ class Versions:
         self.statuses: dict[int, ModelVersionStatus] = {}
         self._marks = Marks()
         self._tried: dict[int, _Try] = {}
-        self._seen: dict[int, Hashable | None] = {}  # files at the last look
+        self._seen: dict[int, Hashable] = {}  # files at the last look
 
     def refresh(self, labelled: Collection[int] = ()) -> list[int]:
         """Loads what is new on disk, then lets go of what is no longer wanted.
@@ -72,8 +72,9 @@ class Versions:
             else:
                 self._forget(number)
         wanted = [number for number in self._wanted(list(found)) if number in found]
-        self._mark(found, {*wanted, *labelled})
         due = [number for number in wanted if self._is_due(number, contents(found[number]))]
+        # Now, so that none is loaded but what is marked: `_load` sees that it is the same folder.
+        self._mark(found, {*wanted, *labelled})
         for number in due:
             self._load(number, found[number])
         if any(number in self.loaded for number in wanted):
@@ -90,11 +91,9 @@ class Versions:
     def _mark(self, found: dict[int, Path], numbers: Collection[int]) -> None:
         self._marks.hold(found[n] for n in {*numbers, *self.loaded} if n in found)
 
-    def _is_due(self, number: int, now: Hashable | None) -> bool:
+    def _is_due(self, number: int, now: Hashable) -> bool:
         """Whether to load a version with these files."""
         before, self._seen[number] = self._seen.get(number), now
-        if now is None:
-            return False
         tried = self._tried.get(number)
         if tried is None:
             return True

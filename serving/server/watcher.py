@@ -1,5 +1,6 @@
 """Follows the versions on disk, and models.config, while the server runs."""
 
+import contextlib
 import threading
 from collections.abc import Hashable
 from pathlib import Path
@@ -49,8 +50,8 @@ class Watcher:
                 reason = status.status.error_message
                 self._say_once(number, f"version {number}: cannot be loaded{kept}: {reason}")
             else:
-                self._said.pop(number, None)
-                say(f"version {number}: {ModelVersionStatus.State.Name(status.state)}")
+                _say(f"version {number}: {ModelVersionStatus.State.Name(status.state)}")
+        self._forget_mended_versions()
         for number in api.versions.loaded:
             metrics.served.labels(version=number).set(1)
         for number in before - set(api.versions.loaded):
@@ -68,11 +69,22 @@ class Watcher:
         """Not at every look."""
         if self._said.get(about) != text:
             self._said[about] = text
-            say(text)
+            _say(text)
+
+    def _forget_mended_versions(self):
+        """What is wrong with one again, as with another of its number, is said again."""
+        failing = {
+            number
+            for number, status in self._server.api.versions.statuses.items()
+            if status.status.error_code != error_codes_pb2.OK
+        }
+        for about in list(self._said):
+            if isinstance(about, int) and about not in failing:
+                del self._said[about]
 
     def _mended(self, about: Hashable) -> None:
         if text := self._said.pop(about, None):
-            say(f"no longer so: {text}")
+            _say(f"no longer so: {text}")
 
     def __enter__(self):
         self._thread.start()
@@ -81,3 +93,9 @@ class Watcher:
     def __exit__(self, *exception):
         self._stop.set()
         self._thread.join()
+
+
+def _say(text: str) -> None:
+    """Whoever read it may have gone, or the disk be full: no reason to look no more."""
+    with contextlib.suppress(OSError):
+        say(text)

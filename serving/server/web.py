@@ -108,6 +108,7 @@ def make_server(
             f"version {number}: {status.status.error_message}"
             for number, status in versions.statuses.items()
         )
+        server.close()
         raise InputError(
             f"--export_dir {export_dir}: no version that can be served"
             f"{' (' + failed + ')' if failed else ''}; python -m serving.export writes one"

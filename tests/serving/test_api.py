@@ -11,6 +11,7 @@ import requests
 
 from data_prep import InputError
 from serving import local_server
+from serving.server.rest_api import RestApi
 from tests.support.exporting import DOMAINS, MAX_K, padded, random_histories
 from tests.support.rest_server import LIMITS, put, raw, running, wait_for
 
@@ -150,6 +151,36 @@ def test_versions_and_labels(labelled):
     wait_for(lambda: "canary" in labelled.server.api.config.labels)
     assert predict(labelled, body, MODEL + "/labels/canary").status_code == 200
     assert predict(labelled, body, MODEL + "/labels/gone").status_code == 400
+
+
+def test_the_largest_version_can_be_asked_for(tmp_path):
+    largest = 2**63 - 1
+    put(tmp_path, largest, says=1)
+    with running(tmp_path) as rest:
+        body = instances([([""], "")])
+        for number in (largest, f"0000{largest}"):
+            assert predict(rest, body, f"{MODEL}/versions/{number}").status_code == 200
+        for number in (largest + 1, "9" * 30, "1" * 5000):
+            refused = predict(rest, body, f"{MODEL}/versions/{number}")
+            assert refused.status_code == 400
+            assert "Failed to convert version" in refused.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["", "/metadata"])
+def test_a_label_that_goes_while_it_is_asked_for_is_no_mistake_of_ours(labelled, path):
+    class Going:
+        """As the watcher may replace it between two questions."""
+
+        name = "syncrec"
+        asked = 0
+
+        @property
+        def labels(self):
+            self.asked += 1
+            return {"stable": 1} if self.asked < 2 else {}
+
+    api = RestApi(labelled.server.api.versions, Going(), LIMITS)  # type: ignore[arg-type]
+    assert api.answer("GET", f"{MODEL}/labels/stable{path}", b"")
 
 
 # ---------------------------------------------------------------------------------------- refusals

@@ -131,5 +131,9 @@ def test_a_file_that_is_no_models_config_is_one_clear_error(tmp_path, text):
     file.write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=f"--model_config_file {file}: "):
         read_model_config(file)
+    file.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="not a ModelServerConfig") as error:
+        read_model_config(file)
+    assert len(str(error.value)) < 1000
     with pytest.raises(InputError, match="cannot be read"):
         read_model_config(tmp_path / "missing")

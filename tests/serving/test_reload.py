@@ -13,9 +13,11 @@ import requests
 from tensorflow.core.protobuf import error_codes_pb2
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
+from data_prep import InputError
 from serving.saved_model.version_folders import list_versions
 from serving.server import versions as versions_module
-from serving.server.model_config import read_model_config
+from serving.server import watcher as watcher_module
+from serving.server.model_config import ModelConfig, read_model_config
 from serving.server.versions import Versions
 from serving.server.web import make_server
 from tests.support.rest_server import put, running, wait_for
@@ -32,8 +34,32 @@ def test_only_numbers_are_versions(tmp_path):
     for name in ("10", "9", "007", ".11.partial", "x", "1.5", "-3", "²", "１２"):
         (tmp_path / name).mkdir()
     (tmp_path / "12").write_text("a file")
+    (tmp_path / "13").symlink_to("x" * 300)  # the system refuses to follow it
+    (tmp_path / "14").symlink_to("14")
     assert list(list_versions(tmp_path)) == [7, 9, 10]
-    assert list_versions(tmp_path / "none") == {}
+    assert list_versions(tmp_path / "none") == list_versions(tmp_path / "12") == {}
+    with pytest.raises(InputError, match=f"--export_dir {tmp_path / '14'}: cannot be read"):
+        list_versions(tmp_path / "14")
+
+
+def test_a_number_that_is_no_version_of_tensorflow_serving_is_none(tmp_path):
+    """It has 64 bits for one: with a larger one no status could be told, and nothing was served."""
+    put(tmp_path, 1)
+    for name in (str(2**63), "20261128154938123456", "9" * 200):
+        (tmp_path / name).mkdir()
+    versions = Versions(tmp_path)
+    versions.refresh()
+    assert list(versions.loaded) == [1]
+    put(tmp_path, 2**63 - 1, says=2)
+    versions.refresh()
+    assert list(versions.loaded) == [2**63 - 1]
+    versions.close()
+
+
+def test_of_two_names_of_one_number_the_shortest_counts(tmp_path):
+    for name in ("007", "7", "07", "000008", "08"):
+        (tmp_path / name).mkdir()
+    assert list_versions(tmp_path) == {7: tmp_path / "7", 8: tmp_path / "08"}
 
 
 def test_versions_come_and_go(tmp_path):
@@ -107,12 +133,13 @@ def replaced_in_place(new, old):
 
 
 def replaced_with_its_times(new, old):
-    """Weights of the same size and time of writing, as some copies have them."""
-    for file in (new / "variables").iterdir():
-        before = (old / "variables" / file.name).stat()
+    """Files of the same size and time of writing, as some copies have them."""
+    for file in [path for path in new.rglob("*") if path.is_file()]:
+        target = old / file.relative_to(new)
+        before = target.stat()
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-        assert file.stat().st_size == before.st_size
-        file.rename(old / "variables" / file.name)
+        assert file.stat().st_size == before.st_size or file.name == "fingerprint.pb"
+        file.rename(target)
 
 
 def replaced_by_a_link(new, old):
@@ -162,6 +189,41 @@ def test_a_broken_replacement_leaves_what_was_loaded(tmp_path):
     status = versions.statuses[1]
     assert status.state == ModelVersionStatus.AVAILABLE  # it answers
     assert status.status.error_code != error_codes_pb2.OK and status.status.error_message
+    versions.close()
+
+
+@pytest.mark.parametrize("link", ["nowhere", ".", ".."])
+def test_a_link_that_leads_nowhere_or_up_keeps_no_version_from_being_served(tmp_path, link):
+    put(tmp_path, 1)
+    for name in ("one", "other"):
+        (tmp_path / "1" / "variables" / name).symlink_to(link)
+    versions = Versions(tmp_path)
+    versions.refresh()
+    assert answer(versions.find()[1]) == [1]
+    assert versions.refresh() == []  # nothing has changed
+    versions.close()
+
+
+def test_a_part_that_was_away_while_it_was_read_is_not_waited_for(tmp_path, monkeypatch):
+    """Its files are as they were, and the folder around them is not."""
+    put(tmp_path, 1)
+    load = versions_module.LoadedVersion
+    part, away = tmp_path / "1" / "variables", tmp_path / "away"
+
+    def load_without(path):
+        part.rename(away)
+        try:
+            return load(path)
+        finally:
+            away.rename(part)
+
+    versions = Versions(tmp_path)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(versions_module, "LoadedVersion", load_without)
+        assert versions.refresh() == [1] and not versions.loaded
+    versions.refresh()
+    versions.refresh()
+    assert list(versions.loaded) == [1]
     versions.close()
 
 
@@ -233,6 +295,31 @@ def test_what_is_wrong_is_said_once_and_that_it_is_no_longer_so(tmp_path, capsys
     for _ in range(3):
         watcher.look()
     assert capsys.readouterr().out.splitlines() == [f"no longer so: {said[0]}"]
+
+
+def test_what_is_wrong_with_another_version_of_its_number_is_said_too(tmp_path, capsys):
+    put(tmp_path, 1)
+    _, watcher = make_server(tmp_path, ModelConfig())
+    for _ in range(2):
+        (tmp_path / "2").mkdir()
+        capsys.readouterr()
+        watcher.look()
+        (line,) = capsys.readouterr().out.splitlines()
+        assert line.startswith("version 2: cannot be loaded: ")
+        (tmp_path / "2").rmdir()
+        watcher.look()
+
+
+def test_who_reads_what_it_says_may_go(tmp_path, monkeypatch):
+    def say(text):
+        raise BrokenPipeError
+
+    put(tmp_path, 1)
+    with running(tmp_path, seconds=0.02) as rest:
+        monkeypatch.setattr(watcher_module, "say", say)
+        for number in (2, 3):
+            put(tmp_path, number)
+            wait_for(lambda number=number: list(rest.server.api.versions.loaded) == [number])
 
 
 def test_a_look_that_fails_is_not_the_last(tmp_path, monkeypatch):

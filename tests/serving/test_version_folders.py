@@ -1,6 +1,7 @@
 """Exports to one base path do one another no harm, nor a server that is running."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,9 +9,11 @@ import threading
 
 import pytest
 
+from data_prep import InputError
 from serving.saved_model.in_use import Marks
 from serving.saved_model.version_folders import add_version, delete_old, list_versions
-from serving.server.model_config import read_model_config
+from serving.server import versions as versions_module
+from serving.server.model_config import _POLICY, ModelConfig, read_model_config
 from serving.server.versions import Versions
 from serving.server.web import make_server
 from tests.support.rest_server import put
@@ -57,6 +60,19 @@ def test_the_number_is_the_one_that_is_free_when_all_is_written(tmp_path):
     )
     assert late == tmp_path / "2"
     assert (tmp_path / "1" / "a").read_text() == "in between"
+
+
+def test_a_link_to_nowhere_is_passed_over(tmp_path):
+    for name in ("1", "2"):
+        (tmp_path / name).symlink_to("gone")
+    assert add_version(tmp_path, writes("x")) == tmp_path / "3"
+
+
+def test_after_the_largest_number_there_is_none(tmp_path):
+    (tmp_path / str(2**63 - 1)).mkdir()
+    with pytest.raises(InputError, match="knows no higher number"):
+        add_version(tmp_path, writes("x"))
+    assert names(tmp_path) == [str(2**63 - 1)]
 
 
 @pytest.mark.parametrize("in_the_way", ["file", "folder"])
@@ -154,6 +170,60 @@ def test_what_is_marked_stays_until_it_no_longer_is(tmp_path):
     ours.hold([])
     assert delete_old(tmp_path, 1, ()) == []
     assert names(tmp_path) == ["5"]
+
+
+@pytest.mark.parametrize("labelled", [[], [3]])
+def test_what_a_version_that_stays_is_a_link_to_stays(tmp_path, labelled):
+    """Rolled back by a link: version 3 is what version 1 was."""
+    for name in ("1", "2", "4"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "1" / "a").write_text("kept")
+    (tmp_path / "3").symlink_to("1")
+    delete_old(tmp_path, 1 if labelled else 2, labelled)
+    assert names(tmp_path) == ["1", "3", "4"]
+    assert (tmp_path / "3" / "a").read_text() == "kept"
+    delete_old(tmp_path, 1, ())
+    assert names(tmp_path) == ["4"]
+
+
+def test_a_folder_that_takes_a_versions_place_in_the_midst_of_a_look_is_marked(
+    tmp_path, monkeypatch
+):
+    base = tmp_path / "base"
+    base.mkdir()
+    for number in (1, 2):
+        put(base, number)
+    other = tmp_path / "other"
+    shutil.copytree(base / "1", other)
+    real, load = versions_module.contents, versions_module.LoadedVersion
+    kept: list[list[int]] = []
+
+    def replaced(path):
+        if other.exists():
+            shutil.rmtree(path)
+            other.rename(path)
+        return real(path)
+
+    def deleted_meanwhile(path):
+        version = load(path)
+        kept.append(delete_old(base, 1, ()))
+        return version
+
+    monkeypatch.setattr(versions_module, "contents", replaced)
+    monkeypatch.setattr(versions_module, "LoadedVersion", deleted_meanwhile)
+    versions = Versions(base, lambda numbers: [1])
+    versions.refresh()
+    assert kept == [[1]] and list(versions.loaded) == [1] and (base / "1").is_dir()
+    versions.close()
+
+
+def test_a_server_that_could_not_start_marks_nothing(tmp_path):
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+    with pytest.raises(InputError, match="no version that can be served"):
+        make_server(tmp_path, ModelConfig(policy=_POLICY(all={})))
+    assert delete_old(tmp_path, 1, ()) == []
+    assert names(tmp_path) == ["2"]
 
 
 def test_a_mark_follows_a_folder_that_is_replaced(tmp_path):
