@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import tensorflow_datasets as tfds
-
 from data_prep.settings import DataConfig
 from data_prep.store.sequence_builder import SequenceBuilder, SequenceConfig
 
@@ -17,7 +15,6 @@ from data_prep.store.sequence_builder import SequenceBuilder, SequenceConfig
 class Interactions(SequenceBuilder):
     """A user's own log."""
 
-    VERSION = tfds.core.Version("1.2.0")
     SOURCE = "A log of your own: rows of user, item, domain and timestamp."
 
 

@@ -66,10 +66,18 @@ def data_card(
             "rows_in_another_domain": totals["rows_in_another_domain"],
         },
         "unknown_test_targets": totals["unknown_test_targets"],
-        "domains": sequences.counts.by_domain(),
+        "domains": _domains(sequences),
         "shared_users": sequences.counts.shared_users.tolist(),
         "lengths": _lengths(sequences.counts.lengths),
     } | ({} if notes is None else {"reading": dict(notes)})
+
+
+def _domains(sequences: Sequences) -> dict[str, dict[str, Any]]:
+    repeats = sequences.catalogue.repeats
+    return {
+        name: values | {"repeats": "include" if again else "exclude"}
+        for (name, values), again in zip(sequences.counts.by_domain().items(), repeats, strict=True)
+    }
 
 
 def write(card: Mapping[str, Any], folder: Path) -> None:
@@ -111,7 +119,7 @@ def markdown(card: Mapping[str, Any]) -> str:
     names = [_cell(name) for name in card["domains"]]
     fields = ("users", "items", "interactions", "test_targets")
     domains = [
-        [name, *(values[field] for field in fields)]
+        [name, *(values[field] for field in fields), *_again(values)]
         for name, values in zip(names, card["domains"].values(), strict=True)
     ]
     shared = [[name, *row] for name, row in zip(names, card["shared_users"], strict=True)]
@@ -132,7 +140,13 @@ def markdown(card: Mapping[str, Any]) -> str:
                 "## Users and items",
                 _table(people, ["", "number"]),
                 "## Domains",
-                _table(domains, ["domain", "users", "items", "interactions", "test targets"]),
+                _table(
+                    domains,
+                    [
+                        *("domain", "users", "items", "interactions", "test targets"),
+                        *("training events that repeat an item", "may be recommended again"),
+                    ],
+                ),
                 "## Users who are in both domains",
                 _table(shared, ["", *names]),
                 "## Interactions of a user",
@@ -147,6 +161,14 @@ def markdown(card: Mapping[str, Any]) -> str:
         )
         + "\n"
     )
+
+
+def _again(domain: Mapping[str, Any]) -> list[str]:
+    """Cards of earlier versions have none of it."""
+    if "repeats" not in domain:
+        return ["", ""]
+    yes = domain["repeats"] == "include"
+    return [f"{domain['repeated_share']:.1%}", "yes" if yes else "no"]
 
 
 def in_several_domains(totals: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 FILE_NAME = "items.parquet"
-_DOMAINS_KEY = b"domains"
+_DOMAINS_KEY, _REPEATS_KEY = b"domains", b"repeats"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,19 +27,26 @@ class Catalogue:
       item_ids: `[N]` strings as the source wrote them.
       item_domains: `[N]` int32, index into `domains`, never decreasing.
       counts: `[N]` int64, training rows per item.
+      repeats: `[D]` bool, whether people come back to items of a domain: the items of a user's
+        history are candidates there, and nowhere else. By default in no domain.
     """
 
     domains: tuple[str, ...]
     item_ids: np.ndarray
     item_domains: np.ndarray
     counts: np.ndarray
+    repeats: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, bool))
 
     def __post_init__(self) -> None:
+        if not self.repeats.size:
+            object.__setattr__(self, "repeats", np.zeros(len(self.domains), bool))
         shapes = {self.item_ids.shape, self.item_domains.shape, self.counts.shape}
         if len(shapes) != 1 or self.item_ids.ndim != 1:
             raise ValueError(f"Arrays must share one [N] shape. Received: {sorted(shapes)}")
         if np.any(np.diff(self.item_domains) < 0):
             raise ValueError("Items must be sorted by domain, so that ids are contiguous.")
+        if self.repeats.shape != (len(self.domains),):
+            raise ValueError(f"repeats must be one a domain. Received: {self.repeats.shape}")
 
     @property
     def num_items(self) -> int:
@@ -61,12 +68,17 @@ class Catalogue:
         """`[D]` int64: first id of each domain (where it would be, for an empty one)."""
         return 1 + np.cumsum(self.sizes) - self.sizes
 
+    @property
+    def excluded(self) -> np.ndarray:
+        """`[N + 1]` bool by id: an item that is no candidate for a user who had it."""
+        return np.append(False, ~self.repeats[self.item_domains])
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes `item_id, id, domain, count`, one row an item in id order.
 
         Args:
-          path: the Parquet file to write. Domain names, also of domains without items, are in
-            its schema metadata.
+          path: the Parquet file to write. Domain names, also of domains without items, and
+            where people come back are in its schema metadata.
         """
         names = np.array(self.domains, dtype=object)
         table = pa.table(
@@ -77,8 +89,11 @@ class Catalogue:
                 "count": pa.array(self.counts, pa.int64()),
             }
         )
-        domains = json.dumps(list(self.domains), ensure_ascii=False).encode()
-        pq.write_table(table.replace_schema_metadata({_DOMAINS_KEY: domains}), os.fspath(path))
+        facts = {_DOMAINS_KEY: list(self.domains), _REPEATS_KEY: self.repeats.tolist()}
+        metadata = {
+            key: json.dumps(value, ensure_ascii=False).encode() for key, value in facts.items()
+        }
+        pq.write_table(table.replace_schema_metadata(metadata), os.fspath(path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Catalogue:
@@ -107,4 +122,6 @@ class Catalogue:
             item_ids=table["item_id"].to_numpy(),
             item_domains=codes[encoded.indices.to_numpy()],
             counts=table["count"].to_numpy(),
+            # Earlier versions wrote none.
+            repeats=np.array(json.loads(metadata.get(_REPEATS_KEY, b"[]")), bool),
         )

@@ -100,6 +100,11 @@ class DataConfig(Section):
     test_share: float = setting(
         0.1, "global_time: part of the interactions, the latest", gt=0, lt=1
     )
+    repeats: Literal["auto", "exclude", "include"] = setting(
+        "auto",
+        "whether what a user had may be recommended again: where people come back to items, or in "
+        "no or every domain",
+    )
     max_bad_share: float = setting(
         0.01,
         "part of the rows that may be unusable, and are set aside; more stop the run",

@@ -163,7 +163,8 @@ class FakePrepared:
 def make_prepared():
     """`make_prepared(sizes, users, seed)`: random users, and a catalogue that counts their items.
 
-    Items repeat, domains mix, some histories are long, and some targets were never trained.
+    Items repeat, by the rule of every second domain, domains mix, some histories are long, and some
+    targets were never trained.
     """
     from data_prep import Catalogue
 
@@ -173,7 +174,7 @@ def make_prepared():
         num_items = sum(sizes)
         item_domains = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
         ids = np.array([f"item {i}" for i in range(1, num_items + 1)], object)
-        counts = np.zeros(num_items, np.int64)
+        counts, repeats = np.zeros(num_items, np.int64), np.arange(len(sizes)) % 2 == 1
         splits: dict[str, list[dict]] = {"train": [], "validation": [], "test": []}
         for user in range(users):
             user_id = f"user {user}".encode()
@@ -193,7 +194,7 @@ def make_prepared():
                 )
                 if target:
                     history = np.append(history, np.int32(target))
-        return FakePrepared(Catalogue(names, ids, item_domains, counts), splits)
+        return FakePrepared(Catalogue(names, ids, item_domains, counts, repeats), splits)
 
     return make
 

@@ -132,7 +132,7 @@ class Run(RunDirectory):
 
     @functools.cached_property
     def _served(self):
-        """Signature `with_options` of the newest export."""
+        """Signatures of the newest export."""
         versions = list(list_versions(self.export_dir).values())
         if not versions:
             raise InputError(
@@ -142,7 +142,7 @@ class Run(RunDirectory):
         # Kept, since a signature does not keep the model that it is of.
         try:
             self._saved_model = tf.saved_model.load(str(versions[-1]))
-            return self._saved_model.signatures["with_options"]
+            return self._saved_model.signatures
         except Exception as error:  # of TensorFlow, protocol buffers, Keras: it says what is wrong
             said = " ".join(str(error).split())[:200]
             raise InputError(
@@ -155,7 +155,7 @@ class Run(RunDirectory):
         histories: "Histories | pd.DataFrame",
         domain: str | Sequence[str] | None = None,
         k: int = 10,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
     ) -> "pd.DataFrame":
         """What to recommend next, as the served model answers.
 
@@ -166,7 +166,8 @@ class Run(RunDirectory):
             domain: where to recommend: one, several (k items in each), or None: the k likeliest of
                 all domains, whose scores are log-probabilities.
             k: how many, from 1 to `evaluate.max_k`.
-            exclude_seen: whether items of the history may not come back.
+            exclude_seen: whether items of the history may not come back; None: as each domain has
+                it (`data.repeats`).
 
         Returns:
             Columns `user_id, domain, rank, item_id, score, fallback`, best first; `fallback` is
@@ -196,7 +197,9 @@ class Run(RunDirectory):
                 parts.append(self._answer(names[some], rows[some], name, int(k), exclude_seen))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
-    def _answer(self, names, rows, domain: str, k: int, exclude_seen: bool) -> "pd.DataFrame":
+    def _answer(
+        self, names, rows, domain: str, k: int, exclude_seen: bool | None
+    ) -> "pd.DataFrame":
         """Answers for some users in one domain, or in all of them together."""
         import pandas as pd
 
@@ -206,11 +209,15 @@ class Run(RunDirectory):
             "items": tf.constant(padded, tf.string, [len(rows), longest]),
             "domain": tf.fill([len(rows)], domain),
             "k": tf.fill([len(rows)], k),
-            "exclude_seen": tf.fill([len(rows)], exclude_seen),
         }
-        if "user_id" in self._served.structured_input_signature[1]:
+        if "top_k" not in self._served and exclude_seen is None:
+            exclude_seen = True  # the rule of every domain in exports of earlier versions
+        if exclude_seen is not None:
+            inputs["exclude_seen"] = tf.fill([len(rows)], exclude_seen)
+        asked = self._served["top_k" if exclude_seen is None else "with_options"]
+        if "user_id" in asked.structured_input_signature[1]:
             inputs["user_id"] = tf.constant([str(name) for name in names], tf.string)
-        found = {name: value.numpy() for name, value in self._served(**inputs).items()}
+        found = {name: value.numpy() for name, value in asked(**inputs).items()}
         user, place = np.nonzero(found["items"] != b"")
         return pd.DataFrame(
             {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from data_prep.pipeline import repeats
 from data_prep.pipeline.splits import ROLES, TEST, VALIDATION
 from data_prep.pipeline.user_histories import Histories
 
@@ -31,6 +33,7 @@ class EventCounts:
         self.first_roles = np.zeros(ROLES, np.int64)
         self.lengths: collections.Counter[int] = collections.Counter()
         self._shared = np.zeros((len(self._names), len(self._names)), np.int64)
+        self._repeats = np.zeros((2, len(self._names)), np.int64)
 
     def add(self, some: Histories, roles: np.ndarray) -> None:
         """Counts whole users.
@@ -47,6 +50,7 @@ class EventCounts:
         visits = np.zeros((len(some.user_ids), len(self._names)), np.float32)
         visits[some.owners, self._domain[some.items]] = 1
         self._shared += (visits.T @ visits).astype(np.int64)
+        self._repeats += repeats.count(some, roles, self._domain)
 
     @property
     def _kept(self) -> np.ndarray:
@@ -67,6 +71,12 @@ class EventCounts:
         """`[domains, domains]`, users with events in both."""
         return self._shared[np.ix_(self._kept, self._kept)]
 
+    @property
+    def repeated_share(self) -> np.ndarray:
+        """`[domains]`, part of the training events after a user's first that repeat an item."""
+        could, did = self._repeats[:, self._kept]
+        return did / np.maximum(could, 1)
+
     def totals(self) -> dict[str, int]:
         """Counts over everything, by name."""
         events, users = self.events.sum(axis=1), sum(self.lengths.values())
@@ -78,9 +88,10 @@ class EventCounts:
             "items": int(np.count_nonzero(self.events.sum(axis=0))),
         }
 
-    def by_domain(self) -> dict[str, dict[str, int]]:
+    def by_domain(self) -> dict[str, dict[str, Any]]:
         """Counts by domain and name."""
         of_item, users = self.events.sum(axis=0), self.shared_users.diagonal()
+        shares = self.repeated_share
         found = {}
         for index, name in enumerate(self.domains):
             mine = (self.item_domains == index) & (of_item > 0)
@@ -90,5 +101,6 @@ class EventCounts:
                 "interactions": int(of_item[mine].sum()),
                 "validation_targets": int(self.events[VALIDATION, mine].sum()),
                 "test_targets": int(self.events[TEST, mine].sum()),
+                "repeated_share": float(shares[index]),
             }
         return found

@@ -34,6 +34,7 @@ from data_prep.errors import InputError
 from data_prep.pipeline import user_histories
 from data_prep.pipeline.event_counts import EventCounts
 from data_prep.pipeline.k_core import Core
+from data_prep.pipeline.repeats import decide, told_of_repeats
 from data_prep.pipeline.splits import TEST, TRAIN, LeaveOneOut, Split
 from data_prep.pipeline.user_histories import Histories
 
@@ -155,6 +156,7 @@ def build_sequences(
     batch_rows: int = BATCH,
     held: Iterable[ir.Table] = (),
     ticks: int = 1,
+    repeats: str = "auto",
 ) -> Sequences:
     """Runs the pipeline.
 
@@ -168,6 +170,7 @@ def build_sequences(
       held: tables that `interactions` consists of, released when it has been read: their texts
         are most of what the engine holds.
       ticks: how many units of `timestamp` are one of the log, see `Reading`.
+      repeats: the setting, see `pipeline.repeats`.
 
     Returns:
       The sequences and what is known about them.
@@ -217,12 +220,15 @@ def build_sequences(
         item_ids=item_ids.take(pa.array(codes)).to_numpy(zero_copy_only=False),
         item_domains=counts.item_domains[codes],
         counts=counts.events[TRAIN, codes],
+        repeats=decide(repeats, counts.repeated_share),
     )
     ids = np.zeros(len(item_ids), np.int32)
     ids[codes] = np.arange(1, len(codes) + 1)
     totals["known_items"] = catalogue.num_items
     totals["unknown_test_targets"] = int(counts.events[TEST, ids == 0].sum())
     report(f"Indexed {catalogue.num_items:,} items of {catalogue.num_domains} domains.")
+    if said := told_of_repeats(catalogue.domains, counts.repeated_share, catalogue.repeats):
+        report(said)
     return Sequences(
         path, assign, item_ids, counts.item_domains, ids, catalogue, counts, totals, ticks
     )

@@ -56,6 +56,8 @@ class SequenceConfig(tfds.core.BuilderConfig):
         self.core = Core(of.min_interactions, of.min_domains, of.min_domain_interactions)
         self.split = split_of(of)
         self.content = self.core.content() | self.split.content() | self.located.content()
+        if of.repeats != "auto":
+            self.content["repeats"] = of.repeats
         if of.dataset == "synthetic":
             # Without `harm` a dataset is what it was before there was `harm`, and is found again.
             unused = set() if of.synthetic.harm else {"harm"}
@@ -68,11 +70,12 @@ class SequenceBuilder(  # type: ignore[call-arg]
 ):
     """Base of the builders, each of which is named after a dataset of `DataConfig`."""
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.3.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
         "1.0.0": "First version of the pipeline.",
         "1.1.0": "With a data card; what 1.0.0 has prepared is prepared anew.",
         "1.2.0": "Logs of one's own, which are read anew: blanks, types and times mean one thing.",
+        "1.3.0": "With a rule for each domain whether what a user had may be recommended again.",
     }
     SOURCE: ClassVar[str] = ""
     # TFDS 4.9.10 finds this by itself with `importlib_resources`, which it does not require.
@@ -224,6 +227,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
             config.split,
             held=reading.held,
             ticks=reading.ticks,
+            repeats=self._settings.repeats,
         )
         if said := data_card.in_several_domains(sequences.statistics):
             self._say(said)

@@ -72,7 +72,8 @@ class Client:
             domains: the domain to recommend in, for all or for each; None or `""`: all together.
             k: answers wanted, for all or for each. Where neither this nor the next is given, as
                 many as was set at export; where only the next is, 10.
-            exclude_seen: whether items of the history may not come back; they may not by default.
+            exclude_seen: whether items of the history may not come back; by default they may where
+                people come back to items, as the export has it for each domain.
             user_ids: who each history is of, for a model that is asked by them (BPRMF).
 
         Raises:
@@ -88,10 +89,11 @@ class Client:
             rows["user_id"] = for_each(user_ids, count, "user_ids", text)
         signature = "serving_default"
         if k is not None or exclude_seen is not None:
-            signature = "with_options"
+            signature = "top_k"
             rows["k"] = for_each(DEFAULT_K if k is None else k, count, "k", whole)
-            seen = True if exclude_seen is None else exclude_seen
-            rows["exclude_seen"] = for_each(seen, count, "exclude_seen", flag)
+        if exclude_seen is not None:
+            signature = "with_options"
+            rows["exclude_seen"] = for_each(exclude_seen, count, "exclude_seen", flag)
         answers: list[Answer] = []
         for document, size in self._batches(signature, rows):
             answers += read_answers(document, size)

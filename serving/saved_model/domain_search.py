@@ -22,6 +22,7 @@ class DomainSearch(tf.Module):
         candidate_vectors: item ids of any shape -> `[..., dim]` float32.
         mixture: how scores of different domains compare.
         index: how items are searched, one of `serving.saved_model.index.INDEXES`.
+        repeats: whether items of the history may come back where a request does not say it.
     """
 
     def __init__(
@@ -32,10 +33,11 @@ class DomainSearch(tf.Module):
         candidate_vectors,
         mixture: DomainMixture,
         index: str,
+        repeats: bool,
     ):
         super().__init__(name="domain_search")
         self._domain, self._offset, self._size = domain, offset, len(counts)
-        self._candidate_vectors = candidate_vectors
+        self._candidate_vectors, self._repeats = candidate_vectors, repeats
         self._log_totals, self._mixed = mixture.log_totals, mixture.call
         if self._size:
             ids = tf.range(offset, offset + self._size)
@@ -49,7 +51,8 @@ class DomainSearch(tf.Module):
             queries: `[rows, dim]`.
             history: `[rows, any]` item ids, 0 is none.
             fallback: `[rows]` bool, where popularity answers.
-            exclude_seen: `[rows]` bool, whether items of the history may not come back.
+            exclude_seen: `[rows]` int32, whether items of the history may not come back; below 0
+                as the domain has it.
             votes: `(item ids, votes)`, each `[rows, any]`, or nothing.
             every: `[rows]` bool, where the answer is one of every domain: scores are then
                 log-probabilities of the mixture; but not where popularity answers.
@@ -60,6 +63,7 @@ class DomainSearch(tf.Module):
             Scores and item ids, `[rows, width]`, best first, then `MISSING` and 0.
         """
         rows = tf.shape(queries)[0]
+        exclude_seen = tf.where(exclude_seen < 0, not self._repeats, exclude_seen > 0)
         if not self._size:
             return tf.fill([rows, width], MISSING), tf.zeros([rows, width], tf.int32)
         # Enough to be left with `width` after the history is taken out.

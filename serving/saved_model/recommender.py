@@ -7,6 +7,9 @@ from serving.saved_model.domain_search import MISSING, DomainSearch
 from serving.saved_model.vocabulary import Vocabulary, table
 from tf_syncrec.models.base import MultiDomainModel
 
+RULE = -1
+"""In place of whether items of the history may not come back: as the domain has it."""
+
 
 class Recommender(tf.Module):
     """A trained model with vocabulary, top-k index per domain and popularity fallback.
@@ -17,11 +20,14 @@ class Recommender(tf.Module):
     A model that knows users and not histories (it has `user_ids` and `user_vectors`) is asked by
     one more input, `user_id`. Histories then say what may not come back, and vote.
 
+    Whether items of a history may come back is a rule of each domain (`Catalogue.repeats`), which
+    `with_options` overrides.
+
     Args:
         model: the trained model.
         catalogue: raw ids, domains and training counts of its items.
         top_k: answers of `serving_default`.
-        max_k: the most that `with_options` may ask for.
+        max_k: the most that `top_k` and `with_options` may ask for.
         index: how items are searched, one of `serving.saved_model.INDEXES`.
 
     Attributes:
@@ -40,7 +46,7 @@ class Recommender(tf.Module):
         # The variables under the Keras ones, and not the model: a Keras variable is written as two,
         # and TensorFlow Serving restores the one that nothing reads (keras-team/keras#20095).
         self.weights = [weight.value for weight in model.weights]
-        self.top_k = top_k
+        self._default_k = top_k
         self.max_k = max(max_k, top_k)
         self.vocabulary = Vocabulary(catalogue)
         self.searches = [
@@ -51,6 +57,7 @@ class Recommender(tf.Module):
                 model.candidate_vectors,
                 model.mixture,
                 index,
+                bool(catalogue.repeats[domain]),
             )
             for domain, (offset, size) in enumerate(
                 zip(catalogue.offsets, catalogue.sizes, strict=True)
@@ -76,9 +83,15 @@ class Recommender(tf.Module):
         user_id = [tf.TensorSpec([None], tf.string, name="user_id")] if self._users else []
         asked_by = {
             "serving_default": [items, domain, *user_id],
+            "top_k": [items, domain, k, *user_id],
             "with_options": [items, domain, k, exclude_seen, *user_id],
             "explain": [items],
         }
+        # One graph for all of them: it is most of what an export takes.
+        seen = tf.TensorSpec([None], tf.int32)
+        self._answers = tf.function(
+            self._recommend, input_signature=[items, domain, k, seen, *user_id]
+        )
         self.functions = {
             name: tf.function(getattr(self, name), input_signature=inputs)
             for name, inputs in asked_by.items()
@@ -98,8 +111,20 @@ class Recommender(tf.Module):
             scores are log-probabilities of what comes next (`models.domain_mixture`).
         """
         rows = tf.shape(domain)
-        k, exclude_seen = tf.fill(rows, self.top_k), tf.fill(rows, True)
-        return self._recommend(items, domain, k, exclude_seen, user_id)
+        return self._asked(
+            items, domain, tf.fill(rows, self._default_k), tf.fill(rows, RULE), user_id
+        )
+
+    def top_k(self, items, domain, k, user_id=None):
+        """`serving_default` with a number of answers for each row.
+
+        Args:
+            items: as in `serving_default`.
+            domain: as in `serving_default`.
+            k: `[batch]`, answers wanted, from 1 to `max_k`; the output is as wide as the largest.
+            user_id: as in `serving_default`.
+        """
+        return self._asked(items, domain, k, tf.fill(tf.shape(domain), RULE), user_id)
 
     def with_options(self, items, domain, k, exclude_seen, user_id=None):
         """`serving_default` with options for each row.
@@ -107,19 +132,15 @@ class Recommender(tf.Module):
         Args:
             items: as in `serving_default`.
             domain: as in `serving_default`.
-            k: `[batch]`, answers wanted, from 1 to `max_k`; the output is as wide as the largest.
-            exclude_seen: `[batch]`, whether items of the history may not come back.
+            k: as in `top_k`.
+            exclude_seen: `[batch]`, whether items of the history may not come back, whatever the
+                rule of the domain is.
             user_id: as in `serving_default`.
         """
-        tf.debugging.Assert(
-            tf.reduce_all((k >= 1) & (k <= self.max_k)),
-            [f"k must lie between 1 and {self.max_k}. Received:", k],
-            summarize=10,
-        )
-        # The rest does not wait for the assertion: with such a k it would fail in its own words,
-        # or take all memory.
-        k = tf.clip_by_value(k, 1, self.max_k)
-        return self._recommend(items, domain, k, exclude_seen, user_id)
+        return self._asked(items, domain, k, tf.cast(exclude_seen, tf.int32), user_id)
+
+    def _asked(self, items, domain, k, exclude_seen, user_id):
+        return self._answers(items, domain, k, exclude_seen, *([user_id] if self._users else []))
 
     def explain(self, items):
         """What stands behind the answers to each history, for every domain, as far as models tell.
@@ -149,7 +170,15 @@ class Recommender(tf.Module):
             answer["cross_gates"], answer["single_gates"] = gates
         return answer
 
-    def _recommend(self, items, domain, k, exclude_seen, user_id):
+    def _recommend(self, items, domain, k, exclude_seen, user_id=None):
+        tf.debugging.Assert(
+            tf.reduce_all((k >= 1) & (k <= self.max_k)),
+            [f"k must lie between 1 and {self.max_k}. Received:", k],
+            summarize=10,
+        )
+        # The rest does not wait for the assertion: with such a k it would fail in its own words,
+        # or take all memory.
+        k = tf.clip_by_value(k, 1, self.max_k)
         history, known_items = self.vocabulary.histories(items)
         domain_index, every = self.vocabulary.domain_indices(domain)
 

@@ -74,4 +74,5 @@ def _requests(history, domains, top_k):
         for domain in (*domains, ""):
             asked = inputs | {"domain": np.full(rows, domain, object)}
             yield "serving_default", asked
+            yield "top_k", asked
             yield "with_options", asked

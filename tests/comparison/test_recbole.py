@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from data_prep import InputError, prepare
+from tests.support.candidates import excluded
 from tf_syncrec.comparison.recbole import bridge as recbole
 from tf_syncrec.comparison.recbole.bridge import (
     MODELS,
@@ -132,12 +133,9 @@ def test_ranks_are_those_of_a_literal_loop(tmp_path, make_prepared, fake_worker,
     for row in prepared.splits[split]:
         offset, size = offsets[row["domain"]], sizes[row["domain"]]
         key, target = sum(row["items"].tolist()) * 7, int(row["target"])
-        competitors = [
-            item
-            for item in range(offset, offset + size)
-            if item not in row["items"] and item != target
-        ]
-        if target:
+        out = excluded(row, prepared.catalogue)
+        competitors = [i for i in range(offset, offset + size) if i not in out and i != target]
+        if target and target not in out:
             own = (key + target * 13) % 11
             rank = 1 + sum((key + item * 13) % 11 >= own for item in competitors)
         else:

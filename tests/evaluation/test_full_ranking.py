@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.candidates import excluded
 from tests.support.scorers import FixedScorer
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import (
@@ -27,11 +28,10 @@ def ranks_of(queries, candidates, history, targets, offset=OFFSET, size=SIZE):
     return target_ranks(scores, history, targets, offset).numpy()
 
 
-def literal_rank(scores, history, target, offset, size):
+def literal_rank(scores, out, target, offset, size):
     """Sorts the candidates, best first and the target behind its equals, and looks it up."""
-    seen = set(history) - {target}
-    candidates = [i for i in range(offset, offset + size) if i not in seen]
-    if target == 0:
+    candidates = [i for i in range(offset, offset + size) if i not in set(out)]
+    if target not in candidates:
         return np.inf
     candidates.sort(key=lambda item: (-scores[item], item == target))
     return candidates.index(target) + 1
@@ -107,9 +107,13 @@ def test_a_target_never_trained_is_worth_nothing(make_prepared, sizes):
     for d, size in enumerate(sizes):
         assert np.all(ranks.cold[ranks.domains == d]) == (size == 0)
     assert 0 < ranks.cold.sum() < len(ranks.cold)
+    rows = {row["user_id"]: row for row in prepared.splits["test"]}
+    had = [
+        rows[user]["target"] in excluded(rows[user], prepared.catalogue) for user in ranks.user_ids
+    ]
     worth = np.stack([user_gains(ranks.ranks, metric) for metric in METRICS])
-    assert np.all(worth[:, ranks.cold] == 0)
-    assert np.all(worth[METRICS.index("mrr"), ~ranks.cold] > 0)
+    assert np.all(worth[:, ranks.cold | had] == 0)
+    assert np.all(worth[METRICS.index("mrr"), ~(ranks.cold | had)] > 0)
     for d, (name, size) in enumerate(zip(prepared.catalogue.domains, sizes, strict=True)):
         found = ranks.metrics(prepared.catalogue.domains)["domains"][name]
         assert found["users"] == (ranks.domains == d).sum()  # they stay in the denominator
@@ -140,7 +144,11 @@ def test_a_split_is_ranked_whole(make_prepared, split):
         history = ranks.history_items[ends[i] - ranks.history_lengths[i] : ends[i]]
         np.testing.assert_array_equal(history, row["items"])
         assert ranks.ranks[i] == literal_rank(
-            scores[d], row["items"], row["target"], catalogue.offsets[d], catalogue.sizes[d]
+            scores[d],
+            excluded(row, catalogue),
+            row["target"],
+            catalogue.offsets[d],
+            catalogue.sizes[d],
         )
     metrics = ranks.metrics(catalogue.domains)
     assert metrics["overall"]["users"] == len(rows)
@@ -167,9 +175,9 @@ def test_a_scorer_that_knows_no_item_gets_the_worst_rank(make_prepared, kind):
     rows = {row["user_id"]: row for row in prepared.splits["test"]}
     for user, d, rank in zip(ranks.user_ids, ranks.domains, ranks.ranks, strict=True):
         offset, size = prepared.catalogue.offsets[d], prepared.catalogue.sizes[d]
-        seen = set(rows[user]["items"]) - {rows[user]["target"]}
-        candidates_left = size - sum(offset <= item < offset + size for item in seen)
-        if rows[user]["target"]:
+        out = excluded(rows[user], prepared.catalogue)
+        candidates_left = size - sum(offset <= item < offset + size for item in out)
+        if rows[user]["target"] and rows[user]["target"] not in out:
             assert rank == candidates_left
         else:
             assert rank == np.inf
@@ -217,10 +225,10 @@ def test_popularity_ranks_by_training_counts(make_prepared):
     rows = {row["user_id"]: row for row in prepared.splits["test"]}
     checked = 0
     for user, d, rank in zip(ranks.user_ids, ranks.domains, ranks.ranks, strict=True):
-        target, seen = int(rows[user]["target"]), set(rows[user]["items"])
-        if target:
+        target, out = int(rows[user]["target"]), excluded(rows[user], catalogue)
+        if target and target not in out:
             items = range(catalogue.offsets[d], catalogue.offsets[d] + catalogue.sizes[d])
-            better = [i for i in items if counts[i] >= counts[target] and i not in seen]
+            better = [i for i in items if counts[i] >= counts[target] and i not in out]
             assert rank == 1 + len(set(better) - {target})
             checked += 1
     assert checked > 50

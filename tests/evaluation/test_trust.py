@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from data_prep import prepare
 from tests.support.batches import sequences_of, windows_of
+from tests.support.candidates import excluded
 from tf_syncrec.comparison import worker as cell
 from tf_syncrec.comparison.cells import Cell
 from tf_syncrec.comparison.names import parse_name
@@ -247,17 +248,26 @@ def leak(place):
 @pytest.mark.parametrize("domain", [None, "a"])
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_a_target_leaked_into_the_input_is_found(private, split, domain):
-    """In a log where nobody has an item twice, an echo of the history finds nothing but leaks."""
-    prepared = private.prepared
-    real = ranks_of_echo(prepared, split, domain)
-    candidates = candidates_of(prepared, split)
-    assert len(real) > 15
-    assert real == {user: candidates[user] for user in real}, "worst rank, as all of them tie"
-    for place in ("last", "inside", "first"):
-        leaky = Planted(prepared, {split}, leak(place))
-        found = ranks_of_echo(leaky, split, domain)
-        assert found.keys() == real.keys()
-        assert set(found.values()) == {1}
+    """In a log where nobody has an item twice, an echo of the history finds nothing but leaks.
+
+    Or a miss, where what was in the history is no candidate.
+    """
+    catalogue = private.prepared.catalogue
+    for repeats in (True, False):
+        rule = replace(catalogue, repeats=np.full(catalogue.num_domains, repeats))
+        prepared = replace(private.prepared, catalogue=rule)
+        real = ranks_of_echo(prepared, split, domain)
+        candidates = candidates_of(prepared, split)
+        assert len(real) > 15
+        assert real == {user: candidates[user] for user in real}, "worst rank, as all of them tie"
+        for place in ("last", "inside", "first"):
+            found = ranks_of_echo(Planted(prepared, {split}, leak(place)), split, domain)
+            assert found.keys() == real.keys()
+            if not repeats:
+                assert set(found.values()) == {np.inf}
+            elif place == "last":
+                assert set(found.values()) == {1}
+            assert not repeats or all(found[user] < real[user] for user in real)
 
 
 # --------------------------------------------------------------------------------- chance level
@@ -270,8 +280,8 @@ def candidates_of(prepared, split):
     for row in prepared.as_dataset(split).as_numpy_iterator():
         first = catalogue.offsets[row["domain"]]
         items = set(range(first, first + catalogue.sizes[row["domain"]]))
-        known = int(row["target"])
-        found[row["user_id"]] = len(items - (set(row["items"].tolist()) - {known})) if known else 0
+        left = items - excluded(row, catalogue)
+        found[row["user_id"]] = len(left) if int(row["target"]) in left else 0
     return found
 
 

@@ -39,6 +39,7 @@ OUTPUTS = {
 }
 INPUTS = {
     "serving_default": {"items": tf.string, "domain": tf.string},
+    "top_k": {"items": tf.string, "domain": tf.string, "k": tf.int32},
     "with_options": {
         "items": tf.string,
         "domain": tf.string,

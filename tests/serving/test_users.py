@@ -37,6 +37,7 @@ def test_user_id_is_an_input_of_what_recommends(rest):
     }
     assert asked_by == {
         "serving_default": {"items", "domain", "user_id"},
+        "top_k": {"items", "domain", "k", "user_id"},
         "with_options": {"items", "domain", "k", "exclude_seen", "user_id"},
         "explain": {"items"},
     }

@@ -31,7 +31,7 @@ def test_records_are_prediction_logs_of_every_signature_and_domain(served):
     }
     assert asked == {
         (signature, domain)
-        for signature in ("serving_default", "with_options")
+        for signature in ("serving_default", "top_k", "with_options")
         for domain in (*DOMAINS, "")
     } | {("explain", None)}
 

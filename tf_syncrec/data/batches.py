@@ -201,8 +201,11 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
     Returns:
         `tf.data.Dataset` of `{"items": [batch, length] int32, "domain": [batch] int32, "target":
         [batch] int32 (0 when never seen in training), "user_id": [batch] string, "target_item_id":
-        [batch] string}`; items are whole histories, oldest first, padded with 0 on the left.
+        [batch] string, "excluded": [batch, length] int32}`; items are whole
+        histories, oldest first, padded with 0 on the left; excluded are those of them that are no
+        candidates, 0 in the places of others: `Catalogue.repeats` decides.
     """
+    excluded = tf.constant(prepared.catalogue.excluded)
 
     def pick(row):
         return {
@@ -220,11 +223,16 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
     def batch(_, rows):
         return rows.padded_batch(batch_size)
 
+    def with_excluded(batch):
+        items = batch["items"]
+        return batch | {"excluded": tf.where(tf.gather(excluded, items), items, 0)}
+
     return (
         prepared.as_dataset(split)
         .map(pick, num_parallel_calls=PARALLEL_CALLS)
         .group_by_window(kind, batch, batch_size)
         .map(_left_padded, num_parallel_calls=PARALLEL_CALLS)
+        .map(with_excluded, num_parallel_calls=PARALLEL_CALLS)
         .prefetch(PREFETCHED)
         .with_options(without_autotuning())
     )

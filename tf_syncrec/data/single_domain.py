@@ -31,6 +31,7 @@ class SingleDomain:
             item_ids=whole.item_ids[own],
             item_domains=np.zeros(self._size, np.int32),
             counts=whole.counts[own],
+            repeats=whole.repeats[domain : domain + 1],
         )
 
     def as_dataset(self, split: str) -> tf.data.Dataset:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from data_prep import Catalogue, PreparedDataset
 from tf_syncrec.evaluation import ALL_DOMAINS
 from tf_syncrec.evaluation.full_ranking import (
+    REPEATS,
     ModelScorer,
     Ranks,
     VectorScorer,
@@ -17,7 +18,7 @@ from tf_syncrec.evaluation.full_ranking import (
     take_rows,
 )
 from tf_syncrec.metrics.gains import MISS
-from tf_syncrec.metrics.target_ranks import count_true, row_chunks, without
+from tf_syncrec.metrics.target_ranks import count_true, is_candidate, row_chunks, without
 from tf_syncrec.models.domain_mixture import DomainMixture
 
 
@@ -26,8 +27,7 @@ def all_domains_protocol(prepared: PreparedDataset) -> dict[str, Any]:
     return {
         "name": ALL_DOMAINS,
         **protocol(prepared),
-        "candidates": "all items of all domains that occur in training, minus the items of the "
-        "user's history, plus the target",
+        "candidates": f"all items of all domains that occur in training{REPEATS}",
         "scores": "log-probabilities over the items of all domains, as the served model has them "
         "for domain ''",
     }
@@ -66,15 +66,15 @@ def rank_all_domains(
         domains = [first, *(d for d in range(len(sizes)) if d != first)]
         found = np.zeros([2, len(batch["target"])])
         for chunk in row_chunks(found.shape[1], max(sizes)):
-            items, targets = batch["items"][chunk], batch["target"][chunk]
-            history = tf.where(items == targets[:, None], 0, items)
+            excluded, targets = batch["excluded"][chunk], batch["target"][chunk]
+            possible = is_candidate(targets, excluded)
             reached: list[Any] = []
             for d in domains:
                 if not sizes[d]:
                     continue
                 scores = scorer.scores(take_rows(queries[d], chunk), offsets[d], sizes[d])
                 scores = tf.debugging.check_numerics(scores, "scores")
-                scores = mixed = without(scores, history, offsets[d])
+                scores = mixed = without(scores, excluded, offsets[d])
                 if mixture:
                     totals = mixture.log_totals(scores, d)
                     mixed = mixture(scores, log_domains[chunk], totals, domain=d)
@@ -83,7 +83,7 @@ def rank_all_domains(
                     reached = [tf.gather(x, place, batch_dims=1) for x in (mixed, scores)]
                 for way, (x, own) in enumerate(zip((mixed, scores), reached, strict=False)):
                     found[way, chunk] += count_true(x >= own[:, None])
-            found[:, chunk] = np.where(targets > 0, found[:, chunk], MISS)
+            found[:, chunk] = np.where(possible, found[:, chunk], MISS)
         as_they_are.append(found[1])
         return found[0]
 

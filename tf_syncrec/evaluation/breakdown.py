@@ -54,6 +54,7 @@ def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
     * `near_duplicate`: the history holds a near-duplicate of the target (`MIN_SHARED_USERS`; the
       target itself is none): `close`, `loose` (but no close one), `no`.
     * `in_domain_history`: interactions of the history in the target's domain, by `LENGTH_BINS`.
+    * `repeated`: the user had the target before: `yes`, `no`.
     * `cold`: the target never occurs in training: `yes`, `no`.
 
     Args:
@@ -90,6 +91,7 @@ def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
                 "near": np.bincount(owner[near], minlength=users) > 0,
                 "close": np.bincount(owner[nearer], minlength=users) > 0,
                 "length": np.bincount(owner[in_domain], minlength=users),
+                "repeated": np.bincount(owner[items == target[owner]], minlength=users) > 0,
                 "cold": target == 0,
             }
         )
@@ -107,6 +109,7 @@ def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
             "no": ~of["near"],
         },
         "in_domain_history": {label: bins == i for i, label in enumerate(LENGTH_BINS)},
+        "repeated": _yes_no(of["repeated"]),
         "cold": _yes_no(of["cold"]),
     }
     return TargetGroups(of["user_id"], groups)

@@ -13,9 +13,14 @@ from tf_syncrec.metrics.gains import MISS, domain_metrics
 from tf_syncrec.metrics.target_ranks import held_at_once, row_chunks, target_ranks
 from tf_syncrec.utils.variables import in_place
 
+REPEATS = (
+    "; the items of the user's history are among them where `repeats` of the item's domain says "
+    "`include`, and where it says `exclude` a target of the history is a miss"
+)
+"""Who else is no candidate, under every protocol."""
+
 PROTOCOL = {
-    "candidates": "all items of the target's domain that occur in training, minus the items of the "
-    "user's history, plus the target",
+    "candidates": f"all items of the target's domain that occur in training{REPEATS}",
     "cold_targets": "a target that never occurs in training is a miss: its rank is infinite, and "
     "HR, NDCG and MRR are 0",
     "ties": "rank against the target",
@@ -26,7 +31,13 @@ PROTOCOL = {
 
 def protocol(prepared: PreparedDataset) -> dict[str, Any]:
     """What a reader of the numbers has to know: the split, the ranking, the data."""
-    return {"split": prepared.split_protocol} | PROTOCOL | {"dataset": prepared.name}
+    catalogue = prepared.catalogue
+    rules = ("include" if again else "exclude" for again in catalogue.repeats)
+    return (
+        {"split": prepared.split_protocol}
+        | PROTOCOL
+        | {"repeats": dict(zip(catalogue.domains, rules, strict=True)), "dataset": prepared.name}
+    )
 
 
 class Scorer(Protocol):
@@ -270,7 +281,7 @@ def _ranking(scorer: Scorer, catalogue: Catalogue) -> Callable[[Any], np.ndarray
             [
                 target_ranks(
                     scorer.scores(take_rows(queries, chunk), offset, size),
-                    batch["items"][chunk],
+                    batch["excluded"][chunk],
                     batch["target"][chunk],
                     offset,
                 )

@@ -28,7 +28,7 @@ def sample_recommendations(
 
     Returns:
         Rows of `user_id, domain, history` (the latest item ids, oldest first), `earlier` (how many
-        came before them), `recommended` (item ids, best first, none of the history) and `target`.
+        came before them), `recommended` (item ids, best first, of candidates alone) and `target`.
     """
     scorer.refresh()
     wanted = max(1, ROWS // catalogue.num_domains)
@@ -42,9 +42,9 @@ def _rows(scorer, batch, domain, catalogue):
     offset, size = int(catalogue.offsets[domain]), int(catalogue.sizes[domain])
     scores = np.array(scorer.scores(scorer.queries(batch), offset, size))
     for row in range(len(scores)):
-        history = batch["items"][row].numpy()
+        history, excluded = batch["items"][row].numpy(), batch["excluded"][row].numpy()
         history = history[history > 0]
-        own = history[(history >= offset) & (history < offset + size)]
+        own = excluded[(excluded >= offset) & (excluded < offset + size)]
         scores[row, own - offset] = -np.inf
         best = np.argsort(-scores[row], kind="stable")[: min(ANSWERS, size - len(set(own)))]
         yield {

@@ -57,9 +57,9 @@ def rank_trials(
         if size:
             said = ask(batch)
             for chunk in row_chunks(len(targets), size):
-                items = batch["items"][chunk]
+                items, excluded = batch["items"][chunk], batch["excluded"][chunk]
                 for trial, of_trial in scores(take_rows(said, chunk), items, offset, size):
-                    ranks[chunk, trial] = target_ranks(of_trial, items, targets[chunk], offset)
+                    ranks[chunk, trial] = target_ranks(of_trial, excluded, targets[chunk], offset)
         gains.append(user_gains(ranks, SELECTION_METRIC))
         domains.append(np.full(len(targets), domain))
         folds.append(np.array([zlib.crc32(user) % FOLDS for user in batch["user_id"].numpy()], int))

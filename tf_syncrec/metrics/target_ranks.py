@@ -19,18 +19,18 @@ one piece comes from the system anew each time, which must clear it page by page
         tf.TensorSpec([], tf.int32),
     ]
 )
-def target_ranks(scores, history, targets, offset):
+def target_ranks(scores, excluded, targets, offset):
     """Ranks of targets of one domain among its items.
 
     Args:
         scores: `[batch, size]` of the domain's items.
-        history: `[batch, length]` int32, 0 pads; its items, but for the target, do not compete.
+        excluded: `[batch, any]` int32, items that are no candidates; 0 is none.
         targets: `[batch]` int32, 0 for a target that training never saw.
         offset: first item id of the domain.
 
     Returns:
         `[batch]` float64: 1 + the number of competitors that score at least as much; `MISS` for an
-        unseen target.
+        unseen target, and for one that is excluded.
 
     Raises:
         tf.errors.InvalidArgumentError: a score is not a finite number.
@@ -39,19 +39,30 @@ def target_ranks(scores, history, targets, offset):
     # of the time that looking at each part does.
     sums = tf.debugging.check_numerics(tf.reduce_sum(scores, axis=1), "scores")
     end = offset + tf.shape(scores)[1]
-    local = tf.where((history >= offset) & (history < end), history - offset, -1)
+    local = tf.where((excluded >= offset) & (excluded < end), excluded - offset, -1)
     local = tf.sort(local, axis=1)  # so that a repeated item can be told from its neighbour
     first = tf.concat([tf.ones_like(local[:, :1], tf.bool), local[:, 1:] != local[:, :-1]], axis=1)
     target = targets - offset
-    excluded = first & (local >= 0) & (local != target[:, None])
+    not_candidates = first & (local >= 0)
 
     own = tf.gather(scores, tf.maximum(target, 0), batch_dims=1)[:, None]
     others = tf.gather(scores, tf.maximum(local, 0), batch_dims=1)
     # The target's own score is the one that makes this at least 1.
     with tf.control_dependencies([sums]):
         at_least = count_true(scores >= own)
-    not_competing = tf.math.count_nonzero(excluded & (others >= own), axis=1, dtype=tf.int32)
-    return tf.where(targets > 0, tf.cast(at_least - not_competing, tf.float64), MISS)
+    not_competing = tf.math.count_nonzero(not_candidates & (others >= own), axis=1, dtype=tf.int32)
+    possible = is_candidate(targets, excluded)
+    return tf.where(possible, tf.cast(at_least - not_competing, tf.float64), MISS)
+
+
+def is_candidate(targets, excluded):
+    """Which targets can be recommended at all, `[batch]` bool.
+
+    Args:
+        targets: `[batch]` int32, 0 for a target that training never saw.
+        excluded: `[batch, any]` int32, items that are no candidates; 0 is none.
+    """
+    return (targets > 0) & ~tf.reduce_any(excluded == targets[:, None], axis=1)
 
 
 def without(scores, items, offset):
@@ -110,7 +121,8 @@ def ranks_by_domain(batch, offsets, sizes, scores_of: Callable):
     """Ranks the targets of rows of any domains, domain by domain and a few rows at a time.
 
     Args:
-        batch: of `data.batches.evaluation_batches`: `items`, `domain` and `target` are read.
+        batch: of `data.batches.evaluation_batches`: `excluded` (of other batches, which lack it,
+            all `items`), `domain` and `target` are read.
         offsets: `[domains]` int32, first item id of each domain.
         sizes: `[domains]` int32, trained items of each domain.
         scores_of: from places of rows `[n]`, offset and size to scores `[n, size]`.
@@ -120,6 +132,7 @@ def ranks_by_domain(batch, offsets, sizes, scores_of: Callable):
     """
     order = tf.argsort(batch["domain"], stable=True)
     domains = tf.gather(batch["domain"], order)
+    excluded = batch.get("excluded", batch["items"])
 
     def rank(start, ranks):
         """Rows of one domain, as many as may be scored at once."""
@@ -128,8 +141,8 @@ def ranks_by_domain(batch, offsets, sizes, scores_of: Callable):
         rows = order[start : tf.minimum(end, start + rows_at_once(size))]
 
         def against_all():
-            items, targets = (tf.gather(batch[name], rows) for name in ("items", "target"))
-            return target_ranks(scores_of(rows, offset, size), items, targets, offset)
+            targets, out = tf.gather(batch["target"], rows), tf.gather(excluded, rows)
+            return target_ranks(scores_of(rows, offset, size), out, targets, offset)
 
         missed = tf.fill(tf.shape(rows), tf.constant(MISS, tf.float64))
         found = tf.cond(size > 0, against_all, lambda: missed)

@@ -12,12 +12,14 @@ from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.registry import FULL
 from tf_syncrec.reporting.sections import NBSP, Cell, Section, Table
 from tf_syncrec.reporting.terminal_tables import mean_and_spread
+from tf_syncrec.utils.nested import flat
 
 GROUPS = {
     "last_item": "last item of the history",
     "same_day": "an in-domain item on the target's day",
     "near_duplicate": "a near-duplicate in the history",
     "in_domain_history": "in-domain history",
+    "repeated": "the user had the target before",
     "cold": "target never seen in training",
 }
 TRANSFER = (
@@ -84,7 +86,7 @@ def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
 
 def _protocol(comparison: Mapping[str, Any]) -> list[str]:
     return [
-        *(f"{key}: {value}" for key, value in comparison["protocol"].items()),
+        *(f"{key}: {value}" for key, value in flat(comparison["protocol"])),
         f"targets never seen in training: {comparison['cold_target_share']:.2%}",
         *(f"`{name}`: {model['about']}" for name, model in comparison["models"].items()),
     ]

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import ModelScorer, take_rows
-from tf_syncrec.metrics.target_ranks import row_chunks, without
+from tf_syncrec.metrics.target_ranks import is_candidate, row_chunks, without
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.domain_mixture import DomainMixture
 from tf_syncrec.scoring.view_weights import listed
@@ -70,18 +70,17 @@ def fit_mixture(
 
 
 def _log_likelihoods(scorer: ModelScorer, batch, offset: int, size: int) -> np.ndarray:
-    """Log P(target | domain, history) with each of `SHARPNESS`, `[rows, trials]`; 0 of no item."""
-    queries, targets = scorer.queries(batch), batch["target"]
-    history = tf.where(batch["items"] == targets[:, None], 0, batch["items"])
+    """Log P(target | domain, history) with each of `SHARPNESS`; `[rows, trials]`, or 0."""
+    queries, targets, excluded = scorer.queries(batch), batch["target"], batch["excluded"]
     found = np.zeros([len(targets), len(SHARPNESS)])
     for chunk in row_chunks(len(targets), size):
         scores = without(
-            scorer.scores(take_rows(queries, chunk), offset, size), history[chunk], offset
+            scorer.scores(take_rows(queries, chunk), offset, size), excluded[chunk], offset
         )
         own = tf.gather(scores, tf.maximum(targets[chunk] - offset, 0), batch_dims=1)
         for trial, a in enumerate(SHARPNESS):
             found[chunk, trial] = a * own - tf.reduce_logsumexp(a * scores, axis=1)
-    return np.where(targets.numpy()[:, None] > 0, found, 0.0)
+    return np.where(is_candidate(targets, excluded)[:, None], found, 0.0)
 
 
 def _sharpness(of_targets, target_domains, num_domains: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import InputError
+from tests.support.candidates import excluded
 from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED
 from tf_syncrec.evaluation.sampled import negatives_file as stored_module
 from tf_syncrec.evaluation.sampled.negatives import draw_negatives
@@ -62,7 +63,7 @@ def test_the_file_can_be_read_without_this_code(prepared, file, protocol):
         assert row["item_id"] == user["target_item_id"].decode()
         ids = {names.index(name) + 1 for name in row["negatives"]}
         assert len(ids) == len(row["negatives"])
-        assert not ids & {*user["items"].tolist(), user["target"]}
+        assert not ids & {*excluded(user, catalogue), user["target"]}
         domains = set(catalogue.item_domains[np.array([*ids], int) - 1].tolist())
         assert domains <= ({user["domain"]} if protocol == "sampled_domain" else {0, 1, 3})
 
@@ -105,8 +106,9 @@ def renamed(table):
 
 
 def own_item(prepared):
-    """The first user gets a negative that is in the own history."""
-    name = prepared.catalogue.item_ids[prepared.splits["test"][0]["items"][0] - 1]
+    """The first user gets a negative that is no candidate, of the own history."""
+    catalogue = prepared.catalogue
+    name = catalogue.item_ids[min(excluded(prepared.splits["test"][0], catalogue)) - 1]
     return lambda rows: [[name, *rows[0][1:]], *rows[1:]]
 
 
@@ -130,8 +132,8 @@ def own_target(prepared):
         (lambda table: pa.concat_tables([table, table]), {}, "it has a user twice"),
         (lambda table: pa.concat_tables([table, renamed(table)]), {}, "it has 120 users, not 60"),
         (with_column("negatives", lambda rows: [["never seen"], *rows[1:]]), {}, "never seen"),
-        (own_item, {}, "negatives of user user 0 are in their history"),
-        (own_target, {}, "are in their history"),
+        (own_item, {}, "negatives of user user 0 are no candidates"),
+        (own_target, {}, "are no candidates"),
     ],
 )
 def test_negatives_of_something_else_are_refused(prepared, file, change, drawn_from, says):

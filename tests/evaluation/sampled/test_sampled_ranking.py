@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from tests.support.candidates import excluded
 from tests.support.scorers import FixedScorer
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similarities, user_items
@@ -32,6 +33,12 @@ def ranked(prepared, scorer, folder, protocol, split="test", batch_size=16):
     return rank_sampled(scorer, batches, prepared.catalogue, negatives)
 
 
+def impossible(prepared, split="test"):
+    """Users whose target is no candidate."""
+    rows, catalogue = prepared.splits[split], prepared.catalogue
+    return {row["user_id"] for row in rows if row["target"] in {0, *excluded(row, catalogue)}}
+
+
 def by_user(ranks):
     return dict(zip(ranks.user_ids, ranks.ranks, strict=True))
 
@@ -47,12 +54,13 @@ def test_ranks_are_those_of_a_literal_ranking(make_prepared, tmp_path, protocol,
     ids = {name: number for number, name in enumerate(catalogue.item_ids, 1)}
     vectors, queries = scorer._candidates.numpy(), scorer._queries.numpy()
     rows = pq.read_table(tmp_path / f"{protocol}_{split}.parquet").to_pylist()
+    missed = impossible(prepared, split)
     assert len(received) == len(rows) == 80
     tied = 0
     for row in rows:
         scores = vectors @ queries[catalogue.domains.index(row["domain"])]
         negatives = [scores[ids[name]] for name in row["negatives"]]
-        if row["item_id"] in ids:
+        if row["user_id"].encode() not in missed:
             own = scores[ids[row["item_id"]]]
             expected = 1 + sum(score >= own for score in negatives)
             tied += own in negatives
@@ -81,7 +89,7 @@ def test_fewer_competitors_never_make_it_harder(make_prepared, tmp_path):
     full = rank_split(scorer, evaluation_batches(prepared, "test", 16), prepared.catalogue)
     sampled = ranked(prepared, scorer, tmp_path, "sampled_domain")
     assert (sampled.ranks <= full.ranks).all()
-    known = ~full.cold
+    known = np.isfinite(full.ranks)
     assert sampled.ranks[known].mean() < 0.75 * full.ranks[known].mean()
 
 
@@ -109,8 +117,9 @@ def test_equal_scores_rank_last(make_prepared, tmp_path, protocol):
     candidates = {row["user_id"].encode(): len(row["negatives"]) + 1 for row in rows}
     assert ranks.cold.any() and max(candidates.values()) == NEGATIVES + 1
     assert (min(candidates.values()) < 11) == (protocol == "sampled_domain")
-    for user, cold, rank in zip(ranks.user_ids, ranks.cold, ranks.ranks, strict=True):
-        assert rank == (np.inf if cold else candidates[user])
+    missed = impossible(prepared)
+    for user, rank in zip(ranks.user_ids, ranks.ranks, strict=True):
+        assert rank == (np.inf if user in missed else candidates[user])
 
 
 @pytest.mark.parametrize("protocol", SAMPLED)
@@ -170,7 +179,7 @@ def test_item_knn_can_be_ranked(make_prepared, tmp_path, protocol, history):
     negatives = {r["user_id"].encode(): [ids[name] for name in r["negatives"]] for r in rows}
     for batch in evaluation_batches(prepared, "test", 1):
         target = int(batch["target"][0])
-        if target:
+        if batch["user_id"].numpy()[0] not in impossible(prepared):
             slices = [
                 scorer.scores(scorer.queries(batch), offset, size)[0]
                 for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True)
@@ -189,7 +198,8 @@ def test_popularity_ranks_by_training_counts(make_prepared, tmp_path):
     counts = dict(zip(catalogue.item_ids, catalogue.counts, strict=True))
     rows = pq.read_table(tmp_path / "sampled_all_test.parquet").to_pylist()
     for row in rows:
-        if own := counts.get(row["item_id"]):
+        if row["user_id"].encode() not in impossible(prepared):
+            own = counts[row["item_id"]]
             expected = 1 + sum(counts[name] >= own for name in row["negatives"])
             assert received[row["user_id"].encode()] == expected
     assert len(set(received.values())) > 10

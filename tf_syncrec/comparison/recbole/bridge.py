@@ -225,6 +225,7 @@ def write_exchange(
         "settings": settings,
         "seed": seed,
         "sizes": sizes.tolist(),
+        "repeats": prepared.catalogue.repeats.tolist(),
         "users": len(users),
         "interactions": len(user_of),
     }

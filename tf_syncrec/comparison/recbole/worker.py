@@ -4,7 +4,7 @@
 `python -I worker.py FOLDER`, by `tf_syncrec.comparison.recbole.bridge`, which wrote FOLDER:
 
     request.json                    model, settings, seed, counts: sizes (items a domain), users,
-                                    interactions
+                                    interactions; repeats (a domain)
     interactions/interactions.inter RecBole's atomic file: exactly the training rows
     validation.npz, test.npz        user [rows], domain [rows], items (all histories end to end),
                                     ends [rows] (where each ends); validation also target [rows]
@@ -178,9 +178,9 @@ class Reported:
 class DomainScores:
     """Scores of rows of a split for the items of one domain."""
 
-    def __init__(self, model, config, ids, sizes):
+    def __init__(self, model, config, ids, sizes, repeats):
         self._model, self._config, self._ids = model, config, ids
-        self._sizes = sizes
+        self._sizes, self._repeats = sizes, repeats
         self._offsets = 1 + np.cumsum(sizes) - sizes
         self._length = config["MAX_ITEM_LIST_LENGTH"]
         self._special = {"GCMC": self._gcmc, "TransRec": self._transrec}.get(config["model"])
@@ -248,18 +248,18 @@ class DomainScores:
     def ndcg_at_10(self, split):
         """NDCG@10 of the project's protocol.
 
-        All items of the target's domain compete, but for those of the history; ties rank against
-        the target; a target that training never saw is a miss.
+        All items of the target's domain compete, but for those of the history where people do not
+        come back to items; ties rank against the target; a target that is none of them is a miss.
         """
         total = 0.0
         for domain in np.flatnonzero(self._sizes):
             offset, size = self._offsets[domain], self._sizes[domain]
             for rows, scores in self.chunks(split, domain):
                 targets = split.targets[rows]
-                known = np.flatnonzero(targets > 0)
                 row_of, items = split.whole(rows)
-                # Its own score stays, also where the target is in the history.
-                out = (items >= offset) & (items < offset + size) & (items != targets[row_of])
+                out = (items >= offset) & (items < offset + size) & (not self._repeats[domain])
+                had = np.bincount(row_of[out & (items == targets[row_of])], minlength=len(rows))
+                known = np.flatnonzero((targets > 0) & (had == 0))
                 scores[row_of[out], items[out] - offset] = -torch.inf
                 own = scores[known, targets[known] - offset][:, None]
                 ranks = (scores[known] >= own).sum(dim=1).cpu().numpy()
@@ -362,7 +362,7 @@ def run(folder):
     name = request["model"]
     say(f"{name}: {parameters:,} parameters, {len(dataset):,} samples an epoch, {config['device']}")
 
-    scores = DomainScores(model, config, ids, np.array(request["sizes"]))
+    scores = DomainScores(model, config, ids, np.array(request["sizes"]), request["repeats"])
     validation = Split(folder / "validation.npz")
     result = train(config, model, batches, lambda: scores.ndcg_at_10(validation), name)
     (folder / "scores").mkdir(exist_ok=True)

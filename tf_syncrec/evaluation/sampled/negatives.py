@@ -13,7 +13,7 @@ SEED = 0
 def draw_negatives(
     protocol: str, name: str, rows, catalogue: Catalogue, count: int = NEGATIVES
 ) -> np.ndarray:
-    """Draws uniformly without replacement from what is neither in the history nor the target.
+    """Draws uniformly without replacement from the candidates but for the target.
 
     What a user gets depends on the user, `name`, the protocol and the catalogue: not on the other
     rows, on a model, or on the machine, as all is reckoned in whole numbers.
@@ -37,8 +37,8 @@ def draw_negatives(
         first = np.ones(len(domains), np.int64)
         size = np.full(len(domains), catalogue.num_items)
 
-    # The user's own items, as places 0, 1, ... in the range that is drawn from, each once.
-    items = tf.concat([rows["items"], rows["target"][:, None]], axis=1)
+    # What of the user's own is left out, each once, as places 0, 1, ... in the range drawn from.
+    items = not_drawn(rows, catalogue)
     user = np.repeat(np.arange(len(domains)), items.row_lengths().numpy())
     place = items.flat_values.numpy() - first[user]
     inside = (place >= 0) & (place < size[user])
@@ -56,6 +56,13 @@ def draw_negatives(
     row = np.arange(len(domains))[:, None]
     passed = np.searchsorted(left_before, row * base + left, side="right") - before[:, None]
     return np.where(left >= 0, first[:, None] + left + passed, 0).astype(np.int32)
+
+
+def not_drawn(rows, catalogue: Catalogue) -> tf.RaggedTensor:
+    """What are no negatives: the target, and items of the history that are no candidates."""
+    items = rows["items"]
+    excluded = items.with_flat_values(tf.gather(catalogue.excluded, items.flat_values))
+    return tf.concat([tf.ragged.boolean_mask(items, excluded), rows["target"][:, None]], axis=1)
 
 
 def _keys(prefix: str, user_ids) -> np.ndarray:

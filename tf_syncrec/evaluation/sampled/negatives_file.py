@@ -12,7 +12,7 @@ import tensorflow as tf
 from data_prep import Catalogue, InputError, PreparedDataset
 from data_prep.files import written_whole
 from tf_syncrec.evaluation.sampled import NEGATIVES
-from tf_syncrec.evaluation.sampled.negatives import SEED, draw_negatives
+from tf_syncrec.evaluation.sampled.negatives import SEED, draw_negatives, not_drawn
 
 USERS_AT_ONCE = 8192
 """Rows of the dataset read, drawn for and written at a time."""
@@ -173,13 +173,13 @@ def _check(stored: StoredNegatives, prepared: PreparedDataset, split: str) -> No
             other = stored.target_ids[rows] != batch["target_item_id"].numpy()
         if other.any():
             raise _OfSomethingElse(f"it lacks user {user_ids[other][0].decode()} or their target")
-        items = tf.concat([batch["items"], batch["target"][:, None]], axis=1)
+        items = not_drawn(batch, prepared.catalogue)
         own = np.repeat(np.arange(len(rows)), items.row_lengths().numpy()) * base
         negatives = np.arange(len(rows))[:, None] * base + stored.items[rows]
         clash = np.isin(negatives, own + items.flat_values.numpy()) & (stored.items[rows] > 0)
         if clash.any():
             user = user_ids[clash.any(axis=1)][0].decode()
-            raise _OfSomethingElse(f"negatives of user {user} are in their history")
+            raise _OfSomethingElse(f"negatives of user {user} are no candidates, or their target")
         drawn = np.sort(stored.items[rows], axis=1)
         twice = ((drawn[:, 1:] == drawn[:, :-1]) & (drawn[:, 1:] > 0)).any(axis=1)
         if twice.any():

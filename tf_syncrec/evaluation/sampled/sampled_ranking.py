@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
 from tf_syncrec.evaluation.full_ranking import (
+    REPEATS,
     Ranks,
     Scorer,
     collect_ranks,
@@ -18,6 +19,7 @@ from tf_syncrec.evaluation.sampled import NEGATIVES
 from tf_syncrec.evaluation.sampled.negatives import SEED
 from tf_syncrec.evaluation.sampled.negatives_file import StoredNegatives
 from tf_syncrec.metrics.gains import MISS
+from tf_syncrec.metrics.target_ranks import is_candidate
 
 DRAWN_FROM = {
     "sampled_domain": "the trained items of the target's domain",
@@ -30,9 +32,8 @@ def sampled_protocol(name: str, prepared: PreparedDataset) -> dict[str, Any]:
     return {
         "name": name,
         **protocol(prepared),
-        "candidates": f"{NEGATIVES} negatives drawn uniformly without replacement (seed {SEED}) "
-        f"from {DRAWN_FROM[name]}, minus the items of the user's history, plus the target; "
-        "all of them where fewer are left",
+        "candidates": f"the target and {NEGATIVES} negatives drawn uniformly without replacement "
+        f"(seed {SEED}) from {DRAWN_FROM[name]}, all of them where fewer are left{REPEATS}",
         "scores": "items of every domain by the query for the target's domain",
         "selection": "validation ndcg@10 by full ranking",
     }
@@ -68,7 +69,8 @@ def rank_sampled(
         candidates = np.where(target[:, None] > 0, np.hstack([target[:, None], drawn]), 0)
         scores = _candidate_scores(scorer, batch, candidates, slices)
         at_least = ((drawn > 0) & (scores[:, 1:] >= scores[:, :1])).sum(axis=1)
-        return np.where(target > 0, 1 + at_least, MISS)
+        possible = is_candidate(batch["target"], batch["excluded"])
+        return np.where(possible, 1 + at_least, MISS)
 
     return collect_ranks(rank, batches, with_rows)
 

@@ -1,0 +1,103 @@
+"""Where people come back and where they do not: what is measured is what is served."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tf_syncrec
+from tests.support.networks import each
+from tf_syncrec.metrics.gains import user_gains
+
+
+def write_log(path, shares, users=60, items=30, seed=0):
+    """A domain for each part of the events that repeats an item of the user's own."""
+    rng = np.random.default_rng(seed)
+    lines = ["user_id,item_id,domain,timestamp"]
+    for user in range(users):
+        had: dict[int, list[int]] = {domain: [] for domain in range(len(shares))}
+        for step in range(rng.integers(6, 20)):
+            domain = int(rng.integers(len(shares)))
+            own = had[domain]
+            if own and (rng.random() < shares[domain] or len(set(own)) == items):
+                item = int(rng.choice(own))
+            else:
+                item = int(rng.choice(sorted({*range(items)} - {*own})))
+            own.append(item)
+            lines.append(f"u{user},d{domain}_{item},d{domain},{1000 * user + step}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("repeats", ["auto", pytest.param("exclude", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", each(["bprmf", "mmoe"]))
+def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_path):
+    """HR and NDCG of all domains, from 0 to 100 % repeats, recomputed from answers alone."""
+    log = write_log(tmp_path / "log.csv", shares=(0, 0.03, 0.4, 1))
+    run = tf_syncrec.fit(
+        dataset="interactions",
+        path=str(log),
+        data_dir=str(tmp_path / "data"),
+        output_dir=str(tmp_path / "run"),
+        config="tiny",
+        epochs=1,
+        model=network,
+        verbose=False,
+        settings={"data.repeats": repeats, "model.neighbours": 5},
+    )
+    again = [repeats == "auto" and name in ("d2", "d3") for name in run.catalogue.domains]
+    assert run.catalogue.repeats.tolist() == again
+    rules = run.metrics["protocol"]["repeats"]
+    assert [rules[name] == "include" for name in run.catalogue.domains] == again
+    ranks = pd.read_parquet(run.ranks_file)
+    gains: dict[str, list] = {"hr@10": [], "ndcg@10": []}
+    for name, rows in ranks.groupby("domain"):
+        histories = dict(zip(rows["user_id"], map(list, rows["history"]), strict=True))
+        answers = run.recommend(histories, name, k=10)
+        place = answers.set_index(["user_id", "item_id"])["rank"].to_dict()
+        targets = zip(rows["user_id"], rows["item_id"], strict=True)
+        found = np.array([place.get(target, np.inf) for target in targets], float)
+        for metric, received in gains.items():
+            received.append(user_gains(found, metric))
+            measured = run.metrics["test"]["domains"][name][metric]
+            assert received[-1].mean() == pytest.approx(measured, abs=1e-12), (name, metric)
+        had = [row.item_id in row.history for row in rows.itertuples()]
+        assert (name != "d3") or np.mean(had) > 0.9
+        recommended = [a.item_id in histories[a.user_id] for a in answers.itertuples()]
+        assert any(recommended) == (rules[name] == "include")
+        if rules[name] == "exclude":
+            assert not np.isfinite(found[had]).any()
+    for metric, received in gains.items():
+        overall = np.concatenate(received).mean()
+        assert overall == pytest.approx(run.metrics["test"]["overall"][metric], abs=1e-12)
+    for sample in json.loads(run.samples_file.read_text()):
+        history = set(sample["history"])
+        assert rules[sample["domain"]] == "include" or not history & set(sample["recommended"])
+
+
+def test_a_rule_of_the_domain_is_overridden_by_a_request(tmp_path):
+    log = write_log(tmp_path / "log.csv", shares=(0, 1))
+    run = tf_syncrec.fit(
+        dataset="interactions",
+        path=str(log),
+        data_dir=str(tmp_path / "data"),
+        output_dir=str(tmp_path / "run"),
+        config="tiny",
+        epochs=1,
+        model="bprmf",
+        verbose=False,
+    )
+    history = {"u1": [f"d{domain}_{item}" for domain in (0, 1) for item in range(5)]}
+
+    def comes_back(domain, **options):
+        return bool(
+            set(run.recommend(history, domain, k=30, **options)["item_id"]) & {*history["u1"]}
+        )
+
+    assert not comes_back("d0") and comes_back("d1")
+    for domain in ("d0", "d1"):
+        assert comes_back(domain, exclude_seen=False)
+        assert not comes_back(domain, exclude_seen=True)
+    everything = run.recommend(history, k=60)["item_id"]
+    assert {name[:2] for name in {*everything} & {*history["u1"]}} == {"d1"}
