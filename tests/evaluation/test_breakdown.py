@@ -105,6 +105,7 @@ def literal_groups(prepared, per_day=DAY):
             "same_day": any(when // per_day == time // per_day for _, when in own),
             "near_duplicate": min(near | {"no"}, key=["close", "loose", "no"].index),
             "in_domain_history": labels[-1],
+            "repeated": target in {item for item, _ in history},
             "cold": target == 0,
         }
     return found
@@ -128,7 +129,13 @@ def test_groups_are_those_of_literal_loops(seed):
     prepared = random_log(seed)
     expected = literal_groups(prepared)
     assert labels_of(group_targets(prepared, "test")) == expected
-    for name, kinds in (("last_item", 2), ("same_day", 2), ("near_duplicate", 3), ("cold", 2)):
+    for name, kinds in (
+        ("last_item", 2),
+        ("same_day", 2),
+        ("near_duplicate", 3),
+        ("repeated", 2),
+        ("cold", 2),
+    ):
         assert len({labels[name] for labels in expected.values()} - {None}) == kinds, name
 
 

@@ -92,6 +92,7 @@ def planted(make_prepared):
     Users are numbered, so that `USERS` are some of them.
     """
     prepared = make_prepared((6, 5, 0, 7), users=80)
+    prepared.catalogue.repeats[:] = False
     rng = np.random.default_rng(1)
     cycle = 1 + rng.permutation(18).astype(np.int32)
     domains = prepared.catalogue.item_domains

@@ -230,7 +230,7 @@ def test_a_test_step_ranks_as_full_ranking_does(name, prepared, monkeypatch):
     padded = {
         key: np.concatenate(
             [np.pad(r[key], [[0, 0], [width - r[key].shape[1], 0]]) for r in rows]
-            if key == "items"
+            if key in ("items", "excluded")
             else [r[key] for r in rows]
         )
         for key in rows[0]
