@@ -21,7 +21,8 @@ def setting(make_model, make_prepared):
     return prepared, ModelScorer(model)
 
 
-def test_recommendations_are_the_ranking(setting):
+def test_recommendations_are_the_ranking(setting, monkeypatch):
+    monkeypatch.setattr("tf_syncrec.evaluation.samples.ROWS", 100)
     prepared, scorer = setting
     batches = evaluation_batches(prepared, "test", 16)
     rows = sample_recommendations(scorer, batches, prepared.catalogue)
