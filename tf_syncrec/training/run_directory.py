@@ -61,7 +61,8 @@ class RunDirectory:
         """Whether a training has ended here; `report.html` may have been deleted since."""
         if self.report_file.exists():
             return True
-        ended = self.manifest_file.exists() and self.checkpoint_file.exists()
+        needed = self.manifest_file, self.checkpoint_file, self.metrics_file
+        ended = all(file.exists() for file in needed)
         return ended and not any(self.checkpoint_file.parent.glob("step-*"))
 
     @property
