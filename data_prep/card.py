@@ -73,11 +73,8 @@ def data_card(
 
 
 def _domains(sequences: Sequences) -> dict[str, dict[str, Any]]:
-    repeats = sequences.catalogue.repeats
-    return {
-        name: values | {"repeats": "include" if again else "exclude"}
-        for (name, values), again in zip(sequences.counts.by_domain().items(), repeats, strict=True)
-    }
+    rules, counts = sequences.catalogue.rules, sequences.counts.by_domain()
+    return {name: values | {"repeats": rules[name]} for name, values in counts.items()}
 
 
 def write(card: Mapping[str, Any], folder: Path) -> None:

@@ -69,6 +69,12 @@ class Catalogue:
         return 1 + np.cumsum(self.sizes) - self.sizes
 
     @property
+    def rules(self) -> dict[str, str]:
+        """`include` or `exclude` of every domain, as `repeats` has it."""
+        named = ("include" if again else "exclude" for again in self.repeats)
+        return dict(zip(self.domains, named, strict=True))
+
+    @property
     def excluded(self) -> np.ndarray:
         """`[N + 1]` bool by id: an item that is no candidate for a user who had it."""
         return np.append(False, ~self.repeats[self.item_domains])

@@ -30,22 +30,27 @@ def write_log(path, shares, users=60, items=30, seed=0):
     return path
 
 
+def fitted(log, **more):
+    """A tiny run on a log, beside it."""
+    return tf_syncrec.fit(
+        dataset="interactions",
+        path=str(log),
+        data_dir=str(log.parent / "data"),
+        output_dir=str(log.parent / "run"),
+        config="tiny",
+        epochs=1,
+        verbose=False,
+        **more,
+    )
+
+
 @pytest.mark.parametrize("repeats", ["auto", pytest.param("exclude", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("network", each(["bprmf", "mmoe"]))
 def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_path):
     """HR and NDCG of all domains, from 0 to 100 % repeats, recomputed from answers alone."""
     log = write_log(tmp_path / "log.csv", shares=(0, 0.03, 0.4, 1))
-    run = tf_syncrec.fit(
-        dataset="interactions",
-        path=str(log),
-        data_dir=str(tmp_path / "data"),
-        output_dir=str(tmp_path / "run"),
-        config="tiny",
-        epochs=1,
-        model=network,
-        verbose=False,
-        settings={"data.repeats": repeats, "model.neighbours": 5},
-    )
+    settings = {"data.repeats": repeats, "model.neighbours": 5}
+    run = fitted(log, model=network, settings=settings)
     again = [repeats == "auto" and name in ("d2", "d3") for name in run.catalogue.domains]
     assert run.catalogue.repeats.tolist() == again
     rules = run.metrics["protocol"]["repeats"]
@@ -78,16 +83,7 @@ def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_pat
 
 def test_a_rule_of_the_domain_is_overridden_by_a_request(tmp_path):
     log = write_log(tmp_path / "log.csv", shares=(0, 1))
-    run = tf_syncrec.fit(
-        dataset="interactions",
-        path=str(log),
-        data_dir=str(tmp_path / "data"),
-        output_dir=str(tmp_path / "run"),
-        config="tiny",
-        epochs=1,
-        model="bprmf",
-        verbose=False,
-    )
+    run = fitted(log, model="bprmf")
     history = {"u1": [f"d{domain}_{item}" for domain in (0, 1) for item in range(5)]}
 
     def comes_back(domain, **options):

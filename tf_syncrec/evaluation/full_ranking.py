@@ -31,13 +31,8 @@ PROTOCOL = {
 
 def protocol(prepared: PreparedDataset) -> dict[str, Any]:
     """What a reader of the numbers has to know: the split, the ranking, the data."""
-    catalogue = prepared.catalogue
-    rules = ("include" if again else "exclude" for again in catalogue.repeats)
-    return (
-        {"split": prepared.split_protocol}
-        | PROTOCOL
-        | {"repeats": dict(zip(catalogue.domains, rules, strict=True)), "dataset": prepared.name}
-    )
+    facts = {"repeats": prepared.catalogue.rules, "dataset": prepared.name}
+    return {"split": prepared.split_protocol} | PROTOCOL | facts
 
 
 class Scorer(Protocol):
