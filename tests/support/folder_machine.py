@@ -4,6 +4,7 @@ The rules of a state machine. Who inherits says when things happen, and how the 
 """
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -81,6 +83,18 @@ class Folder(RuleBasedStateMachine):
         self.config: tuple = ("syncrec", ("latest", 1), {})  # as it is in force
         self.written: tuple | None = self.config  # None: broken
         self.names = {"syncrec"}  # that any models.config has given the model
+        self.said = io.StringIO()  # by the server, since the last look at its lines
+
+    def lines(self):
+        """What the server has said since the last call."""
+        text = self.said.getvalue()
+        self.said.seek(0)
+        self.said.truncate()
+        lines = text.splitlines()
+        for line in lines:
+            assert len(line) < 1000
+            note(f"server: {line}")
+        return lines
 
     @initialize(
         link=st.booleans(),

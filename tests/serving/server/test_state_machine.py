@@ -8,7 +8,6 @@ in processes of their own.
 
 import contextlib
 import gc
-import io
 import os
 import shutil
 import subprocess
@@ -20,7 +19,6 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 from tensorflow.python.saved_model import loader_impl
@@ -57,7 +55,6 @@ class Looks(Folder):
         self.busy = False
         self.fired = False
         self.sure: dict[int, int] = {}
-        self.said = io.StringIO()
         self.lines_before: list[str] = []
         self.served: dict[int, tuple] = {}
         self.patches = contextlib.ExitStack()
@@ -127,16 +124,6 @@ class Looks(Folder):
                 action()
             self.planned = []
             self.look_at_disk()
-
-    def lines(self):
-        text = self.said.getvalue()
-        self.said.seek(0)
-        self.said.truncate()
-        lines = text.splitlines()
-        for line in lines:
-            assert len(line) < 1000
-            note(f"server: {line}")
-        return lines
 
     # --------------------------------------------------------------------------------- the server
 
@@ -420,7 +407,6 @@ class Serves(Folder):
     def __init__(self):
         super().__init__()
         self.running = contextlib.ExitStack()
-        self.said = io.StringIO()
         self.running.enter_context(contextlib.redirect_stdout(self.said))
         self.server_running = contextlib.ExitStack()
         self.wrong: list[str] = []
@@ -551,16 +537,6 @@ class Serves(Folder):
 
         with mock.patch.object(versions_module, "list_versions", counted):
             wait_for(lambda: len(looks) > count, 30)
-
-    def lines(self):
-        text = self.said.getvalue()
-        self.said.seek(0)
-        self.said.truncate()
-        lines = text.splitlines()
-        for line in lines:
-            assert len(line) < 1000
-            note(f"server: {line}")
-        return lines
 
     # ------------------------------------------------------------------------------------ exports
 
