@@ -26,7 +26,7 @@ from tf_syncrec.distributed.workers import (
 )
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.evaluation.samples import sample_recommendations
-from tf_syncrec.models.registry import network_of as network_class
+from tf_syncrec.models.registry import network_of
 from tf_syncrec.reporting.run_report import write_report
 from tf_syncrec.reporting.terminal_tables import metrics_table
 from tf_syncrec.reporting.titles import sample_titles
@@ -36,7 +36,7 @@ from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import train
 from tf_syncrec.training.resuming import told_of_full_disk
-from tf_syncrec.training.run_directory import RunDirectory, network_of
+from tf_syncrec.training.run_directory import RunDirectory, network_json
 from tf_syncrec.training.run_metrics import measure
 from tf_syncrec.training.tensorboard.projector import write_projector
 from tf_syncrec.utils.hdf5 import save_weights_whole
@@ -121,7 +121,7 @@ def _story(
     """All of a run but its settings and devices; of several workers, only the first one writes."""
     # ------------------------------------------------------------------------------------ data
     code = commit()  # of what runs: the files may be others when training ends
-    network = network_class(config.model.name)
+    network = network_of(config.model.name)
     with chief_first(strategy):
         prepared = prepare_data(config)
     agree(strategy, config.identity(prepared.name))
@@ -152,7 +152,7 @@ def _story(
         say,
         config.train.checkpoint_minutes,
         # The catalogue is that of its data, or `train` refuses.
-        functools.partial(run.describe, config, catalogue, network_of(model)),
+        functools.partial(run.describe, config, catalogue, network_json(model)),
     )
     if is_chief(strategy) and not backup.last_good:
         initialise_items(model, config, prepared, say)

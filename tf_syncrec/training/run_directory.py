@@ -25,7 +25,7 @@ ROWS_PER_WRITE = 100_000
 _LOST = "put it back from a copy of the run, or train again in another directory"
 
 
-def network_of(model: "MultiDomainModel") -> str:
+def network_json(model: "MultiDomainModel") -> str:
     """A network that is not compiled, as `model.json` has it."""
     import keras
 
@@ -111,7 +111,7 @@ class RunDirectory:
         if not self.lock.held:  # else it is a run that is gone on with
             self.lock.acquire()
             self.check_free()
-        self.describe(config, catalogue, network_of(model))
+        self.describe(config, catalogue, network_json(model))
 
     def describe(self, config: Config, catalogue: Catalogue, network: str) -> None:
         """Writes all that is needed to rebuild the model; from here on the run is unfinished.
@@ -121,7 +121,7 @@ class RunDirectory:
         Args:
             config: of the run.
             catalogue: of its data.
-            network: of `network_of`.
+            network: of `network_json`.
         """
         self.metrics_file.unlink(missing_ok=True)  # of weights that are not there any more
         self.manifest_file.unlink(missing_ok=True)
