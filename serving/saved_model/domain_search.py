@@ -4,9 +4,9 @@ import tensorflow as tf
 
 from serving.saved_model.index import domain_index
 from serving.saved_model.votes import with_votes
-from tf_syncrec.layers.item_neighbours import add_votes
+from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
+from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.metrics.target_ranks import without
-from tf_syncrec.models.domain_mixture import DomainMixture
 
 MISSING = float("-inf")
 """Score of a place that no item fills; such places leave as empty strings with score 0."""

@@ -108,7 +108,7 @@ class Recommender(tf.Module):
         Returns:
             `items`, `scores`, `domains`: `[batch, k]`, best first, filled up with `""` and 0 where
             a domain has too few items; `known_items`, `fallback`: `[batch]`. For every domain,
-            scores are log-probabilities of what comes next (`models.domain_mixture`).
+            scores are log-probabilities of what comes next (`layers.score_terms.domain_mixture`).
         """
         rows = tf.shape(domain)
         return self._asked(

@@ -14,7 +14,7 @@ from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similarities, user_items
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.layers import ItemNeighbours
-from tf_syncrec.layers.item_neighbours import add_votes
+from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.models.item_knn import ItemKNN
 from tf_syncrec.models.sasrec import SASRec
 from tf_syncrec.scoring.votes import DECAYS, SHRINKAGE, WEIGHTS, fit_neighbours, neighbour_lists

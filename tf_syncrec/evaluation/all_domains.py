@@ -17,9 +17,9 @@ from tf_syncrec.evaluation.full_ranking import (
     protocol,
     take_rows,
 )
+from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.metrics.gains import MISS
 from tf_syncrec.metrics.target_ranks import count_true, is_candidate, row_chunks, without
-from tf_syncrec.models.domain_mixture import DomainMixture
 
 
 def all_domains_protocol(prepared: PreparedDataset) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
-from tf_syncrec.layers.item_neighbours import add_votes
+from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.metrics.gains import MISS, domain_metrics
 from tf_syncrec.metrics.target_ranks import held_at_once, row_chunks, target_ranks
 from tf_syncrec.utils.variables import in_place

@@ -14,10 +14,11 @@ from tf_syncrec.layers.dropout import Dropout
 from tf_syncrec.layers.embedding import SharedEmbedding
 from tf_syncrec.layers.experts import TransformerExperts
 from tf_syncrec.layers.gates import GATES, CausalGate, SequenceGate
-from tf_syncrec.layers.item_neighbours import ItemNeighbours
 from tf_syncrec.layers.mutual_information import SingleCrossMutualInformation
 from tf_syncrec.layers.negative_transfer import NegativeTransferGap, RelativeNegativeTransfer
-from tf_syncrec.layers.similarity import Similarity, ViewWeights
+from tf_syncrec.layers.score_terms.item_neighbours import ItemNeighbours
+from tf_syncrec.layers.score_terms.view_weights import ViewWeights
+from tf_syncrec.layers.similarity import Similarity
 from tf_syncrec.layers.towers import Tower
 from tf_syncrec.layers.views import View, check_histories, check_queries, item_domains, split_views
 

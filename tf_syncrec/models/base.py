@@ -12,13 +12,13 @@ import tensorflow as tf
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Layout, Sequences
 from tf_syncrec.layers import DomainBlocks, ItemNeighbours, SharedEmbedding, Similarity, ViewWeights
-from tf_syncrec.layers.item_neighbours import add_votes
+from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
+from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.layers.views import check_histories, check_queries
 from tf_syncrec.losses import functions as losses_by_name
 from tf_syncrec.losses.functions import EXCLUDED
 from tf_syncrec.losses.negatives import UniformNegatives
 from tf_syncrec.metrics.target_ranks import ranks_by_domain
-from tf_syncrec.models.domain_mixture import DomainMixture
 from tf_syncrec.models.trainer import Trainer
 from tf_syncrec.utils.variables import in_place, pieces
 

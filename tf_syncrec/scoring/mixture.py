@@ -10,9 +10,9 @@ from scipy.special import log_softmax
 
 from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import ModelScorer, take_rows
+from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.metrics.target_ranks import is_candidate, row_chunks, without
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.models.domain_mixture import DomainMixture
 from tf_syncrec.scoring.view_weights import listed
 
 SHARPNESS = 2.0 ** np.arange(-5.0, 5.5, 0.5)

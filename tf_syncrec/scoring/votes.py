@@ -12,7 +12,7 @@ from tf_syncrec.data.batches import Sequences
 from tf_syncrec.data.item_similarity import similarities, user_items
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.evaluation.trials import Trials, rank_trials
-from tf_syncrec.layers.item_neighbours import add_votes
+from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.utils.variables import fill

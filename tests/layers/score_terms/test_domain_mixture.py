@@ -12,8 +12,8 @@ from data_prep import Catalogue
 from tests.conftest import FakePrepared
 from tests.support.mixing import literal_log_domains, literal_log_probabilities
 from tf_syncrec.config import Config
+from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.metrics.target_ranks import without
-from tf_syncrec.models.domain_mixture import DomainMixture
 from tf_syncrec.models.registry import NETWORKS
 from tf_syncrec.training.run_directory import RunDirectory
 from tf_syncrec.utils import hdf5
