@@ -60,6 +60,11 @@ class ModelConfig(Section):
         "network's score; validation chooses what they weigh; 0: none",
         ge=0,
     )
+    repeat_consumption: bool = _setting(
+        False,
+        "items of the history gain or lose by how often and how lately one had them, on top of the "
+        "network's score, in domains to which people come back; fitted on validation",
+    )
 
     @pydantic.model_validator(mode="after")
     def _consistent(self):

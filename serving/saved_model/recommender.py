@@ -5,6 +5,7 @@ import tensorflow as tf
 from data_prep import Catalogue
 from serving.saved_model.domain_search import MISSING, DomainSearch
 from serving.saved_model.vocabulary import Vocabulary, table
+from tf_syncrec.layers.score_terms.item_neighbours import all_votes
 from tf_syncrec.models.base import MultiDomainModel
 
 RULE = -1
@@ -65,7 +66,7 @@ class Recommender(tf.Module):
         ]
         self._query_vectors = model.query_vectors
         self._log_domains = model.mixture.log_domains
-        self._neighbours = None if model.neighbours is None else model.neighbours.call
+        self._voters = [voter.call for voter in model.voters if bool(voter.voting())]
         self._gate_weights = model.gate_weights
         self.expert_names = model.expert_names
         self._lambda = None
@@ -192,7 +193,7 @@ class Recommender(tf.Module):
         queries, known = self._queries(history, known_items, asked, user_id)
         tf.debugging.assert_all_finite(queries, "the model's query vectors")
         wanted = every[:, None] | (asked == domain_index[:, None])
-        votes = self._neighbours(history) if self._neighbours else ()
+        votes = all_votes(self._voters, history)
         log_domains = self._log_domains(history)
 
         width = tf.maximum(tf.reduce_max(k), 1)  # of a batch without rows, too

@@ -6,9 +6,10 @@ import tensorflow as tf
 def with_votes(scores, ids, voted, votes, vector_scores):
     """Candidates that hold the best items of one domain once votes are added.
 
-    Votes are never negative. An item without votes that is not among the k best by vectors is
-    behind k items whose votes can only raise them, so the k best of all are among the k best by
-    vectors and the items that have votes.
+    Votes are never negative but for items of the history (which may have been bought just now). An
+    item without votes that is not among the k best by vectors is behind k items. With as many more
+    as the history has items, k' of them are none of it, and votes can only raise these. So the k'
+    best of all are among the k best by vectors and the items that have votes.
 
     Args:
         scores: `[rows, k]` float32, by vectors, best first.

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import FakePrepared
-from tests.support.networks import small_network
+from tests.support.networks import fit_neighbours, small_network
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.evaluation.significance import compare_to_reference
 from tf_syncrec.evaluation.verdicts import UNCLEAR, VIEWS, compare_views, verdict
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.models.sasrec import SASRec
-from tf_syncrec.scoring.votes import fit_neighbours
 
 SCORES = {"single": "single", "cross": "cross", "blend": "sum"}
 """What the views are called in the configuration."""

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from tests.conftest import FakePrepared
-from tests.support.networks import small_network
+from tests.support.networks import fit_neighbours, small_network
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.models.sasrec import SASRec, SASRecPair
 from tf_syncrec.models.syncrec import SyNCRec
-from tf_syncrec.scoring import view_weights as blending
-from tf_syncrec.scoring.view_weights import LISTED, PRIOR_USERS, WEIGHTS, fit_view_weights
-from tf_syncrec.scoring.votes import fit_neighbours
+from tf_syncrec.scoring import choices
+from tf_syncrec.scoring.choices import LISTED, PRIOR_USERS
+from tf_syncrec.scoring.view_weights import WEIGHTS, fit_view_weights
 
 SEED = 5
 """Of a network whose views are each the better one somewhere."""
@@ -58,7 +58,7 @@ def test_validation_chooses_the_weight_of_each_domain(
 
     One domain is without any item.
     """
-    monkeypatch.setattr(blending, "PRIOR_USERS", prior)
+    monkeypatch.setattr(choices, "PRIOR_USERS", prior)
     prepared = make_prepared(users=300)
     model = small_network(prepared, kind=kind, seed=SEED, neighbours=neighbours)
     fit_neighbours(

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from tests.conftest import FakePrepared
+from tests.support.networks import fit_neighbours
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similarities, user_items
@@ -17,7 +18,7 @@ from tf_syncrec.layers import ItemNeighbours
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.models.item_knn import ItemKNN
 from tf_syncrec.models.sasrec import SASRec
-from tf_syncrec.scoring.votes import DECAYS, SHRINKAGE, WEIGHTS, fit_neighbours, neighbour_lists
+from tf_syncrec.scoring.votes import DECAYS, SHRINKAGE, WEIGHTS, neighbour_lists
 
 HISTORY = 12
 

@@ -6,6 +6,7 @@ import pytest
 
 from tf_syncrec.config import Config
 from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.scoring.votes import count_neighbours, fit_votes
 
 OF_A_KIND = ("syncrec", "sasrec", "bprmf")
 """Two views, one, and a user in place of a history; the others have parts of these."""
@@ -15,6 +16,12 @@ def each(names):
     """Networks as parameters of a test; those that are like another are slow."""
     slow = pytest.mark.slow
     return [name if name in OF_A_KIND else pytest.param(name, marks=slow) for name in names]
+
+
+def fit_neighbours(model, prepared, batches, report):
+    """Votes, and nothing else of the score."""
+    count_neighbours(model, prepared)
+    fit_votes(model, prepared.catalogue, batches, report)
 
 
 SETTINGS = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 12}

@@ -74,7 +74,8 @@ class Cell(NamedTuple):
             "dataset": dataset,
             "config": settings,
         }
-        if settings["model"]["neighbours"]:  # cells of before cannot say what is asked here
+        if any(settings["model"][term] for term in ("neighbours", "repeat_consumption")):
+            # Cells of before cannot say what is asked here.
             request["ranks"] = "with votes and without"
         return request
 

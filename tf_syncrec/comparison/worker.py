@@ -186,7 +186,7 @@ def _scorers(model: MultiDomainModel) -> dict[str, Scorer]:
     """Scorers of a trained network, whose score is fitted."""
     scorer = ModelScorer(model)
     found: dict[str, Scorer] = {"validation": scorer, "test": scorer}
-    if model.neighbours is not None:
+    if model.voters:
         found["without_votes"] = ModelScorer(model, votes=False)
     return found
 

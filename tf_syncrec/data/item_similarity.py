@@ -15,8 +15,8 @@ USERS_AT_ONCE = 8192
 """Training rows read at a time."""
 
 
-def user_items(prepared: Sequences) -> sparse.csr_array:
-    """Who had what in training, however often: `[users, items + 1]` of 0 and 1, by item id."""
+def user_item_counts(prepared: Sequences) -> sparse.csr_array:
+    """How often who had what in training, `[users, items + 1]` float32, by item id."""
     lengths, items = [], []
     for rows in prepared.as_dataset("train").ragged_batch(USERS_AT_ONCE):
         lengths.append(rows["items"].row_lengths().numpy())
@@ -26,6 +26,12 @@ def user_items(prepared: Sequences) -> sparse.csr_array:
     shape = (len(starts) - 1, prepared.catalogue.num_items + 1)
     matrix = sparse.csr_array((np.ones(len(ids), np.float32), ids, starts), shape=shape)
     matrix.sum_duplicates()
+    return matrix
+
+
+def user_items(prepared: Sequences) -> sparse.csr_array:
+    """Who had what in training, however often: `[users, items + 1]` of 0 and 1, by item id."""
+    matrix = user_item_counts(prepared)
     matrix.data[:] = 1.0
     return matrix
 

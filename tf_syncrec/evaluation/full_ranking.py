@@ -1,17 +1,20 @@
 """Full ranking: where the target stands among all items of its domain."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
-from tf_syncrec.layers.score_terms.item_neighbours import add_votes
+from tf_syncrec.layers.score_terms.item_neighbours import add_votes, all_votes
 from tf_syncrec.metrics.gains import MISS, domain_metrics
 from tf_syncrec.metrics.target_ranks import held_at_once, row_chunks, target_ranks
 from tf_syncrec.utils.variables import in_place
+
+Batches = Iterable[Mapping[str, Any]]
+"""`data.batches.evaluation_batches`, or some of their users; read as often as one likes."""
 
 REPEATS = (
     "; the items of the user's history are among them where `repeats` of the item's domain says "
@@ -102,33 +105,31 @@ class ModelScorer(Scorer):
 
     Args:
         model: a `MultiDomainModel`.
-        votes: whether neighbours vote where the model has such votes; False ranks by the network
-            alone.
+        votes: whether `model.voters` have a say; False ranks by the network alone.
     """
 
     def __init__(self, model, votes: bool = True):
         self._model = model
-        self._votes, self._voting = votes, False
+        self._votes = votes
+        self._voters: tuple = ()
 
     def refresh(self):
-        """Reads the lengths of the item vectors, and whether neighbours vote."""
+        """Reads the lengths of the item vectors, and who has a say."""
         self._scaled: tuple[tuple[int, int], tf.Tensor] | None = None  # the last domain's vectors
         self._scales = self._model.candidate_scales()
-        neighbours = self._model.neighbours
-        wanted = self._votes and neighbours is not None
-        self._voting = wanted and float(neighbours.weight.numpy()) > 0
+        self._voters = tuple(v for v in self._model.voters if self._votes and bool(v.voting()))
 
     def queries(self, batch):
         """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""
         vectors = self._model.asked.queries(self._asked_by(batch))
-        return (vectors, *self.votes(batch["items"])) if self._voting else vectors
+        return (vectors, *self.votes(batch["items"])) if self._voters else vectors
 
     def queries_of_domains(self, batch, num_domains):
         """As in `VectorScorer`; the network is asked once."""
         of_domains = self._model.asked.domain_queries(self._asked_by(batch))
         vectors = tf.unstack(of_domains, num_domains, axis=1)
         votes = self.votes(batch["items"])
-        return [(of_domain, *votes) if self._voting else of_domain for of_domain in vectors]
+        return [(of_domain, *votes) if self._voters else of_domain for of_domain in vectors]
 
     def view_queries(self, batch):
         """Query vectors of each of a network's two scores, two times `[batch, dim]`."""
@@ -138,17 +139,17 @@ class ModelScorer(Scorer):
         return {name: batch[name] for name in self._model.evaluation_signature}
 
     def votes(self, items):
-        """Ids and votes of the neighbours of histories; nothing where neighbours do not vote."""
-        return self._model.neighbours(items) if self._voting else ()
+        """Ids and votes by histories; nothing where nobody has a say."""
+        return all_votes(self._voters, items)
 
     def scores(self, queries, offset, size):
         """Dot products, and votes on top."""
-        vectors, *votes = queries if self._voting else (queries,)
+        vectors, *votes = queries if self._voters else (queries,)
         return self.with_votes(self.products(vectors, offset, size), votes, offset)
 
     def with_votes(self, scores, votes, offset):
         """Scores of one domain, and on top what `votes` returned."""
-        if not self._voting:
+        if not self._voters:
             return scores
         ids, of_history = votes
         return add_votes(scores, ids, of_history, offset)
@@ -230,7 +231,7 @@ class Ranks:
 
 def rank_split(
     scorer: Scorer,
-    batches: tf.data.Dataset,
+    batches: Batches,
     catalogue: Catalogue,
     with_rows: bool = True,
     beside: Scorer | None = None,
@@ -293,7 +294,7 @@ def take_rows(queries, rows: slice):
 
 
 def collect_ranks(
-    rank: Callable[[Any], np.ndarray], batches: tf.data.Dataset, with_rows: bool = True
+    rank: Callable[[Any], np.ndarray], batches: Batches, with_rows: bool = True
 ) -> Ranks:
     """Ranks batch by batch and puts the results together.
 

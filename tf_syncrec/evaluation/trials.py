@@ -1,19 +1,14 @@
 """Ranks the targets of a split in several ways, for which the network is asked once."""
 
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.evaluation.full_ranking import take_rows
+from tf_syncrec.evaluation.full_ranking import Batches, take_rows
 from tf_syncrec.metrics.gains import MISS, SELECTION_METRIC, user_gains
 from tf_syncrec.metrics.target_ranks import row_chunks, target_ranks
-
-FOLDS = 2
-"""Parts of the users, of which one judges what was fitted on the others."""
 
 
 class Trials(NamedTuple):
@@ -22,19 +17,17 @@ class Trials(NamedTuple):
     Attributes:
         gains: the selection metric, `[users, trials]`.
         domains: domain of the target, `[users]`.
-        folds: which of `FOLDS` parts a user is in, `[users]`; it follows from the user's id.
     """
 
     gains: np.ndarray
     domains: np.ndarray
-    folds: np.ndarray
 
 
 def rank_trials(
-    batches: tf.data.Dataset,
+    batches: Batches,
     catalogue: Catalogue,
     count: int,
-    ask: Callable[[dict], Any],
+    ask: Callable[[Any], Any],
     scores: Callable[[Any, Any, int, int], Iterator[tuple[int, Any]]],
 ) -> Trials:
     """Ranks the targets of a split in several ways.
@@ -49,7 +42,7 @@ def rank_trials(
             at a time, as each is as large as what may be held at once.
     """
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
-    gains, domains, folds = [np.zeros([0, count])], [np.zeros([0], int)], [np.zeros([0], int)]
+    gains, domains = [np.zeros([0, count])], [np.zeros([0], int)]
     for batch in batches:
         domain, targets = int(batch["domain"][0]), batch["target"]
         offset, size = offsets[domain], sizes[domain]
@@ -62,5 +55,4 @@ def rank_trials(
                     ranks[chunk, trial] = target_ranks(of_trial, excluded, targets[chunk], offset)
         gains.append(user_gains(ranks, SELECTION_METRIC))
         domains.append(np.full(len(targets), domain))
-        folds.append(np.array([zlib.crc32(user) % FOLDS for user in batch["user_id"].numpy()], int))
-    return Trials(np.concatenate(gains), np.concatenate(domains), np.concatenate(folds))
+    return Trials(np.concatenate(gains), np.concatenate(domains))

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import keras
 import numpy as np
@@ -11,7 +11,14 @@ import tensorflow as tf
 
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Layout, Sequences
-from tf_syncrec.layers import DomainBlocks, ItemNeighbours, SharedEmbedding, Similarity, ViewWeights
+from tf_syncrec.layers import (
+    DomainBlocks,
+    ItemNeighbours,
+    RepeatConsumption,
+    SharedEmbedding,
+    Similarity,
+    ViewWeights,
+)
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.layers.views import check_histories, check_queries
@@ -72,6 +79,7 @@ class MultiDomainModel(Trainer):
         similarity: `"cosine"` or `"dot"`.
         temperature: divides the score.
         neighbours: co-occurring items of each item that vote in a prediction; 0: none.
+        repeat_consumption: whether coming back to an item has a part in a prediction.
         loss: name of a loss of `losses.functions`, or a function of the same kind.
         negatives: how many items of its domain a target is compared with, or what draws them.
         shared_negatives: of a number of negatives, whether all targets of a domain and batch have
@@ -99,6 +107,7 @@ class MultiDomainModel(Trainer):
         similarity: str = "cosine",
         temperature: float = 0.1,
         neighbours: int = 0,
+        repeat_consumption: bool = False,
         loss: str | Callable = "sampled_softmax",
         negatives: int | UniformNegatives = 256,
         shared_negatives: bool = True,
@@ -128,6 +137,7 @@ class MultiDomainModel(Trainer):
         self.neighbours = None
         if neighbours:
             self.neighbours = ItemNeighbours(self.num_items, neighbours, min(VOTING, window))
+        self.repeats = RepeatConsumption(self.domain_sizes) if repeat_consumption else None
 
     @classmethod
     def from_settings(cls, config: Config, domain_sizes, **more) -> Self:
@@ -167,6 +177,7 @@ class MultiDomainModel(Trainer):
             "similarity": self.similarity.kind,
             "temperature": self.similarity.temperature,
             "neighbours": self.neighbours.count if self.neighbours else 0,
+            "repeat_consumption": self.repeats is not None,
             "loss": losses_by_name.serialize(self.target_loss),
             "negatives": keras.saving.serialize_keras_object(self.negatives),
         }
@@ -179,7 +190,8 @@ class MultiDomainModel(Trainer):
     def build_parts(self, *parts: keras.layers.Layer) -> None:
         """Creates all weights; shapes follow from the constructor's arguments alone."""
         self.mixture = DomainMixture(self.domain_sizes, dtype="float32")
-        for part in (self.embedding, self.similarity, self.neighbours, *parts, self.mixture):
+        fitted = (self.neighbours, self.repeats, *parts, self.mixture)
+        for part in (self.embedding, self.similarity, *fitted):
             if part is not None:
                 part.build()
         self.built = True
@@ -211,6 +223,11 @@ class MultiDomainModel(Trainer):
 
     view_weights: ViewWeights | None = None
     """Of a model whose score is a weighted sum of two, how much each counts in each domain."""
+
+    @property
+    def voters(self) -> tuple[ItemNeighbours | RepeatConsumption, ...]:
+        """What says more of items than the network does, by the history, once it is fitted."""
+        return tuple(part for part in (self.neighbours, self.repeats) if part is not None)
 
     def view_queries(self, items, domains):
         """The two query vectors that `view_weights` weighs; arguments as in `query_vectors`.
@@ -341,21 +358,18 @@ class MultiDomainModel(Trainer):
             `[batch]` float64, see `metrics.target_ranks`.
         """
         queries = self({name: batch[name] for name in self.evaluation_signature})
-        neighbours: Any = self.neighbours
 
         def scores_of(rows, offset, size):
             candidates = self.candidate_vectors(tf.range(offset, offset + size))
             scores = tf.matmul(tf.gather(queries, rows), candidates, transpose_b=True)
-            if neighbours is None:
-                return scores
+            for voter in self.voters:  # who has nothing to say until the training has ended
+                voted = functools.partial(with_votes, scores, voter, rows, offset)
+                scores = tf.cond(voter.voting(), voted, functools.partial(tf.identity, scores))
+            return scores
 
-            def with_votes():
-                ids, votes = neighbours(tf.gather(batch["items"], rows))
-                return add_votes(scores, ids, votes, offset)
-
-            # Nobody votes until the training has ended.
-            voting = tf.convert_to_tensor(neighbours.weight) > 0
-            return tf.cond(voting, with_votes, lambda: scores)
+        def with_votes(scores, voter, rows, offset):
+            ids, votes = voter(tf.gather(batch["items"], rows))
+            return add_votes(scores, ids, votes, offset)
 
         return ranks_by_domain(batch, self.offsets, self.sizes, scores_of)
 

@@ -64,7 +64,10 @@ class SASRecPair(SASRec):
     def __init__(self, domain_sizes, **kwargs):
         super().__init__(domain_sizes, **kwargs)
         # Keras's generator of seeds has moved on: its weights and negatives are others.
-        self.second = SASRec(domain_sizes, **kwargs | {"neighbours": 0, "name": "second"})
+        self.second = SASRec(
+            domain_sizes,
+            **kwargs | {"neighbours": 0, "repeat_consumption": False, "name": "second"},
+        )
         self.view_weights = ViewWeights(self.num_domains, dtype="float32")
         self.view_weights.build()
 

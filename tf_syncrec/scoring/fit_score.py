@@ -1,5 +1,7 @@
 """Fits all of a score that training does not set, in the one right order."""
 
+import dataclasses
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -7,23 +9,27 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
-from tf_syncrec.evaluation.trials import FOLDS, Trials
-from tf_syncrec.metrics.gains import SELECTION_METRIC
+from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer, rank_split
+from tf_syncrec.metrics.gains import SELECTION_METRIC, user_gains
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.scoring.view_weights import choose_weights, fit_view_weights, try_weights
-from tf_syncrec.scoring.votes import best_trial, fit_neighbours, set_votes
+from tf_syncrec.scoring.repeats import count_returns, fit_repeats
+from tf_syncrec.scoring.view_weights import fit_view_weights
+from tf_syncrec.scoring.votes import count_neighbours, fit_votes
+
+FOLDS = 2
+"""Parts of the users, of which one judges what was fitted on the others."""
 
 
 def fit_score(
     model: MultiDomainModel,
     prepared: Sequences,
-    validation: tf.data.Dataset,
+    validation: Batches,
     report: Callable[[str], None],
 ) -> float | None:
-    """Sets all of a score that training does not: votes first, then the weights of the views.
+    """Sets all of a score that training does not: what history items gain, votes, views.
 
-    What was fitted on some users looks better on them than on others. So all is fitted once more on
-    each part of the users and judged on the other part.
+    What was fitted on some users looks better on them than on others. So all is fitted on each part
+    of the users and judged on the other part, before it is fitted on everybody.
 
     Args:
         model: trained.
@@ -35,45 +41,57 @@ def fit_score(
         Validation NDCG@10 of users on whom nothing was fitted; None where nothing is fitted, or
         there are too few users.
     """
-    catalogue = prepared.catalogue
-    votes = fit_neighbours(model, prepared, validation, report)
-    views = fit_view_weights(model, catalogue, validation, report)
-    judged = _cross_fitted(model, catalogue, validation, votes, views)
+    if not model.voters and model.view_weights is None:
+        return None
+    count_returns(model, prepared)
+    count_neighbours(model, prepared)
+    judged = _cross_fitted(model, prepared.catalogue, validation)
+    _fit(model, prepared.catalogue, validation, report)
     if judged is not None:
         report(f"Fitted on half of the users, {SELECTION_METRIC} of the others: {judged:.4f}")
     return judged
 
 
-def _cross_fitted(
+def _fit(
     model: MultiDomainModel,
     catalogue: Catalogue,
-    validation: tf.data.Dataset,
-    votes: Trials | None,
-    views: Trials | None,
+    validation: Batches,
+    report: Callable[[str], None],
+) -> None:
+    """Each part with those before it, and as if nothing had been fitted before."""
+    for voter in model.voters:
+        voter.weight.assign(tf.zeros_like(voter.weight))
+    if model.view_weights is not None:
+        model.view_weights.single.assign(tf.ones_like(model.view_weights.single))
+    for fit in (fit_repeats, fit_votes, fit_view_weights):
+        fit(model, catalogue, validation, report)
+
+
+def _cross_fitted(
+    model: MultiDomainModel, catalogue: Catalogue, validation: Batches
 ) -> float | None:
-    """Mean over users of what the choice of the other folds gives; the model stays as it is."""
-    known = votes or views
-    if known is None or len(np.unique(known.folds)) < FOLDS:
-        return None
-    gains = np.zeros(len(known.folds))
-    shipped = 0 if votes is None else best_trial(votes.gains)
-    # What the views find depends on the votes beside them.
-    of_votes = {} if views is None else {shipped: views}
+    """Mean over users of what is found with all that the other folds say."""
+    gains = []
     for fold in range(FOLDS):
-        judged, others = known.folds == fold, known.folds != fold
-        best = shipped
-        if votes is not None:
-            best = best_trial(votes.gains[others])
-            gains[judged] = votes.gains[judged, best]
-        if views is not None:
-            if best not in of_votes:
-                set_votes(model, best)
-                of_votes[best] = try_weights(model, catalogue, validation)
-            tried = of_votes[best]
-            chosen = choose_weights(
-                tried.gains[others], tried.domains[others], catalogue.num_domains
-            )
-            gains[judged] = tried.gains[judged, chosen[tried.domains[judged]]]
-    if votes is not None:
-        set_votes(model, shipped)
-    return float(gains.mean())
+        judged = _OfFolds(validation, {fold})
+        if next(iter(judged), None) is None:
+            return None
+        _fit(model, catalogue, _OfFolds(validation, set(range(FOLDS)) - {fold}), lambda line: None)
+        ranks = rank_split(ModelScorer(model), judged, catalogue, with_rows=False).ranks
+        gains.append(user_gains(ranks, SELECTION_METRIC))
+    return float(np.concatenate(gains).mean())
+
+
+@dataclasses.dataclass
+class _OfFolds:
+    """The users of some folds, which follow from their ids."""
+
+    batches: Batches
+    folds: set[int]
+
+    def __iter__(self):
+        for batch in self.batches:
+            users = batch["user_id"].numpy()
+            rows = np.flatnonzero([zlib.crc32(user) % FOLDS in self.folds for user in users])
+            if len(rows):
+                yield {name: tf.gather(part, rows) for name, part in batch.items()}

@@ -13,7 +13,7 @@ from tf_syncrec.evaluation.full_ranking import ModelScorer, take_rows
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.metrics.target_ranks import is_candidate, row_chunks, without
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.scoring.view_weights import listed
+from tf_syncrec.scoring.choices import listed
 
 SHARPNESS = 2.0 ** np.arange(-5.0, 5.5, 0.5)
 """What is tried for a; between these the likelihood is a spline of log a."""

@@ -6,28 +6,23 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.evaluation.full_ranking import ModelScorer
+from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
 from tf_syncrec.evaluation.trials import Trials, rank_trials
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.scoring.choices import best_of_domains, listed
 
 WEIGHTS = (1.0, 0.75, 1.25, 0.5, 1.5, 0.25, 1.75, 0.0, 2.0)
 """What is tried for the single view, of 2 that both views have; of equals, the nearest to 1."""
-
-PRIOR_USERS = 1000
-"""In each domain, everybody counts as so many users of the domain's own."""
-
-LISTED = 8
-"""Domains that are named where it says what was chosen; of more, the range."""
 
 
 def fit_view_weights(
     model: MultiDomainModel,
     catalogue: Catalogue,
-    validation: tf.data.Dataset,
+    validation: Batches,
     report: Callable[[str], None],
-) -> Trials | None:
+) -> None:
     """Sets `model.view_weights`; does nothing for a model that does not blend two scores.
 
     Args:
@@ -35,16 +30,13 @@ def fit_view_weights(
         catalogue: items and domains of what it was trained on.
         validation: from `data.batches.evaluation_batches`.
         report: told what was chosen.
-
-    Returns:
-        What was found with each of `WEIGHTS`; None where there was nothing to fit.
     """
     if model.view_weights is None:
-        return None
-    found = try_weights(model, catalogue, validation)
+        return
+    found = _try(model, catalogue, validation)
     if not len(found.gains):
-        return None
-    chosen = choose_weights(found.gains, found.domains, catalogue.num_domains)
+        return
+    chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
     model.view_weights.single.assign(np.array(WEIGHTS, np.float32)[chosen])
     fitted = np.take_along_axis(found.gains, chosen[found.domains][:, None], axis=1).mean()
     weights = [WEIGHTS[c] for c in chosen]
@@ -53,31 +45,6 @@ def fit_view_weights(
         f"Weight of the {which}, of 2: {listed(catalogue.domains, weights)}; validation "
         f"{SELECTION_METRIC} {fitted:.4f}, with 1 everywhere {found.gains[:, 0].mean():.4f}"
     )
-    return found
-
-
-def choose_weights(gains: np.ndarray, domains: np.ndarray, num_domains: int) -> np.ndarray:
-    """The place in `WEIGHTS` of each domain's best, `[num_domains]`.
-
-    It is the best over the users of the domain and `PRIOR_USERS` more who are like everybody: a
-    domain of few users has what is best for all.
-
-    Args:
-        gains: the selection metric with each weight, `[users, weights]`, of one user or more.
-        domains: domain of each user's target, `[users]`.
-        num_domains: |D|.
-    """
-    prior = PRIOR_USERS * gains.mean(axis=0)
-    return np.array(
-        [np.argmax(gains[domains == d].sum(axis=0) + prior) for d in range(num_domains)]
-    )
-
-
-def listed(names: Sequence[str], values: Sequence[float]) -> str:
-    """What was chosen in each domain, for a line of the terminal."""
-    if len(values) > LISTED:
-        return f"{min(values):.3g} to {max(values):.3g}, by domain"
-    return ", ".join(f"{name} {value:.3g}" for name, value in zip(names, values, strict=True))
 
 
 def view_weights(model: MultiDomainModel, names: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -90,9 +57,7 @@ def view_weights(model: MultiDomainModel, names: Sequence[str]) -> dict[str, dic
     }
 
 
-def try_weights(
-    model: MultiDomainModel, catalogue: Catalogue, validation: tf.data.Dataset
-) -> Trials:
+def _try(model: MultiDomainModel, catalogue: Catalogue, validation: Batches) -> Trials:
     """The selection metric of each user with each of `WEIGHTS`, votes on top as they are."""
     scorer = ModelScorer(model)
     scorer.refresh()

@@ -10,7 +10,7 @@ import tensorflow as tf
 from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.data.item_similarity import similarities, user_items
-from tf_syncrec.evaluation.full_ranking import ModelScorer
+from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
 from tf_syncrec.evaluation.trials import Trials, rank_trials
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.metrics.gains import SELECTION_METRIC
@@ -52,66 +52,62 @@ def neighbour_lists(prepared: Sequences, count: int) -> tuple[np.ndarray, np.nda
     return ids, values
 
 
-def fit_neighbours(
-    model: MultiDomainModel,
-    prepared: Sequences,
-    validation: tf.data.Dataset,
-    report: Callable[[str], None],
-) -> Trials | None:
-    """Sets what `model.neighbours` asks for; does nothing where it asks for nothing.
-
-    Weight and decay are those with the best validation metric, of equals the first tried, so the
-    weight is 0 where counting has nothing to add.
+def count_neighbours(model: MultiDomainModel, prepared: Sequences) -> None:
+    """Sets the lists of `model.neighbours`; does nothing where it asks for nothing.
 
     Args:
         model: trained.
         prepared: what it was trained on.
+    """
+    if model.neighbours is not None:
+        ids, values = neighbour_lists(prepared, model.neighbours.count)
+        fill(model.neighbours.others, ids)
+        fill(model.neighbours.similarities, values)
+
+
+def fit_votes(
+    model: MultiDomainModel,
+    catalogue: Catalogue,
+    validation: Batches,
+    report: Callable[[str], None],
+) -> None:
+    """Sets weight and decay of `model.neighbours`; does nothing where it asks for nothing.
+
+    They are those with the best validation metric, of equals the first tried, so the weight is 0
+    where counting has nothing to add.
+
+    Args:
+        model: trained, its neighbours counted.
+        catalogue: items and domains of what it was trained on.
         validation: from `data.batches.evaluation_batches`.
         report: told what was chosen.
-
-    Returns:
-        What was found with each of `TRIED`; None where there was nothing to fit.
     """
     layer = model.neighbours
     if layer is None:
-        return None
-    ids, values = neighbour_lists(prepared, layer.count)
-    fill(layer.others, ids)
-    fill(layer.similarities, values)
-    found = _try(model, validation, prepared.catalogue)
-    best = best_trial(found.gains)
-    set_votes(model, best)
-    of_best, without = found.gains[:, [best, 0]].mean(axis=0) if len(found.gains) else (0.0, 0.0)
+        return
+    layer.weight.assign(0.0)
+    gains = _try(model, catalogue, validation).gains
+    best = int(np.argmax(gains.sum(axis=0)))
+    weight, decay = TRIED[best]
+    layer.weight.assign(weight)
+    layer.decay.assign(decay)
+    of_best, without = gains[:, [best, 0]].mean(axis=0) if len(gains) else (0.0, 0.0)
     report(
-        f"Votes of {layer.count} neighbours: weight {TRIED[best][0]:g}, decay {TRIED[best][1]:g}; "
+        f"Votes of {layer.count} neighbours: weight {weight:g}, decay {decay:g}; "
         f"validation {SELECTION_METRIC} {of_best:.4f}, without {without:.4f}"
     )
-    return found
 
 
-def best_trial(gains: np.ndarray) -> int:
-    """Which of `TRIED` is best over users, `[users, trials]`; of equals, and of none, the first."""
-    return int(np.argmax(gains.sum(axis=0)))
-
-
-def set_votes(model: MultiDomainModel, trial: int) -> None:
-    """Lets neighbours vote as in one of `TRIED`."""
-    assert model.neighbours is not None
-    weight, decay = TRIED[trial]
-    model.neighbours.weight.assign(weight)
-    model.neighbours.decay.assign(decay)
-
-
-def _try(model, validation, catalogue: Catalogue) -> Trials:
+def _try(model: MultiDomainModel, catalogue: Catalogue, validation: Batches) -> Trials:
     """The selection metric of each user with each of `TRIED`."""
-    scorer = ModelScorer(model)
-    model.neighbours.weight.assign(0.0)
+    scorer, layer = ModelScorer(model), model.neighbours
+    assert layer is not None
     scorer.refresh()
 
     def scores(queries, items, offset, size):
         of_network = scorer.scores(queries, offset, size)
         for decay in DECAYS:  # one after the other, as each takes as much memory as the scores
-            ids, of_history = model.neighbours.votes(items, decay)
+            ids, of_history = layer.votes(items, decay)
             votes = add_votes(tf.zeros_like(of_network), ids, of_history, offset)
             for trial, (weight, trial_decay) in enumerate(TRIED):
                 if trial_decay == decay:

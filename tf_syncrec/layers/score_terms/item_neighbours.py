@@ -1,5 +1,7 @@
 """Votes of a history for the items that the same users had: item-kNN as a part of the score."""
 
+from collections.abc import Callable, Iterable
+
 import keras
 import tensorflow as tf
 
@@ -46,6 +48,10 @@ class ItemNeighbours(keras.layers.Layer):
         self.weight = state((), "float32", "weight")
         self.decay = state((), "float32", "decay")
         self.built = True
+
+    def voting(self):
+        """Whether it says anything at all, a bool tensor."""
+        return self.weight.value > 0
 
     def call(self, items):
         """What a history says, with the weight and decay that were chosen.
@@ -96,6 +102,9 @@ def add_votes(scores, ids, votes, offset):
         ids: `[rows, any]` int32; those of other items are passed over.
         votes: `[rows, any]` float32.
         offset: first item id, from 1.
+
+    Returns:
+        As `scores`.
     """
     local = ids - offset
     inside = (local >= 0) & (local < tf.shape(scores)[1])
@@ -103,3 +112,17 @@ def add_votes(scores, ids, votes, offset):
     columns = tf.cast(tf.gather_nd(local, where), tf.int64)
     places = tf.stack([where[:, 0], columns], axis=1)
     return tf.tensor_scatter_nd_add(scores, places, tf.gather_nd(votes, where))
+
+
+def all_votes(voters: Iterable[Callable], items) -> tuple:
+    """What several parts of a score say of items, as one.
+
+    Args:
+        voters: `ItemNeighbours`, `RepeatConsumption`, or nothing.
+        items: `[batch, length]` int32, histories, oldest first, padded with 0 on the left.
+
+    Returns:
+        Item ids and votes, each `[batch, any]`; `()` of nobody.
+    """
+    said = [voter(items) for voter in voters]
+    return tuple(tf.concat(parts, axis=1) for parts in zip(*said, strict=True))
