@@ -27,6 +27,15 @@ class Amazon(SequenceBuilder):
     ]
 
 
+class CompleteJourney(SequenceBuilder):
+    """The Complete Journey of 84.51°; a department is a domain.
+
+    Without `BUILDER_CONFIGS`: these would look for the package as soon as this module is imported.
+    """
+
+    SOURCE = "What households bought at a grocer and when, by department (84.51°)."
+
+
 class Synthetic(SequenceBuilder):
     """Generated interactions with planted structure; see `data_prep.read.synthetic`."""
 
@@ -34,4 +43,6 @@ class Synthetic(SequenceBuilder):
     BUILDER_CONFIGS: ClassVar[list[SequenceConfig]] = [SequenceConfig()]
 
 
-BUILDERS: dict[str, type[SequenceBuilder]] = {b.name: b for b in (Amazon, Interactions, Synthetic)}
+BUILDERS: dict[str, type[SequenceBuilder]] = {
+    b.name: b for b in (Amazon, CompleteJourney, Interactions, Synthetic)
+}

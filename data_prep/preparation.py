@@ -107,7 +107,8 @@ def prepare(
     For example `prepare("interactions", path="log.csv", min_interactions=5)`.
 
     Args:
-      dataset: `amazon`, `interactions` or `synthetic`, or all settings in one object.
+      dataset: `amazon`, `complete_journey`, `interactions` or `synthetic`, or all settings in one
+        object.
       report: told one line a step; `None` for silence.
       **settings: those of `data_prep.settings.DataConfig`, each a keyword, and `seed` for
         `synthetic`.

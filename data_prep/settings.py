@@ -61,8 +61,10 @@ class SyntheticConfig(Section):
 class DataConfig(Section):
     """Which interactions, and how they become sequences."""
 
-    dataset: Literal["synthetic", "amazon", "interactions"] = setting(
-        "synthetic", "synthetic: made here; amazon: public rating files; interactions: your own log"
+    dataset: Literal["synthetic", "amazon", "complete_journey", "interactions"] = setting(
+        "synthetic",
+        "synthetic: made here; amazon: public rating files; complete_journey: a grocer's baskets, "
+        "of a package; interactions: your own log",
     )
     raw_dir: _LocalPath | None = setting(
         None, "amazon: folder of rating files, else downloaded", min_length=1

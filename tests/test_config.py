@@ -282,6 +282,6 @@ def test_the_dataset_of_a_file_holds_unless_an_option_says_otherwise(config_file
     assert from_command_line().data.dataset == "synthetic"
 
 
-@pytest.mark.parametrize("dataset", ["synthetic", "amazon", "interactions"])
+@pytest.mark.parametrize("dataset", ["synthetic", "amazon", "complete_journey", "interactions"])
 def test_every_dataset_has_a_default_configuration(dataset):
     assert from_command_line("--dataset", dataset).data.dataset == dataset

@@ -17,6 +17,7 @@ from data_prep.engines.duckdb import DuckDB
 from data_prep.engines.spark import BATCH as SPARK_BATCH
 from data_prep.engines.spark import Spark
 from data_prep.errors import InputError
+from data_prep.read import complete_journey
 from data_prep.read.file_scan import read_files
 from data_prep.read.locate import Located, fetched
 from data_prep.read.row_checks import LARGEST_TIME
@@ -75,13 +76,16 @@ def read_dataset(
       settings: which dataset.
       located: where it is.
       downloads: folder for files that have to be fetched.
-      report: told one line a download.
+      report: told one line a download, or a reason for which rows are left out.
 
     Raises:
       InputError: a file cannot be fetched or read.
     """
     if settings.dataset == "synthetic":
         return Reading(engine.table(generate(settings.synthetic)))
+    if settings.dataset == "complete_journey":
+        transactions, products = (source.path for source in located.sources)
+        return Reading(engine.table(complete_journey.read(transactions, products, report)))
     return read_interactions(engine, fetched(settings, located, downloads, report))
 
 

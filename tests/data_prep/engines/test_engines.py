@@ -13,6 +13,8 @@ import pytest
 
 from data_prep import InputError, prepare
 from data_prep.engines.spark import connect, java_found
+from data_prep.read import complete_journey
+from tests.support.complete_journey import SECOND, products, transactions, write_package
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 COLUMNS = ("user_id", "item_id", "domain", "timestamp")
@@ -110,6 +112,19 @@ def test_values_of_all_types(tmp_path, spark, split):
     assert told["reading"] == {"trimmed": 120, "dated": 120, "from_float": 60}
     # The second file says what the first one does.
     assert told["rows"]["repeated"] >= 60 and told["rows"]["kept"] > 60
+
+
+@pytest.mark.slow
+def test_the_complete_journey(tmp_path, spark, monkeypatch):
+    rng = random.Random(0)
+    times = [rng.randrange(500) * SECOND for _ in range(2000)]
+    bought = [(rng.randrange(50), rng.randrange(80), rng.randrange(3), t) for t in times]
+    departments = {product: "DELI" if product % 3 else "MEAT" for product in range(75)}
+    write_package(tmp_path / "site", transactions(bought), products(departments))
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setattr(complete_journey, "MIN_DEPARTMENT_ROWS", 100)
+    prepared = both(tmp_path, "complete_journey")
+    assert prepared.metadata["domains"] == ["DELI", "MEAT"]
 
 
 @pytest.mark.slow

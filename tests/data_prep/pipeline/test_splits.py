@@ -20,9 +20,11 @@ from data_prep.fingerprint import fingerprint
 from data_prep.pipeline.k_core import Core
 from data_prep.pipeline.sequences import build_sequences
 from data_prep.pipeline.splits import TEST, TRAIN, VALIDATION, GlobalTime, LeaveOneOut
+from data_prep.read import complete_journey
 from data_prep.settings import data_config
 from data_prep.store.sequence_builder import SequenceConfig
 from tests.data_prep.pipeline.test_sequences import random_log, table_of
+from tests.support.complete_journey import SECOND, products, transactions, write_package
 from tests.support.histories import histories
 
 SHARES = [(0.1, 0.1), (0.3, 0.15), (0.07, 0.5)]
@@ -393,8 +395,8 @@ def test_every_split_is_a_dataset_of_its_own():
     assert name(split="global_time", validation_share=0.1, test_share=0.1) == default
 
 
-@pytest.mark.parametrize("dataset", ["synthetic", "interactions", "amazon"])
-def test_every_builder_has_it(tmp_path, dataset):
+@pytest.mark.parametrize("dataset", ["synthetic", "interactions", "amazon", "complete_journey"])
+def test_every_builder_has_it(tmp_path, monkeypatch, dataset):
     rng = np.random.default_rng(0)
     rows = [(f"u{n % 9}", f"i{rng.integers(30)}", t) for n, t in enumerate(rng.permutation(200))]
     (tmp_path / "log.csv").write_text(
@@ -405,8 +407,13 @@ def test_every_builder_has_it(tmp_path, dataset):
     for d, name in enumerate(("Books", "Toys")):
         lines = (f"{i},{u},5.0,{t}\n" for u, i, t in rows if int(i[1:]) % 2 == d)
         (tmp_path / "raw" / f"{name}.csv").write_text("".join(lines))
+    bought = transactions((int(u[1:]), int(i[1:]), 1, int(t) * SECOND) for u, i, t in rows)
+    write_package(tmp_path, bought, products({i: "ab"[i % 2] for i in range(30)}))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(complete_journey, "MIN_DEPARTMENT_ROWS", 1)
     options = {
         "synthetic": {"synthetic": SMALL},
+        "complete_journey": {},
         "interactions": {"path": tmp_path / "log.csv"},
         "amazon": {"raw_dir": tmp_path / "raw"},
     }[dataset]
