@@ -33,6 +33,8 @@ from tf_syncrec.layers import split_views
 from tf_syncrec.losses.functions import LOSSES
 from tf_syncrec.models.registry import NETWORKS
 
+OURS = ("benchmarks", "data_prep", "serving", "tests", "tf_syncrec")
+
 SHELLS = ("bash", "console")
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
@@ -60,6 +62,8 @@ def test_every_command_is_understood(page, monkeypatch):
             if words[0] == "make":
                 assert words[1] in targets
             elif words[:2] == ["python", "-m"] and "..." not in words:
+                # Nobody else's command: it would be run, as `pip` once was.
+                assert words[2].split(".")[0] in OURS, words
                 module = importlib.import_module(words[2])
                 if words[2].split(".")[0] != "benchmarks":
                     with pytest.raises(Understood):

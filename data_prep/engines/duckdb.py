@@ -92,6 +92,8 @@ def connect(threads: int | None = None) -> Iterator[DuckDB]:
         if threads is not None:
             options["threads"] = str(threads)
         backend = ibis.duckdb.connect(**options)
+        # After two seconds its own bar would stand between our lines.
+        backend.raw_sql("SET enable_progress_bar_print = false")
         try:
             yield DuckDB(backend, Path(folder))
         finally:

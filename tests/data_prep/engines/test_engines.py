@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import InputError, prepare
+from data_prep.engines import duckdb
 from data_prep.engines.spark import connect, java_found
 from data_prep.read import complete_journey
 from tests.support.complete_journey import SECOND, products, transactions, write_package
@@ -165,3 +166,12 @@ def test_options_of_engines(tmp_path):
         with pytest.raises(InputError, match=word):
             prepare("synthetic", data_dir=tmp_path / "data", report=None, **options)
     assert not (tmp_path / "data").exists()
+
+
+def test_duckdb_prints_no_bar_of_its_own(capfd):
+    with duckdb.connect(threads=1) as engine:
+        engine.backend.raw_sql("SET progress_bar_time = 1")  # ms
+        engine.backend.con.sql(
+            "SELECT count(*) FROM range(200000000) t(i) WHERE i % 7 = 3"
+        ).fetchall()
+    assert capfd.readouterr().out == ""
