@@ -150,7 +150,10 @@ class FakePrepared:
             "user_id": tf.TensorSpec([], tf.string),
             "items": tf.TensorSpec([None], tf.int32),
         }
-        if split != "train":
+        if split == "train":
+            signature |= {"timestamps": tf.TensorSpec([None], tf.float64)}
+            rows = [{"timestamps": np.arange(len(row["items"]))} | row for row in rows]
+        else:
             signature |= {
                 "target": tf.TensorSpec([], tf.int32),
                 "target_item_id": tf.TensorSpec([], tf.string),

@@ -129,7 +129,7 @@ def test_of_one_domain_it_is_full_ranking_and_within_one_the_mixture_says_nothin
 
 def test_popularity_counts_over_all_domains_and_ties_rank_against(make_prepared):
     prepared = make_prepared(users=40)
-    found, same = ranked(PopularityScorer(prepared.catalogue), prepared)
+    found, same = ranked(PopularityScorer(prepared.catalogue.counts), prepared)
     np.testing.assert_array_equal(found.ranks, same.ranks)
     rows = {row["user_id"]: row for row in prepared.splits["test"]}
     for user, cold, rank in zip(found.user_ids, found.cold, found.ranks, strict=True):

@@ -275,7 +275,8 @@ def test_a_prepared_dataset_is_broken_down(tmp_path_factory, split):
     folder = tmp_path_factory.getbasetemp() / "breakdown"
     prepared = prepare("synthetic", synthetic=sizes, data_dir=folder, report=None)
     batches = evaluation_batches(prepared, split, 32)
-    ranks = rank_split(PopularityScorer(prepared.catalogue), batches, prepared.catalogue)
+    scorer = PopularityScorer(prepared.catalogue.counts)
+    ranks = rank_split(scorer, batches, prepared.catalogue)
     targets = group_targets(prepared, split)
     found = breakdown(ranks.user_ids, ranks.ranks[None], targets)
     cold = dict(zip(ranks.user_ids, ranks.cold, strict=True))

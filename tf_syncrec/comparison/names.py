@@ -9,6 +9,8 @@ from tf_syncrec.models.registry import NETWORKS, Network
 RECBOLE = "recbole:"
 SCORERS = {
     "popularity": "number of training interactions",
+    "recent_popularity": "the same, the older the less; half-life fitted on validation",
+    "personal": "what one used most and last, then popularity; fitted on validation",
     "item_knn": "item-kNN, cosine, tuned on validation",
 }
 

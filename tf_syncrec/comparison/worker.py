@@ -52,6 +52,8 @@ from tf_syncrec.evaluation.full_ranking import (
 )
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.fit_score import fit_score
+from tf_syncrec.scoring.personal import fit_personal
+from tf_syncrec.scoring.recent_popularity import fit_recent_popularity
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import peak_memory_mb, train
 from tf_syncrec.utils.hdf5 import load_weights, save_weights_whole
@@ -147,11 +149,15 @@ def _train(
         return dict(scorers), info, None
     keras.utils.set_random_seed(config.train.seed)
     if name.network is None:
-        scorer: Scorer = PopularityScorer(prepared.catalogue)
+        scorer: Scorer = PopularityScorer(prepared.catalogue.counts)
         cost: dict[str, Any] = {}
         if name.base == "item_knn":
             scorer, trials = tune_item_knn(prepared, validation, say)
             cost["trials"] = trials
+        elif name.base == "recent_popularity":
+            scorer = fit_recent_popularity(prepared, validation, say)
+        elif name.base == "personal":
+            scorer = fit_personal(prepared, validation, say)
         cost["peak_memory_mb"] = peak_memory_mb()
         return {"validation": scorer, "test": scorer}, cost, None
     model = name.network.build(config, prepared)
@@ -176,7 +182,7 @@ def _trained_before(
 ) -> dict[str, Scorer]:
     """What a finished trial in the directory had trained."""
     if name.network is None:  # popularity stood in
-        return {"test": PopularityScorer(prepared.catalogue)}
+        return {"test": PopularityScorer(prepared.catalogue.counts)}
     model = name.network.build(config, prepared)
     load_weights(model, directory / WEIGHTS)
     return _scorers(model)

@@ -35,11 +35,11 @@ class SingleDomain:
         )
 
     def as_dataset(self, split: str) -> tf.data.Dataset:
-        """As `PreparedDataset.as_dataset`, without timestamps."""
+        """As `PreparedDataset.as_dataset`; timestamps are left in `train` alone."""
         if split == "train":
             return (
                 self._prepared.as_dataset(split)
-                .map(self._training_row, num_parallel_calls=PARALLEL_CALLS)
+                .map(self._timed_row, num_parallel_calls=PARALLEL_CALLS)
                 .filter(lambda row: tf.size(row["items"]) > 0)
             )
         return (
@@ -48,10 +48,16 @@ class SingleDomain:
             .map(self._target_row, num_parallel_calls=PARALLEL_CALLS)
         )
 
+    def _timed_row(self, row):
+        own = self._own(row["items"])
+        return self._training_row(row) | {"timestamps": tf.boolean_mask(row["timestamps"], own)}
+
+    def _own(self, items):
+        return (items >= self._offset) & (items < self._offset + self._size)
+
     def _training_row(self, row):
-        items = row["items"] - (self._offset - 1)
-        own = (items >= 1) & (items <= self._size)
-        return {"user_id": row["user_id"], "items": tf.boolean_mask(items, own)}
+        own = tf.boolean_mask(row["items"], self._own(row["items"]))
+        return {"user_id": row["user_id"], "items": own - (self._offset - 1)}
 
     def _target_row(self, row):
         known = row["target"] > 0

@@ -42,7 +42,7 @@ def evaluate_split(
     """
     catalogue = prepared.catalogue
     batches = evaluation_batches(prepared, split, config.evaluate.batch_size)
-    scorers = ModelScorer(model), PopularityScorer(catalogue)
+    scorers = ModelScorer(model), PopularityScorer(catalogue.counts)
     others = {}
     if name == ALL_DOMAINS:
         about = all_domains_protocol(prepared)

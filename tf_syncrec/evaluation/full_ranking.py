@@ -189,11 +189,15 @@ def _scaled_products(queries, items, scales, offset, size):
 
 
 class PopularityScorer(VectorScorer):
-    """Ranks by the number of training interactions: the least a recommender has to beat."""
+    """Ranks by the number of training interactions: the least a recommender has to beat.
 
-    def __init__(self, catalogue: Catalogue):
-        counts = np.concatenate([[0], catalogue.counts]).astype(np.float32)
-        super().__init__(tf.constant(counts[:, None]))
+    Args:
+        counts: `[items]`, of the items in the order of their ids; or their logarithms, or the like.
+    """
+
+    def __init__(self, counts: np.ndarray):
+        of_ids = np.append(0, counts).astype(np.float32)
+        super().__init__(tf.constant(of_ids[:, None]))
 
     def queries(self, batch):
         """The same for everybody, `[batch, 1]`."""

@@ -56,7 +56,7 @@ def measure(
     if test is not None:
         ranks["test"] = rank_split(scorer, test, catalogue)
     shown = validation if test is None else test
-    popularity = rank_split(PopularityScorer(catalogue), shown, catalogue, with_rows=False)
+    popularity = rank_split(PopularityScorer(catalogue.counts), shown, catalogue, with_rows=False)
     # Of this one split: it costs as much as all domains together, and weights fit validation.
     anywhere, uncalibrated = rank_all_domains(scorer, shown, catalogue, model.mixture)
     domains = history[best]["domains"]

@@ -1,0 +1,71 @@
+"""What has been popular lately: training interactions that count less the older they are."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tf_syncrec.data.batches import Sequences
+from tf_syncrec.data.item_similarity import USERS_AT_ONCE
+from tf_syncrec.evaluation.full_ranking import Batches, PopularityScorer
+from tf_syncrec.evaluation.trials import rank_trials
+from tf_syncrec.scoring.choices import best_of_domains, listed
+
+HALF_LIVES = (np.inf, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128, 1 / 256, 1 / 1024)
+"""What is tried, as parts of the time from the first training interaction to the last: a log's unit
+of time is not known. The first is popularity, whenever."""
+
+
+def decayed_counts(prepared: Sequences) -> np.ndarray:
+    """Training interactions of each item, `[HALF_LIVES, items]` float64.
+
+    One that is older than the last of all by h half-lives counts 2^-h. Looks at training rows
+    alone, so that under `global_time` all of it was known before the first target.
+
+    Args:
+        prepared: dataset with a `train` split that has timestamps.
+    """
+    first, last = np.inf, -np.inf
+    for _, times in _training_rows(prepared):
+        first, last = min(first, times.min()), max(last, times.max())
+    found = np.zeros([len(HALF_LIVES), prepared.catalogue.num_items])
+    span = max(last - first, 1e-9)  # where all is of one moment, nothing is older
+    for items, times in _training_rows(prepared):
+        ages = (last - times) / span
+        for row, half_life in zip(found, HALF_LIVES, strict=True):
+            row += np.bincount(items - 1, np.exp2(-ages / half_life), len(row))
+    return found
+
+
+def _training_rows(prepared: Sequences):
+    """Items and times of training interactions, some at a time."""
+    rows = prepared.as_dataset("train").map(lambda row: (row["items"], row["timestamps"]))
+    for items, times in rows.ragged_batch(USERS_AT_ONCE):
+        if len(items.flat_values):
+            yield items.flat_values.numpy(), times.flat_values.numpy()
+
+
+def fit_recent_popularity(
+    prepared: Sequences, validation: Batches, report: Callable[[str], None] = lambda line: None
+) -> PopularityScorer:
+    """Ranks by `decayed_counts`, with the half-life that is best on validation in each domain.
+
+    Args:
+        prepared: the dataset.
+        validation: `data.batches.evaluation_batches` of its validation split.
+        report: told what was chosen.
+    """
+    counts, catalogue = decayed_counts(prepared), prepared.catalogue
+    of_ids = counts.astype(np.float32)
+
+    def scores(rows, items, offset, size):
+        for trial, each in enumerate(of_ids[:, offset - 1 : offset - 1 + size]):
+            yield trial, tf.tile(each[None], [len(items), 1])
+
+    found = rank_trials(
+        validation, catalogue, len(HALF_LIVES), lambda batch: batch["target"], scores
+    )
+    chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
+    half_lives = [HALF_LIVES[c] for c in chosen]
+    report(f"Half-life, part of the training period: {listed(catalogue.domains, half_lives)}")
+    return PopularityScorer(counts[chosen[catalogue.item_domains], np.arange(catalogue.num_items)])
