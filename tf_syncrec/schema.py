@@ -65,6 +65,11 @@ class ModelConfig(Section):
         "items of the history gain or lose by how often and how lately one had them, on top of the "
         "network's score, in domains to which people come back; fitted on validation",
     )
+    trend: bool = _setting(
+        False,
+        "items gain by how popular they have been lately, on top of the network's score; half-life "
+        "and weight are fitted on validation",
+    )
 
     @pydantic.model_validator(mode="after")
     def _consistent(self):

@@ -1,5 +1,6 @@
 """The served computation: raw item ids in, recommendations of one or every domain out."""
 
+import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
@@ -50,12 +51,20 @@ class Recommender(tf.Module):
         self._default_k = top_k
         self.max_k = max(max_k, top_k)
         self.vocabulary = Vocabulary(catalogue)
+        trend = model.trend if model.trend is not None and np.any(model.trend.gain) else None
+        self._trend = trend is not None
+
+        def candidate_vectors(items):
+            """With what everybody's score gains, which a query multiplies by 1."""
+            vectors = model.candidate_vectors(items)
+            return vectors if trend is None else tf.concat([vectors, trend(items)[..., None]], -1)
+
         self.searches = [
             DomainSearch(
                 domain,
                 int(offset),
                 catalogue.counts[offset - 1 : offset - 1 + size].astype("float32"),
-                model.candidate_vectors,
+                candidate_vectors,
                 model.mixture,
                 index,
                 bool(catalogue.repeats[domain]),
@@ -236,7 +245,11 @@ class Recommender(tf.Module):
     def _queries(self, history, known_items, domains, user_id):
         """Query vectors `[batch, queries, dim]`, and of whom anything is known, `[batch]`."""
         if self._users is None:
-            return self._query_vectors(history, domains), known_items > 0
-        rows = self._users.lookup(user_id)
-        vectors = self._user_vectors(tf.maximum(rows, 0))
-        return tf.tile(vectors[:, None], [1, tf.shape(domains)[1], 1]), rows >= 0
+            vectors, known = self._query_vectors(history, domains), known_items > 0
+        else:
+            rows = self._users.lookup(user_id)
+            vectors, known = self._user_vectors(tf.maximum(rows, 0))[:, None], rows >= 0
+            vectors = tf.tile(vectors, [1, tf.shape(domains)[1], 1])
+        if self._trend:
+            vectors = tf.concat([vectors, tf.ones_like(vectors[..., :1])], axis=-1)
+        return vectors, known

@@ -50,10 +50,11 @@ def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_pat
     """HR and NDCG of all domains, from 0 to 100 % repeats, recomputed from answers alone."""
     log = write_log(tmp_path / "log.csv", shares=(0, 0.03, 0.4, 1))
     settings = {"data.repeats": repeats, "model.neighbours": 5}
-    settings |= {"model.repeat_consumption": True}
+    settings |= {"model.repeat_consumption": True, "model.trend": True}
     run = fitted(log, model=network, settings=settings)
     again = [repeats == "auto" and name in ("d2", "d3") for name in run.catalogue.domains]
     assert run.catalogue.repeats.tolist() == again
+    assert np.any(run.model.trend.gain)
     assert np.any(run.model.repeats.weight.numpy(), axis=1).tolist() == again
     rules = run.metrics["protocol"]["repeats"]
     assert [rules[name] == "include" for name in run.catalogue.domains] == again

@@ -73,7 +73,7 @@ def test_validation_chooses_how_lately(domain):
         for user in range(200)
         for d, target in ((0, size - user % 2), (1, size + 1))
     ]
-    splits = {"train": rows, "validation": targets, "test": targets}
+    splits: dict[str, list[dict]] = {"train": rows, "validation": targets, "test": targets}
     prepared: Sequences = FakePrepared(catalogue, splits)
     if domain is not None:
         prepared = SingleDomain(prepared, domain)

@@ -107,7 +107,8 @@ def negative_log_likelihood(model, prepared, sharpness, weight):
         if not size or not catalogue.repeats[domain]:
             continue
         scores = sharpness * np.array(scorer.scores(scorer.queries(batch), offset, size), float)
-        ids, gains = layer.gains(batch["items"], weight.astype(np.float32))
+        counted = layer.features(batch["items"])
+        ids, gains = counted[0], layer.gains(counted, weight.astype(np.float32))
         for row, target in enumerate(batch["target"].numpy()):
             own = [i for i in ids[row].numpy() if offset <= i < offset + size]
             if target and own:

@@ -74,7 +74,7 @@ class Cell(NamedTuple):
             "dataset": dataset,
             "config": settings,
         }
-        if any(settings["model"][term] for term in ("neighbours", "repeat_consumption")):
+        if any(settings["model"][term] for term in ("neighbours", "repeat_consumption", "trend")):
             # Cells of before cannot say what is asked here.
             request["ranks"] = "with votes and without"
         return request

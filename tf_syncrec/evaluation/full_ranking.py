@@ -105,19 +105,22 @@ class ModelScorer(Scorer):
 
     Args:
         model: a `MultiDomainModel`.
-        votes: whether `model.voters` have a say; False ranks by the network alone.
+        votes: whether `model.voters` and `model.trend` have a say; False: the network alone.
     """
 
     def __init__(self, model, votes: bool = True):
         self._model = model
         self._votes = votes
         self._voters: tuple = ()
+        self._trend: tf.Tensor | None = None
 
     def refresh(self):
         """Reads the lengths of the item vectors, and who has a say."""
         self._scaled: tuple[tuple[int, int], tf.Tensor] | None = None  # the last domain's vectors
         self._scales = self._model.candidate_scales()
         self._voters = tuple(v for v in self._model.voters if self._votes and bool(v.voting()))
+        trend = self._model.trend if self._votes else None
+        self._trend = None if trend is None else in_place(trend.gain)
 
     def queries(self, batch):
         """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""
@@ -143,12 +146,14 @@ class ModelScorer(Scorer):
         return all_votes(self._voters, items)
 
     def scores(self, queries, offset, size):
-        """Dot products, and votes on top."""
+        """Dot products, and all else on top."""
         vectors, *votes = queries if self._voters else (queries,)
-        return self.with_votes(self.products(vectors, offset, size), votes, offset)
+        return self.with_terms(self.products(vectors, offset, size), votes, offset)
 
-    def with_votes(self, scores, votes, offset):
-        """Scores of one domain, and on top what `votes` returned."""
+    def with_terms(self, scores, votes, offset):
+        """Scores of one domain, and on top the trend and what `votes` returned."""
+        if self._trend is not None:
+            scores += self._trend[offset : offset + tf.shape(scores)[1]]
         if not self._voters:
             return scores
         ids, of_history = votes

@@ -17,6 +17,7 @@ from tf_syncrec.layers.gates import GATES, CausalGate, SequenceGate
 from tf_syncrec.layers.mutual_information import SingleCrossMutualInformation
 from tf_syncrec.layers.negative_transfer import NegativeTransferGap, RelativeNegativeTransfer
 from tf_syncrec.layers.score_terms.item_neighbours import ItemNeighbours
+from tf_syncrec.layers.score_terms.popularity_trend import PopularityTrend
 from tf_syncrec.layers.score_terms.repeat_consumption import RepeatConsumption
 from tf_syncrec.layers.score_terms.view_weights import ViewWeights
 from tf_syncrec.layers.similarity import Similarity
@@ -31,6 +32,7 @@ __all__ = [
     "Dropout",
     "ItemNeighbours",
     "NegativeTransferGap",
+    "PopularityTrend",
     "RelativeNegativeTransfer",
     "RepeatConsumption",
     "SequenceGate",

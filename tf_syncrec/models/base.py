@@ -14,6 +14,7 @@ from tf_syncrec.data.batches import Layout, Sequences
 from tf_syncrec.layers import (
     DomainBlocks,
     ItemNeighbours,
+    PopularityTrend,
     RepeatConsumption,
     SharedEmbedding,
     Similarity,
@@ -80,6 +81,7 @@ class MultiDomainModel(Trainer):
         temperature: divides the score.
         neighbours: co-occurring items of each item that vote in a prediction; 0: none.
         repeat_consumption: whether coming back to an item has a part in a prediction.
+        trend: whether what is popular lately has a part in a prediction.
         loss: name of a loss of `losses.functions`, or a function of the same kind.
         negatives: how many items of its domain a target is compared with, or what draws them.
         shared_negatives: of a number of negatives, whether all targets of a domain and batch have
@@ -108,6 +110,7 @@ class MultiDomainModel(Trainer):
         temperature: float = 0.1,
         neighbours: int = 0,
         repeat_consumption: bool = False,
+        trend: bool = False,
         loss: str | Callable = "sampled_softmax",
         negatives: int | UniformNegatives = 256,
         shared_negatives: bool = True,
@@ -138,6 +141,7 @@ class MultiDomainModel(Trainer):
         if neighbours:
             self.neighbours = ItemNeighbours(self.num_items, neighbours, min(VOTING, window))
         self.repeats = RepeatConsumption(self.domain_sizes) if repeat_consumption else None
+        self.trend = PopularityTrend(self.num_items) if trend else None
 
     @classmethod
     def from_settings(cls, config: Config, domain_sizes, **more) -> Self:
@@ -178,6 +182,7 @@ class MultiDomainModel(Trainer):
             "temperature": self.similarity.temperature,
             "neighbours": self.neighbours.count if self.neighbours else 0,
             "repeat_consumption": self.repeats is not None,
+            "trend": self.trend is not None,
             "loss": losses_by_name.serialize(self.target_loss),
             "negatives": keras.saving.serialize_keras_object(self.negatives),
         }
@@ -190,7 +195,7 @@ class MultiDomainModel(Trainer):
     def build_parts(self, *parts: keras.layers.Layer) -> None:
         """Creates all weights; shapes follow from the constructor's arguments alone."""
         self.mixture = DomainMixture(self.domain_sizes, dtype="float32")
-        fitted = (self.neighbours, self.repeats, *parts, self.mixture)
+        fitted = (self.neighbours, self.repeats, self.trend, *parts, self.mixture)
         for part in (self.embedding, self.similarity, *fitted):
             if part is not None:
                 part.build()
@@ -362,6 +367,8 @@ class MultiDomainModel(Trainer):
         def scores_of(rows, offset, size):
             candidates = self.candidate_vectors(tf.range(offset, offset + size))
             scores = tf.matmul(tf.gather(queries, rows), candidates, transpose_b=True)
+            if self.trend is not None:
+                scores += self.trend.gain.value[offset : offset + size]
             for voter in self.voters:  # who has nothing to say until the training has ended
                 voted = functools.partial(with_votes, scores, voter, rows, offset)
                 scores = tf.cond(voter.voting(), voted, functools.partial(tf.identity, scores))

@@ -66,7 +66,8 @@ class SASRecPair(SASRec):
         # Keras's generator of seeds has moved on: its weights and negatives are others.
         self.second = SASRec(
             domain_sizes,
-            **kwargs | {"neighbours": 0, "repeat_consumption": False, "name": "second"},
+            **kwargs
+            | {"neighbours": 0, "repeat_consumption": False, "trend": False, "name": "second"},
         )
         self.view_weights = ViewWeights(self.num_domains, dtype="float32")
         self.view_weights.build()

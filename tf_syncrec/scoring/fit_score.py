@@ -12,7 +12,9 @@ from tf_syncrec.data.batches import Sequences
 from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer, rank_split
 from tf_syncrec.metrics.gains import SELECTION_METRIC, user_gains
 from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.scoring.recent_popularity import decayed_counts
 from tf_syncrec.scoring.repeats import count_returns, fit_repeats
+from tf_syncrec.scoring.trends import fit_trend
 from tf_syncrec.scoring.view_weights import fit_view_weights
 from tf_syncrec.scoring.votes import count_neighbours, fit_votes
 
@@ -41,12 +43,13 @@ def fit_score(
         Validation NDCG@10 of users on whom nothing was fitted; None where nothing is fitted, or
         there are too few users.
     """
-    if not model.voters and model.view_weights is None:
+    if not model.voters and model.trend is None and model.view_weights is None:
         return None
     count_returns(model, prepared)
     count_neighbours(model, prepared)
-    judged = _cross_fitted(model, prepared.catalogue, validation)
-    _fit(model, prepared.catalogue, validation, report)
+    trends = None if model.trend is None else decayed_counts(prepared)
+    judged = _cross_fitted(model, prepared.catalogue, trends, validation)
+    _fit(model, prepared.catalogue, trends, validation, report)
     if judged is not None:
         report(f"Fitted on half of the users, {SELECTION_METRIC} of the others: {judged:.4f}")
     return judged
@@ -55,20 +58,26 @@ def fit_score(
 def _fit(
     model: MultiDomainModel,
     catalogue: Catalogue,
+    trends: np.ndarray | None,
     validation: Batches,
     report: Callable[[str], None],
 ) -> None:
     """Each part with those before it, and as if nothing had been fitted before."""
     for voter in model.voters:
         voter.weight.assign(tf.zeros_like(voter.weight))
+    if model.trend is not None:
+        model.trend.gain.assign(tf.zeros_like(model.trend.gain))
     if model.view_weights is not None:
         model.view_weights.single.assign(tf.ones_like(model.view_weights.single))
-    for fit in (fit_repeats, fit_votes, fit_view_weights):
-        fit(model, catalogue, validation, report)
+    fit_repeats(model, catalogue, validation, report)
+    fit_votes(model, catalogue, validation, report)
+    if trends is not None:
+        fit_trend(model, catalogue, trends, validation, report)
+    fit_view_weights(model, catalogue, validation, report)
 
 
 def _cross_fitted(
-    model: MultiDomainModel, catalogue: Catalogue, validation: Batches
+    model: MultiDomainModel, catalogue: Catalogue, trends: np.ndarray | None, validation: Batches
 ) -> float | None:
     """Mean over users of what is found with all that the other folds say."""
     gains = []
@@ -76,7 +85,8 @@ def _cross_fitted(
         judged = _OfFolds(validation, {fold})
         if next(iter(judged), None) is None:
             return None
-        _fit(model, catalogue, _OfFolds(validation, set(range(FOLDS)) - {fold}), lambda line: None)
+        others = _OfFolds(validation, set(range(FOLDS)) - {fold})
+        _fit(model, catalogue, trends, others, lambda line: None)
         ranks = rank_split(ModelScorer(model), judged, catalogue, with_rows=False).ranks
         gains.append(user_gains(ranks, SELECTION_METRIC))
     return float(np.concatenate(gains).mean())

@@ -11,7 +11,7 @@ from tf_syncrec.evaluation.full_ranking import Batches, PopularityScorer
 from tf_syncrec.evaluation.trials import rank_trials
 from tf_syncrec.scoring.choices import best_of_domains, listed
 
-HALF_LIVES = (np.inf, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128, 1 / 256, 1 / 1024)
+HALF_LIVES = (np.inf, 1 / 2, 1 / 8, 1 / 32, 1 / 128, 1 / 512)
 """What is tried, as parts of the time from the first training interaction to the last: a log's unit
 of time is not known. The first is popularity, whenever."""
 

@@ -232,9 +232,8 @@ def _try(
     """The selection metric of each user with each of several weights."""
 
     def scores(queries, items, offset, size):
-        others = scorer.scores(queries, offset, size)
+        others, counted = scorer.scores(queries, offset, size), layer.features(items)
         for trial, weight in enumerate(tried):
-            ids, gains = layer.gains(items, weight)
-            yield trial, add_votes(others, ids, gains, offset)
+            yield trial, add_votes(others, counted[0], layer.gains(counted, weight), offset)
 
     return rank_trials(validation, catalogue, len(tried), scorer.queries, scores)

@@ -68,7 +68,7 @@ def _try(model: MultiDomainModel, catalogue: Catalogue, validation: Batches) -> 
     def scores(asked, items, offset, size):
         of_views, votes = asked
         single, cross = (scorer.products(vectors, offset, size) for vectors in of_views)
-        added = scorer.with_votes(tf.zeros_like(single), votes, offset)
+        added = scorer.with_terms(tf.zeros_like(single), votes, offset)
         for trial, weight in enumerate(WEIGHTS):
             yield trial, weight * single + (2.0 - weight) * cross + added
 

@@ -75,17 +75,18 @@ class RepeatConsumption(keras.layers.Layer):
             Item ids, each item of a history once, and 0 in the other places; what their scores
             gain: each `[batch, length]`, int32 and float32.
         """
-        return self.gains(items, self.weight.value)
+        counted = self.features(items)
+        return counted[0], self.gains(counted, self.weight.value)
 
-    def gains(self, items, weight):
-        """As `call`, with any w, `[domains, features]`."""
-        ids, numbers, buckets = self.features(items)
+    def gains(self, counted, weight):
+        """What scores gain, `[batch, length]` float32, of what `features` returned and any w."""
+        ids, numbers, buckets = counted
         sizes = tf.constant(self.domain_sizes)
         domains = tf.maximum(item_domains(ids, 1 + tf.cumsum(sizes) - sizes), 0)
         weight = tf.gather(weight, domains)
         of_numbers = tf.reduce_sum(numbers * weight[..., :2], axis=-1)
         of_ages = tf.gather(weight[..., 2:], buckets, batch_dims=2)
-        return ids, tf.where(ids > 0, of_numbers + of_ages, 0.0)
+        return tf.where(ids > 0, of_numbers + of_ages, 0.0)
 
     def features(self, items):
         """X of each item of a history.

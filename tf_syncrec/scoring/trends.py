@@ -1,0 +1,74 @@
+"""Fits what being popular lately is worth, in each domain, on validation."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+from data_prep import Catalogue
+from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
+from tf_syncrec.evaluation.trials import rank_trials
+from tf_syncrec.metrics.gains import SELECTION_METRIC
+from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.scoring.choices import best_of_domains
+from tf_syncrec.scoring.recent_popularity import HALF_LIVES
+from tf_syncrec.utils.variables import fill
+
+WEIGHTS = (0.1, 0.2, 0.4, 0.8)
+"""What is tried for w, with each of `HALF_LIVES`."""
+
+SMOOTHING = 0.1
+"""So much of the domain's mean is added: who was not popular at all is not infinitely so."""
+
+
+def fit_trend(
+    model: MultiDomainModel,
+    catalogue: Catalogue,
+    counts: np.ndarray,
+    validation: Batches,
+    report: Callable[[str], None],
+) -> None:
+    """Sets the gains of `model.trend`; does nothing for a model that has none.
+
+    Args:
+        model: trained.
+        catalogue: items and domains of what it was trained on.
+        counts: of `recent_popularity.decayed_counts`, `[HALF_LIVES, items]`.
+        validation: from `data.batches.evaluation_batches`.
+        report: told what it is worth.
+    """
+    if model.trend is None:  # nothing to set
+        return
+    tried = _gains(counts, catalogue)
+    scorer = ModelScorer(model)
+    scorer.refresh()
+
+    def scores(queries, items, offset, size):
+        others = scorer.scores(queries, offset, size)
+        for trial, gains in enumerate(tried[:, offset : offset + size]):
+            yield trial, others + gains
+
+    found = rank_trials(validation, catalogue, len(tried), scorer.queries, scores)
+    chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
+    of_items = np.append(0, chosen[catalogue.item_domains])
+    fill(model.trend.gain, tried[of_items, np.arange(len(of_items))])
+    if len(found.gains):
+        fitted = np.take_along_axis(found.gains, chosen[found.domains][:, None], axis=1).mean()
+        report(
+            f"What is popular lately: validation {SELECTION_METRIC} {fitted:.4f}, without "
+            f"{found.gains[:, 0].mean():.4f}"
+        )
+
+
+def _gains(counts: np.ndarray, catalogue: Catalogue) -> np.ndarray:
+    """G of every trial, `[1 + HALF_LIVES * WEIGHTS, items + 1]` float32; of the first it is 0."""
+    domains = catalogue.item_domains
+    sizes = np.maximum(catalogue.sizes, 1)
+    logs = []
+    for each in counts:
+        means = np.bincount(domains, each, catalogue.num_domains) / sizes
+        # Of a domain in which nothing was popular for long, all is alike.
+        logs.append(np.log(each / np.maximum(means[domains], 1e-30) + SMOOTHING))
+    pairs = itertools.product(range(len(HALF_LIVES)), WEIGHTS)
+    gains = [np.zeros(len(domains)), *(weight * logs[row] for row, weight in pairs)]
+    return np.pad(np.stack(gains), [(0, 0), (1, 0)]).astype(np.float32)
