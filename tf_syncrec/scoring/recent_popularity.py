@@ -11,38 +11,29 @@ from tf_syncrec.evaluation.full_ranking import Batches, PopularityScorer
 from tf_syncrec.evaluation.trials import rank_trials
 from tf_syncrec.scoring.choices import best_of_domains, listed
 
-HALF_LIVES = (np.inf, 1 / 2, 1 / 8, 1 / 32, 1 / 128, 1 / 512)
-"""What is tried, as parts of the time from the first training interaction to the last: a log's unit
-of time is not known. The first is popularity, whenever."""
+HALF_LIVES = (np.inf, 1 / 2, 1 / 8, 1 / 32, 1 / 128, 1 / 512, 1 / 2048)
+"""What is tried, as parts of the training interactions. Not as times: a log's unit of time is not
+known, and a shop that grows has most of its interactions late. The first forgets nothing."""
 
 
 def decayed_counts(prepared: Sequences) -> np.ndarray:
     """Training interactions of each item, `[HALF_LIVES, items]` float64.
 
-    One that is older than the last of all by h half-lives counts 2^-h. Looks at training rows
-    alone, so that under `global_time` all of it was known before the first target.
+    One counts 2^-h, if h half-lives of interactions were later. Looks at training rows alone, so
+    that under `global_time` all of it was known before the first target.
 
     Args:
         prepared: dataset with a `train` split that has timestamps.
     """
-    first, last = np.inf, -np.inf
-    for _, times in _training_rows(prepared):
-        first, last = min(first, times.min()), max(last, times.max())
-    found = np.zeros([len(HALF_LIVES), prepared.catalogue.num_items])
-    span = max(last - first, 1e-9)  # where all is of one moment, nothing is older
-    for items, times in _training_rows(prepared):
-        ages = (last - times) / span
-        for row, half_life in zip(found, HALF_LIVES, strict=True):
-            row += np.bincount(items - 1, np.exp2(-ages / half_life), len(row))
-    return found
-
-
-def _training_rows(prepared: Sequences):
-    """Items and times of training interactions, some at a time."""
     rows = prepared.as_dataset("train").map(lambda row: (row["items"], row["timestamps"]))
-    for items, times in rows.ragged_batch(USERS_AT_ONCE):
-        if len(items.flat_values):
-            yield items.flat_values.numpy(), times.flat_values.numpy()
+    parts = [
+        (items.flat_values.numpy(), times.flat_values.numpy())
+        for items, times in rows.ragged_batch(USERS_AT_ONCE)
+    ]
+    items, times = (np.concatenate(part) for part in zip(*parts, strict=True))
+    later = len(times) - np.searchsorted(np.sort(times), times, side="right")
+    ages, number = later / max(len(times), 1), prepared.catalogue.num_items
+    return np.stack([np.bincount(items - 1, np.exp2(-ages / life), number) for life in HALF_LIVES])
 
 
 def fit_recent_popularity(
@@ -67,5 +58,5 @@ def fit_recent_popularity(
     )
     chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
     half_lives = [HALF_LIVES[c] for c in chosen]
-    report(f"Half-life, part of the training period: {listed(catalogue.domains, half_lives)}")
+    report(f"Half-life, part of the training interactions: {listed(catalogue.domains, half_lives)}")
     return PopularityScorer(counts[chosen[catalogue.item_domains], np.arange(catalogue.num_items)])

@@ -9,7 +9,7 @@ class PopularityTrend(keras.layers.Layer):
     """What an item's score gains by how popular it has been lately, whoever asks.
 
     `g(c) = w_d log(p_d(c) / mean of p_d + 1/10)`, with d the domain of c and p the number of its
-    training interactions, of which one that is h half-lives older than the last counts 2^-h.
+    training interactions, of which one counts 2^-h, if h half-lives of interactions were later.
     `scoring.trends` fits half-life and w on validation, and stores g; until then it is 0. No
     gradient: a network learns what is popular over all of its training, and not what is now.
 
