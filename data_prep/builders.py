@@ -37,7 +37,7 @@ class CompleteJourney(SequenceBuilder):
 
 
 class Synthetic(SequenceBuilder):
-    """Generated interactions with planted structure; see `data_prep.read.synthetic`."""
+    """Generated interactions with planted structure; see `data_prep.read.datasets.synthetic`."""
 
     SOURCE = "Generated interactions with planted structure: three domains help one another."
     BUILDER_CONFIGS: ClassVar[list[SequenceConfig]] = [SequenceConfig()]

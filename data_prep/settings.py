@@ -38,7 +38,7 @@ def setting(default: Any, description: str, **limits: Any) -> Any:
 
 
 class SyntheticConfig(Section):
-    """How much the synthetic dataset has, see `data_prep.read.synthetic`."""
+    """How much the synthetic dataset has, see `data_prep.read.datasets.synthetic`."""
 
     users: int = setting(3000, "how many", ge=1)
     items_per_domain: int = setting(250, "how many", ge=4)

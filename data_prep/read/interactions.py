@@ -17,12 +17,12 @@ from data_prep.engines.duckdb import DuckDB
 from data_prep.engines.spark import BATCH as SPARK_BATCH
 from data_prep.engines.spark import Spark
 from data_prep.errors import InputError
-from data_prep.read import complete_journey
+from data_prep.read.datasets import complete_journey
+from data_prep.read.datasets.synthetic import generate
 from data_prep.read.file_scan import read_files
 from data_prep.read.locate import Located, fetched
 from data_prep.read.row_checks import LARGEST_TIME
 from data_prep.read.sources import Source
-from data_prep.read.synthetic import generate
 from data_prep.read.values import COLUMNS, DATED, FINENESS, FROM_FLOAT, IDS, TRIMMED
 from data_prep.settings import DataConfig
 

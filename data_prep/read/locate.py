@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.fingerprint import file_digest, fingerprint
-from data_prep.read import amazon, complete_journey
+from data_prep.read.datasets import amazon, complete_journey
 from data_prep.read.sources import Source, user_sources
 from data_prep.settings import DataConfig
 

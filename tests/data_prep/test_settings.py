@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from data_prep import InputError, prepare
-from data_prep.read import amazon
-from data_prep.read.synthetic import generate
+from data_prep.read.datasets import amazon
+from data_prep.read.datasets.synthetic import generate
 from data_prep.settings import DataConfig, SyntheticConfig, data_config
 from data_prep.store.sequence_builder import SequenceConfig
 from tf_syncrec.config import Config

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.read.complete_journey import MODULE
+from data_prep.read.datasets.complete_journey import MODULE
 
 SECOND = 10**9  # nanoseconds
 

@@ -14,7 +14,7 @@ import pytest
 from data_prep import InputError, prepare
 from data_prep.engines import duckdb
 from data_prep.engines.spark import connect, java_found
-from data_prep.read import complete_journey
+from data_prep.read.datasets import complete_journey
 from tests.support.complete_journey import SECOND, products, transactions, write_package
 
 DATA = Path(__file__).parents[4] / "shared" / "data"

@@ -20,7 +20,7 @@ from data_prep.fingerprint import fingerprint
 from data_prep.pipeline.k_core import Core
 from data_prep.pipeline.sequences import build_sequences
 from data_prep.pipeline.splits import TEST, TRAIN, VALIDATION, GlobalTime, LeaveOneOut
-from data_prep.read import complete_journey
+from data_prep.read.datasets import complete_journey
 from data_prep.settings import data_config
 from data_prep.store.sequence_builder import SequenceConfig
 from tests.data_prep.pipeline.test_sequences import random_log, table_of

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep.errors import InputError
-from data_prep.read.synthetic import CONTRARY, DOMAINS, generate
+from data_prep.read.datasets.synthetic import CONTRARY, DOMAINS, generate
 from data_prep.settings import SyntheticConfig, data_config
 
 

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from data_prep import InputError, prepare
-from data_prep.read import amazon
+from data_prep.read.datasets import amazon
 
 # (user, item, timestamp) by category.
 ROWS = {

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import data_prep.builders  # noqa: F401 (registers them)
 from data_prep import InputError, prepare
 from data_prep.preparation import find_prepared
-from data_prep.read import complete_journey
-from data_prep.read.complete_journey import MIN_DEPARTMENT_ROWS, MODULE, REQUIREMENT, read
+from data_prep.read.datasets import complete_journey
+from data_prep.read.datasets.complete_journey import MIN_DEPARTMENT_ROWS, MODULE, REQUIREMENT, read
 from data_prep.settings import DataConfig
 from data_prep.store.sequence_builder import SequenceConfig
 from tests.support.complete_journey import SECOND, products, transactions, write_package
