@@ -39,7 +39,7 @@ class CompleteJourney(SequenceBuilder):
 class Synthetic(SequenceBuilder):
     """Generated interactions with planted structure; see `data_prep.read.datasets.synthetic`."""
 
-    SOURCE = "Generated interactions with planted structure: three domains help one another."
+    SOURCE = "Generated interactions with planted structure."
     BUILDER_CONFIGS: ClassVar[list[SequenceConfig]] = [SequenceConfig()]
 
 

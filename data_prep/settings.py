@@ -37,18 +37,41 @@ def setting(default: Any, description: str, **limits: Any) -> Any:
     return Field(default, description=description, **limits)
 
 
-class SyntheticConfig(Section):
-    """How much the synthetic dataset has, see `data_prep.read.datasets.synthetic`."""
+TELCO_LENGTH = 120
+"""Of `interactions_per_user`: with fewer, most users would have no purchase, 1 event in 184."""
 
+
+class SyntheticConfig(Section):
+    """What the synthetic dataset has, and how much, see `data_prep.read.datasets`."""
+
+    kind: Literal["shared_taste", "telco"] = setting(
+        "shared_taste",
+        "shared_taste: three domains that help one another, and one in which others mislead; "
+        "telco: apps, calls, navigation, coupons and purchases, to which people come back",
+    )
     users: int = setting(3000, "how many", ge=1)
-    items_per_domain: int = setting(250, "how many", ge=4)
-    interactions_per_user: int = setting(24, "mean length of a sequence", ge=3)
+    items_per_domain: int = setting(
+        250,
+        "of kind shared_taste, how many; telco has numbers of its own, which grow with `users`",
+        ge=4,
+    )
+    interactions_per_user: int = setting(
+        24, f"mean length of a sequence; {TELCO_LENGTH} of kind telco unless given", ge=3
+    )
     seed: int = setting(0, "of the data; `train.seed` is that of the training", ge=0)
     harm: list[Annotated[float, Field(ge=0, le=1)]] = setting(
         [],
-        "in place of `books`, `films`, `music` and `contrary`, a domain for each value: the part "
-        "of it that is as `contrary`, where others mislead; the rest is as `books`",
+        "of kind shared_taste, in place of `books`, `films`, `music` and `contrary`, a domain for "
+        "each value: the part of it that is as `contrary`, where others mislead; the rest is as "
+        "`books`",
     )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _length(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("kind") == "telco":
+            return {"interactions_per_user": TELCO_LENGTH, **given}
+        return given
 
     @pydantic.field_validator("harm")
     @classmethod
@@ -142,6 +165,13 @@ class DataConfig(Section):
                 f"data.spark_master={self.spark_master}: belongs to --engine spark, not to "
                 f"{self.engine}."
             )
+        for name in ("items_per_domain", "harm"):
+            value = getattr(made := self.synthetic, name)
+            if made.kind == "telco" and value != SyntheticConfig.model_fields[name].default:
+                raise InputError(
+                    f"data.synthetic.{name}={value}: belongs to data.synthetic.kind=shared_taste, "
+                    f"not to {made.kind}."
+                )
         if self.split == "global_time":
             if self.validation_share + self.test_share >= 1:
                 raise InputError(

@@ -59,8 +59,11 @@ class SequenceConfig(tfds.core.BuilderConfig):
         if of.repeats != "auto":
             self.content["repeats"] = of.repeats
         if of.dataset == "synthetic":
-            # Without `harm` a dataset is what it was before there was `harm`, and is found again.
-            unused = set() if of.synthetic.harm else {"harm"}
+            # Settings of another kind decide nothing. Without `kind` and `harm` a dataset is what
+            # it was before there were any, and is found again.
+            telco = of.synthetic.kind == "telco"
+            unused = {"items_per_domain"} if telco else {"kind"}
+            unused |= set() if of.synthetic.harm else {"harm"}
             self.content |= of.synthetic.model_dump(exclude=unused)
         self.name = self.name or fingerprint(self.content)
 

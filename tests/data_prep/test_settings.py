@@ -20,6 +20,7 @@ SMALL = {"users": 60, "items_per_domain": 20, "interactions_per_user": 12}
     ("dataset", "options", "name"),
     [
         ("synthetic", {}, "410f62620e972464"),
+        ("synthetic", {"kind": "shared_taste"}, "410f62620e972464"),
         ("synthetic", {"seed": 3, "min_domains": 2}, "2dc82d7410a9fe2c"),
         ("synthetic", SMALL | {"split": "global_time", "test_share": 0.2}, "82a672a2074ee2d2"),
         ("amazon", {}, "a2517c8bd077b5f6"),

@@ -1,5 +1,5 @@
-"""What a dataset that has a name is made of: public releases, and logs that are made up here.
+"""What a dataset that has a name is made of: public releases, and logs that are made up.
 
-Where its files are, how they look and which of their rows count; a dataset a file.
+A file each: where a release is, how it looks, which of its rows count; what a generator plants.
 May import: `read.sources`, `settings`, `files`, `errors`.
 """
