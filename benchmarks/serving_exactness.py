@@ -97,7 +97,7 @@ def _scores(scorer, catalogue, rows):
         batch["user_id"] = np.array([row["user_id"]], object)
         values = scorer.scores(scorer.queries(batch), offset, size).numpy()[0] if size else []
         items = catalogue.item_ids[offset - 1 : offset - 1 + size]
-        seen = set(row["history"])
+        seen = set() if catalogue.repeats[d] else set(row["history"])
         yield {
             item: float(value)
             for item, value in zip(items, values, strict=True)
@@ -119,7 +119,7 @@ def _same_but_for_rounding(answer: Answer, best, scores):
 def _rank_agrees(row, answer, scores):
     """Whether the target stands where the evaluation says; it may be out of what is served."""
     target, rank = row["item_id"], row["rank"]
-    if target not in scores:  # never trained, or in the history: served to nobody
+    if target not in scores:  # never trained, or had where nobody comes back: served to nobody
         return target not in answer.items
     place = answer.items.index(target) + 1 if target in answer.items else None
     if place == rank or (place is None and rank > len(answer.items)):

@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
             found = [name for name, row in table["domains"].items() if row["verdict"] == verdict]
             say(f"{text}, {verdict} by the other domains: {', '.join(found) or 'none for certain'}")
         if text in comparison["negative_transfer_with_votes"]:
-            say(f"{text}: judged without votes of neighbours, which the table above has on top")
+            say(f"{text}: judged without what is fitted on top, which the table above has as well")
     say()
     for file in files:
         say(str(file))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import FakePrepared
+from tests.scoring.test_recent_popularity import with_times
 from tests.support.networks import fit_neighbours, small_network
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
@@ -14,6 +15,9 @@ from tf_syncrec.models.sasrec import SASRec
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring import choices
 from tf_syncrec.scoring.fit_score import FOLDS, fit_score
+from tf_syncrec.scoring.recent_popularity import decayed_counts
+from tf_syncrec.scoring.repeats import count_returns, fit_repeats
+from tf_syncrec.scoring.trends import fit_trend
 from tf_syncrec.scoring.view_weights import fit_view_weights
 
 
@@ -43,6 +47,7 @@ def only(prepared, fold, folds):
         (SyNCRec, {"neighbours": 6}),
         pytest.param(SyNCRec, {}, marks=pytest.mark.slow),
         (SASRec, {"neighbours": 6}),
+        (SyNCRec, {"neighbours": 6, "repeat_consumption": True, "trend": True}),
         pytest.param(SyNCRec, {"neighbours": 6, "score": "cross"}, marks=pytest.mark.slow),
     ],
 )
@@ -50,7 +55,7 @@ def test_each_half_is_judged_by_what_the_other_half_chose(
     kind, settings, make_prepared, monkeypatch
 ):
     monkeypatch.setattr(choices, "PRIOR_USERS", 20)  # so that halves choose differently
-    prepared = make_prepared(users=120)
+    prepared = with_times(make_prepared(users=120))
     folds = folds_of(prepared)
     assert 0.3 < np.mean([fold == 0 for fold in folds.values()]) < 0.7
     gains = []
@@ -72,11 +77,19 @@ def _validation(prepared, fold):
 
 
 def test_what_is_shipped_is_fitted_on_everybody(make_prepared):
-    prepared = make_prepared(users=120)
-    model, step_by_step = (small_network(prepared, neighbours=6) for _ in range(2))
+    """Part by part, in this order; what the halves had chosen before is gone."""
+    prepared = with_times(make_prepared(users=120))
+    terms = {"neighbours": 6, "repeat_consumption": True, "trend": True}
+    model, step_by_step = (small_network(prepared, **terms) for _ in range(2))
     fit_score(model, prepared, batches_of(prepared), nothing)
-    fit_neighbours(step_by_step, prepared, batches_of(prepared), nothing)
-    fit_view_weights(step_by_step, prepared.catalogue, batches_of(prepared), nothing)
+    count_returns(step_by_step, prepared)
+    rest = (prepared.catalogue, batches_of(prepared), nothing)
+    fit_repeats(step_by_step, *rest)
+    fit_neighbours(step_by_step, prepared, *rest[1:])
+    fit_trend(step_by_step, prepared.catalogue, decayed_counts(prepared), *rest[1:])
+    fit_view_weights(step_by_step, *rest)
+    for part in (model.neighbours.weight, model.repeats.weight, model.trend.gain):
+        assert np.any(part)
     for one, other in zip(model.weights, step_by_step.weights, strict=True):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
 

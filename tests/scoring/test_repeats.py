@@ -13,6 +13,7 @@ from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.models.sasrec import SASRec
 from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.scoring import choices
 from tf_syncrec.scoring import repeats as fitting
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.scoring.repeats import SHARPNESS, count_returns, fit_repeats, log_returns
@@ -78,22 +79,36 @@ def test_what_people_come_back_to_is_found(make_prepared):
     assert len(said) == 1 and "Coming back" in said[0]
 
 
-def test_nothing_is_gained_where_nothing_is_to_gain(make_prepared):
-    """Of a domain that is said to repeat nobody has the target: validation sees it."""
-    prepared = make_prepared((60, 60), users=200)
-    for rows in (prepared.splits["validation"], prepared.splits["test"]):
-        for row in rows:
+def test_validation_chooses_in_each_domain(make_prepared, monkeypatch):
+    """Of the weights that are the likeliest for each sharpness, or none, ranked one by one."""
+    monkeypatch.setattr(choices, "PRIOR_USERS", 0)
+    # Nobody comes back in one of the domains that are said to repeat.
+    prepared = coming_back(make_prepared, latest=0.5, sizes=(12, 9, 0, 20, 6, 15))
+    catalogue, batches = prepared.catalogue, batches_of(prepared)
+    for row in prepared.splits["validation"]:
+        if row["domain"] == 3:
             had = set(row["items"].tolist())
-            row["target"] = next(i for i in range(120, 60, -1) if i not in had)
-            row["domain"] = 1
+            row["target"] = next(i for i in range(22, 42) if i not in had)
     model = model_for(prepared)
     count_returns(model, prepared)
+    scorer = ModelScorer(model)
+    scorer.refresh()
+    observed = fitting._observe(model.repeats, scorer, catalogue, batches)
+    tried = [np.zeros(model.repeats.weight.shape)]
+    for sharpness, weight in zip(SHARPNESS, observed.fit(catalogue.num_domains), strict=True):
+        tried.append(weight / sharpness * catalogue.repeats[:, None])
     gains = []
-    for _ in range(2):
-        found = rank_split(ModelScorer(model), batches_of(prepared), prepared.catalogue)
-        gains.append(user_gains(found.ranks, "ndcg@10").mean())
-        fit_repeats(model, prepared.catalogue, batches_of(prepared), lambda line: None)
-    assert gains[1] >= gains[0] > 0
+    for weight in tried:
+        model.repeats.weight.assign(weight)
+        ranks = rank_split(ModelScorer(model), batches, catalogue)
+        gains.append(user_gains(ranks.ranks, "ndcg@10"))
+    of_users = np.array(gains)
+    best = [np.argmax(of_users[:, ranks.domains == d].sum(axis=1)) for d in range(len(tried[0]))]
+    for _ in range(2):  # what was fitted before has no say
+        fit_repeats(model, catalogue, batches, lambda line: None)
+        expected = np.array(tried)[best, np.arange(len(best))]
+        np.testing.assert_allclose(model.repeats.weight, expected, rtol=1e-5, atol=1e-5)
+    assert len({best[d] for d in np.flatnonzero(catalogue.repeats)}) > 1
 
 
 def negative_log_likelihood(model, prepared, sharpness, weight):
@@ -130,7 +145,7 @@ def test_the_weights_are_the_likeliest(sharpness, make_prepared, monkeypatch):
     scorer = ModelScorer(model)
     scorer.refresh()
     choices = fitting._observe(model.repeats, scorer, prepared.catalogue, batches_of(prepared))
-    weight = choices.fit(sharpness, num_domains)
+    weight = list(choices.fit(num_domains))[sharpness]
 
     def objective(weight):
         # The best common part of given sums: it costs 1, each departure from it RIDGE.

@@ -28,6 +28,7 @@ from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.training.run_directory import RunDirectory
 
+TERMS = "syncrec, with all that can be fitted on top, and people who come back"
 NETWORKS = ("syncrec", "sasrec", "sasrec_pair", "gru4rec", "mmoe", "cgrec", "bprmf")
 
 
@@ -38,12 +39,16 @@ def exported(served, tmp_path_factory):
 
     @functools.cache
     def of(name):
+        if name == TERMS:
+            terms = {"repeat_consumption": True, "trend": True}
+            again = (False, True, False, True)
+            return make_served(folder / "terms" / "syncrec", repeats=again, **terms)
         return served if name == "syncrec" else make_served(folder / name / "syncrec", name)
 
     return of
 
 
-@pytest.fixture(scope="module", params=each(NETWORKS))
+@pytest.fixture(scope="module", params=[*each(NETWORKS), TERMS])
 def network(request, exported, tmp_path_factory):
     """A served network, its scorer and rows of its `test_ranks.parquet`.
 
@@ -93,7 +98,7 @@ def test_served_answers_are_the_evaluators_ranking(network):
 
 
 def test_the_comparison_sees_a_model_that_is_another(network):
-    other = make_model(network.served.catalogue, seed=1, network=network.name)
+    other = make_model(network.served.catalogue, seed=1, network=network.name.partition(",")[0])
     result = compare(network, ModelScorer(other), network.rows[:20])
     assert result["wrong_ranking"] > 10
     moved = [row | {"rank": row["rank"] % 5 + 1} for row in network.rows]

@@ -1,5 +1,6 @@
 """A small model with every difficulty of a catalogue, exported once for all tests of serving."""
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.models.registry import NETWORKS
 
 DOMAINS = ("audio", "books", "empty", "música")
+NOWHERE = (False, False, False, False)
 SIZES = (30, 3, 0, 45)
 WINDOW, TOP_K, MAX_K = 6, 10, 40
 SETTINGS = {
@@ -34,12 +36,13 @@ def make_catalogue():
     return Catalogue(DOMAINS, np.array(ids, object), domains, counts)
 
 
-def make_model(catalogue, seed=0, network="syncrec"):
+def make_model(catalogue, seed=0, network="syncrec", **settings):
     """A model whose every weight matters: as initialised, many are 0 or 1."""
     keras.utils.set_random_seed(seed)
     users = [{"user_id": user.encode(), "items": np.array([1], np.int32)} for user in USERS]
     model: Any = NETWORKS[network].build(
-        Config.model_validate(SETTINGS), FakePrepared(catalogue, {"train": users})
+        Config.model_validate(SETTINGS | {"model": SETTINGS["model"] | settings}),
+        FakePrepared(catalogue, {"train": users}),
     )
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
@@ -51,6 +54,11 @@ def make_model(catalogue, seed=0, network="syncrec"):
         layer.similarities.assign(rng.uniform(0, 1, layer.others.shape) * (layer.others > 0))
         layer.weight.assign(8.0)
         layer.decay.assign(0.8)
+    if model.repeats is not None:  # to come back may also be worth less than nothing
+        for weight in model.repeats.weights:
+            weight.assign(rng.normal(0, 1.5, weight.shape))
+    if model.trend is not None:
+        model.trend.gain.assign(rng.normal(0, 1.5, model.trend.gain.shape))
     if layer := getattr(model, "view_weights", None):
         layer.single.assign(rng.uniform(0, 2, len(SIZES)))
     for weight in model.mixture.weights:  # so that domains differ in all that there is
@@ -58,10 +66,10 @@ def make_model(catalogue, seed=0, network="syncrec"):
     return model
 
 
-def make_served(base, network="syncrec"):
+def make_served(base, network="syncrec", repeats=NOWHERE, **settings):
     """A model, its export below `base`, and what that loads as."""
-    catalogue = make_catalogue()
-    model = make_model(catalogue, network=network)
+    catalogue = dataclasses.replace(make_catalogue(), repeats=np.array(repeats))
+    model = make_model(catalogue, network=network, **settings)
     version = export(model, catalogue, base, Config.model_validate(SETTINGS).evaluate)
     return SimpleNamespace(
         catalogue=catalogue,

@@ -47,10 +47,18 @@ Tree = dict[str, bytes | None]
 def tree(folder: Path) -> Tree:
     """Bytes of all files, None for folders; without the lock, which stays."""
     return {
-        str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes()
+        str(path.relative_to(folder)): None if path.is_dir() else _content(path)
         for path in sorted(folder.rglob("*"))
         if path.name != ".lock"
     }
+
+
+def _content(file: Path) -> bytes:
+    """Also of one that may not be read: a second command looks with the rights of the first."""
+    try:
+        return file.read_bytes()
+    except PermissionError:
+        return b"forbidden"
 
 
 def result(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ RESULT = "result.json"
 VALIDATION = "validation.json"
 RANKS = "ranks.parquet"
 WITHOUT_VOTES = "rank_without_votes"
-"""Column of `RANKS` in cells of networks that neighbours vote for: rank by the network alone."""
+"""Column of `RANKS` in cells of networks with votes or the like: rank by the network alone."""
 
 
 class Cell(NamedTuple):

@@ -45,7 +45,7 @@ class ModelRanks(NamedTuple):
 
     @property
     def own(self) -> np.ndarray:
-        """`[seeds, users]`, what the model itself says, whether or not neighbours vote on top."""
+        """`[seeds, users]`, what the model itself says, whatever is fitted on top."""
         return self.ranks if self.without_votes is None else self.without_votes
 
 
@@ -99,7 +99,7 @@ def rank_table(ranks: Mapping[str, ModelRanks]) -> pa.Table:
     Returns:
         Columns `domain` (of the target), `cold` (never seen in training), and for each model and
         seed `MODEL/seedN`, `MODEL` where chance has no part in it: the rank, 1 = best, infinite
-        for a miss. Where neighbours vote, also `MODEL/seedN/without_votes`. Rows stand in the order
+        for a miss. Where more is on top, also `MODEL/seedN/without_votes`. Rows stand in the order
         of the user ids.
     """
     first = next(iter(ranks.values()))

@@ -55,7 +55,7 @@ def with_votes(
     domains: np.ndarray,
     names: Sequence[str],
 ) -> dict[str, Any]:
-    """The same by the scores that would be served, of networks that neighbours vote for.
+    """The same by the scores that would be served, of networks with votes or the like.
 
     Nothing is said of hurt and helped: a difference here may be of the votes alone.
 
@@ -63,7 +63,7 @@ def with_votes(
         own: what `negative_transfer` says of the networks alone.
         models: as there.
         gains: as there, of the served scores.
-        voting: models that neighbours vote for.
+        voting: models with more fitted on top.
         domains: as there.
         names: as there.
 

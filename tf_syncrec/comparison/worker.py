@@ -6,7 +6,7 @@ else's, and what is finished is never computed again:
     cell.json        what is asked for: model, seed, domain, resolved configuration, dataset
     log.txt          what was said on the way
     validation.json  of a trial: validation metrics and cost; its presence says that it is done
-    ranks.parquet    a row a test user: user_id, domain, rank, cold, and where neighbours vote
+    ranks.parquet    a row a test user: user_id, domain, rank, cold, and where more is fitted
                      rank_without_votes
     history.json     each epoch of a network
     result.json      validation metrics and cost; the last file to appear, its presence says done

@@ -19,7 +19,7 @@ class Sequences(Protocol):
         """The known items."""
 
     def as_dataset(self, split: str) -> tf.data.Dataset:
-        """Rows of `user_id, items`; of `validation` and `test` also the target."""
+        """Rows of `user_id, items`; of `train` also `timestamps`, of the others the target."""
 
 
 Layout = Literal["packed", "padded", "users"]

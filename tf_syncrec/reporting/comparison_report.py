@@ -90,8 +90,8 @@ def comparison_page(comparison: Mapping[str, Any], trainings: Histories) -> str:
         for model, table in comparison["negative_transfer"].items():
             title = f"Trained on all domains, or on one: {model}"
             note = (
-                "By the network alone, without votes. Left of zero the other domains hurt; a line "
-                "is the 95 % interval over users."
+                "By the network alone, nothing on top. Left of zero the other domains hurt; a "
+                "line is the 95 % interval over users."
             )
             svg = svg_of(transfer_bars(model, table, width=WIDTH), title)
             legend = [Key(verdict, CSS[colour]) for verdict, colour in VERDICT_COLOURS.items()]

@@ -62,13 +62,10 @@ def _fit(
     validation: Batches,
     report: Callable[[str], None],
 ) -> None:
-    """Each part with those before it, and as if nothing had been fitted before."""
-    for voter in model.voters:
-        voter.weight.assign(tf.zeros_like(voter.weight))
-    if model.trend is not None:
-        model.trend.gain.assign(tf.zeros_like(model.trend.gain))
-    if model.view_weights is not None:
-        model.view_weights.single.assign(tf.ones_like(model.view_weights.single))
+    """Each part with those before it; those after it say nothing yet."""
+    for part in (*model.voters, model.trend, model.view_weights):
+        if part is not None:
+            part.reset()
     fit_repeats(model, catalogue, validation, report)
     fit_votes(model, catalogue, validation, report)
     if trends is not None:
@@ -80,11 +77,12 @@ def _cross_fitted(
     model: MultiDomainModel, catalogue: Catalogue, trends: np.ndarray | None, validation: Batches
 ) -> float | None:
     """Mean over users of what is found with all that the other folds say."""
+    parts = [_OfFolds(validation, {fold}) for fold in range(FOLDS)]
+    if any(next(iter(part), None) is None for part in parts):
+        return None
     gains = []
     for fold in range(FOLDS):
-        judged = _OfFolds(validation, {fold})
-        if next(iter(judged), None) is None:
-            return None
+        judged = parts[fold]
         others = _OfFolds(validation, set(range(FOLDS)) - {fold})
         _fit(model, catalogue, trends, others, lambda line: None)
         ranks = rank_split(ModelScorer(model), judged, catalogue, with_rows=False).ranks

@@ -31,9 +31,12 @@ def decayed_counts(prepared: Sequences) -> np.ndarray:
         for items, times in rows.ragged_batch(USERS_AT_ONCE)
     ]
     items, times = (np.concatenate(part) for part in zip(*parts, strict=True))
+    del parts  # of a large log it is gigabytes
     later = len(times) - np.searchsorted(np.sort(times), times, side="right")
     ages, number = later / max(len(times), 1), prepared.catalogue.num_items
-    return np.stack([np.bincount(items - 1, np.exp2(-ages / life), number) for life in HALF_LIVES])
+    del times, later
+    items -= 1
+    return np.stack([np.bincount(items, np.exp2(-ages / life), number) for life in HALF_LIVES])
 
 
 def fit_recent_popularity(

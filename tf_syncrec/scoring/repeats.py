@@ -1,7 +1,7 @@
 """Fits what coming back to an item is worth, in each domain, on validation."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -24,8 +24,8 @@ SHARPNESS = (0.1, 0.2, 0.4, 0.8)
 """What is tried for a, by which the other scores are multiplied: the likelihood alone knows too
 little of it, since it is about all items, and a ranking about the first ten."""
 
-PRIOR_USERS = 5
-"""So many users of each item come back to it as often as those of its domain's items do."""
+USERS_MORE = 5
+"""So many users more of each item come back to it as often as those of its domain's items do."""
 
 RIDGE = 10.0
 """What half a squared departure of a domain from what all have in common costs: about as many
@@ -46,7 +46,7 @@ def count_returns(model: MultiDomainModel, prepared: Sequences) -> None:
 def log_returns(prepared: Sequences) -> np.ndarray:
     """Log of how often a training user of an item came back to it, `[items + 1]` float32.
 
-    With `PRIOR_USERS` more, who are as those of the whole domain; 0 for padding.
+    With `USERS_MORE` more, who are as those of the whole domain; 0 for padding.
     """
     counts, catalogue = user_item_counts(prepared), prepared.catalogue
     users = np.diff(counts.tocsc().indptr)[1:]
@@ -55,7 +55,7 @@ def log_returns(prepared: Sequences) -> np.ndarray:
         [np.bincount(catalogue.item_domains, x, catalogue.num_domains) for x in (returns, users)]
     )
     usual = (of_domain[0] + 1) / (of_domain[1] + 1)  # of a domain without any it is a number, too
-    rate = (returns + PRIOR_USERS * usual[catalogue.item_domains]) / (users + PRIOR_USERS)
+    rate = (returns + USERS_MORE * usual[catalogue.item_domains]) / (users + USERS_MORE)
     return np.append(0.0, np.log(rate)).astype(np.float32)
 
 
@@ -73,7 +73,7 @@ def fit_repeats(
         validation: from `data.batches.evaluation_batches`.
         report: told what it is worth.
     """
-    if model.repeats is not None and catalogue.repeats.any():
+    if model.repeats is not None:
         fit_weights(model.repeats, ModelScorer(model), catalogue, validation, report)
 
 
@@ -92,24 +92,28 @@ def fit_weights(
 
     Args:
         layer: its returns counted.
-        scorer: s, without what the layer says.
+        scorer: s; it may have the layer, which says nothing while it is fitted.
         catalogue: items and domains; in those that do not repeat the weights are 0.
         validation: from `data.batches.evaluation_batches`.
         report: told what it is worth.
     """
+    layer.reset()
+    if not catalogue.repeats.any():
+        return
     scorer.refresh()
     observed = _observe(layer, scorer, catalogue, validation)
     tried = np.zeros([1 + len(SHARPNESS), catalogue.num_domains, FEATURES], np.float32)
-    for trial, sharpness in enumerate(SHARPNESS, start=1):
-        tried[trial] = observed.fit(trial - 1, catalogue.num_domains) / sharpness
+    fitted = observed.fit(catalogue.num_domains)
+    for trial, (sharpness, weights) in enumerate(zip(SHARPNESS, fitted, strict=True), start=1):
+        tried[trial] = weights / sharpness
     tried[:, ~catalogue.repeats] = 0.0
     found = _try(layer, scorer, catalogue, validation, tried)
     chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
     layer.weight.assign(tried[chosen, np.arange(catalogue.num_domains)])
     if len(found.gains):
-        fitted = np.take_along_axis(found.gains, chosen[found.domains][:, None], axis=1).mean()
+        best = np.take_along_axis(found.gains, chosen[found.domains][:, None], axis=1).mean()
         report(
-            f"Coming back to what one had: validation {SELECTION_METRIC} {fitted:.4f}, "
+            f"Coming back to what one had: validation {SELECTION_METRIC} {best:.4f}, "
             f"without {found.gains[:, 0].mean():.4f}"
         )
 
@@ -138,43 +142,50 @@ class _Choices:
     buckets: np.ndarray
     chosen: np.ndarray
 
-    def fit(self, sharpness: int, num_domains: int) -> np.ndarray:
-        """The likeliest weights for one of `SHARPNESS`, `[num_domains, FEATURES]`."""
-        if not len(self.starts):
-            return np.zeros([num_domains, FEATURES])
+    def fit(self, num_domains: int) -> Iterator[np.ndarray]:
+        """The likeliest weights for each of `SHARPNESS`, `[num_domains, FEATURES]`."""
         lengths = np.diff(np.append(self.starts, len(self.scores)))
-        users = np.repeat(np.arange(len(self.starts)), lengths)
-        places = self.domains[users] * FEATURES  # of an item's weights, in a flat table
-        scores, others = SHARPNESS[sharpness] * self.scores, self.others[:, sharpness]
-        columns = [*self.numbers.T.astype(float)]
+        users = np.repeat(np.arange(len(self.starts), dtype=np.int32), lengths)
+        # Of each item the places of its weights in a flat table: of the numbers, of the bucket.
+        first = (self.domains[users] * FEATURES).astype(np.int32)
+        numbers = [(first + f, x.astype(float)) for f, x in enumerate(self.numbers.T)]
+        buckets = first + len(numbers) + self.buckets
+        start = np.zeros((num_domains + 1) * FEATURES)
 
-        def logits(table):
-            of_numbers = sum(x * table[places + f] for f, x in enumerate(columns))
-            return scores + of_numbers + table[places + len(columns) + self.buckets]
-
-        def loss(flat):
+        def loss(flat, scores, others):
             common, own = np.split(flat.reshape(num_domains + 1, FEATURES), [1])
-            each = logits((common + own).ravel())
+            table = (common + own).ravel()
+            logits = scores + table[buckets]
+            for places, x in numbers:
+                logits += x * table[places]
             # Over the largest of a user, so that no exponential overflows.
-            largest = np.maximum(np.maximum.reduceat(each, self.starts), others)
-            odds = np.exp(each - largest[users])
+            largest = np.maximum(np.maximum.reduceat(logits, self.starts), others)
+            odds = np.exp(logits - largest[users])
             totals = np.add.reduceat(odds, self.starts) + np.exp(others - largest)
             surplus = odds / totals[users] - self.chosen
-            size = num_domains * FEATURES
-            gradient = np.bincount(places + len(columns) + self.buckets, surplus, size)
-            for f, x in enumerate(columns):
-                gradient += np.bincount(places + f, surplus * x, size)
+            gradient = np.bincount(buckets, surplus, table.size)
+            for places, x in numbers:
+                gradient += np.bincount(places, surplus * x, table.size)
             gradient = gradient.reshape(num_domains, FEATURES)
-            value = np.sum(largest + np.log(totals)) - each[self.chosen].sum()
+            value = np.sum(largest + np.log(totals)) - logits[self.chosen].sum()
             return (
                 value + np.sum(common**2) / 2 + RIDGE * np.sum(own**2) / 2,
                 np.concatenate([gradient.sum(axis=0) + common, gradient + RIDGE * own]).ravel(),
             )
 
-        start = np.zeros((num_domains + 1) * FEATURES)
-        found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
-        common, own = np.split(found.x.reshape(num_domains + 1, FEATURES), [1])
-        return common + own
+        for sharpness, others in zip(SHARPNESS, self.others.T, strict=True):
+            if len(self.starts):
+                found = minimize(
+                    loss,
+                    start,
+                    args=(sharpness * self.scores, others),
+                    jac=True,
+                    method="L-BFGS-B",
+                    options={"maxiter": 500},
+                )
+                start = found.x  # nearly that of the next, too
+            common, own = np.split(start.reshape(num_domains + 1, FEATURES), [1])
+            yield common + own
 
 
 def _observe(

@@ -1,6 +1,5 @@
 """Fits what being popular lately is worth, in each domain, on validation."""
 
-import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -39,6 +38,7 @@ def fit_trend(
     """
     if model.trend is None:  # nothing to set
         return
+    model.trend.reset()
     tried = _gains(counts, catalogue)
     scorer = ModelScorer(model)
     scorer.refresh()
@@ -62,13 +62,12 @@ def fit_trend(
 
 def _gains(counts: np.ndarray, catalogue: Catalogue) -> np.ndarray:
     """G of every trial, `[1 + HALF_LIVES * WEIGHTS, items + 1]` float32; of the first it is 0."""
-    domains = catalogue.item_domains
-    sizes = np.maximum(catalogue.sizes, 1)
-    logs = []
-    for each in counts:
+    domains, sizes = catalogue.item_domains, np.maximum(catalogue.sizes, 1)
+    found = np.zeros([1 + len(HALF_LIVES) * len(WEIGHTS), 1 + len(domains)], np.float32)
+    for row, each in enumerate(counts):
         means = np.bincount(domains, each, catalogue.num_domains) / sizes
         # Of a domain in which nothing was popular for long, all is alike.
-        logs.append(np.log(each / np.maximum(means[domains], 1e-30) + SMOOTHING))
-    pairs = itertools.product(range(len(HALF_LIVES)), WEIGHTS)
-    gains = [np.zeros(len(domains)), *(weight * logs[row] for row, weight in pairs)]
-    return np.pad(np.stack(gains), [(0, 0), (1, 0)]).astype(np.float32)
+        logs = np.log(each / np.maximum(means[domains], 1e-30) + SMOOTHING)
+        for place, weight in enumerate(WEIGHTS, start=1 + row * len(WEIGHTS)):
+            found[place, 1:] = weight * logs
+    return found

@@ -85,7 +85,7 @@ def fit_votes(
     layer = model.neighbours
     if layer is None:
         return
-    layer.weight.assign(0.0)
+    layer.reset()
     gains = _try(model, catalogue, validation).gains
     best = int(np.argmax(gains.sum(axis=0)))
     weight, decay = TRIED[best]

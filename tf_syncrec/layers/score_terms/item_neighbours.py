@@ -49,6 +49,10 @@ class ItemNeighbours(keras.layers.Layer):
         self.decay = state((), "float32", "decay")
         self.built = True
 
+    def reset(self):
+        """Nobody votes, as before the weight is fitted."""
+        self.weight.assign(0.0)
+
     def voting(self):
         """Whether it says anything at all, a bool tensor."""
         return self.weight.value > 0

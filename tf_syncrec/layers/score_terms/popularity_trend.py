@@ -36,14 +36,13 @@ class PopularityTrend(keras.layers.Layer):
         )
         self.built = True
 
+    def reset(self):
+        """Nothing is gained, as before g is fitted."""
+        self.gain.assign(tf.zeros_like(self.gain))
+
     def call(self, items):
         """What the scores of items gain, float32 of the shape of `items`."""
         return tf.gather(self.gain.value, items)
-
-    def load_own_variables(self, store):
-        """As Keras does; nothing where a file is of a version without it."""
-        if store.keys():
-            super().load_own_variables(store)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -61,6 +61,10 @@ class RepeatConsumption(keras.layers.Layer):
         )
         self.built = True
 
+    def reset(self):
+        """Nothing is gained, as before w is fitted."""
+        self.weight.assign(tf.zeros_like(self.weight))
+
     def voting(self):
         """Whether it says anything at all, a bool tensor."""
         return tf.reduce_any(self.weight.value != 0)
@@ -129,11 +133,6 @@ class RepeatConsumption(keras.layers.Layer):
         ends = tf.searchsorted(ids, ids, side="right")
         latest = tf.range(tf.shape(items)[1])[None] == ends - 1
         return tf.where(latest, ids, 0), tf.cast(ends - begins, tf.float32), ages
-
-    def load_own_variables(self, store):
-        """As Keras does; nothing where a file is of a version without it."""
-        if store.keys():
-            super().load_own_variables(store)
 
     def compute_output_shape(self, input_shape):
         return input_shape, input_shape

@@ -31,6 +31,10 @@ class ViewWeights(keras.layers.Layer):
         )
         self.built = True
 
+    def reset(self):
+        """Both count alike, as before w is fitted."""
+        self.single.assign(tf.ones_like(self.single))
+
     def call(self, domains):
         """Weights in some domains.
 
