@@ -80,7 +80,7 @@ def test_a_sampled_protocol_is_labelled_and_kept_apart(parts, capsys, protocol, 
     batches = evaluation_batches(prepared, split, 7)
     for scorer, received in (
         (ModelScorer(model), found[split]),
-        (PopularityScorer(prepared.catalogue), found["baselines"]["popularity"][split]),
+        (PopularityScorer(prepared.catalogue.counts), found["baselines"]["popularity"][split]),
     ):
         ranks = rank_sampled(scorer, batches, prepared.catalogue, negatives)
         expected = ranks.metrics(names)
@@ -119,7 +119,9 @@ def test_all_domains_is_written_beside_the_metrics_of_the_run(parts, capsys):
     assert found["protocol"]["name"] == "all_domains"
     batches = evaluation_batches(prepared, "test", 32)
     ranks = rank_all_domains(ModelScorer(model), batches, prepared.catalogue, model.mixture)
-    popular = rank_all_domains(PopularityScorer(prepared.catalogue), batches, prepared.catalogue)
+    popular = rank_all_domains(
+        PopularityScorer(prepared.catalogue.counts), batches, prepared.catalogue
+    )
     names = prepared.catalogue.domains
     others = [found["baselines"][name]["test"] for name in ("uncalibrated", "popularity")]
     received = [found["test"], *others]

@@ -157,7 +157,10 @@ def test_a_split_is_ranked_whole(make_prepared, split):
 
 def test_rows_can_be_left_out_without_a_change_of_ranks(make_prepared):
     prepared = make_prepared()
-    scorer, batches = PopularityScorer(prepared.catalogue), evaluation_batches(prepared, "test", 16)
+    scorer, batches = (
+        PopularityScorer(prepared.catalogue.counts),
+        evaluation_batches(prepared, "test", 16),
+    )
     whole = rank_split(scorer, batches, prepared.catalogue)
     bare = rank_split(scorer, batches, prepared.catalogue, with_rows=False)
     assert len(whole.target_ids) == len(whole.history_lengths) == len(whole.ranks) == 80
@@ -220,7 +223,7 @@ def test_popularity_ranks_by_training_counts(make_prepared):
     prepared = make_prepared()
     catalogue = prepared.catalogue
     batches = evaluation_batches(prepared, "test", 16)
-    ranks = rank_split(PopularityScorer(catalogue), batches, catalogue)
+    ranks = rank_split(PopularityScorer(catalogue.counts), batches, catalogue)
     counts = Counter(int(i) for row in prepared.splits["train"] for i in row["items"])
     rows = {row["user_id"]: row for row in prepared.splits["test"]}
     checked = 0

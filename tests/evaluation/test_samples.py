@@ -86,6 +86,6 @@ def test_influence_is_the_difference_of_two_rankings(setting):
 def test_a_scorer_that_reads_no_history_is_not_influenced(make_prepared):
     prepared = make_prepared(SIZES)
     batches = evaluation_batches(prepared, "validation", 16)
-    found = influence(PopularityScorer(prepared.catalogue), batches, prepared.catalogue)
+    found = influence(PopularityScorer(prepared.catalogue.counts), batches, prepared.catalogue)
     assert found
     assert all(cell["change"] == 0 for cells in found.values() for cell in cells.values())

@@ -157,7 +157,11 @@ def test_no_target_is_in_a_training_batch_of_any_epoch(private, domain):
         )
 
         def append(row, table=table):
-            return row | {"items": tf.concat([row["items"], [table.lookup(row["user_id"])]], 0)}
+            items = tf.concat([row["items"], [table.lookup(row["user_id"])]], 0)
+            return row | {
+                "items": items,
+                "timestamps": tf.cast(tf.range(tf.size(items)), "float64"),
+            }
 
         leaky: Any = Planted(prepared, {"train"}, append)
         leaky = of_domain(leaky, domain)

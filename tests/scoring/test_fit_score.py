@@ -44,7 +44,7 @@ def only(prepared, fold, folds):
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        (SyNCRec, {"neighbours": 6}),
+        pytest.param(SyNCRec, {"neighbours": 6}, marks=pytest.mark.slow),
         pytest.param(SyNCRec, {}, marks=pytest.mark.slow),
         (SASRec, {"neighbours": 6}),
         (SyNCRec, {"neighbours": 6, "repeat_consumption": True, "trend": True}),

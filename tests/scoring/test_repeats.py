@@ -161,7 +161,7 @@ def test_the_weights_are_the_likeliest(sharpness, make_prepared, monkeypatch):
         assert objective(weight + step) > best - 1e-4
 
 
-@pytest.mark.parametrize("kind", [SyNCRec, SASRec])
+@pytest.mark.parametrize("kind", [SyNCRec, pytest.param(SASRec, marks=pytest.mark.slow)])
 def test_keras_ranks_as_we_do(kind, make_prepared):
     prepared = coming_back(make_prepared)
     model = model_for(prepared, kind, neighbours=4)

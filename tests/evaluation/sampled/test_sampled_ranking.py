@@ -194,7 +194,9 @@ def test_item_knn_can_be_ranked(make_prepared, tmp_path, protocol, history):
 def test_popularity_ranks_by_training_counts(make_prepared, tmp_path):
     prepared = make_prepared(SIZES)
     catalogue = prepared.catalogue
-    received = by_user(ranked(prepared, PopularityScorer(catalogue), tmp_path, "sampled_all"))
+    received = by_user(
+        ranked(prepared, PopularityScorer(catalogue.counts), tmp_path, "sampled_all")
+    )
     counts = dict(zip(catalogue.item_ids, catalogue.counts, strict=True))
     rows = pq.read_table(tmp_path / "sampled_all_test.parquet").to_pylist()
     for row in rows:
