@@ -60,6 +60,7 @@ def written_whole(path: Path) -> Iterator[Path]:
       Where to write it; it has the same name.
 
     Raises:
+      InputError: a file is to replace a folder.
       OSError: it cannot be written.
     """
     remove_leftovers(path.parent, f".{glob.escape(path.name)}.*{PARTIAL}")
@@ -67,7 +68,12 @@ def written_whole(path: Path) -> Iterator[Path]:
         new = aside / path.name
         yield new
         to_disk(new)
-        new.replace(path)
+        try:
+            new.replace(path)
+        except IsADirectoryError:
+            raise InputError(
+                f"{path}: is a folder, and a file is to be written there; move it or delete it"
+            ) from None
         flush(path.parent)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import filelock
 import pytest
 
+from data_prep import InputError
 from data_prep.files import alone_in, claimed, remove_leftovers, write_whole, written_whole
 
 WRITER = """
@@ -70,6 +71,13 @@ def test_an_error_leaves_all_as_it_was(tmp_path, name):
     place = tmp_path / name
     assert (place if place.is_file() else place / "sub" / "part").read_text() == "whole"
     assert {path.name for path in tmp_path.iterdir()} == {"weights.h5", name}
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "items.parquet").mkdir()
+    with pytest.raises(InputError, match=r"items\.parquet: is a folder"):
+        write_whole(tmp_path / "items.parquet", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["items.parquet"]
 
 
 def test_another_name_of_a_file_keeps_its_content(tmp_path):
