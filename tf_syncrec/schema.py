@@ -24,6 +24,10 @@ def _loss(name: str) -> str:
     return name
 
 
+TERMS = ("neighbours", "repeat_consumption", "trend")
+"""Settings of `model` that add a term to the network's score; 0 or false where there is none."""
+
+
 class ModelConfig(Section):
     """The network (paper 4.1-4.2)."""
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import FakePrepared
-from tests.scoring.test_recent_popularity import with_times
 from tests.support.networks import fit_neighbours, small_network
-from tf_syncrec.data.batches import evaluation_batches
+from tests.support.prepared import batches_of, with_times
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.models.sasrec import SASRec
@@ -19,10 +18,6 @@ from tf_syncrec.scoring.recent_popularity import decayed_counts
 from tf_syncrec.scoring.repeats import count_returns, fit_repeats
 from tf_syncrec.scoring.trends import fit_trend
 from tf_syncrec.scoring.view_weights import fit_view_weights
-
-
-def batches_of(prepared):
-    return evaluation_batches(prepared, "validation", 64)
 
 
 def nothing(line):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.scoring.test_repeats import batches_of, coming_back
+from tests.support.prepared import batches_of, coming_back
 from tf_syncrec.evaluation.full_ranking import PopularityScorer, rank_split
 from tf_syncrec.scoring.personal import fit_personal
 

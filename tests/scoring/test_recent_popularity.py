@@ -5,6 +5,7 @@ import pytest
 
 from data_prep import Catalogue
 from tests.conftest import FakePrepared
+from tests.support.prepared import with_times
 from tf_syncrec.data.batches import Sequences, evaluation_batches
 from tf_syncrec.data.single_domain import SingleDomain
 from tf_syncrec.evaluation.full_ranking import PopularityScorer, rank_split
@@ -13,16 +14,6 @@ from tf_syncrec.scoring.recent_popularity import (
     decayed_counts,
     fit_recent_popularity,
 )
-
-
-def with_times(prepared, seed=0):
-    """Times of users overlap, and lie anywhere."""
-    rng, splits = np.random.default_rng(seed), dict(prepared.splits)
-    splits["train"] = [
-        row | {"timestamps": np.sort(rng.uniform(-50, 1e6, len(row["items"])))}
-        for row in splits["train"]
-    ]
-    return FakePrepared(prepared.catalogue, splits)
 
 
 def test_counts_are_those_of_a_loop(make_prepared):

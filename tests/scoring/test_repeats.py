@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 
 from tests.conftest import FakePrepared
 from tests.support.networks import small_network
-from tf_syncrec.data.batches import evaluation_batches
+from tests.support.prepared import batches_of, coming_back
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.models.sasrec import SASRec
@@ -17,25 +17,6 @@ from tf_syncrec.scoring import choices
 from tf_syncrec.scoring import repeats as fitting
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.scoring.repeats import SHARPNESS, count_returns, fit_repeats, log_returns
-
-
-def batches_of(prepared, split="validation"):
-    return evaluation_batches(prepared, split, 64)
-
-
-def coming_back(make_prepared, latest=0.7, **more):
-    """Users who mostly come back to what they used last, in every second domain."""
-    prepared = make_prepared(users=300, **more)
-    rng, splits = np.random.default_rng(1), dict(prepared.splits)
-    ids, domains = prepared.catalogue.item_ids, prepared.catalogue.item_domains
-    for split in ("validation", "test"):
-        splits[split] = [dict(row) for row in splits[split]]
-        for row in splits[split]:
-            last = int(row["items"][-1])
-            if rng.random() < latest:
-                row |= {"target": last, "domain": domains[last - 1]}
-                row["target_item_id"] = ids[last - 1].encode()
-    return FakePrepared(prepared.catalogue, splits)
 
 
 def model_for(prepared, kind=SASRec, **settings):

@@ -5,9 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.scoring.test_recent_popularity import with_times
 from tests.support.networks import small_network
-from tf_syncrec.data.batches import evaluation_batches
+from tests.support.prepared import batches_of, with_times
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.models.sasrec import SASRec
@@ -16,10 +15,6 @@ from tf_syncrec.scoring import choices
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.scoring.recent_popularity import HALF_LIVES, decayed_counts
 from tf_syncrec.scoring.trends import SMOOTHING, WEIGHTS, fit_trend
-
-
-def batches_of(prepared, split="validation"):
-    return evaluation_batches(prepared, split, 64)
 
 
 def literal_gains(prepared):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from tf_syncrec.comparison.names import RECBOLE, ModelName
 from tf_syncrec.comparison.recbole.bridge import settings_of
 from tf_syncrec.config import Config
+from tf_syncrec.schema import TERMS
 
 Settings = tuple[tuple[str, Any], ...]
 """What a point of the grid changes in the shared configuration, `(("model.dim", 32), ...)`."""
@@ -74,7 +75,7 @@ class Cell(NamedTuple):
             "dataset": dataset,
             "config": settings,
         }
-        if any(settings["model"][term] for term in ("neighbours", "repeat_consumption", "trend")):
+        if any(settings["model"][term] for term in TERMS):
             # Cells of before cannot say what is asked here.
             request["ranks"] = "with votes and without"
         return request

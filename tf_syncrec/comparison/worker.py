@@ -192,7 +192,7 @@ def _scorers(model: MultiDomainModel) -> dict[str, Scorer]:
     """Scorers of a trained network, whose score is fitted."""
     scorer = ModelScorer(model)
     found: dict[str, Scorer] = {"validation": scorer, "test": scorer}
-    if model.voters or model.trend is not None:
+    if model.terms:
         found["without_votes"] = ModelScorer(model, votes=False)
     return found
 

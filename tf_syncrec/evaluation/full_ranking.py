@@ -105,7 +105,7 @@ class ModelScorer(Scorer):
 
     Args:
         model: a `MultiDomainModel`.
-        votes: whether `model.voters` and `model.trend` have a say; False: the network alone.
+        votes: whether `model.terms` have a say; False ranks by the network alone.
     """
 
     def __init__(self, model, votes: bool = True):

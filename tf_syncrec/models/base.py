@@ -234,6 +234,11 @@ class MultiDomainModel(Trainer):
         """What says more of items than the network does, by the history, once it is fitted."""
         return tuple(part for part in (self.neighbours, self.repeats) if part is not None)
 
+    @property
+    def terms(self) -> tuple[ItemNeighbours | RepeatConsumption | PopularityTrend, ...]:
+        """All that is added to the network's score, which is fitted after training."""
+        return self.voters if self.trend is None else (*self.voters, self.trend)
+
     def view_queries(self, items, domains):
         """The two query vectors that `view_weights` weighs; arguments as in `query_vectors`.
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tf_syncrec.layers import TransformerExperts, ViewWeights
 from tf_syncrec.models.sequential import Losses, SequentialModel
+from tf_syncrec.schema import TERMS
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")
@@ -64,11 +65,8 @@ class SASRecPair(SASRec):
     def __init__(self, domain_sizes, **kwargs):
         super().__init__(domain_sizes, **kwargs)
         # Keras's generator of seeds has moved on: its weights and negatives are others.
-        self.second = SASRec(
-            domain_sizes,
-            **kwargs
-            | {"neighbours": 0, "repeat_consumption": False, "trend": False, "name": "second"},
-        )
+        # Terms are added to the sum, once.
+        self.second = SASRec(domain_sizes, **kwargs | dict.fromkeys(TERMS, 0) | {"name": "second"})
         self.view_weights = ViewWeights(self.num_domains, dtype="float32")
         self.view_weights.build()
 

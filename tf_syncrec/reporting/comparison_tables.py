@@ -26,16 +26,14 @@ TRANSFER = (
     "NDCG@10 of the same network trained on a domain alone and on all domains together, by the "
     "network alone, without what is fitted on top (votes of neighbours, coming back, trend): that "
     "counts other things in one domain than in all, whatever was learned. `hurt` and `helped` "
-    "where the difference is significant "
-    f"(p < {SIGNIFICANCE} after Holm's correction over the domains) and every seed of one is above "
-    "every seed of the other; one seed cannot tell what another training would say. `not trained "
-    "alone`: nothing to learn from, popularity stands in."
+    f"where the difference is significant (p < {SIGNIFICANCE} after Holm's correction over the "
+    "domains) and every seed of one is above every seed of the other; one seed cannot tell what "
+    "another training would say. `not trained alone`: nothing to learn from, popularity stands in."
 )
 WITH_VOTES = (
     "The same by the score that would be served, with votes of neighbours and all else that is "
     "fitted on top, and what that adds to either training. A difference here may be of these "
-    "alone, so it says nothing of hurt and "
-    "helped."
+    "alone, so it says nothing of hurt and helped."
 )
 
 

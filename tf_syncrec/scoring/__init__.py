@@ -1,6 +1,6 @@
 """What is added to a score after training, and how it is fitted on validation.
 
-Votes of co-occurring items, what coming back is worth, weights of the two views: `fit_score` fits
-them in their order. And baselines that are nothing else.
+What coming back is worth, votes of co-occurring items, what is popular lately, weights of the two
+views: `fit_score` fits them in this order, `mixture` comes after it. And baselines of terms alone.
 May import: `evaluation` and what that may.
 """

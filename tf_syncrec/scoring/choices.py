@@ -28,6 +28,17 @@ def best_of_domains(gains: np.ndarray, domains: np.ndarray, num_domains: int) ->
     )
 
 
+def mean_gain(gains: np.ndarray, domains: np.ndarray, chosen: np.ndarray) -> float:
+    """The selection metric over all users, each in the trial that was chosen for the domain.
+
+    Args:
+        gains: as in `best_of_domains`, of one user or more.
+        domains: likewise.
+        chosen: of `best_of_domains`.
+    """
+    return float(np.take_along_axis(gains, chosen[domains][:, None], axis=1).mean())
+
+
 def listed(names: Sequence[str], values: Sequence[float]) -> str:
     """What was chosen in each domain, for a line of the terminal."""
     if len(values) > LISTED:

@@ -43,7 +43,7 @@ def fit_score(
         Validation NDCG@10 of users on whom nothing was fitted; None where nothing is fitted, or
         there are too few users.
     """
-    if not model.voters and model.trend is None and model.view_weights is None:
+    if not model.terms and model.view_weights is None:
         return None
     count_returns(model, prepared)
     count_neighbours(model, prepared)
@@ -63,7 +63,7 @@ def _fit(
     report: Callable[[str], None],
 ) -> None:
     """Each part with those before it; those after it say nothing yet."""
-    for part in (*model.voters, model.trend, model.view_weights):
+    for part in (*model.terms, model.view_weights):
         if part is not None:
             part.reset()
     fit_repeats(model, catalogue, validation, report)
@@ -81,8 +81,7 @@ def _cross_fitted(
     if any(next(iter(part), None) is None for part in parts):
         return None
     gains = []
-    for fold in range(FOLDS):
-        judged = parts[fold]
+    for fold, judged in enumerate(parts):
         others = _OfFolds(validation, set(range(FOLDS)) - {fold})
         _fit(model, catalogue, trends, others, lambda line: None)
         ranks = rank_split(ModelScorer(model), judged, catalogue, with_rows=False).ranks

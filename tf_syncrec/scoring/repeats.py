@@ -18,7 +18,7 @@ from tf_syncrec.layers.score_terms.repeat_consumption import FEATURES
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.metrics.target_ranks import row_chunks, without
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.scoring.choices import best_of_domains
+from tf_syncrec.scoring.choices import best_of_domains, mean_gain
 
 SHARPNESS = (0.1, 0.2, 0.4, 0.8)
 """What is tried for a, by which the other scores are multiplied: the likelihood alone knows too
@@ -111,7 +111,7 @@ def fit_weights(
     chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
     layer.weight.assign(tried[chosen, np.arange(catalogue.num_domains)])
     if len(found.gains):
-        best = np.take_along_axis(found.gains, chosen[found.domains][:, None], axis=1).mean()
+        best = mean_gain(found.gains, found.domains, chosen)
         report(
             f"Coming back to what one had: validation {SELECTION_METRIC} {best:.4f}, "
             f"without {found.gains[:, 0].mean():.4f}"

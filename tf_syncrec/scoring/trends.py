@@ -9,7 +9,7 @@ from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
 from tf_syncrec.evaluation.trials import rank_trials
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.scoring.choices import best_of_domains
+from tf_syncrec.scoring.choices import best_of_domains, mean_gain
 from tf_syncrec.scoring.recent_popularity import HALF_LIVES
 from tf_syncrec.utils.variables import fill
 
@@ -27,17 +27,16 @@ def fit_trend(
     validation: Batches,
     report: Callable[[str], None],
 ) -> None:
-    """Sets the gains of `model.trend`; does nothing for a model that has none.
+    """Sets the gains of `model.trend`.
 
     Args:
-        model: trained.
+        model: trained, with a trend.
         catalogue: items and domains of what it was trained on.
         counts: of `recent_popularity.decayed_counts`, `[HALF_LIVES, items]`.
         validation: from `data.batches.evaluation_batches`.
         report: told what it is worth.
     """
-    if model.trend is None:  # nothing to set
-        return
+    assert model.trend is not None
     model.trend.reset()
     tried = _gains(counts, catalogue)
     scorer = ModelScorer(model)
@@ -53,7 +52,7 @@ def fit_trend(
     of_items = np.append(0, chosen[catalogue.item_domains])
     fill(model.trend.gain, tried[of_items, np.arange(len(of_items))])
     if len(found.gains):
-        fitted = np.take_along_axis(found.gains, chosen[found.domains][:, None], axis=1).mean()
+        fitted = mean_gain(found.gains, found.domains, chosen)
         report(
             f"What is popular lately: validation {SELECTION_METRIC} {fitted:.4f}, without "
             f"{found.gains[:, 0].mean():.4f}"

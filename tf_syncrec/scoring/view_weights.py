@@ -11,7 +11,7 @@ from tf_syncrec.evaluation.trials import Trials, rank_trials
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.syncrec import SyNCRec
-from tf_syncrec.scoring.choices import best_of_domains, listed
+from tf_syncrec.scoring.choices import best_of_domains, listed, mean_gain
 
 WEIGHTS = (1.0, 0.75, 1.25, 0.5, 1.5, 0.25, 1.75, 0.0, 2.0)
 """What is tried for the single view, of 2 that both views have; of equals, the nearest to 1."""
@@ -38,7 +38,7 @@ def fit_view_weights(
         return
     chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
     model.view_weights.single.assign(np.array(WEIGHTS, np.float32)[chosen])
-    fitted = np.take_along_axis(found.gains, chosen[found.domains][:, None], axis=1).mean()
+    fitted = mean_gain(found.gains, found.domains, chosen)
     weights = [WEIGHTS[c] for c in chosen]
     which = "single view" if isinstance(model, SyNCRec) else "first network"
     report(

@@ -85,15 +85,13 @@ class RepeatConsumption(keras.layers.Layer):
     def gains(self, counted, weight):
         """What scores gain, `[batch, length]` float32, of what `features` returned and any w."""
         ids, numbers, buckets = counted
-        sizes = tf.constant(self.domain_sizes)
-        domains = tf.maximum(item_domains(ids, 1 + tf.cumsum(sizes) - sizes), 0)
-        weight = tf.gather(weight, domains)
+        weight = tf.gather(weight, tf.maximum(self._domains(ids), 0))
         of_numbers = tf.reduce_sum(numbers * weight[..., :2], axis=-1)
         of_ages = tf.gather(weight[..., 2:], buckets, batch_dims=2)
         return tf.where(ids > 0, of_numbers + of_ages, 0.0)
 
     def features(self, items):
-        """X of each item of a history.
+        """The features x of each item of a history.
 
         Args:
             items: as in `call`.
@@ -118,8 +116,7 @@ class RepeatConsumption(keras.layers.Layer):
             latest one with them: each `[batch, length]`, the second float32 and from 1.
         """
         items = tf.convert_to_tensor(items)
-        sizes = tf.constant(self.domain_sizes)
-        domains = tf.where(items > 0, item_domains(items, 1 + tf.cumsum(sizes) - sizes), -1)
+        domains = self._domains(items)
         # Side by side by domain, in the order of time (sorting keeps the order of equals).
         by_domain = tf.argsort(domains, axis=1, stable=True)
         ordered = tf.gather(domains, by_domain, batch_dims=1)
@@ -133,6 +130,10 @@ class RepeatConsumption(keras.layers.Layer):
         ends = tf.searchsorted(ids, ids, side="right")
         latest = tf.range(tf.shape(items)[1])[None] == ends - 1
         return tf.where(latest, ids, 0), tf.cast(ends - begins, tf.float32), ages
+
+    def _domains(self, items):
+        sizes = tf.constant(self.domain_sizes)
+        return item_domains(items, 1 + tf.cumsum(sizes) - sizes)
 
     def compute_output_shape(self, input_shape):
         return input_shape, input_shape
