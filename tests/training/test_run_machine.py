@@ -299,6 +299,7 @@ class RunMachine(RuleBasedStateMachine):
         """Runs a command and judges what came of it."""
         before, outside = self._now(), self._outside()
         readable, going_on = self._readable(), self._going_on(command)
+        reported = "report.html" not in self._spoiled()
         seconds: list[Outcome] = []
         ended: list[Tree] = []
 
@@ -329,9 +330,9 @@ class RunMachine(RuleBasedStateMachine):
         assert self._outside() == outside, "something outside the run has changed"
         if ended and command in WRITERS:
             assert not self._differences(ended[0]), f"{command} and {then} both wrote the run"
-        self._judge(command, outcome, seconds, then, before, readable, going_on)
+        self._judge(command, outcome, seconds, then, before, readable, going_on, reported)
 
-    def _judge(self, command, outcome, seconds, then, before, readable, going_on):
+    def _judge(self, command, outcome, seconds, then, before, readable, going_on, reported):
         now = self._now()
         writers = [
             how
@@ -358,7 +359,7 @@ class RunMachine(RuleBasedStateMachine):
                 assert outcome.how != "refused", f"{command} could have gone on: {outcome.said}"
             elif going_on == "no":
                 assert outcome.how != "done", f"{command} should have been refused"
-        if self.finished and outcome.how == "done" and "report.html" not in self._spoiled():
+        if self.finished and outcome.how == "done" and reported:
             written = self._differences(before) if command in WRITERS and not seconds else set()
             assert not written, f"{command} wrote to a finished run: {written}"
         was = self.finished
