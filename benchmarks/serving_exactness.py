@@ -21,6 +21,7 @@ import requests
 
 from benchmarks.serving_process import local_server
 from serving.client import Answer, Client
+from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED
 from tf_syncrec.evaluation.full_ranking import ModelScorer, Scorer
 from tf_syncrec.training.run_directory import RunDirectory
 
@@ -36,6 +37,7 @@ def check(
     url: str,
     name="syncrec",
     by_user=False,
+    told: str | None = None,
 ) -> dict[str, int]:
     """Counts of agreements and disagreements.
 
@@ -46,12 +48,18 @@ def check(
         url: of the server.
         name: of the model there.
         by_user: whether it knows users, and is asked by `user_id`.
+        told: what it is told of times, one of `evaluation.TIMED`; the scorer is told the same.
     """
     request: dict[str, Any] = {
         "histories": [row["history"] for row in rows],
         "domains": [row["domain"] for row in rows],
         "user_ids": [row["user_id"] for row in rows] if by_user else None,
     }
+    if told:
+        request["timestamps"] = [row["history_timestamps"] for row in rows]
+        rows = [row | {"rank": row[f"rank_{told}"]} for row in rows]
+    if told == AT_REQUEST_TIME:
+        request["now"] = [row["timestamp"] for row in rows]
     together = Client(url, name, batch_size=64).recommend(**request)
     alone = Client(url, name, batch_size=1).recommend(**request)
     known = set(catalogue.item_ids)
@@ -95,6 +103,8 @@ def _scores(scorer, catalogue, rows):
         ids = [number[item] for item in row["history"]]
         batch = {"items": np.array([ids], np.int32), "domain": np.array([d], np.int32)}
         batch["user_id"] = np.array([row["user_id"]], object)
+        batch["timestamps"] = np.array([row["history_timestamps"]], np.float64)
+        batch["target_timestamp"] = np.array([row["timestamp"]], np.float64)
         values = scorer.scores(scorer.queries(batch), offset, size).numpy()[0] if size else []
         items = catalogue.item_ids[offset - 1 : offset - 1 + size]
         seen = set() if catalogue.repeats[d] else set(row["history"])
@@ -166,9 +176,21 @@ def main() -> None:
     )
     with server as (url, _):
         by_user = hasattr(model, "user_vectors")
-        result = check(ModelScorer(model), catalogue, rows, url, by_user=by_user)
-    print(json.dumps(result, indent=2))
-    sys.exit(any(count for what, count in result.items() if what.startswith("wrong")))
+        results = {
+            told or "full": check(
+                ModelScorer(model, told=told), catalogue, rows, url, by_user=by_user, told=told
+            )
+            for told in (None, *TIMED)
+            if told is None or f"rank_{told}" in table.column_names
+        }
+    print(json.dumps(results, indent=2))
+    wrong = [
+        count
+        for result in results.values()
+        for what, count in result.items()
+        if what.startswith("wrong")
+    ]
+    sys.exit(any(wrong))
 
 
 if __name__ == "__main__":

@@ -149,15 +149,16 @@ class FakePrepared:
         signature = {
             "user_id": tf.TensorSpec([], tf.string),
             "items": tf.TensorSpec([None], tf.int32),
+            "timestamps": tf.TensorSpec([None], tf.float64),
         }
-        if split == "train":
-            signature |= {"timestamps": tf.TensorSpec([None], tf.float64)}
-            rows = [{"timestamps": np.arange(len(row["items"]))} | row for row in rows]
-        else:
+        rows = [{"timestamps": np.arange(len(row["items"]))} | row for row in rows]
+        if split != "train":
+            rows = [{"target_timestamp": float(len(row["items"]))} | row for row in rows]
             signature |= {
                 "target": tf.TensorSpec([], tf.int32),
                 "target_item_id": tf.TensorSpec([], tf.string),
                 "domain": tf.TensorSpec([], tf.int32),
+                "target_timestamp": tf.TensorSpec([], tf.float64),
             }
         return tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=signature)
 

@@ -1,7 +1,7 @@
 """Scores a trained run: `python -m tf_syncrec.evaluate --run runs/NAME --split test`."""
 
 from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command, say
-from tf_syncrec.evaluation import ALL_DOMAINS
+from tf_syncrec.evaluation import ALL_DOMAINS, AT_REQUEST_TIME, TIMED, WITH_TIMES
 from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED
 from tf_syncrec.reporting.terminal_tables import metrics_table
 from tf_syncrec.training.run_directory import RunDirectory
@@ -20,10 +20,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument(
         "--protocol",
-        choices=("full", ALL_DOMAINS, *SAMPLED),
+        choices=("full", ALL_DOMAINS, *TIMED, *SAMPLED),
         default="full",
-        help=f"full: against all items of the target's domain; {ALL_DOMAINS}: of every domain; the "
-        f"others: against {NEGATIVES} drawn from either, to stand beside published tables only",
+        help=f"full: against all items of the target's domain; {ALL_DOMAINS}: of every domain; "
+        f"{WITH_TIMES}, {AT_REQUEST_TIME}: as full, by requests that tell when interactions were, "
+        f"and also when they are asked; the others: against {NEGATIVES} drawn, to stand beside "
+        "published tables only",
     )
     args = parser.parse_args(argv)
 
@@ -40,6 +42,12 @@ def main(argv: list[str] | None = None) -> None:
         return
     # In a file of its own: what metrics.json holds was measured when the run ended.
     metrics_file = run.directory / f"metrics_{args.protocol}_{split}.json"
+    if args.protocol in TIMED:
+        say(f"{args.protocol}, {split}: {found['protocol']['times']}.")
+        say(table)
+        run.write_json(metrics_file, found)
+        say(f"metrics:   {metrics_file}")
+        return
     if args.protocol == ALL_DOMAINS:
         say(f"{args.protocol}, {split}: against the trained items of all domains.")
         say(table)

@@ -3,7 +3,7 @@
 import functools
 import importlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ from data_prep.files import local_path
 from serving.saved_model.version_folders import list_versions
 from tf_syncrec import cli
 from tf_syncrec.config import Config
-from tf_syncrec.evaluation import ALL_DOMAINS
+from tf_syncrec.data.histories import Histories, Timestamps, times_of, users_of
+from tf_syncrec.evaluation import ALL_DOMAINS, TIMED
 from tf_syncrec.evaluation.evaluate_split import evaluate_split
 from tf_syncrec.evaluation.sampled import SAMPLED
 from tf_syncrec.models.base import MultiDomainModel
@@ -32,8 +33,6 @@ USERS_AT_ONCE = 256
 
 COLUMNS = ("user_id", "domain", "rank", "item_id", "score", "fallback")
 """Of what `recommend` gives."""
-
-Histories = Mapping[str, Sequence[str]] | Sequence[Sequence[str]]
 
 
 class Run(RunDirectory):
@@ -105,8 +104,9 @@ class Run(RunDirectory):
         Args:
             split: `"validation"` or `"test"`.
             protocol: `"full"`: against all items of the target's domain; `"all_domains"`: of every
-                domain; `"sampled_domain"` and `"sampled_all"`: against some, to stand beside
-                published tables.
+                domain; `"with_times"` and `"at_request_time"`: as full, by requests that tell when
+                interactions were, and also when they are asked; `"sampled_domain"` and
+                `"sampled_all"`: against some, to stand beside published tables.
 
         Returns:
             `{"overall": R, "domains": {domain: R}}`, as in `metrics.json`.
@@ -117,7 +117,7 @@ class Run(RunDirectory):
         self, split: str, protocol: str, report: Callable[[str], None] | None = None
     ) -> dict[str, Any]:
         """The same with what stands beside it, see `evaluation.evaluate_split`."""
-        protocols = ("full", ALL_DOMAINS, *SAMPLED)
+        protocols = ("full", ALL_DOMAINS, *TIMED, *SAMPLED)
         if protocol not in protocols or split not in ("validation", "test"):
             raise InputError(
                 "expected the split validation or test and the protocol "
@@ -156,29 +156,38 @@ class Run(RunDirectory):
         domain: str | Sequence[str] | None = None,
         k: int = 10,
         exclude_seen: bool | None = None,
+        timestamps: "Timestamps | None" = None,
+        now: float | Sequence[float] | None = None,
     ) -> "pd.DataFrame":
         """What to recommend next, as the served model answers.
 
         Args:
             histories: raw item ids of each user, oldest first: `{user_id: [item_id, ...]}`, a
                 sequence of such lists (users are then called 0, 1, ...), or a frame with the
-                columns `user_id` and `item_id`, rows oldest first. Unknown ids are passed over.
+                columns `user_id` and `item_id`, rows oldest first. Unknown ids are passed over. A
+                column `timestamp` of a frame stands for `timestamps`.
             domain: where to recommend: one, several (k items in each), or None: the k likeliest of
                 all domains, whose scores are log-probabilities.
             k: how many, from 1 to `evaluate.max_k`.
             exclude_seen: whether items of the history may not come back; None: as each domain has
                 it (`data.repeats`).
+            timestamps: when the items were, shaped as `histories`, in the unit of the log (seconds
+                since 1970, or milli-, micro- or nanoseconds). It matters where people come back to
+                what they had; other models take no notice.
+            now: when the answers are wanted, for all users or for each, likewise.
 
         Returns:
             Columns `user_id, domain, rank, item_id, score, fallback`, best first; `fallback` is
             True where nothing of the history is known and popularity answered.
 
         Raises:
-            InputError: there is no such domain, k is out of range, or a history is no list.
+            InputError: there is no such domain, k is out of range, a history is no list, or times
+                do not belong to the items.
         """
         import pandas as pd
 
-        users = _users(histories)
+        users = users_of(histories)
+        times = times_of(users, histories, timestamps, now)
         wanted = [domain] if isinstance(domain, str) else list(domain or [""])
         if len(set(wanted)) < len(wanted):
             raise InputError(f"domain: a domain is asked for twice, received {wanted}")
@@ -194,11 +203,13 @@ class Run(RunDirectory):
         for start in range(0, len(names), USERS_AT_ONCE):
             some = slice(start, start + USERS_AT_ONCE)
             for name in wanted:
-                parts.append(self._answer(names[some], rows[some], name, int(k), exclude_seen))
+                told = times and (times[0][some], times[1][some])
+                asked = names[some], rows[some], name, int(k), exclude_seen, told
+                parts.append(self._answer(*asked))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
     def _answer(
-        self, names, rows, domain: str, k: int, exclude_seen: bool | None
+        self, names, rows, domain: str, k: int, exclude_seen: bool | None, told
     ) -> "pd.DataFrame":
         """Answers for some users in one domain, or in all of them together."""
         import pandas as pd
@@ -214,7 +225,14 @@ class Run(RunDirectory):
             exclude_seen = True  # the rule of every domain in exports of earlier versions
         if exclude_seen is not None:
             inputs["exclude_seen"] = tf.fill([len(rows)], exclude_seen)
-        asked = self._served["top_k" if exclude_seen is None else "with_options"]
+        timed = told if "with_times" in self._served else None
+        usual = "top_k" if timed is None else "with_times"
+        asked = self._served[usual if exclude_seen is None else "with_options"]
+        if "now" in asked.structured_input_signature[1]:
+            when, now = timed or ([[0.0] * len(row) for row in rows], [0.0] * len(rows))
+            times = [[0.0] * (longest - len(row)) + list(row) for row in when]
+            inputs["timestamps"] = tf.constant(times, tf.float64, [len(rows), longest])
+            inputs["now"] = tf.constant(now, tf.float64)
         if "user_id" in asked.structured_input_signature[1]:
             inputs["user_id"] = tf.constant([str(name) for name in names], tf.string)
         found = {name: value.numpy() for name, value in asked(**inputs).items()}
@@ -247,33 +265,6 @@ def load_model(file: str | os.PathLike[str]) -> MultiDomainModel:
     import_networks()
     importlib.import_module("tf_syncrec.training.optimizers")  # so that Keras knows ours
     return keras.models.load_model(file)
-
-
-def _users(histories: "Histories | pd.DataFrame") -> dict[Any, Sequence[str]]:
-    """Histories by user."""
-    import pandas as pd
-
-    if isinstance(histories, pd.DataFrame):
-        missing = {"user_id", "item_id"} - set(histories.columns)
-        if missing:
-            raise InputError(
-                f"histories: expected the columns user_id and item_id, received "
-                f"{', '.join(map(str, histories.columns))}"
-            )
-        groups = histories.groupby("user_id", sort=False)["item_id"]
-        return {user: items.tolist() for user, items in groups}
-    if not isinstance(histories, Mapping):
-        if isinstance(histories, str) or not isinstance(histories, Iterable):
-            raise InputError(
-                f"histories: expected lists of item ids by user, received {histories!r}"
-            )
-        histories = dict(enumerate(histories))
-    for user, items in histories.items():
-        if isinstance(items, str) or not isinstance(items, Iterable):
-            raise InputError(
-                f"histories: expected a list of item ids for user {user!r}, received {items!r}"
-            )
-    return dict(histories)
 
 
 def _text(values: np.ndarray) -> np.ndarray:

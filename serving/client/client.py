@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from serving.client.answers import Answer, read_answers, read_rows, read_status
 from serving.client.connection import Connection
-from serving.client.rows import flag, for_each, histories_of, text, whole
+from serving.client.rows import flag, for_each, histories_of, number, text, times_of, whole
 
 DEFAULT_K = 10
 
@@ -63,6 +63,8 @@ class Client:
         k: int | Iterable[int] | None = None,
         exclude_seen: bool | Iterable[bool] | None = None,
         user_ids: Iterable[str | int] | None = None,
+        timestamps: Iterable[Sequence[float]] | None = None,
+        now: float | Iterable[float] | None = None,
     ) -> list[Answer]:
         """Top items for each history.
 
@@ -75,11 +77,15 @@ class Client:
             exclude_seen: whether items of the history may not come back; by default they may where
                 people come back to items, as the export has it for each domain.
             user_ids: who each history is of, for a model that is asked by them (BPRMF).
+            timestamps: when the items of each history were, in the unit of the log, for a model in
+                whose score times have a say: one that people come back to.
+            now: when the answer is wanted, likewise, for all or for each; `timestamps` go with it.
 
         Raises:
             ServingError: a request was refused, not answered in time and after all retries, or
                 answered by something else.
-            ValueError: histories that are no lists, or lists of unequal length.
+            ValueError: histories that are no lists, lists of unequal length, and times that are not
+                finite.
             TypeError: ids that are neither text nor whole numbers, and options of wrong types.
         """
         rows: dict[str, list] = {"items": histories_of(histories)}
@@ -88,9 +94,15 @@ class Client:
         if user_ids is not None:
             rows["user_id"] = for_each(user_ids, count, "user_ids", text)
         signature = "serving_default"
-        if k is not None or exclude_seen is not None:
+        if timestamps is None and now is not None:
+            raise ValueError("now: say by timestamps, too, when the items of the histories were")
+        if any(option is not None for option in (k, exclude_seen, timestamps)):
             signature = "top_k"
             rows["k"] = for_each(DEFAULT_K if k is None else k, count, "k", whole)
+        if timestamps is not None:
+            signature = "with_times"
+            rows["timestamps"] = times_of(timestamps, rows["items"])
+            rows["now"] = for_each(0.0 if now is None else now, count, "now", number)
         if exclude_seen is not None:
             signature = "with_options"
             rows["exclude_seen"] = for_each(exclude_seen, count, "exclude_seen", flag)
@@ -118,6 +130,8 @@ class Client:
             size = len(inputs["items"])
             # TensorFlow Serving wants lists of one length, and at least one column.
             width = max(1, *map(len, inputs["items"]))
-            inputs["items"] = [row + [""] * (width - len(row)) for row in inputs["items"]]
+            for name, nothing in (("items", ""), ("timestamps", 0.0)):
+                if name in inputs:
+                    inputs[name] = [row + [nothing] * (width - len(row)) for row in inputs[name]]
             request = {"signature_name": signature, "inputs": inputs}
             yield self._connection.call("POST", self._model_url + ":predict", request), size

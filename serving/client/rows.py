@@ -1,7 +1,8 @@
 """What is asked, as lists of plain values that JSON has."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Set
-from numbers import Integral, Number
+from numbers import Integral, Number, Real
 from typing import Any
 
 
@@ -21,6 +22,28 @@ def histories_of(histories: Any) -> list[list[str]]:
                 "list in a list, [[...]])"
             )
     return [[text(item, "histories") for item in row] for row in rows]
+
+
+def times_of(timestamps: Any, histories: list[list[str]]) -> list[list[float]]:
+    """A copy of the times of each history.
+
+    Raises:
+        ValueError: they are no lists of lists, or not one time an item, or not finite.
+        TypeError: a time is no number.
+    """
+    rows = [timestamps] if _is_no_list(timestamps) else list(timestamps)
+    if len(rows) != len(histories):
+        raise ValueError(f"timestamps: {len(histories)} histories, received {len(rows)}")
+    found = []
+    for row, history in zip(rows, histories, strict=True):
+        times = None if _is_no_list(row) else [number(time, "timestamps") for time in row]
+        if times is None or len(times) != len(history):
+            raise ValueError(
+                f"timestamps: expected a list of {len(history)} times, one an item, received "
+                f"{row!r:.80}"
+            )
+        found.append(times)
+    return found
 
 
 def for_each(value: Any, count: int, name: str, read: Callable[[Any, str], Any]) -> list:
@@ -56,6 +79,16 @@ def whole(value: Any, name: str) -> int:
     if not isinstance(value, bool) and isinstance(value, Integral):
         return int(value)
     raise TypeError(f"{name}: expected whole numbers, received {value!r:.80}")
+
+
+def number(value: Any, name: str) -> float:
+    """A finite number."""
+    value = _plain(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}: expected numbers, received {value!r:.80}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: expected finite numbers, received {value!r}")
+    return float(value)
 
 
 def flag(value: Any, name: str) -> bool:

@@ -22,6 +22,9 @@ class Recommender(tf.Module):
     A model that knows users and not histories (it has `user_ids` and `user_vectors`) is asked by
     one more input, `user_id`. Histories then say what may not come back, and vote.
 
+    A model in whose score times have a say is asked by `timestamps` and `now` in `with_options`,
+    and in one more signature, `with_times`.
+
     Whether items of a history may come back is a rule of each domain (`Catalogue.repeats`), which
     `with_options` overrides.
 
@@ -75,7 +78,9 @@ class Recommender(tf.Module):
         ]
         self._query_vectors = model.query_vectors
         self._log_domains = model.mixture.log_domains
-        self._voters = [voter.call for voter in model.voters if bool(voter.voting())]
+        voters = [voter for voter in model.voters if bool(voter.voting())]
+        self._voters = [voter.call for voter in voters]
+        self.timed = model.repeats in voters and bool(np.any(model.repeats.weight[1:]))
         self._gate_weights = model.gate_weights
         self.expert_names = model.expert_names
         self._lambda = None
@@ -90,24 +95,29 @@ class Recommender(tf.Module):
         domain = tf.TensorSpec([None], tf.string, name="domain")
         k = tf.TensorSpec([None], tf.int32, name="k")
         exclude_seen = tf.TensorSpec([None], tf.bool, name="exclude_seen")
+        times = tf.TensorSpec([None, None], tf.float64, name="timestamps")
+        now = tf.TensorSpec([None], tf.float64, name="now")
         user_id = [tf.TensorSpec([None], tf.string, name="user_id")] if self._users else []
+        told = [times, now] if self.timed else []
         asked_by = {
             "serving_default": [items, domain, *user_id],
             "top_k": [items, domain, k, *user_id],
-            "with_options": [items, domain, k, exclude_seen, *user_id],
+            "with_options": [items, domain, k, exclude_seen, *told, *user_id],
             "explain": [items],
         }
+        if self.timed:
+            asked_by["with_times"] = [items, domain, k, *told, *user_id]
         # One graph for all of them: it is most of what an export takes.
         seen = tf.TensorSpec([None], tf.int32)
         self._answers = tf.function(
-            self._recommend, input_signature=[items, domain, k, seen, *user_id]
+            self._recommend, input_signature=[items, domain, k, seen, times, now, *user_id]
         )
         self.functions = {
             name: tf.function(getattr(self, name), input_signature=inputs)
             for name, inputs in asked_by.items()
         }
 
-    def serving_default(self, items, domain, user_id=None):
+    def serving_default(self, items, domain, *user_id):
         """Top items for each history.
 
         Args:
@@ -122,10 +132,10 @@ class Recommender(tf.Module):
         """
         rows = tf.shape(domain)
         return self._asked(
-            items, domain, tf.fill(rows, self._default_k), tf.fill(rows, RULE), user_id
+            items, domain, tf.fill(rows, self._default_k), tf.fill(rows, RULE), *user_id
         )
 
-    def top_k(self, items, domain, k, user_id=None):
+    def top_k(self, items, domain, k, *user_id):
         """`serving_default` with a number of answers for each row.
 
         Args:
@@ -134,9 +144,24 @@ class Recommender(tf.Module):
             k: `[batch]`, answers wanted, from 1 to `max_k`; the output is as wide as the largest.
             user_id: as in `serving_default`.
         """
-        return self._asked(items, domain, k, tf.fill(tf.shape(domain), RULE), user_id)
+        return self._asked(items, domain, k, tf.fill(tf.shape(domain), RULE), *user_id)
 
-    def with_options(self, items, domain, k, exclude_seen, user_id=None):
+    def with_times(self, items, domain, k, timestamps, now, *user_id):
+        """`top_k` for who knows when it was.
+
+        Args:
+            items: as in `serving_default`.
+            domain: as in `serving_default`.
+            k: as in `top_k`.
+            timestamps: `[batch, any]`, when the items were, in the unit of the log (seconds since
+                1970, or milli-, micro- or nanoseconds); all 0 in a row of which that is not known.
+            now: `[batch]`, when the answer is wanted; 0 where that is not known.
+            user_id: as in `serving_default`.
+        """
+        rule = tf.fill(tf.shape(domain), RULE)
+        return self._asked(items, domain, k, rule, *user_id, times=(timestamps, now))
+
+    def with_options(self, items, domain, k, exclude_seen, *more):
         """`serving_default` with options for each row.
 
         Args:
@@ -145,12 +170,17 @@ class Recommender(tf.Module):
             k: as in `top_k`.
             exclude_seen: `[batch]`, whether items of the history may not come back, whatever the
                 rule of the domain is.
-            user_id: as in `serving_default`.
+            more: `timestamps` and `now` as in `with_times`, of a model in whose score they have a
+                say, and `user_id` as in `serving_default`.
         """
-        return self._asked(items, domain, k, tf.cast(exclude_seen, tf.int32), user_id)
+        times = more[:2] if self.timed else None
+        user_id = more[2:] if self.timed else more
+        return self._asked(items, domain, k, tf.cast(exclude_seen, tf.int32), *user_id, times=times)
 
-    def _asked(self, items, domain, k, exclude_seen, user_id):
-        return self._answers(items, domain, k, exclude_seen, *([user_id] if self._users else []))
+    def _asked(self, items, domain, k, exclude_seen, *user_id, times=None):
+        if times is None:
+            times = _no_times(items), tf.zeros(tf.shape(domain), tf.float64)
+        return self._answers(items, domain, k, exclude_seen, *times, *user_id)
 
     def explain(self, items):
         """What stands behind the answers to each history, for every domain, as far as models tell.
@@ -164,7 +194,7 @@ class Recommender(tf.Module):
             task that trains each), `cross_gates`: `[batch, experts]`; `single_gates`:
             `[batch, domains, experts]`; gate weights of a mixture sum to 1.
         """
-        history, known_items = self.vocabulary.histories(items)
+        history, known_items, _ = self.vocabulary.histories(items, _no_times(items))
         batch = tf.shape(items)[0]
 
         def for_each_row(values):
@@ -180,7 +210,7 @@ class Recommender(tf.Module):
             answer["cross_gates"], answer["single_gates"] = gates
         return answer
 
-    def _recommend(self, items, domain, k, exclude_seen, user_id=None):
+    def _recommend(self, items, domain, k, exclude_seen, timestamps, now, user_id=None):
         tf.debugging.Assert(
             tf.reduce_all((k >= 1) & (k <= self.max_k)),
             [f"k must lie between 1 and {self.max_k}. Received:", k],
@@ -189,7 +219,15 @@ class Recommender(tf.Module):
         # The rest does not wait for the assertion: with such a k it would fail in its own words,
         # or take all memory.
         k = tf.clip_by_value(k, 1, self.max_k)
-        history, known_items = self.vocabulary.histories(items)
+        shapes = tf.shape(timestamps), tf.shape(items)
+        alike = tf.reduce_all(shapes[0] == shapes[1])
+        for times in (timestamps, now):
+            alike &= tf.reduce_all(tf.math.is_finite(times))
+        tf.debugging.Assert(
+            alike, ["timestamps must have a number for each of items. Received shapes:", *shapes]
+        )
+        timestamps = tf.cond(alike, lambda: timestamps, lambda: _no_times(items))
+        history, known_items, timestamps = self.vocabulary.histories(items, timestamps)
         domain_index, every = self.vocabulary.domain_indices(domain)
 
         # Only a batch that asks for every domain pays for every domain.
@@ -202,7 +240,7 @@ class Recommender(tf.Module):
         queries, known = self._queries(history, known_items, asked, user_id)
         tf.debugging.assert_all_finite(queries, "the model's query vectors")
         wanted = every[:, None] | (asked == domain_index[:, None])
-        votes = all_votes(self._voters, history)
+        votes = all_votes(self._voters, history, *((timestamps, now) if self.timed else ()))
         log_domains = self._log_domains(history)
 
         width = tf.maximum(tf.reduce_max(k), 1)  # of a batch without rows, too
@@ -253,3 +291,8 @@ class Recommender(tf.Module):
         if self._trend:
             vectors = tf.concat([vectors, tf.ones_like(vectors[..., :1])], axis=-1)
         return vectors, known
+
+
+def _no_times(items):
+    """Times of interactions of which none is known."""
+    return tf.zeros(tf.shape(items), tf.float64)

@@ -22,23 +22,25 @@ class Vocabulary(tf.Module):
         self._items = table(ids[1:], start=1, default=0)
         self._domains = table(self.domains, start=0, default=-1)
 
-    def histories(self, items):
+    def histories(self, items, timestamps):
         """Known items at the right, in order, however unknown ones and `""` lie between them.
 
         Args:
             items: `[batch, any]` raw ids, oldest first.
+            timestamps: `[batch, any]`, when they were.
 
         Returns:
             Item ids `[batch, most known]`, padded with 0 on the left, and how many are known,
-            `[batch]`.
+            `[batch]`; the times of these items, likewise.
         """
         ids = self._items.lookup(items)
         known = tf.cast(ids > 0, tf.int32)
         known_items = tf.reduce_sum(known, axis=1)
         order = tf.argsort(known, axis=1, stable=True)
-        ids = tf.gather(ids, order, batch_dims=1)
         most = tf.maximum(tf.reduce_max(known_items), 0)  # of a batch without rows, too
-        return ids[:, tf.shape(ids)[1] - most :], known_items
+        order = order[:, tf.shape(ids)[1] - most :]
+        ids, timestamps = (tf.gather(x, order, batch_dims=1) for x in (ids, timestamps))
+        return ids, known_items, timestamps
 
     def domain_indices(self, names):
         """Indices `[batch]`, 0 where every domain is wanted (`""`), and where that is so.

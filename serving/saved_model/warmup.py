@@ -41,6 +41,8 @@ def write_warmup(
     history = [str(item) for item in catalogue.item_ids[popular]]
     with tf.io.TFRecordWriter(str(file)) as writer:
         for signature, inputs in _requests(history, catalogue.domains, top_k):
+            if signature not in signatures:
+                continue
             log = PredictionLog()
             request = log.predict_log.request
             request.model_spec.name = model_name
@@ -68,6 +70,8 @@ def _requests(history, domains, top_k):
             "items": np.array([history] * rows, object).reshape(rows, len(history)),
             "k": np.full(rows, top_k, np.int32),
             "exclude_seen": np.full(rows, True),
+            "timestamps": np.zeros([rows, len(history)]),
+            "now": np.zeros(rows),
             "user_id": np.full(rows, "", object),
         }
         yield "explain", inputs
@@ -76,3 +80,4 @@ def _requests(history, domains, top_k):
             yield "serving_default", asked
             yield "top_k", asked
             yield "with_options", asked
+            yield "with_times", asked

@@ -176,6 +176,8 @@ def _leaf(value, dtype, name):
     whole = isinstance(value, int) and not isinstance(value, bool)
     if dtype.is_integer and whole and dtype.min <= value <= dtype.max:
         return value
+    if dtype.is_floating and (whole or isinstance(value, float)) and abs(value) <= dtype.max:
+        return float(value)
     raise RestError(
         400,
         f"Input {name}: JSON Value: {_short(value)} is not of expected type: {dtype.name}",

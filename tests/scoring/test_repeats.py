@@ -9,7 +9,9 @@ from scipy.special import logsumexp
 from tests.conftest import FakePrepared
 from tests.support.networks import small_network
 from tests.support.prepared import batches_of, coming_back
-from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
+from tf_syncrec.evaluation import TIMED
+from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split, times_of
+from tf_syncrec.layers.score_terms.repeat_consumption import NUMBERS
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.models.sasrec import SASRec
 from tf_syncrec.models.syncrec import SyNCRec
@@ -55,8 +57,9 @@ def test_what_people_come_back_to_is_found(make_prepared):
     assert first[1] > 0.5 > 0.3 > first[0]
     np.testing.assert_array_equal(before.ranks[~of_repeats], after.ranks[~of_repeats])
     weight = model.repeats.weight.numpy()
-    assert not weight[~repeats].any()
-    assert (weight[repeats, 2] > weight[repeats, 4]).all()  # the latest, and not one of before
+    assert not weight[:, ~repeats].any()
+    # The latest, and not one of before.
+    assert (weight[0, repeats, NUMBERS] > weight[0, repeats, NUMBERS + 2]).all()
     assert len(said) == 1 and "Coming back" in said[0]
 
 
@@ -74,26 +77,31 @@ def test_validation_chooses_in_each_domain(make_prepared, monkeypatch):
     count_returns(model, prepared)
     scorer = ModelScorer(model)
     scorer.refresh()
+    expected = np.zeros(model.repeats.weight.shape)
     observed = fitting._observe(model.repeats, scorer, catalogue, batches)
-    tried = [np.zeros(model.repeats.weight.shape)]
-    for sharpness, weight in zip(SHARPNESS, observed.fit(catalogue.num_domains), strict=True):
-        tried.append(weight / sharpness * catalogue.repeats[:, None])
-    gains = []
-    for weight in tried:
-        model.repeats.weight.assign(weight)
-        ranks = rank_split(ModelScorer(model), batches, catalogue)
-        gains.append(user_gains(ranks.ranks, "ndcg@10"))
-    of_users = np.array(gains)
-    best = [np.argmax(of_users[:, ranks.domains == d].sum(axis=1)) for d in range(len(tried[0]))]
+    for told, name in enumerate((None, *TIMED)):
+        fitted = observed[told].fit(catalogue.num_domains)
+        tried = np.zeros([1 + len(SHARPNESS), *expected.shape])
+        for trial, (sharpness, weight) in enumerate(zip(SHARPNESS, fitted, strict=True), start=1):
+            tried[trial, told] = weight / sharpness * catalogue.repeats[:, None]
+        gains = []
+        for weight in tried:
+            model.repeats.weight.assign(weight)
+            ranks = rank_split(ModelScorer(model, told=name), batches, catalogue)
+            gains.append(user_gains(ranks.ranks, "ndcg@10"))
+        of_users, domains = np.array(gains), range(catalogue.num_domains)
+        best = [np.argmax(of_users[:, ranks.domains == d].sum(axis=1)) for d in domains]
+        expected[told] = tried[best, told, domains]
+        assert len({best[d] for d in np.flatnonzero(catalogue.repeats)}) > 1
     for _ in range(2):  # what was fitted before has no say
         fit_repeats(model, catalogue, batches, lambda line: None)
-        expected = np.array(tried)[best, np.arange(len(best))]
         np.testing.assert_allclose(model.repeats.weight, expected, rtol=1e-5, atol=1e-5)
-    assert len({best[d] for d in np.flatnonzero(catalogue.repeats)}) > 1
 
 
-def negative_log_likelihood(model, prepared, sharpness, weight):
+def negative_log_likelihood(model, prepared, sharpness, told, weight):
     """By a loop over users and all items of a domain; the weights are `[domains, features]`."""
+    of_told = np.zeros(model.repeats.weight.shape, np.float32)
+    of_told[told] = weight
     scorer, total = ModelScorer(model), 0.0
     scorer.refresh()
     catalogue, layer = prepared.catalogue, model.repeats
@@ -103,8 +111,9 @@ def negative_log_likelihood(model, prepared, sharpness, weight):
         if not size or not catalogue.repeats[domain]:
             continue
         scores = sharpness * np.array(scorer.scores(scorer.queries(batch), offset, size), float)
-        counted = layer.features(batch["items"])
-        ids, gains = counted[0], layer.gains(counted, weight.astype(np.float32))
+        times = times_of(batch, (None, *TIMED)[told])
+        counted = layer.features(batch["items"], *times)
+        ids, gains = counted.ids, layer.gains(counted, of_told)
         for row, target in enumerate(batch["target"].numpy()):
             own = [i for i in ids[row].numpy() if offset <= i < offset + size]
             if target and own:
@@ -115,8 +124,8 @@ def negative_log_likelihood(model, prepared, sharpness, weight):
     return total
 
 
-@pytest.mark.parametrize("sharpness", [0, 2])
-def test_the_weights_are_the_likeliest(sharpness, make_prepared, monkeypatch):
+@pytest.mark.parametrize(("sharpness", "told"), [(0, 0), (2, 1), (1, 2)])
+def test_the_weights_are_the_likeliest(sharpness, told, make_prepared, monkeypatch):
     """Of a slow literal likelihood with the same ridge, no step in any direction is better."""
     monkeypatch.setattr(fitting, "RIDGE", 3.0)
     prepared = coming_back(make_prepared, latest=0.5)
@@ -126,13 +135,13 @@ def test_the_weights_are_the_likeliest(sharpness, make_prepared, monkeypatch):
     scorer = ModelScorer(model)
     scorer.refresh()
     choices = fitting._observe(model.repeats, scorer, prepared.catalogue, batches_of(prepared))
-    weight = list(choices.fit(num_domains))[sharpness]
+    weight = list(choices[told].fit(num_domains))[sharpness]
 
     def objective(weight):
         # The best common part of given sums: it costs 1, each departure from it RIDGE.
         common = 3.0 * weight.sum(axis=0) / (1.0 + 3.0 * num_domains)
         ridge = (common**2).sum() / 2 + 3.0 * ((weight - common) ** 2).sum() / 2
-        likelihood = negative_log_likelihood(model, prepared, SHARPNESS[sharpness], weight)
+        likelihood = negative_log_likelihood(model, prepared, SHARPNESS[sharpness], told, weight)
         return likelihood + ridge
 
     best, rng = objective(weight), np.random.default_rng(0)

@@ -25,6 +25,7 @@ from tests.support.exporting import (
 from tests.support.networks import OF_A_KIND, each
 from tests.support.rest_server import LIMITS, running
 from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.evaluation import TIMED
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.training.run_directory import RunDirectory
 
@@ -62,17 +63,23 @@ def network(request, exported, tmp_path_factory):
         target = int(rng.integers(1, len(found.ids) + 1)) if number % 9 else 0
         raw = found.ids[target - 1] if target else "never seen"
         domain = int(found.catalogue.item_domains[target - 1]) if target else number % len(DOMAINS)
+        # Baskets, hours, weeks and years; of some users nobody knows when anything was.
+        gaps = rng.choice([0, 0, 0, 1800, 86400, 7 * 86400, 1e8], len(history) + 1)
+        times = (1.5e9 + np.cumsum(gaps)) * rng.choice([1.0, 1e3]) * (number % 7 > 0)
         users.append(
             {"user_id": user.encode(), "items": history, "target": target}
             | {"target_item_id": raw.encode(), "domain": domain}
+            | {"timestamps": times[:-1], "target_timestamp": times[-1]}
         )
     prepared = FakePrepared(found.catalogue, {"test": users})
     scorer = ModelScorer(found.model)
-    ranks = rank_split(scorer, evaluation_batches(prepared, "test", 32), found.catalogue)
+    timed = {told: ModelScorer(found.model, told=told) for told in TIMED}
+    batches = evaluation_batches(prepared, "test", 32)
+    ranks = rank_split(scorer, batches, found.catalogue, beside=timed)
     run = RunDirectory(tmp_path_factory.mktemp("exact"))
     run.write_ranks(ranks, found.catalogue)
     with running(found.base, LIMITS) as rest:
-        rest.name, rest.served, rest.scorer = request.param, found, scorer
+        rest.name, rest.served, rest.scorer, rest.timed = request.param, found, scorer, timed
         rest.rows = pq.read_table(run.ranks_file).to_pylist()
         yield rest
 
@@ -95,6 +102,25 @@ def test_served_answers_are_the_evaluators_ranking(network):
     assert not any(wrong.values()), wrong
     assert result["same_items_in_the_same_order"] >= len(USERS) - 5
     assert result["targets_looked_up"] > 20
+
+
+def test_requests_that_tell_times_are_answered_as_they_are_evaluated(network):
+    """Where times have no say, there is nothing by which they could be told."""
+    signatures = network.served.loaded.signatures
+    told = set(signatures["with_options"].structured_input_signature[1]) & {"timestamps", "now"}
+    if network.name != TERMS:
+        assert not told and "with_times" not in signatures
+        return
+    assert len(told) == 2
+    usual = [row["rank"] for row in network.rows]
+    for name, scorer in network.timed.items():
+        result = check(scorer, network.served.catalogue, network.rows, network.url, told=name)
+        wrong = {what: count for what, count in result.items() if what.startswith("wrong")}
+        assert not any(wrong.values()), wrong
+        changed = sum(
+            row[f"rank_{name}"] != rank for row, rank in zip(network.rows, usual, strict=True)
+        )
+        assert changed > 20 and result["targets_looked_up"] > 20
 
 
 def test_the_comparison_sees_a_model_that_is_another(network):

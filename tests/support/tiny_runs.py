@@ -100,6 +100,8 @@ def measure(model, scorer, config, prepared, *others):
         ranks=1 + np.arange(users) * number_of(model),
         history_items=np.ones(users, np.int32),
         history_lengths=np.ones(users, np.int64),
+        history_times=np.arange(users, dtype=float),
+        target_times=np.arange(users) + 1.0,
     )
     metrics = metrics_of(model, prepared) | {"training": {"model": config.model.name}}
     metrics["protocol"] |= {"cold_target_share": {"validation": 0.0, "test": 0.0}}

@@ -177,6 +177,9 @@ def random_ranks(users, seed=0):
         ranks=np.where(np.arange(users) % 4 == 1, MISS, rng.integers(1, 15, users)),
         history_items=rng.integers(1, 6, lengths.sum()).astype(np.int32),
         history_lengths=lengths,
+        history_times=rng.normal(0, 1e9, lengths.sum()),
+        target_times=rng.normal(0, 1e9, users),
+        beside={"with_times": rng.integers(1, 15, users).astype(float)},
     )
 
 
@@ -191,7 +194,9 @@ def test_ranks_round_trip(run, monkeypatch, users, rows_per_write, groups):
     file = pq.ParquetFile(run.ranks_file)
     assert file.num_row_groups == groups
     text = pa.string()
-    assert file.schema_arrow.names == ["user_id", "domain", "item_id", "rank", "history"]
+    names = ["user_id", "domain", "item_id", "rank", "history"]
+    times = ["timestamp", "history_timestamps", "rank_with_times"]
+    assert file.schema_arrow.names == names + times
     assert file.schema_arrow.types[:4] == [text, text, text, pa.float64()]
     assert file.schema_arrow.types[4].value_type == text
     rows = file.read().to_pylist()
@@ -204,6 +209,9 @@ def test_ranks_round_trip(run, monkeypatch, users, rows_per_write, groups):
             "item_id": f"tärget {i}",
             "rank": ranks.ranks[i],
             "history": [CATALOGUE.item_ids[item - 1] for item in history],
+            "timestamp": ranks.target_times[i],
+            "history_timestamps": list(ranks.history_times[ends[i] - len(history) : ends[i]]),
+            "rank_with_times": ranks.beside["with_times"][i],
         }
     assert len(rows) == users
 
@@ -223,9 +231,7 @@ def test_ranks_round_trip(run, monkeypatch, users, rows_per_write, groups):
 def test_ranks_without_any_history(run):
     run.directory.mkdir(parents=True)
     ranks = random_ranks(3)
-    nothing = np.zeros(0, np.int32)
-    run.write_ranks(
-        Ranks(**vars(ranks) | {"history_items": nothing, "history_lengths": np.zeros(3, int)}),
-        CATALOGUE,
-    )
+    none = {"history_lengths": np.zeros(3, int), "history_times": np.zeros(0)}
+    ranks = Ranks(**vars(ranks) | none | {"history_items": np.zeros(0, np.int32)})
+    run.write_ranks(ranks, CATALOGUE)
     assert pq.read_table(run.ranks_file)["history"].to_pylist() == [[], [], []]

@@ -89,9 +89,10 @@ def run_cell(directory: Path, trial: bool = False) -> None:
         say(f"{domain}: no trained items, or no validation or test targets: popularity stands in")
         name = parse_name("popularity")
 
-    def rank(split, beside=None):
+    def rank(split, *beside):
+        others = {name: scorers[name] for name in beside if name in scorers}
         return rank_split(
-            scorers[split], batches[split], prepared.catalogue, with_rows=False, beside=beside
+            scorers[split], batches[split], prepared.catalogue, with_rows=False, beside=others
         )
 
     def write(file):
@@ -112,7 +113,7 @@ def run_cell(directory: Path, trial: bool = False) -> None:
     if trial:
         write(tried)
         return
-    ranks = rank("test", beside=scorers.get("without_votes"))
+    ranks = rank("test", WITHOUT_VOTES)
     _write_ranks(directory / RANKS, ranks, prepared.catalogue.domains)
     shutil.rmtree(directory / "recbole" / "scores", ignore_errors=True)  # users x items x 4 bytes
     write(directory / RESULT)
@@ -131,7 +132,7 @@ def _train(
     validation,
     directory: Path,
 ) -> tuple[dict[str, Scorer], dict[str, Any], float | None]:
-    """Scorers of the splits, perhaps one `without_votes`; what they cost; `fit_score`'s answer."""
+    """Scorers of the splits, perhaps one `WITHOUT_VOTES`; what they cost; `fit_score`'s answer."""
     if name.base.startswith(RECBOLE):
         scorers, info = train_recbole(
             name.base.removeprefix(RECBOLE),
@@ -193,7 +194,7 @@ def _scorers(model: MultiDomainModel) -> dict[str, Scorer]:
     scorer = ModelScorer(model)
     found: dict[str, Scorer] = {"validation": scorer, "test": scorer}
     if model.terms:
-        found["without_votes"] = ModelScorer(model, votes=False)
+        found[WITHOUT_VOTES] = ModelScorer(model, votes=False)
     return found
 
 
@@ -204,8 +205,7 @@ def _write_ranks(file: Path, ranks: Ranks, names) -> None:
         "rank": pa.array(ranks.ranks, pa.float64()),
         "cold": pa.array(ranks.cold, pa.bool_()),
     }
-    if ranks.beside is not None:
-        columns[WITHOUT_VOTES] = pa.array(ranks.beside, pa.float64())
+    columns |= {name: pa.array(other, pa.float64()) for name, other in ranks.beside.items()}
     with written_whole(file) as new:
         pq.write_table(pa.table(columns), new)
 

@@ -190,6 +190,10 @@ def train_batches(
     )
 
 
+TARGET = ("user_id", "domain", "target", "target_item_id", "target_timestamp")
+"""What a row of a split says of its target, and whose it is."""
+
+
 def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
     """Targets of a split with the histories before them, each batch of one domain.
 
@@ -201,19 +205,18 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
     Returns:
         `tf.data.Dataset` of `{"items": [batch, length] int32, "domain": [batch] int32, "target":
         [batch] int32 (0 when never seen in training), "user_id": [batch] string, "target_item_id":
-        [batch] string, "excluded": [batch, length] int32}`; items are whole
-        histories, oldest first, padded with 0 on the left; excluded are those of them that are no
-        candidates, 0 in the places of others: `Catalogue.repeats` decides.
+        [batch] string, "excluded": [batch, length] int32, "timestamps": [batch, length] float64,
+        "target_timestamp": [batch] float64}`; items are whole histories, oldest first, padded with
+        0 on the left; excluded are those of them that are no candidates, 0 in the places of others:
+        `Catalogue.repeats` decides. Times are in the log's unit.
     """
     excluded = tf.constant(prepared.catalogue.excluded)
 
     def pick(row):
         return {
             "items": row["items"][::-1],
-            "domain": row["domain"],
-            "target": row["target"],
-            "user_id": row["user_id"],
-            "target_item_id": row["target_item_id"],
+            "timestamps": row["timestamps"][::-1],
+            **{name: row[name] for name in TARGET},
         }
 
     def kind(row):
@@ -308,7 +311,8 @@ def _windows(users, counts, window, layout):
 
 def _left_padded(batch):
     """Right padding of reversed rows -> left padding of rows in order."""
-    return batch | {"items": tf.reverse(batch["items"], axis=[1])}
+    reversed_rows = {name: batch[name] for name in ("items", "timestamps") if name in batch}
+    return batch | {name: tf.reverse(rows, axis=[1]) for name, rows in reversed_rows.items()}
 
 
 def without_autotuning() -> tf.data.Options:

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.data.batches import PARALLEL_CALLS, Sequences
+from tf_syncrec.data.batches import PARALLEL_CALLS, TARGET, Sequences
 
 
 class SingleDomain:
@@ -35,11 +35,11 @@ class SingleDomain:
         )
 
     def as_dataset(self, split: str) -> tf.data.Dataset:
-        """As `PreparedDataset.as_dataset`; timestamps are left in `train` alone."""
+        """As `PreparedDataset.as_dataset`; training rows have no target."""
         if split == "train":
             return (
                 self._prepared.as_dataset(split)
-                .map(self._timed_row, num_parallel_calls=PARALLEL_CALLS)
+                .map(self._history, num_parallel_calls=PARALLEL_CALLS)
                 .filter(lambda row: tf.size(row["items"]) > 0)
             )
         return (
@@ -48,21 +48,22 @@ class SingleDomain:
             .map(self._target_row, num_parallel_calls=PARALLEL_CALLS)
         )
 
-    def _timed_row(self, row):
-        own = self._own(row["items"])
-        return self._training_row(row) | {"timestamps": tf.boolean_mask(row["timestamps"], own)}
-
-    def _own(self, items):
-        return (items >= self._offset) & (items < self._offset + self._size)
-
-    def _training_row(self, row):
-        own = tf.boolean_mask(row["items"], self._own(row["items"]))
-        return {"user_id": row["user_id"], "items": own - (self._offset - 1)}
+    def _history(self, row):
+        items = row["items"]
+        own = (items >= self._offset) & (items < self._offset + self._size)
+        return {
+            "user_id": row["user_id"],
+            "items": tf.boolean_mask(items, own) - (self._offset - 1),
+            "timestamps": tf.boolean_mask(row["timestamps"], own),
+        }
 
     def _target_row(self, row):
         known = row["target"] > 0
-        return self._training_row(row) | {
-            "target": tf.where(known, row["target"] - (self._offset - 1), 0),
-            "target_item_id": row["target_item_id"],
-            "domain": tf.zeros_like(row["domain"]),
-        }
+        return (
+            {name: row[name] for name in TARGET}
+            | self._history(row)
+            | {
+                "target": tf.where(known, row["target"] - (self._offset - 1), 0),
+                "domain": tf.zeros_like(row["domain"]),
+            }
+        )

@@ -25,3 +25,7 @@ def by_domain(table: Mapping[str, Any]) -> dict[str, Any]:
 
 ALL_DOMAINS = "all_domains"
 """The protocol that ranks a target among the items of all domains."""
+
+WITH_TIMES, AT_REQUEST_TIME = TIMED = ("with_times", "at_request_time")
+"""Protocols in which the request tells when the interactions of the history were; in the second
+also when it is itself, which is the time of the target."""

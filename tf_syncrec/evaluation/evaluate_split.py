@@ -6,9 +6,15 @@ from typing import Any
 from data_prep import PreparedDataset
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.evaluation import ALL_DOMAINS
+from tf_syncrec.evaluation import ALL_DOMAINS, TIMED
 from tf_syncrec.evaluation.all_domains import all_domains_protocol, rank_all_domains
-from tf_syncrec.evaluation.full_ranking import ModelScorer, PopularityScorer, protocol, rank_split
+from tf_syncrec.evaluation.full_ranking import (
+    TOLD,
+    ModelScorer,
+    PopularityScorer,
+    protocol,
+    rank_split,
+)
 from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
 from tf_syncrec.evaluation.sampled.sampled_ranking import rank_sampled, sampled_protocol
 from tf_syncrec.models.base import MultiDomainModel
@@ -29,7 +35,7 @@ def evaluate_split(
         config: of the run.
         prepared: what it was trained on.
         split: `"validation"` or `"test"`.
-        name: of the protocol: `"full"`, `evaluation.ALL_DOMAINS`, or one of
+        name: of the protocol: `"full"`, `evaluation.ALL_DOMAINS`, one of `evaluation.TIMED` or of
             `evaluation.sampled.SAMPLED`.
         negatives_file: of a sampled protocol, where its negatives are, or are kept from now on.
 
@@ -42,7 +48,8 @@ def evaluate_split(
     """
     catalogue = prepared.catalogue
     batches = evaluation_batches(prepared, split, config.evaluate.batch_size)
-    scorers = ModelScorer(model), PopularityScorer(catalogue.counts)
+    told = name if name in TIMED else None
+    scorers = ModelScorer(model, told=told), PopularityScorer(catalogue.counts)
     others = {}
     if name == ALL_DOMAINS:
         about = all_domains_protocol(prepared)
@@ -51,7 +58,7 @@ def evaluate_split(
         )
         ranks = [of_model, rank_all_domains(scorers[1], batches, catalogue)[0]]
     elif negatives_file is None:
-        about = protocol(prepared)
+        about = protocol(prepared) | ({"name": name, "times": TOLD[name]} if told else {})
         ranks = [rank_split(scorer, batches, catalogue, with_rows=False) for scorer in scorers]
     else:
         negatives = stored_negatives(negatives_file, prepared, split, name)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
+from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED, WITH_TIMES
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes, all_votes
 from tf_syncrec.metrics.gains import MISS, domain_metrics
 from tf_syncrec.metrics.target_ranks import held_at_once, row_chunks, target_ranks
@@ -30,6 +31,14 @@ PROTOCOL = {
     "selection": "validation ndcg@10; test is scored once",
 }
 """How targets are ranked, whichever they are."""
+
+
+TOLD = {
+    WITH_TIMES: "the request tells when the interactions of the history were",
+    AT_REQUEST_TIME: "the request tells when the interactions of the history were, and when it is "
+    "itself: the time of the target, which looks ahead as far as one knows that something follows",
+}
+"""What timed protocols are about."""
 
 
 def protocol(prepared: PreparedDataset) -> dict[str, Any]:
@@ -85,6 +94,19 @@ class VectorScorer(Scorer):
         return _products(queries, self._candidates, offset, size)
 
 
+def times_of(batch, told: str | None) -> tuple:
+    """What a score is told of times, as `layers.RepeatConsumption` takes it.
+
+    Args:
+        batch: of `data.batches.evaluation_batches`.
+        told: None, the order alone, or one of `evaluation.TIMED`.
+    """
+    if told is None:
+        return ()
+    times = batch["timestamps"], batch["target_timestamp"]
+    return times[: 1 + TIMED.index(told)]
+
+
 @tf.function(
     input_signature=[
         tf.TensorSpec([None, None], tf.float32),
@@ -106,11 +128,13 @@ class ModelScorer(Scorer):
     Args:
         model: a `MultiDomainModel`.
         votes: whether `model.terms` have a say; False ranks by the network alone.
+        told: what they are told of times, see `times_of`.
     """
 
-    def __init__(self, model, votes: bool = True):
+    def __init__(self, model, votes: bool = True, told: str | None = None):
         self._model = model
         self._votes = votes
+        self._told = told
         self._voters: tuple = ()
         self._trend: tf.Tensor | None = None
 
@@ -125,13 +149,13 @@ class ModelScorer(Scorer):
     def queries(self, batch):
         """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""
         vectors = self._model.asked.queries(self._asked_by(batch))
-        return (vectors, *self.votes(batch["items"])) if self._voters else vectors
+        return (vectors, *self.votes(batch)) if self._voters else vectors
 
     def queries_of_domains(self, batch, num_domains):
         """As in `VectorScorer`; the network is asked once."""
         of_domains = self._model.asked.domain_queries(self._asked_by(batch))
         vectors = tf.unstack(of_domains, num_domains, axis=1)
-        votes = self.votes(batch["items"])
+        votes = self.votes(batch)
         return [(of_domain, *votes) if self._voters else of_domain for of_domain in vectors]
 
     def view_queries(self, batch):
@@ -141,9 +165,9 @@ class ModelScorer(Scorer):
     def _asked_by(self, batch):
         return {name: batch[name] for name in self._model.evaluation_signature}
 
-    def votes(self, items):
+    def votes(self, batch):
         """Ids and votes by histories; nothing where nobody has a say."""
-        return all_votes(self._voters, items)
+        return all_votes(self._voters, batch["items"], *times_of(batch, self._told))
 
     def scores(self, queries, offset, size):
         """Dot products, and all else on top."""
@@ -221,7 +245,9 @@ class Ranks:
         ranks: `[users]` float64, 1 = best, `gains.MISS` for a miss.
         history_items: all histories end to end, int32 ids, oldest first.
         history_lengths: `[users]` int64.
-        beside: `[users]` float64, ranks by another scorer, where one was given; else None.
+        history_times: when they were, float64 in the log's unit, end to end as well.
+        target_times: `[users]` float64.
+        beside: ranks by other scorers, by name, each `[users]` float64.
     """
 
     user_ids: np.ndarray
@@ -231,7 +257,13 @@ class Ranks:
     ranks: np.ndarray
     history_items: np.ndarray
     history_lengths: np.ndarray
-    beside: np.ndarray | None = None
+    history_times: np.ndarray
+    target_times: np.ndarray
+    beside: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def by(self, name: str) -> "Ranks":
+        """The ranks by one of the scorers `beside`."""
+        return dataclasses.replace(self, ranks=self.beside[name])
 
     def metrics(self, names):
         """`{"overall": R, "domains": {domain: R}}`."""
@@ -243,7 +275,7 @@ def rank_split(
     batches: Batches,
     catalogue: Catalogue,
     with_rows: bool = True,
-    beside: Scorer | None = None,
+    beside: Mapping[str, Scorer] | None = None,
 ) -> Ranks:
     """Ranks every target of a split against all candidates of its domain.
 
@@ -252,22 +284,23 @@ def rank_split(
         batches: from `data.batches.evaluation_batches`.
         catalogue: items and domains.
         with_rows: as in `collect_ranks`.
-        beside: another one to rank by, so that the split is read once.
+        beside: others to rank by, by name, so that the split is read once.
 
     Raises:
         tf.errors.InvalidArgumentError: a score is not a finite number.
     """
     rank = _ranking(scorer, catalogue)
-    if beside is None:
-        return collect_ranks(rank, batches, with_rows)
-    rank_beside, others = _ranking(beside, catalogue), [np.empty(0)]
+    others = {name: _ranking(each, catalogue) for name, each in (beside or {}).items()}
+    found: dict[str, list[np.ndarray]] = {name: [np.empty(0)] for name in others}
 
-    def rank_both(batch):
-        others.append(rank_beside(batch))
+    def rank_all(batch):
+        for name, rank_beside in others.items():
+            found[name].append(rank_beside(batch))
         return rank(batch)
 
-    ranks = collect_ranks(rank_both, batches, with_rows)
-    return dataclasses.replace(ranks, beside=np.concatenate(others))
+    ranks = collect_ranks(rank_all, batches, with_rows)
+    of_others = {name: np.concatenate(parts) for name, parts in found.items()}
+    return dataclasses.replace(ranks, beside=of_others)
 
 
 def _ranking(scorer: Scorer, catalogue: Catalogue) -> Callable[[Any], np.ndarray]:
@@ -310,13 +343,16 @@ def collect_ranks(
     Args:
         rank: ranks of the targets of a batch, `[rows]`.
         batches: from `data.batches.evaluation_batches`.
-        with_rows: False leaves out what only `test_ranks.parquet` needs: raw item ids, histories.
+        with_rows: False leaves out what only `test_ranks.parquet` needs: raw item ids, histories,
+            times.
     """
-    kinds = (object, np.int32, object, bool, np.float64, np.int32, np.int64)
+    kinds = (object, np.int32, object, bool, np.float64, np.int32, np.int64, float, float)
     nobody = tuple(np.empty(0, kind) for kind in kinds)
     columns: list[tuple] = [nobody]  # a split, or a domain of it, may have no targets
     for batch in batches:
-        items = batch["items"].numpy()[: None if with_rows else 0]
+        items, times = (batch[name].numpy() for name in ("items", "timestamps"))
+        items = items[: None if with_rows else 0]
+        known = items > 0
         columns.append(
             (
                 batch["user_id"].numpy(),
@@ -324,8 +360,11 @@ def collect_ranks(
                 batch["target_item_id"].numpy()[: len(items)],
                 batch["target"].numpy() == 0,
                 rank(batch),
-                items[items > 0],
-                (items > 0).sum(axis=1),
+                items[known],
+                known.sum(axis=1),
+                times[: len(items)][known],
+                batch["target_timestamp"].numpy()[: len(items)],
             )
         )
-    return Ranks(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+    whole: Any = [np.concatenate(column) for column in zip(*columns, strict=True)]
+    return Ranks(*whole)

@@ -62,7 +62,7 @@ def _with_and_without(batch, other: int, catalogue: Catalogue):
     """The rows whose history has items of the other domain, as they are and without these."""
     if int(batch["domain"][0]) == other:
         return None
-    items = batch["items"].numpy()
+    items, times = batch["items"].numpy(), batch["timestamps"].numpy()
     offset, size = catalogue.offsets[other], catalogue.sizes[other]
     theirs = (items >= offset) & (items < offset + size)
     rows = np.flatnonzero(theirs.any(axis=1))
@@ -70,6 +70,7 @@ def _with_and_without(batch, other: int, catalogue: Catalogue):
         return None
     kept = np.where(theirs, 0, items)[rows]
     order = np.argsort(kept > 0, axis=1, kind="stable")  # padding to the left again
-    left = np.take_along_axis(kept, order, axis=1)
     whole = {name: tf.gather(part, rows) for name, part in batch.items()}
-    return whole, whole | {"items": tf.constant(left)}
+    left = {"items": kept, "timestamps": np.where(theirs, 0, times)[rows]}
+    left = {name: np.take_along_axis(part, order, axis=1) for name, part in left.items()}
+    return whole, whole | {name: tf.constant(part) for name, part in left.items()}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tf_syncrec.data.batches import Sequences
-from tf_syncrec.evaluation.full_ranking import Batches, PopularityScorer, Scorer
+from tf_syncrec.evaluation.full_ranking import Batches, PopularityScorer, Scorer, times_of
 from tf_syncrec.layers import RepeatConsumption
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.scoring.repeats import fit_weights, log_returns
@@ -20,14 +20,22 @@ class PersonalScorer(Scorer):
     Args:
         popularity: what everybody does.
         repeats: fitted on top of it.
+        told: what it is told of times, see `full_ranking.times_of`.
     """
 
-    def __init__(self, popularity: PopularityScorer, repeats: RepeatConsumption):
-        self._popularity, self._repeats = popularity, repeats
+    def __init__(
+        self, popularity: PopularityScorer, repeats: RepeatConsumption, told: str | None = None
+    ):
+        self._popularity, self._repeats, self._told = popularity, repeats, told
+
+    def told(self, told: str) -> "PersonalScorer":
+        """The same one, told of times."""
+        return PersonalScorer(self._popularity, self._repeats, told)
 
     def queries(self, batch):
         """Those of popularity, and what each item of the history gains."""
-        return self._popularity.queries(batch), *self._repeats(batch["items"])
+        times = times_of(batch, self._told)
+        return self._popularity.queries(batch), *self._repeats(batch["items"], *times)
 
     def scores(self, queries, offset, size):
         """The sum of both."""

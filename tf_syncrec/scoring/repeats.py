@@ -10,11 +10,12 @@ from scipy.optimize import minimize
 from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.data.item_similarity import user_item_counts
-from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer, Scorer, take_rows
+from tf_syncrec.evaluation import TIMED
+from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer, Scorer, take_rows, times_of
 from tf_syncrec.evaluation.trials import Trials, rank_trials
 from tf_syncrec.layers import RepeatConsumption
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
-from tf_syncrec.layers.score_terms.repeat_consumption import FEATURES
+from tf_syncrec.layers.score_terms.repeat_consumption import FEATURES, NUMBERS, TOLD
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.metrics.target_ranks import row_chunks, without
 from tf_syncrec.models.base import MultiDomainModel
@@ -88,7 +89,8 @@ def fit_weights(
 
     A conditional logit: `P(c | h) ~ exp(a s(c) + w_d · x(c, h))` is fitted to the targets for each
     a of `SHARPNESS`. The ranking that it gives is that of `s + w_d / a · x`; which of them is best,
-    or nothing, says the selection metric, in each domain.
+    or nothing, says the selection metric, in each domain. Likewise for all that a request may tell
+    of times.
 
     Args:
         layer: its returns counted.
@@ -101,20 +103,25 @@ def fit_weights(
     if not catalogue.repeats.any():
         return
     scorer.refresh()
-    observed = _observe(layer, scorer, catalogue, validation)
-    tried = np.zeros([1 + len(SHARPNESS), catalogue.num_domains, FEATURES], np.float32)
-    fitted = observed.fit(catalogue.num_domains)
-    for trial, (sharpness, weights) in enumerate(zip(SHARPNESS, fitted, strict=True), start=1):
-        tried[trial] = weights / sharpness
-    tried[:, ~catalogue.repeats] = 0.0
+    tried = np.zeros([1 + len(SHARPNESS), TOLD, catalogue.num_domains, FEATURES], np.float32)
+    for told, observed in enumerate(_observe(layer, scorer, catalogue, validation)):
+        fitted = observed.fit(catalogue.num_domains)
+        for trial, (sharpness, weights) in enumerate(zip(SHARPNESS, fitted, strict=True), start=1):
+            tried[trial, told] = weights / sharpness
+    tried[:, :, ~catalogue.repeats] = 0.0
     found = _try(layer, scorer, catalogue, validation, tried)
-    chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
-    layer.weight.assign(tried[chosen, np.arange(catalogue.num_domains)])
-    if len(found.gains):
-        best = mean_gain(found.gains, found.domains, chosen)
+    weight, best = np.empty_like(tried[0]), []
+    for told, gains in enumerate(np.split(found.gains, TOLD, axis=1)):
+        chosen = best_of_domains(gains, found.domains, catalogue.num_domains)
+        weight[told] = tried[chosen, told, np.arange(catalogue.num_domains)]
+        if len(gains):
+            best.append(mean_gain(gains, found.domains, chosen))
+    layer.weight.assign(weight)
+    if best:
         report(
-            f"Coming back to what one had: validation {SELECTION_METRIC} {best:.4f}, "
-            f"without {found.gains[:, 0].mean():.4f}"
+            f"Coming back to what one had: validation {SELECTION_METRIC} {best[0]:.4f}, without "
+            f"{found.gains[:, 0].mean():.4f}; with times {best[1]:.4f}, at the time of the request "
+            f"{best[2]:.4f}"
         )
 
 
@@ -129,8 +136,8 @@ class _Choices:
         domains: `[users]`.
         others: `[users, SHARPNESS]` float64, log of what all other items of the domain add up to.
         scores: `[items]` float32, by the scorer.
-        numbers: `[items, 2]` float32, the features that are numbers.
-        buckets: `[items]`, which of the other features is 1.
+        numbers: `[items, NUMBERS]` float32, the features that are numbers.
+        buckets: `[items, 2]`, which of the other features are 1.
         chosen: `[items]` bool, the target.
     """
 
@@ -148,14 +155,16 @@ class _Choices:
         users = np.repeat(np.arange(len(self.starts), dtype=np.int32), lengths)
         # Of each item the places of its weights in a flat table: of the numbers, of the bucket.
         first = (self.domains[users] * FEATURES).astype(np.int32)
-        numbers = [(first + f, x.astype(float)) for f, x in enumerate(self.numbers.T)]
-        buckets = first + len(numbers) + self.buckets
+        numbers = [(first + f, x.astype(float)) for f, x in enumerate(self.numbers.T) if x.any()]
+        buckets = [first + which for which in self.buckets.T]
         start = np.zeros((num_domains + 1) * FEATURES)
 
         def loss(flat, scores, others):
             common, own = np.split(flat.reshape(num_domains + 1, FEATURES), [1])
             table = (common + own).ravel()
-            logits = scores + table[buckets]
+            logits = np.array(scores)
+            for places in buckets:
+                logits += table[places]
             for places, x in numbers:
                 logits += x * table[places]
             # Over the largest of a user, so that no exponential overflows.
@@ -163,7 +172,9 @@ class _Choices:
             odds = np.exp(logits - largest[users])
             totals = np.add.reduceat(odds, self.starts) + np.exp(others - largest)
             surplus = odds / totals[users] - self.chosen
-            gradient = np.bincount(buckets, surplus, table.size)
+            gradient = np.zeros(table.size)
+            for places in buckets:
+                gradient += np.bincount(places, surplus, table.size)
             for places, x in numbers:
                 gradient += np.bincount(places, surplus * x, table.size)
             gradient = gradient.reshape(num_domains, FEATURES)
@@ -190,19 +201,18 @@ class _Choices:
 
 def _observe(
     layer: RepeatConsumption, scorer: Scorer, catalogue: Catalogue, validation: Batches
-) -> _Choices:
-    """What the targets of domains to which people come back were chosen from."""
+) -> list[_Choices]:
+    """What the targets of domains to which people come back were chosen from, for each `TOLD`."""
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
     none = np.zeros(0, int)
-    columns: list[tuple] = [
-        (none, none, np.zeros([0, len(SHARPNESS)]), none, np.zeros([0, 2]), none, none > 0)
-    ]
+    shared: list[tuple] = [(none, none, np.zeros([0, len(SHARPNESS)]), none, none > 0)]
+    features: list[tuple] = [(np.zeros([0, NUMBERS]), np.zeros([0, 2], int)) * TOLD]
     for batch in validation:
         domain = int(batch["domain"][0])
         offset, size = offsets[domain], sizes[domain]
         if not (size and catalogue.repeats[domain]):
             continue
-        queries = scorer.queries(batch)
+        queries, told = scorer.queries(batch), _told(batch)
         for chunk in row_chunks(len(batch["target"]), size):
             known = batch["target"][chunk] > 0
             targets = batch["target"][chunk][known].numpy()
@@ -213,24 +223,40 @@ def _observe(
             scores = tf.boolean_mask(scores, known)
             others = without(scores, items, offset)
             others = np.stack([tf.reduce_logsumexp(a * others, axis=1) for a in SHARPNESS], axis=1)
-            ids, numbers, buckets = (part.numpy() for part in layer.features(items))
-            local = ids - offset
+            counted = [
+                layer.features(items, *(tf.boolean_mask(part[chunk], known) for part in times))
+                for times in told
+            ]
+            local = counted[0].ids.numpy() - offset
             rows, places = np.nonzero((local >= 0) & (local < size))
             local = local[rows, places]
             users, counts = np.unique(rows, return_counts=True)
-            columns.append(
+            shared.append(
                 (
                     counts,
                     np.full(len(users), domain),
                     others[users],
                     scores.numpy()[rows, local],
-                    numbers[rows, places],
-                    buckets[rows, places],
                     local == targets[rows] - offset,
                 )
             )
-    counts, *rest = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return _Choices(np.cumsum(counts) - counts, *rest)
+            of_items = [(each.numbers.numpy(), each.buckets.numpy()) for each in counted]
+            features.append(tuple(part[rows, places] for each in of_items for part in each))
+    counts, domains, others, scores, chosen = _columns(shared)
+    parts = _columns(features)
+    return [
+        _Choices(np.cumsum(counts) - counts, domains, others, scores, numbers, buckets, chosen)
+        for numbers, buckets in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def _told(batch) -> list[tuple]:
+    """What a request may tell of times, for each `TOLD`."""
+    return [times_of(batch, told) for told in (None, *TIMED)]
+
+
+def _columns(rows: list[tuple]) -> list[np.ndarray]:
+    return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
 
 def _try(
@@ -240,11 +266,18 @@ def _try(
     validation: Batches,
     tried: np.ndarray,
 ) -> Trials:
-    """The selection metric of each user with each of several weights."""
+    """The selection metric of each user with each of several weights, for each `TOLD`."""
 
-    def scores(queries, items, offset, size):
-        others, counted = scorer.scores(queries, offset, size), layer.features(items)
-        for trial, weight in enumerate(tried):
-            yield trial, add_votes(others, counted[0], layer.gains(counted, weight), offset)
+    def ask(batch):
+        return scorer.queries(batch), _told(batch)
 
-    return rank_trials(validation, catalogue, len(tried), scorer.queries, scores)
+    def scores(said, items, offset, size):
+        queries, told = said
+        others = scorer.scores(queries, offset, size)
+        for which, times in enumerate(told):
+            counted = layer.features(items, *times)
+            for trial, weight in enumerate(tried):
+                gains = layer.gains(counted, weight)
+                yield which * len(tried) + trial, add_votes(others, counted.ids, gains, offset)
+
+    return rank_trials(validation, catalogue, TOLD * len(tried), ask, scores)

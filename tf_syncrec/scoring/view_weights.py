@@ -63,7 +63,7 @@ def _try(model: MultiDomainModel, catalogue: Catalogue, validation: Batches) -> 
     scorer.refresh()
 
     def ask(batch):
-        return scorer.view_queries(batch), scorer.votes(batch["items"])
+        return scorer.view_queries(batch), scorer.votes(batch)
 
     def scores(asked, items, offset, size):
         of_views, votes = asked

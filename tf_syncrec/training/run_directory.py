@@ -237,6 +237,9 @@ class RunDirectory:
                 ("item_id", pa.string()),
                 ("rank", pa.float64()),
                 ("history", pa.list_(pa.string())),
+                ("timestamp", pa.float64()),
+                ("history_timestamps", pa.list_(pa.float64())),
+                *((f"rank_{name}", pa.float64()) for name in ranks.beside),
             ]
         )
         with written_whole(self.ranks_file) as new, pq.ParquetWriter(new, schema) as writer:
@@ -244,15 +247,16 @@ class RunDirectory:
                 rows = slice(start, min(start + ROWS_PER_WRITE, len(ranks.ranks)))
                 first, last = starts[rows.start], starts[rows.stop]
                 items = catalogue.item_ids[ranks.history_items[first:last] - 1]
-                history = pa.ListArray.from_arrays(
-                    pa.array(starts[rows.start : rows.stop + 1] - first, pa.int32()),
-                    pa.array(items, pa.string()),
-                )
+                places = pa.array(starts[rows.start : rows.stop + 1] - first, pa.int32())
+                times = pa.array(ranks.history_times[first:last], pa.float64())
                 columns = [
                     pa.array(ranks.user_ids[rows], pa.binary()).cast(pa.string()),
                     pa.array(names[ranks.domains[rows]], pa.string()),
                     pa.array(ranks.target_ids[rows], pa.binary()).cast(pa.string()),
                     pa.array(ranks.ranks[rows], pa.float64()),
-                    history,
+                    pa.ListArray.from_arrays(places, pa.array(items, pa.string())),
+                    pa.array(ranks.target_times[rows], pa.float64()),
+                    pa.ListArray.from_arrays(places, times),
+                    *(pa.array(other[rows], pa.float64()) for other in ranks.beside.values()),
                 ]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))

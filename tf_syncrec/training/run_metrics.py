@@ -9,8 +9,10 @@ import tensorflow as tf
 import tf_syncrec
 from data_prep import PreparedDataset
 from tf_syncrec.config import Config
+from tf_syncrec.evaluation import TIMED
 from tf_syncrec.evaluation.all_domains import rank_all_domains
 from tf_syncrec.evaluation.full_ranking import (
+    TOLD,
     ModelScorer,
     PopularityScorer,
     Ranks,
@@ -52,9 +54,12 @@ def measure(
     """
     catalogue = prepared.catalogue
     names, (history, best) = catalogue.domains, trained
-    ranks = {"validation": rank_split(scorer, validation, catalogue, with_rows=False)}
+    timed = {}
+    if model.repeats is not None and bool(np.any(model.repeats.weight[1:])):
+        timed = {told: ModelScorer(model, told=told) for told in TIMED}
+    ranks = {"validation": rank_split(scorer, validation, catalogue, False, timed)}
     if test is not None:
-        ranks["test"] = rank_split(scorer, test, catalogue)
+        ranks["test"] = rank_split(scorer, test, catalogue, beside=timed)
     shown = validation if test is None else test
     popularity = rank_split(PopularityScorer(catalogue.counts), shown, catalogue, with_rows=False)
     # Of this one split: it costs as much as all domains together, and weights fit validation.
@@ -81,6 +86,11 @@ def measure(
         "all_domains": {
             shown_split(ranks): anywhere.metrics(names),
             "uncalibrated": {shown_split(ranks): uncalibrated.metrics(names)},
+        },
+        **{
+            told: {"about": TOLD[told]}
+            | {split: of.by(told).metrics(names) for split, of in ranks.items()}
+            for told in timed
         },
         "negative_transfer": {
             name: {key: values[key] for key in ("lambda", "gap")}

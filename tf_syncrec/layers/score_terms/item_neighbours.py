@@ -57,11 +57,13 @@ class ItemNeighbours(keras.layers.Layer):
         """Whether it says anything at all, a bool tensor."""
         return self.weight.value > 0
 
-    def call(self, items):
+    def call(self, items, timestamps=None, now=None):
         """What a history says, with the weight and decay that were chosen.
 
         Args:
             items: `[batch, length]` int32, histories, oldest first, padded with 0 on the left.
+            timestamps: when they were, which makes no difference.
+            now: when the request is, likewise.
 
         Returns:
             Item ids, 0 for none, and votes, each `[batch, min(length, history) * count]`, int32
@@ -118,15 +120,16 @@ def add_votes(scores, ids, votes, offset):
     return tf.tensor_scatter_nd_add(scores, places, tf.gather_nd(votes, where))
 
 
-def all_votes(voters: Iterable[Callable], items) -> tuple:
+def all_votes(voters: Iterable[Callable], items, *times) -> tuple:
     """What several parts of a score say of items, as one.
 
     Args:
         voters: `ItemNeighbours`, `RepeatConsumption`, or nothing.
         items: `[batch, length]` int32, histories, oldest first, padded with 0 on the left.
+        times: none, or when they were, or also when the request is, see `RepeatConsumption`.
 
     Returns:
         Item ids and votes, each `[batch, any]`; `()` of nobody.
     """
-    said = [voter(items) for voter in voters]
+    said = [voter(items, *times) for voter in voters]
     return tuple(tf.concat(parts, axis=1) for parts in zip(*said, strict=True))

@@ -1,5 +1,7 @@
 """Coming back to what one had: a term of the score for the items of a user's history."""
 
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
 
@@ -8,7 +10,38 @@ from tf_syncrec.layers.views import item_domains
 BUCKETS = tuple(2**n - 1 for n in range(13))
 """Where the buckets of ages begin: 0, 1-2, 3-6, 7-14, ..., and 4095 or more."""
 
-FEATURES = 2 + len(BUCKETS)
+HOUR, DAY = 3600.0, 86400.0
+ELAPSED = (
+    *(1.0, 600.0, HOUR, 6 * HOUR, 18 * HOUR, 30 * HOUR),
+    *(DAY * days for days in (3, 6, 8, 13, 15, 27, 32, 64, 128, 256)),
+)
+"""Where the buckets of times begin, in seconds, after the first, which is the same moment. What
+people do daily or weekly has a bucket of its own."""
+
+NEARBY = 1.5 * HOUR
+"""Uses no further from an hour of the day than this are uses at that hour."""
+
+NUMBERS = 4
+FEATURES = NUMBERS + len(BUCKETS) + len(ELAPSED) + 1
+
+TOLD = 3
+"""What a request tells: 0, the order of a history; 1, also when each was; 2, also its own time."""
+
+
+class Counted(NamedTuple):
+    """The features x of each item of each history; of places without an item they are anything.
+
+    Attributes:
+        ids: item ids, each item of a history once, and 0 in the other places, `[batch, length]`.
+        numbers: the features that are numbers, `[batch, length, NUMBERS]` float32.
+        buckets: which of the others are 1, places of w, `[batch, length, 2]` int32.
+        told: which of `TOLD` each row tells, `[batch]` int32.
+    """
+
+    ids: tf.Tensor
+    numbers: tf.Tensor
+    buckets: tf.Tensor
+    told: tf.Tensor
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")
@@ -24,8 +57,15 @@ class RepeatConsumption(keras.layers.Layer):
       used last. A weight for each, as more is not always better: what is in the basket already is
       not put there twice.
 
-    All of a history counts, however long it is, while the network reads the last T of it. In steps
-    and not in time, since who asks for a recommendation need not say when things were done.
+    - which bucket of `ELAPSED` holds the time since the latest one with c: what is of the moment at
+      hand, the last basket, is in the first; and where a request tells no times, all is;
+    - how much more often than by chance c was had at this hour of the day, and on this day of the
+      week, as logs; without times 0.
+
+    Time is counted until the request (`now`), if it tells that, or else until the latest
+    interaction. What is told decides what is likely: w is another one for each of `TOLD`.
+
+    All of a history counts, however long it is, while the network reads the last T of it.
     `scoring.repeats` fits w on validation, in the domains to which people come back
     (`Catalogue.repeats`); until then it is 0. No gradient.
 
@@ -42,13 +82,14 @@ class RepeatConsumption(keras.layers.Layer):
     """
 
     def __init__(self, domain_sizes, **kwargs):
-        super().__init__(**kwargs)
+        # A time in seconds has more digits than float32.
+        super().__init__(autocast=False, **kwargs)
         self.domain_sizes = tuple(map(int, domain_sizes))
 
     def build(self, input_shape=None):
-        """Creates w, `[domains, features]`, and how often people come back, `[items + 1]`."""
+        """Creates w, `[TOLD, domains, features]`, and how often people return, `[items + 1]`."""
         self.weight = self.add_weight(
-            shape=(len(self.domain_sizes), FEATURES),
+            shape=(TOLD, len(self.domain_sizes), FEATURES),
             initializer="zeros",
             trainable=False,
             name="weight",
@@ -69,41 +110,50 @@ class RepeatConsumption(keras.layers.Layer):
         """Whether it says anything at all, a bool tensor."""
         return tf.reduce_any(self.weight.value != 0)
 
-    def call(self, items):
+    def call(self, items, timestamps=None, now=None):
         """What each item of a history gains.
 
         Args:
             items: `[batch, length]` int32, whole histories, oldest first, padded with 0.
+            timestamps: `[batch, length]` float64, when they were; a row of 0 tells nothing. In
+                seconds since 1970, or milli-, micro- or nanoseconds: which, their size says.
+            now: `[batch]` float64, when the request is; 0 tells nothing.
 
         Returns:
             Item ids, each item of a history once, and 0 in the other places; what their scores
             gain: each `[batch, length]`, int32 and float32.
         """
-        counted = self.features(items)
-        return counted[0], self.gains(counted, self.weight.value)
+        counted = self.features(items, timestamps, now)
+        return counted.ids, self.gains(counted, self.weight.value)
 
-    def gains(self, counted, weight):
-        """What scores gain, `[batch, length]` float32, of what `features` returned and any w."""
-        ids, numbers, buckets = counted
-        weight = tf.gather(weight, tf.maximum(self._domains(ids), 0))
-        of_numbers = tf.reduce_sum(numbers * weight[..., :2], axis=-1)
-        of_ages = tf.gather(weight[..., 2:], buckets, batch_dims=2)
-        return tf.where(ids > 0, of_numbers + of_ages, 0.0)
+    def gains(self, counted: Counted, weight):
+        """What scores gain, `[batch, length]` float32, with any w."""
+        table = tf.reshape(weight, [-1, FEATURES])
+        domains = tf.maximum(self._domains(counted.ids), 0)
+        rows = counted.told[:, None] * len(self.domain_sizes) + domains
+        weight = tf.gather(table, rows)
+        of_numbers = tf.reduce_sum(counted.numbers * weight[..., :NUMBERS], axis=-1)
+        of_buckets = tf.reduce_sum(tf.gather(weight, counted.buckets, batch_dims=2), axis=-1)
+        return tf.where(counted.ids > 0, of_numbers + of_buckets, 0.0)
 
-    def features(self, items):
-        """The features x of each item of a history.
-
-        Args:
-            items: as in `call`.
-
-        Returns:
-            Ids as in `call`; the features that are numbers, `[batch, length, 2]` float32; which of
-            the others is 1, `[batch, length]` int32. In places without an item they are anything.
-        """
-        ids, counts, ages = self.counted(items)
+    def features(self, items, timestamps=None, now=None) -> Counted:
+        """The features x of each item of each history; arguments as of `call`."""
+        items = tf.convert_to_tensor(items)
+        ids, counts, ages, order = self.counted(items)
         numbers = [tf.math.log(counts), tf.gather(self.log_returns.value, ids)]
-        buckets = tf.searchsorted(tf.constant(BUCKETS), tf.reshape(ages, [-1]), side="right") - 1
-        return ids, tf.stack(numbers, axis=-1), tf.reshape(buckets, tf.shape(ages))
+        buckets = [NUMBERS + _bucket(ages, BUCKETS)]
+        if timestamps is None:
+            told = tf.zeros(tf.shape(items)[:1], tf.int32)
+            numbers += [tf.zeros_like(counts)] * 2
+            buckets.append(tf.fill(tf.shape(ids), NUMBERS + len(BUCKETS)))
+        else:
+            ago, told = _ago(items, timestamps, now)
+            ago = tf.gather(ago, order, batch_dims=1)
+            buckets.append(NUMBERS + len(BUCKETS) + 1 + _bucket(ago, ELAPSED))
+            timed = tf.cast(told > 0, tf.float32)[:, None]
+            for period, near in ((DAY, NEARBY), (7 * DAY, DAY / 2)):
+                numbers.append(timed * _rhythm(ago, counts, period, near))
+        return Counted(ids, tf.stack(numbers, axis=-1), tf.stack(buckets, axis=-1), told)
 
     def counted(self, items):
         """What is counted of each item of a history.
@@ -113,7 +163,9 @@ class RepeatConsumption(keras.layers.Layer):
 
         Returns:
             Ids as in `call`; how often the history has them; interactions in their domain after the
-            latest one with them: each `[batch, length]`, the second float32 and from 1.
+            latest one with them; of each place, where in the history it was: each
+            `[batch, length]`, the second float32 and from 1. Equal items stand together, in the
+            order of the history, and the last of them is the place of all.
         """
         items = tf.convert_to_tensor(items)
         domains = self._domains(items)
@@ -129,7 +181,7 @@ class RepeatConsumption(keras.layers.Layer):
         begins = tf.searchsorted(ids, ids, side="left")
         ends = tf.searchsorted(ids, ids, side="right")
         latest = tf.range(tf.shape(items)[1])[None] == ends - 1
-        return tf.where(latest, ids, 0), tf.cast(ends - begins, tf.float32), ages
+        return tf.where(latest, ids, 0), tf.cast(ends - begins, tf.float32), ages, by_item
 
     def _domains(self, items):
         sizes = tf.constant(self.domain_sizes)
@@ -141,3 +193,52 @@ class RepeatConsumption(keras.layers.Layer):
     def get_config(self):
         """Constructor arguments."""
         return super().get_config() | {"domain_sizes": list(self.domain_sizes)}
+
+
+def _bucket(values, begins):
+    """Which of the buckets each value is in, int32 of its shape; -1 before all of them."""
+    flat = tf.reshape(values, [-1])
+    found = tf.searchsorted(tf.constant(begins, flat.dtype), flat, side="right") - 1
+    return tf.reshape(found, tf.shape(values))
+
+
+def _ago(items, timestamps, now):
+    """How long ago each interaction was, `[batch, length]` seconds; what each row tells."""
+    known = items > 0
+    timestamps = tf.where(known, tf.cast(timestamps, tf.float64), 0.0)
+    timed = tf.reduce_any(timestamps != 0, axis=1)
+    latest = tf.reduce_max(tf.where(known, timestamps, timestamps.dtype.min), axis=1)
+    latest = tf.where(timed, latest, 0.0)
+    asked = tf.zeros_like(timed)
+    until = latest
+    if now is not None:
+        asked = timed & (now != 0)
+        until = tf.where(asked, tf.cast(now, tf.float64), latest)
+    told = tf.cast(timed, tf.int32) + tf.cast(asked, tf.int32)
+    return tf.where(known, until[:, None] - timestamps, 0.0) * _unit(latest)[:, None], told
+
+
+def _unit(times):
+    """How many seconds the unit of each time is, by its size: true from 1973 to 5138."""
+    which = _bucket(tf.abs(times), (0.0, 1e11, 1e14, 1e17))
+    return tf.gather(tf.constant([1.0, 1e-3, 1e-6, 1e-9], times.dtype), which)
+
+
+def _rhythm(ago, counts, period, near):
+    """Log of how much more often than by chance an item was had at this time of a period.
+
+    Args:
+        ago: `[batch, length]` seconds; those of equal items stand together.
+        counts: how many these are, `[batch, length]` float32.
+        period: seconds, after which it is the same time again.
+        near: seconds, up to which it is the same time.
+
+    Returns:
+        `[batch, length]` float32, of the last of equal items what is of all of them.
+    """
+    phase = tf.math.floormod(ago, period)
+    hits = tf.cast(tf.minimum(phase, period - phase) <= near, tf.float32)
+    sums = tf.pad(tf.cumsum(hits, axis=1), [[0, 0], [1, 0]])
+    before = tf.maximum(tf.range(tf.shape(counts)[1])[None] + 1 - tf.cast(counts, tf.int32), 0)
+    hits = sums[:, 1:] - tf.gather(sums, before, batch_dims=1)
+    return tf.math.log((hits + 0.5) / (counts * (2 * near / period) + 0.5))
