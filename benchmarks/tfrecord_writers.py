@@ -44,6 +44,8 @@ def made_up(seed, users=BATCH):
         target_item_ids=pa.array([f"item_{n:06d}" for n in rng.integers(0, 20_000, users)]),
         domains=rng.integers(0, 5, users),
         target_timestamps=rng.integers(1_400_000_000, 1_500_000_000, users).astype(float),
+        basket_starts=np.arange(users + 1),
+        baskets=rng.integers(0, 20_000, users).astype(np.int32),
     )
 
 
@@ -59,6 +61,7 @@ def examples_of(rows):
             "target_item_id": names[n],
             "domain": rows.domains[n],
             "target_timestamp": rows.target_timestamps[n],
+            "basket": rows.baskets[n : n + 1],
         }
 
 

@@ -84,7 +84,7 @@ class PreparedDataset:
 
         Returns:
           Rows of `user_id, items, timestamps`; for `validation` and `test` also `target,
-          target_item_id, domain, target_timestamp`.
+          target_item_id, domain, target_timestamp, basket`.
         """
         import tensorflow_datasets as tfds
 

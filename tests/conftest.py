@@ -153,12 +153,16 @@ class FakePrepared:
         }
         rows = [{"timestamps": np.arange(len(row["items"]))} | row for row in rows]
         if split != "train":
-            rows = [{"target_timestamp": float(len(row["items"]))} | row for row in rows]
+            rows = [
+                {"target_timestamp": float(len(row["items"])), "basket": [row["target"]]} | row
+                for row in rows
+            ]
             signature |= {
                 "target": tf.TensorSpec([], tf.int32),
                 "target_item_id": tf.TensorSpec([], tf.string),
                 "domain": tf.TensorSpec([], tf.int32),
                 "target_timestamp": tf.TensorSpec([], tf.float64),
+                "basket": tf.TensorSpec([None], tf.int32),
             }
         return tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=signature)
 

@@ -155,6 +155,11 @@ def test_shapes_of_histories_and_domains(made):
     frame = pd.DataFrame({"user_id": ["a", "b", "a"], "item_id": [items[0], items[1], items[2]]})
     by_user = {"a": [items[0], items[2]], "b": [items[1]]}
     pd.testing.assert_frame_equal(run.recommend(frame, k=4), run.recommend(by_user, k=4))
+    timed = frame.assign(timestamp=[10.0, 20.0, 30.0])  # where times have no say, nothing changes
+    pd.testing.assert_frame_equal(
+        run.recommend(timed, k=4, now=40), run.recommend(by_user, k=4, timestamps=[[1, 2], [3]])
+    )
+    pd.testing.assert_frame_equal(run.recommend(timed, k=4), run.recommend(by_user, k=4))
     as_lists = run.recommend(list(by_user.values()), k=4)
     assert as_lists["user_id"].tolist() == [0] * 4 + [1] * 4
     several = run.recommend(by_user, ["books", "films"], k=2)
@@ -185,6 +190,13 @@ def test_shapes_of_histories_and_domains(made):
         (({"ann": "B0001"},), "a list of item ids for user 'ann', received 'B0001'"),
         (([["x"]], ["books", "books"]), "a domain is asked for twice"),
         ((pd.DataFrame({"user": [1]}),), "columns user_id and item_id, received user"),
+        (([["x"]], None, 1, None, [[1, 2]]), "timestamps: expected 1 of user 0, received 2"),
+        (([["x"]], None, 1, None, []), "timestamps: expected 1 of user 0, received 0"),
+        (([["x"]], None, 1, None, [["noon"]]), "timestamps of user 0: expected finite numbers"),
+        (([["x"]], None, 1, None, [[np.nan]]), "timestamps of user 0: expected finite numbers"),
+        (([["x"]], None, 1, None, None, 5.0), "now: say by timestamps, too"),
+        (([["x"]], None, 1, None, [[1]], [1, 2]), "now: expected one time, or 1, received 2"),
+        (([["x"]], None, 1, None, [[1]], "noon"), "now: expected finite numbers"),
     ],
 )
 def test_wrong_requests_are_refused(made, arguments, message):

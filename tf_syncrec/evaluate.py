@@ -1,9 +1,9 @@
 """Scores a trained run: `python -m tf_syncrec.evaluate --run runs/NAME --split test`."""
 
 from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command, say
-from tf_syncrec.evaluation import ALL_DOMAINS, AT_REQUEST_TIME, TIMED, WITH_TIMES
+from tf_syncrec.evaluation import ALL_DOMAINS, AT_REQUEST_TIME, NEXT_BASKET, TIMED, WITH_TIMES
 from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED
-from tf_syncrec.reporting.terminal_tables import metrics_table
+from tf_syncrec.reporting.terminal_tables import basket_table, metrics_table
 from tf_syncrec.training.run_directory import RunDirectory
 
 
@@ -20,12 +20,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument(
         "--protocol",
-        choices=("full", ALL_DOMAINS, *TIMED, *SAMPLED),
+        choices=("full", ALL_DOMAINS, *TIMED, NEXT_BASKET, *SAMPLED),
         default="full",
         help=f"full: against all items of the target's domain; {ALL_DOMAINS}: of every domain; "
         f"{WITH_TIMES}, {AT_REQUEST_TIME}: as full, by requests that tell when interactions were, "
-        f"and also when they are asked; the others: against {NEGATIVES} drawn, to stand beside "
-        "published tables only",
+        f"and also when they are asked; {NEXT_BASKET}: all that a user did at the target's time; "
+        f"the others: against {NEGATIVES} drawn, to stand beside published tables only",
     )
     args = parser.parse_args(argv)
 
@@ -36,12 +36,20 @@ def main(argv: list[str] | None = None) -> None:
 
     run, split = Run(args.run), args.split
     found = run.evaluate_split(split, args.protocol, say)
+    # In a file of its own: what metrics.json holds was measured when the run ended.
+    metrics_file = run.directory / f"metrics_{args.protocol}_{split}.json"
+    if args.protocol == NEXT_BASKET:
+        tables = {"": found, **{told: found[told] for told in TIMED}} | found["baselines"]
+        say(basket_table({name: table[split] for name, table in tables.items()}))
+        if left_out := found[split]["users_left_out"]:
+            say(f"{left_out:,} users did nothing before, and are left out.")
+        run.write_json(metrics_file, found)
+        say(f"metrics:   {metrics_file}")
+        return
     table = metrics_table(found[split], found["baselines"]["popularity"][split])
     if args.protocol == "full":
         say(table)
         return
-    # In a file of its own: what metrics.json holds was measured when the run ended.
-    metrics_file = run.directory / f"metrics_{args.protocol}_{split}.json"
     if args.protocol in TIMED:
         say(f"{args.protocol}, {split}: {found['protocol']['times']}.")
         say(table)

@@ -18,7 +18,7 @@ from serving.saved_model.version_folders import list_versions
 from tf_syncrec import cli
 from tf_syncrec.config import Config
 from tf_syncrec.data.histories import Histories, Timestamps, times_of, users_of
-from tf_syncrec.evaluation import ALL_DOMAINS, TIMED
+from tf_syncrec.evaluation import ALL_DOMAINS, NEXT_BASKET, TIMED
 from tf_syncrec.evaluation.evaluate_split import evaluate_split
 from tf_syncrec.evaluation.sampled import SAMPLED
 from tf_syncrec.models.base import MultiDomainModel
@@ -105,11 +105,13 @@ class Run(RunDirectory):
             split: `"validation"` or `"test"`.
             protocol: `"full"`: against all items of the target's domain; `"all_domains"`: of every
                 domain; `"with_times"` and `"at_request_time"`: as full, by requests that tell when
-                interactions were, and also when they are asked; `"sampled_domain"` and
-                `"sampled_all"`: against some, to stand beside published tables.
+                interactions were, and also when they are asked; `"next_basket"`: all that a user
+                did at the target's time; `"sampled_domain"` and `"sampled_all"`: against some, to
+                stand beside published tables.
 
         Returns:
-            `{"overall": R, "domains": {domain: R}}`, as in `metrics.json`.
+            `{"overall": R, "domains": {domain: R}}`, as in `metrics.json`; of next baskets R is
+            that of `evaluation.next_basket.BasketRanks`.
         """
         return self.evaluate_split(split, protocol)[split]
 
@@ -117,7 +119,7 @@ class Run(RunDirectory):
         self, split: str, protocol: str, report: Callable[[str], None] | None = None
     ) -> dict[str, Any]:
         """The same with what stands beside it, see `evaluation.evaluate_split`."""
-        protocols = ("full", ALL_DOMAINS, *TIMED, *SAMPLED)
+        protocols = ("full", ALL_DOMAINS, *TIMED, NEXT_BASKET, *SAMPLED)
         if protocol not in protocols or split not in ("validation", "test"):
             raise InputError(
                 "expected the split validation or test and the protocol "

@@ -61,6 +61,9 @@ class Rows:
       target_item_ids: `[users]` strings; empty for training.
       domains: `[users]`, that of the target; -1 for training.
       target_timestamps: `[users]` float64; 0 for training.
+      basket_starts: `[users + 1]`, as `starts`, of the baskets.
+      baskets: all that the user did in the target's domain at the target's time, the target as
+        well: ids, in any order; 0 for an item that never trains. Empty for training.
     """
 
     user_ids: pa.Array
@@ -71,6 +74,8 @@ class Rows:
     target_item_ids: pa.Array
     domains: np.ndarray
     target_timestamps: np.ndarray
+    basket_starts: np.ndarray
+    baskets: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +122,7 @@ class Sequences:
 
     def _rows(self, some: Histories, role: int) -> Rows:
         roles, ids = self.assign(some), self.ids[some.items]
+        basket = np.zeros(len(ids), bool)
         if role == TRAIN:
             before = roles == TRAIN
         else:
@@ -125,6 +131,7 @@ class Sequences:
             chosen = np.zeros(len(some.user_ids), bool)
             chosen[users] = True
             before = (roles < role) & (ids > 0) & np.repeat(chosen, some.lengths)
+            basket = self._basket(some, users, last) & ((roles != TEST) | (role == TEST))
         lengths = np.add.reduceat(before, some.starts[:-1], dtype=np.int64)
         stored = _in_units(some.timestamps, self.ticks)
         if role == TRAIN:
@@ -144,7 +151,27 @@ class Sequences:
             target_item_ids=names,
             domains=domains,
             target_timestamps=times,
+            basket_starts=np.append(
+                0, np.add.reduceat(basket, some.starts[:-1], dtype=np.int64)[users].cumsum()
+            ),
+            baskets=ids[basket],
         )
+
+    def _basket(self, some: Histories, users: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Which events are of the moment and domain of their user's target, `[events]`.
+
+        Args:
+          some: whole users.
+          users: those who have a target.
+          targets: place of each one's.
+        """
+        domains = np.full(len(some.user_ids), -1)
+        domains[users] = self.item_domains[some.items[targets]]
+        times = np.zeros(len(some.user_ids), some.timestamps.dtype)
+        times[users] = some.timestamps[targets]
+        owners = some.owners
+        same_domain = self.item_domains[some.items] == domains[owners]
+        return same_domain & (some.timestamps == times[owners])
 
 
 def build_sequences(

@@ -44,6 +44,12 @@ def features() -> tfds.features.FeaturesDict:
                 np.int32, doc="Index of the target's domain; -1 in `train`."
             ),
             "target_timestamp": _array(np.float64, (), "When; 0 in `train`."),
+            "basket": _array(
+                np.int32,
+                (None,),
+                "Ids of all that the user did in the target's domain at that time, the target as "
+                "well; 0 when it never trains. Empty in `train`.",
+            ),
         }
     )
 

@@ -73,12 +73,13 @@ class SequenceBuilder(  # type: ignore[call-arg]
 ):
     """Base of the builders, each of which is named after a dataset of `DataConfig`."""
 
-    VERSION = tfds.core.Version("1.3.0")
+    VERSION = tfds.core.Version("1.4.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
         "1.0.0": "First version of the pipeline.",
         "1.1.0": "With a data card; what 1.0.0 has prepared is prepared anew.",
         "1.2.0": "Logs of one's own, which are read anew: blanks, types and times mean one thing.",
         "1.3.0": "With a rule for each domain whether what a user had may be recommended again.",
+        "1.4.0": "With the basket of each target: what was done at its time in its domain.",
     }
     SOURCE: ClassVar[str] = ""
     # TFDS 4.9.10 finds this by itself with `importlib_resources`, which it does not require.

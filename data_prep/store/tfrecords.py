@@ -76,6 +76,7 @@ def _records(rows: Rows) -> tuple[memoryview, np.ndarray]:
       Their bytes, and where each of them starts, with the number of bytes at the end.
     """
     features = [
+        *_texts(b"basket", _slices(rows.baskets.astype("<i4"), rows.basket_starts)),
         *_numbers(b"domain", rows.domains),
         *_texts(b"items", _slices(rows.ids.astype("<i4"), rows.starts)),
         *_numbers(b"target", rows.targets),

@@ -8,16 +8,19 @@ import pytest
 
 import tf_syncrec
 from tests.support.networks import each
+from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED
 from tf_syncrec.metrics.gains import user_gains
 
 
 def write_log(path, shares, users=60, items=30, seed=0):
-    """A domain for each part of the events that repeats an item of the user's own."""
+    """A domain for each part of the events that repeats an item of the user's own; in baskets."""
     rng = np.random.default_rng(seed)
     lines = ["user_id,item_id,domain,timestamp"]
     for user in range(users):
         had: dict[int, list[int]] = {domain: [] for domain in range(len(shares))}
-        for step in range(rng.integers(6, 20)):
+        time = 1_500_000_000 + 1000 * user
+        for _ in range(rng.integers(6, 20)):
+            time += int(rng.choice([0, 0, 3600, 86400, 7 * 86400]))
             domain = int(rng.integers(len(shares)))
             own = had[domain]
             if own and (rng.random() < shares[domain] or len(set(own)) == items):
@@ -25,7 +28,7 @@ def write_log(path, shares, users=60, items=30, seed=0):
             else:
                 item = int(rng.choice(sorted({*range(items)} - {*own})))
             own.append(item)
-            lines.append(f"u{user},d{domain}_{item},d{domain},{1000 * user + step}")
+            lines.append(f"u{user},d{domain}_{item},d{domain},{time}")
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -44,6 +47,24 @@ def fitted(log, **more):
     )
 
 
+def told_of_times(run, ranks, told):
+    """Places of the targets in answers to requests that tell times, beyond ten infinite."""
+    found = []
+    for name, rows in ranks.groupby("domain"):
+        histories, times = (
+            dict(zip(rows["user_id"], map(list, rows[column]), strict=True))
+            for column in ("history", "history_timestamps")
+        )
+        now = rows["timestamp"].tolist() if told == AT_REQUEST_TIME else None
+        answers = run.recommend(histories, name, k=10, timestamps=times, now=now)
+        place = answers.set_index(["user_id", "item_id"])["rank"].to_dict()
+        targets = zip(rows["user_id"], rows["item_id"], strict=True)
+        found += [place.get(target, np.inf) for target in targets]
+        ranked = np.where(rows[f"rank_{told}"] <= 10, rows[f"rank_{told}"], np.inf)
+        np.testing.assert_array_equal(found[-len(rows) :], ranked)
+    return np.array(found)
+
+
 @pytest.mark.parametrize("repeats", ["auto", pytest.param("exclude", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("network", each(["bprmf", "mmoe"]))
 def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_path):
@@ -55,17 +76,19 @@ def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_pat
     again = [repeats == "auto" and name in ("d2", "d3") for name in run.catalogue.domains]
     assert run.catalogue.repeats.tolist() == again
     assert np.any(run.model.trend.gain)
-    assert np.any(run.model.repeats.weight.numpy(), axis=1).tolist() == again
+    assert np.any(run.model.repeats.weight.numpy(), axis=(0, 2)).tolist() == again
     rules = run.metrics["protocol"]["repeats"]
     assert [rules[name] == "include" for name in run.catalogue.domains] == again
     ranks = pd.read_parquet(run.ranks_file)
     gains: dict[str, list] = {"hr@10": [], "ndcg@10": []}
+    usual = []
     for name, rows in ranks.groupby("domain"):
         histories = dict(zip(rows["user_id"], map(list, rows["history"]), strict=True))
         answers = run.recommend(histories, name, k=10)
         place = answers.set_index(["user_id", "item_id"])["rank"].to_dict()
         targets = zip(rows["user_id"], rows["item_id"], strict=True)
         found = np.array([place.get(target, np.inf) for target in targets], float)
+        usual.append(found)
         for metric, received in gains.items():
             received.append(user_gains(found, metric))
             measured = run.metrics["test"]["domains"][name][metric]
@@ -79,6 +102,16 @@ def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_pat
     for metric, received in gains.items():
         overall = np.concatenate(received).mean()
         assert overall == pytest.approx(run.metrics["test"]["overall"][metric], abs=1e-12)
+    for told in TIMED if any(again) else ():
+        by_times = told_of_times(run, ranks, told)
+        measured = run.evaluate("test", told)
+        assert measured == run.metrics[told]["test"]
+        for metric in gains:
+            assert user_gains(by_times, metric).mean() == pytest.approx(
+                measured["overall"][metric], abs=1e-12
+            )
+        assert (by_times != np.concatenate(usual)).any()
+    assert again != [False] * 4 or not {*TIMED} & {*run.metrics}
     for sample in json.loads(run.samples_file.read_text()):
         history = set(sample["history"])
         assert rules[sample["domain"]] == "include" or not history & set(sample["recommended"])

@@ -206,9 +206,11 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
         `tf.data.Dataset` of `{"items": [batch, length] int32, "domain": [batch] int32, "target":
         [batch] int32 (0 when never seen in training), "user_id": [batch] string, "target_item_id":
         [batch] string, "excluded": [batch, length] int32, "timestamps": [batch, length] float64,
-        "target_timestamp": [batch] float64}`; items are whole histories, oldest first, padded with
-        0 on the left; excluded are those of them that are no candidates, 0 in the places of others:
-        `Catalogue.repeats` decides. Times are in the log's unit.
+        "target_timestamp": [batch] float64, "basket": [batch, any] int32, "basket_size": [batch]
+        int32}`; items are whole histories, oldest first, padded with 0 on the left; excluded are
+        those of them that are no candidates, 0 in the places of others: `Catalogue.repeats`
+        decides. Times are in the log's unit. The basket is all that was done in the target's domain
+        at its time: what training has seen of it, padded with 0, and how many there are.
     """
     excluded = tf.constant(prepared.catalogue.excluded)
 
@@ -216,6 +218,8 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
         return {
             "items": row["items"][::-1],
             "timestamps": row["timestamps"][::-1],
+            "basket": tf.boolean_mask(row["basket"], row["basket"] > 0),
+            "basket_size": tf.size(row["basket"]),
             **{name: row[name] for name in TARGET},
         }
 
@@ -227,8 +231,7 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
         return rows.padded_batch(batch_size)
 
     def with_excluded(batch):
-        items = batch["items"]
-        return batch | {"excluded": tf.where(tf.gather(excluded, items), items, 0)}
+        return batch | {"excluded": _excluded(batch["items"], excluded)}
 
     return (
         prepared.as_dataset(split)
@@ -239,6 +242,27 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
         .prefetch(PREFETCHED)
         .with_options(without_autotuning())
     )
+
+
+def with_history(batch, kept, catalogue):
+    """The same rows with a part of their histories.
+
+    Args:
+        batch: of `evaluation_batches`.
+        kept: `[batch, length]` bool, which interactions.
+        catalogue: items and domains.
+    """
+    order = tf.argsort(tf.cast(kept, tf.int32), axis=1, stable=True)  # padding to the left again
+    parts = {
+        name: tf.gather(tf.where(kept, batch[name], 0), order, batch_dims=1)
+        for name in ("items", "timestamps")
+    }
+    return batch | parts | {"excluded": _excluded(parts["items"], catalogue.excluded)}
+
+
+def _excluded(items, excluded):
+    """Those of a history that are no candidates, 0 in the places of others."""
+    return tf.where(tf.gather(excluded, items), items, 0)
 
 
 def datasets(

@@ -64,6 +64,7 @@ class SingleDomain:
             | self._history(row)
             | {
                 "target": tf.where(known, row["target"] - (self._offset - 1), 0),
+                "basket": tf.where(row["basket"] > 0, row["basket"] - (self._offset - 1), 0),
                 "domain": tf.zeros_like(row["domain"]),
             }
         )

@@ -26,6 +26,9 @@ def by_domain(table: Mapping[str, Any]) -> dict[str, Any]:
 ALL_DOMAINS = "all_domains"
 """The protocol that ranks a target among the items of all domains."""
 
+NEXT_BASKET = "next_basket"
+"""The protocol that ranks all that a user did at the target's time."""
+
 WITH_TIMES, AT_REQUEST_TIME = TIMED = ("with_times", "at_request_time")
 """Protocols in which the request tells when the interactions of the history were; in the second
 also when it is itself, which is the time of the target."""

@@ -6,7 +6,7 @@ from typing import Any
 from data_prep import PreparedDataset
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.evaluation import ALL_DOMAINS, TIMED
+from tf_syncrec.evaluation import ALL_DOMAINS, NEXT_BASKET, TIMED
 from tf_syncrec.evaluation.all_domains import all_domains_protocol, rank_all_domains
 from tf_syncrec.evaluation.full_ranking import (
     TOLD,
@@ -15,6 +15,7 @@ from tf_syncrec.evaluation.full_ranking import (
     protocol,
     rank_split,
 )
+from tf_syncrec.evaluation.next_basket import next_basket_protocol, rank_baskets
 from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
 from tf_syncrec.evaluation.sampled.sampled_ranking import rank_sampled, sampled_protocol
 from tf_syncrec.models.base import MultiDomainModel
@@ -35,17 +36,20 @@ def evaluate_split(
         config: of the run.
         prepared: what it was trained on.
         split: `"validation"` or `"test"`.
-        name: of the protocol: `"full"`, `evaluation.ALL_DOMAINS`, one of `evaluation.TIMED` or of
-            `evaluation.sampled.SAMPLED`.
+        name: of the protocol: `"full"`, `evaluation.ALL_DOMAINS`, `evaluation.NEXT_BASKET`, one of
+            `evaluation.TIMED` or of `evaluation.sampled.SAMPLED`.
         negatives_file: of a sampled protocol, where its negatives are, or are kept from now on.
 
     Returns:
         `{"protocol": {...}, split: M, "baselines": {"popularity": {split: M}}}`, as in
-        `metrics.json`; among all domains, also the baseline `uncalibrated`.
+        `metrics.json`; among all domains, also the baseline `uncalibrated`. Of next baskets M is
+        that of `next_basket.BasketRanks`, and stands below each of `evaluation.TIMED`, too.
 
     Raises:
         InputError: the negatives are of something else.
     """
+    if name == NEXT_BASKET:
+        return _evaluate_baskets(model, config, prepared, split)
     catalogue = prepared.catalogue
     batches = evaluation_batches(prepared, split, config.evaluate.batch_size)
     told = name if name in TIMED else None
@@ -83,4 +87,22 @@ def evaluate_split(
         "baselines": {
             baseline: {split: of.metrics(catalogue.domains)} for baseline, of in others.items()
         },
+    }
+
+
+def _evaluate_baskets(
+    model: MultiDomainModel, config: Config, prepared: PreparedDataset, split: str
+) -> dict[str, Any]:
+    """`evaluate_split` of next baskets."""
+    catalogue = prepared.catalogue
+    batches = evaluation_batches(prepared, split, config.evaluate.batch_size)
+
+    def metrics(scorer):
+        return {split: rank_baskets(scorer, batches, catalogue).metrics(catalogue.domains)}
+
+    return {
+        "protocol": next_basket_protocol(prepared),
+        **metrics(ModelScorer(model)),
+        **{told: metrics(ModelScorer(model, told=told)) for told in TIMED},
+        "baselines": {"popularity": metrics(PopularityScorer(catalogue.counts))},
     }

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.data.batches import first_users
+from tf_syncrec.data.batches import first_users, with_history
 from tf_syncrec.evaluation.full_ranking import Scorer, rank_split
 from tf_syncrec.metrics.gains import SELECTION_METRIC, user_gains
 
@@ -62,15 +62,13 @@ def _with_and_without(batch, other: int, catalogue: Catalogue):
     """The rows whose history has items of the other domain, as they are and without these."""
     if int(batch["domain"][0]) == other:
         return None
-    items, times = batch["items"].numpy(), batch["timestamps"].numpy()
+    items = batch["items"].numpy()
     offset, size = catalogue.offsets[other], catalogue.sizes[other]
     theirs = (items >= offset) & (items < offset + size)
     rows = np.flatnonzero(theirs.any(axis=1))
     if not len(rows):
         return None
-    kept = np.where(theirs, 0, items)[rows]
-    order = np.argsort(kept > 0, axis=1, kind="stable")  # padding to the left again
     whole = {name: tf.gather(part, rows) for name, part in batch.items()}
-    left = {"items": kept, "timestamps": np.where(theirs, 0, times)[rows]}
-    left = {name: np.take_along_axis(part, order, axis=1) for name, part in left.items()}
-    return whole, whole | {name: tf.constant(part) for name, part in left.items()}
+    left = with_history(whole, tf.constant(~theirs[rows]), catalogue)
+    # As they are, but for what is looked at: the same candidates on either side.
+    return whole, left | {"excluded": whole["excluded"]}

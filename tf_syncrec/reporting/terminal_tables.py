@@ -49,6 +49,24 @@ def metrics_table(
     return _drawn(headers, rows, width, OTHERS)
 
 
+def basket_table(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """One row a domain and one overall: users, items of a basket, recall and NDCG.
+
+    Args:
+        tables: `BasketRanks.metrics` by what a model is told, `""` for the order alone, and by
+            baseline: NDCG@10 of these stands beside it.
+    """
+    first, *others = (by_domain(table) for table in tables.values())
+    headers = ["domain", "users", "items", "recall@10", "NDCG@10"]
+    rows = [
+        [name, row["users"], f"{row['size']:.1f}", f"{row['recall@10']:.4f}"]
+        + [f"{table[name]['ndcg@10']:.4f}" for table in (first, *others)]
+        for name, row in first.items()
+    ]
+    names = [name.replace("_", " ") for name in tables if name]
+    return _drawn([*headers, *names], rows, None, ())
+
+
 def comparison_table(comparison: Mapping[str, Any], width: int | None = None) -> str:
     """One row a model: test NDCG@10 and HR@10 overall, NDCG@10 of each domain.
 

@@ -13,7 +13,7 @@ from data_prep.engines.connection import connect
 from data_prep.errors import InputError
 from data_prep.pipeline.k_core import Core
 from data_prep.pipeline.sequences import build_sequences
-from data_prep.pipeline.splits import TEST, TRAIN, VALIDATION
+from data_prep.pipeline.splits import TEST, TRAIN, VALIDATION, GlobalTime, LeaveOneOut
 from data_prep.pipeline.user_histories import read
 from tests.support.histories import histories
 
@@ -101,6 +101,49 @@ def test_equals_the_literal_reading(seed, k):
     assert catalogue.item_ids.tolist() == known
     assert list(catalogue.domains) == domains
     assert catalogue.counts.tolist() == counts
+
+
+@pytest.mark.parametrize("split", [LeaveOneOut(), GlobalTime(0.2, 0.3)])
+@pytest.mark.parametrize("role", [VALIDATION, TEST])
+def test_a_basket_is_all_of_the_moment_and_the_domain(split, role):
+    """But for the test target, of which validation knows nothing."""
+    rows = [row for seed in range(3) for row in random_log(seed)]
+    with connect() as engine:
+        built = build_sequences(engine, engine.table(table_of(rows)), split=split)
+        expected = {}
+        for some in read(built.path):
+            roles, bounds = built.assign(some), some.starts.tolist()
+            for user, begin, end in zip(
+                some.user_ids.to_pylist(), bounds, bounds[1:], strict=False
+            ):
+                events = [
+                    (int(item), time, kind)
+                    for item, time, kind in zip(
+                        some.items[begin:end],
+                        some.timestamps[begin:end],
+                        roles[begin:end],
+                        strict=True,
+                    )
+                ]
+                for target, moment, kind in events:
+                    if kind == role:
+                        expected[user] = sorted(
+                            int(built.ids[item])
+                            for item, time, other in events
+                            if time == moment
+                            and built.item_domains[item] == built.item_domains[target]
+                            and not (role == VALIDATION and other == TEST)
+                        )
+        found = {
+            user: sorted(some.baskets[begin:end].tolist())
+            for some in built.rows(role)
+            for user, begin, end in zip(
+                some.user_ids.to_pylist(), some.basket_starts, some.basket_starts[1:], strict=False
+            )
+        }
+        assert found == expected
+        assert max(map(len, found.values())) > 1
+        assert not any(len(some.baskets) for some in built.rows(TRAIN))
 
 
 @pytest.mark.parametrize("rule", [(1, 5, 1), (1, 2, 4), (7, 3, 3), (1, 1, 6)])

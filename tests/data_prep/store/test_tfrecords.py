@@ -21,6 +21,7 @@ def batch(lengths, role=TEST, seed=0):
     # Numbers around each place where one takes another byte.
     targets = rng.choice([0, 1, *(2**n + d for n in (7, 14, 21, 28) for d in (-1, 0))], users)
     nothing = role == TRAIN
+    sizes = np.zeros(users, int) if nothing else rng.integers(1, 9, users)
     return Rows(
         user_ids=pa.array([f"u{n}é" * (1 + n % 40) for n in range(users)]),
         starts=np.append(0, np.cumsum(lengths)),
@@ -30,6 +31,8 @@ def batch(lengths, role=TEST, seed=0):
         target_item_ids=pa.repeat("", users) if nothing else pa.array(names),
         domains=np.full(users, -1) if nothing else rng.integers(0, 300, users),
         target_timestamps=np.zeros(users) if nothing else rng.normal(0, 1e9, users),
+        basket_starts=np.append(0, np.cumsum(sizes)),
+        baskets=rng.integers(0, 2**31 - 1, sizes.sum()).astype(np.int32),
     )
 
 
@@ -62,6 +65,7 @@ def test_protocol_buffers_read_what_was_written(role):
     assert len(records) == len(lengths)
     for n, record in enumerate(records):
         begin, end = rows.starts[n : n + 2]
+        basket = slice(*rows.basket_starts[n : n + 2])
         assert values(record) == {
             "user_id": [rows.user_ids[n].as_py().encode()],
             "items": [rows.ids[begin:end].tobytes()],
@@ -70,6 +74,7 @@ def test_protocol_buffers_read_what_was_written(role):
             "target_item_id": [rows.target_item_ids[n].as_py().encode()],
             "domain": [rows.domains[n]],
             "target_timestamp": [rows.target_timestamps[n].tobytes()],
+            "basket": [rows.baskets[basket].tobytes()],
         }
 
 
@@ -116,4 +121,11 @@ def part(rows, begin, end):
     events = {name: getattr(rows, name)[first:last] for name in ("ids", "timestamps")}
     names = ("user_ids", "targets", "target_item_ids", "domains", "target_timestamps")
     users = {name: getattr(rows, name)[begin:end] for name in names}
-    return Rows(**users, **events, starts=rows.starts[begin : end + 1] - first)
+    of_baskets = rows.basket_starts[begin : end + 1]
+    return Rows(
+        **users,
+        **events,
+        starts=rows.starts[begin : end + 1] - first,
+        baskets=rows.baskets[of_baskets[0] : of_baskets[-1]],
+        basket_starts=of_baskets - of_baskets[0],
+    )

@@ -65,11 +65,30 @@ def test_one_value_stands_for_all():
         *({"k": wrong} for wrong in (2.5, np.float32(2), True, "3", [None], [True], b"1")),
         *({"exclude_seen": wrong} for wrong in (1, "yes", [0], {True})),
         *({"domains": wrong} for wrong in (2.5, [None], b"x", {"x": 1}, {"x"})),
+        *({"timestamps": [[wrong]]} for wrong in ("noon", None, True)),
+        *({"now": wrong, "timestamps": [[1]]} for wrong in ("noon", [None], True)),
     ],
     ids=repr,
 )
 def test_options_of_other_types_are_refused_by_name(options):
     with pytest.raises(TypeError, match=f"{next(iter(options))}: expected "):
+        Client("http://127.0.0.1:1").recommend([["a"]], **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"timestamps": [1, 2]},
+        {"timestamps": [[1, 2]]},
+        {"timestamps": []},
+        {"timestamps": [[float("nan")]]},
+        {"timestamps": [[1]], "now": float("inf")},
+        {"now": 1.0},
+    ],
+    ids=repr,
+)
+def test_times_have_to_belong_to_the_items(options):
+    with pytest.raises(ValueError, match=r"timestamps|now"):
         Client("http://127.0.0.1:1").recommend([["a"]], **options)
 
 
