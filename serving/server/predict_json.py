@@ -6,7 +6,9 @@ columns: `{"inputs": {name: values, ...}}`, answered by `{"outputs": {...}}`.
 
 import base64
 import binascii
+import contextlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -176,8 +178,10 @@ def _leaf(value, dtype, name):
     whole = isinstance(value, int) and not isinstance(value, bool)
     if dtype.is_integer and whole and dtype.min <= value <= dtype.max:
         return value
-    if dtype.is_floating and (whole or isinstance(value, float)) and abs(value) <= dtype.max:
-        return float(value)
+    if dtype.is_floating and (whole or isinstance(value, float)):
+        with contextlib.suppress(OverflowError):  # a whole number of hundreds of digits
+            if math.isfinite(value):
+                return float(value)
     raise RestError(
         400,
         f"Input {name}: JSON Value: {_short(value)} is not of expected type: {dtype.name}",
