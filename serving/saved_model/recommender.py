@@ -98,26 +98,32 @@ class Recommender(tf.Module):
         times = tf.TensorSpec([None, None], tf.float64, name="timestamps")
         now = tf.TensorSpec([None], tf.float64, name="now")
         user_id = [tf.TensorSpec([None], tf.string, name="user_id")] if self._users else []
-        told = [times, now] if self.timed else []
         asked_by = {
-            "serving_default": [items, domain, *user_id],
-            "top_k": [items, domain, k, *user_id],
-            "with_options": [items, domain, k, exclude_seen, *told, *user_id],
-            "explain": [items],
+            "serving_default": (self.serving_default, [items, domain, *user_id]),
+            "top_k": (self.top_k, [items, domain, k, *user_id]),
+            "with_options": (self.with_options, [items, domain, k, exclude_seen, *user_id]),
+            "explain": (self.explain, [items]),
         }
         if self.timed:
-            asked_by["with_times"] = [items, domain, k, *told, *user_id]
+            told = [times, now, *user_id]
+            asked_by |= {
+                "with_times": (self.with_times, [items, domain, k, *told]),
+                "with_options": (
+                    self.with_options_and_times,
+                    [items, domain, k, exclude_seen, *told],
+                ),
+            }
         # One graph for all of them: it is most of what an export takes.
         seen = tf.TensorSpec([None], tf.int32)
         self._answers = tf.function(
             self._recommend, input_signature=[items, domain, k, seen, times, now, *user_id]
         )
         self.functions = {
-            name: tf.function(getattr(self, name), input_signature=inputs)
-            for name, inputs in asked_by.items()
+            name: tf.function(method, input_signature=inputs)
+            for name, (method, inputs) in asked_by.items()
         }
 
-    def serving_default(self, items, domain, *user_id):
+    def serving_default(self, items, domain, user_id=None):
         """Top items for each history.
 
         Args:
@@ -132,10 +138,10 @@ class Recommender(tf.Module):
         """
         rows = tf.shape(domain)
         return self._asked(
-            items, domain, tf.fill(rows, self._default_k), tf.fill(rows, RULE), *user_id
+            items, domain, tf.fill(rows, self._default_k), tf.fill(rows, RULE), user_id
         )
 
-    def top_k(self, items, domain, k, *user_id):
+    def top_k(self, items, domain, k, user_id=None):
         """`serving_default` with a number of answers for each row.
 
         Args:
@@ -144,9 +150,9 @@ class Recommender(tf.Module):
             k: `[batch]`, answers wanted, from 1 to `max_k`; the output is as wide as the largest.
             user_id: as in `serving_default`.
         """
-        return self._asked(items, domain, k, tf.fill(tf.shape(domain), RULE), *user_id)
+        return self._asked(items, domain, k, tf.fill(tf.shape(domain), RULE), user_id)
 
-    def with_times(self, items, domain, k, timestamps, now, *user_id):
+    def with_times(self, items, domain, k, timestamps, now, user_id=None):
         """`top_k` for who knows when it was.
 
         Args:
@@ -159,9 +165,9 @@ class Recommender(tf.Module):
             user_id: as in `serving_default`.
         """
         rule = tf.fill(tf.shape(domain), RULE)
-        return self._asked(items, domain, k, rule, *user_id, times=(timestamps, now))
+        return self._asked(items, domain, k, rule, user_id, (timestamps, now))
 
-    def with_options(self, items, domain, k, exclude_seen, *more):
+    def with_options(self, items, domain, k, exclude_seen, user_id=None):
         """`serving_default` with options for each row.
 
         Args:
@@ -170,16 +176,19 @@ class Recommender(tf.Module):
             k: as in `top_k`.
             exclude_seen: `[batch]`, whether items of the history may not come back, whatever the
                 rule of the domain is.
-            more: `timestamps` and `now` as in `with_times`, of a model in whose score they have a
-                say, and `user_id` as in `serving_default`.
+            user_id: as in `serving_default`.
         """
-        times = more[:2] if self.timed else None
-        user_id = more[2:] if self.timed else more
-        return self._asked(items, domain, k, tf.cast(exclude_seen, tf.int32), *user_id, times=times)
+        return self._asked(items, domain, k, tf.cast(exclude_seen, tf.int32), user_id)
 
-    def _asked(self, items, domain, k, exclude_seen, *user_id, times=None):
+    def with_options_and_times(self, items, domain, k, exclude_seen, timestamps, now, user_id=None):
+        """`with_options` of a model in whose score times have a say; arguments as above."""
+        seen = tf.cast(exclude_seen, tf.int32)
+        return self._asked(items, domain, k, seen, user_id, (timestamps, now))
+
+    def _asked(self, items, domain, k, exclude_seen, user_id, times=None):
         if times is None:
             times = _no_times(items), tf.zeros(tf.shape(domain), tf.float64)
+        user_id = [user_id] if self._users else []
         return self._answers(items, domain, k, exclude_seen, *times, *user_id)
 
     def explain(self, items):

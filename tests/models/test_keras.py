@@ -226,14 +226,15 @@ def test_a_test_step_ranks_as_full_ranking_does(name, prepared, monkeypatch):
     expected = dict(zip(ranks.user_ids, ranks.ranks, strict=True))
     mixed = batches.unbatch().padded_batch(1)  # rows of any lengths
     rows = [{key: value.numpy() for key, value in row.items()} for row in mixed]
-    width = max(row["items"].shape[1] for row in rows)
+
+    def on_the_left(parts):
+        width = max(part.shape[1] for part in parts)
+        return [np.pad(part, [[0, 0], [width - part.shape[1], 0]]) for part in parts]
+
+    columns = {key: [row[key] for row in rows] for key in rows[0]}
     padded = {
-        key: np.concatenate(
-            [np.pad(r[key], [[0, 0], [width - r[key].shape[1], 0]]) for r in rows]
-            if key in ("items", "excluded")
-            else [r[key] for r in rows]
-        )
-        for key in rows[0]
+        key: np.concatenate(on_the_left(parts) if parts[0].ndim > 1 else parts)
+        for key, parts in columns.items()
     }
     order = np.random.default_rng(1).permutation(len(rows))
     together = {key: tf.constant(value[order]) for key, value in padded.items()}

@@ -210,7 +210,7 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
         int32}`; items are whole histories, oldest first, padded with 0 on the left; excluded are
         those of them that are no candidates, 0 in the places of others: `Catalogue.repeats`
         decides. Times are in the log's unit. The basket is all that was done in the target's domain
-        at its time: what training has seen of it, padded with 0, and how many there are.
+        at its time, 0 in the places of what training never saw and of nothing, and how many it is.
     """
     excluded = tf.constant(prepared.catalogue.excluded)
 
@@ -218,7 +218,7 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
         return {
             "items": row["items"][::-1],
             "timestamps": row["timestamps"][::-1],
-            "basket": tf.boolean_mask(row["basket"], row["basket"] > 0),
+            "basket": row["basket"],
             "basket_size": tf.size(row["basket"]),
             **{name: row[name] for name in TARGET},
         }
