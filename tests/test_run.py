@@ -160,6 +160,8 @@ def test_shapes_of_histories_and_domains(made):
         run.recommend(timed, k=4, now=40), run.recommend(by_user, k=4, timestamps=[[1, 2], [3]])
     )
     pd.testing.assert_frame_equal(run.recommend(timed, k=4), run.recommend(by_user, k=4))
+    for dates in ("2020-01-05", pd.Timestamp("2020-01-05T10:00:00+02:00")):
+        assert not run.recommend(frame.assign(timestamp=dates), k=4).empty
     as_lists = run.recommend(list(by_user.values()), k=4)
     assert as_lists["user_id"].tolist() == [0] * 4 + [1] * 4
     several = run.recommend(by_user, ["books", "films"], k=2)
@@ -191,7 +193,13 @@ def test_shapes_of_histories_and_domains(made):
         (([["x"]], ["books", "books"]), "a domain is asked for twice"),
         ((pd.DataFrame({"user": [1]}),), "columns user_id and item_id, received user"),
         (([["x"]], None, 1, None, [[1, 2]]), "timestamps: expected 1 of user 0, received 2"),
-        (([["x"]], None, 1, None, []), "timestamps: expected 1 of user 0, received 0"),
+        (([["x"]], None, 1, None, [[]]), "timestamps: expected 1 of user 0, received 0"),
+        (([["x"]], None, 1, None, [[1], [2]]), "timestamps: expected 1 lists, received 2"),
+        (([["x"]], None, 1, None, 5), "timestamps: expected 1 lists, received 1|finite numbers"),
+        (
+            (pd.DataFrame({"user_id": [1], "item_id": "a", "timestamp": "noon"}),),
+            "ISO 8601, received 'noon'",
+        ),
         (([["x"]], None, 1, None, [["noon"]]), "timestamps of user 0: expected finite numbers"),
         (([["x"]], None, 1, None, [[np.nan]]), "timestamps of user 0: expected finite numbers"),
         (([["x"]], None, 1, None, None, 5.0), "now: say by timestamps, too"),

@@ -58,6 +58,7 @@ def test_influence_is_the_difference_of_two_rankings(setting):
     def gain(row, items):
         batch = {name: tf.constant([row[name]]) for name in row} | {
             "items": tf.constant([items], tf.int32),
+            "timestamps": tf.zeros([1, len(items)], tf.float64),
             "excluded": tf.constant([[*excluded(row, catalogue)]], tf.int32),
         }
         return user_gains(rank_split(scorer, [batch], catalogue).ranks, "ndcg@10")[0]

@@ -242,9 +242,12 @@ def leak(place):
     """Puts the target into the history: `last`, `first`, or where it is hardest to see."""
 
     def change(row):
-        items = row["items"]
+        items, times = row["items"], row["timestamps"]
         at = {"first": 0, "last": tf.size(items), "inside": tf.size(items) // 2}[place]
-        return row | {"items": tf.concat([items[:at], [row["target"]], items[at:]], axis=0)}
+        return row | {
+            "items": tf.concat([items[:at], [row["target"]], items[at:]], axis=0),
+            "timestamps": tf.concat([times[:at], [row["target_timestamp"]], times[at:]], axis=0),
+        }
 
     return change
 

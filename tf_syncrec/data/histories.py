@@ -60,14 +60,18 @@ def times_of(
 
     found: Any = timestamps
     if isinstance(histories, pd.DataFrame) and timestamps is None and "timestamp" in histories:
-        groups = histories.groupby("user_id", sort=False)["timestamp"]
-        found = {user: times.tolist() for user, times in groups}
+        found = {
+            user: _in_units(times) for user, times in histories.groupby("user_id")["timestamp"]
+        }
     if found is None:
         if now is not None:
             raise InputError("now: say by timestamps, too, when the items were")
         return None
     if not isinstance(found, Mapping):
-        found = dict(zip(users, found, strict=False)) if isinstance(found, Iterable) else {}
+        given = list(found) if isinstance(found, Iterable) else [found]
+        if len(given) != len(users):
+            raise InputError(f"timestamps: expected {len(users)} lists, received {len(given)}")
+        found = dict(zip(users, given, strict=True))
     rows = []
     for user, items in users.items():
         times = _numbers(found.get(user, ()), f"timestamps of user {user!r}")
@@ -80,6 +84,22 @@ def times_of(
     if len(asked) not in (1, len(rows)):
         raise InputError(f"now: expected one time, or {len(rows)}, received {len(asked)}")
     return rows, np.resize(asked, len(rows))
+
+
+def _in_units(times: "pd.Series") -> list[float]:
+    """Numbers as they are; dates and times, or what reads as such, in seconds since 1970."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(times):
+        return times.tolist()
+    try:
+        dates = pd.to_datetime(times, utc=True, format="ISO8601")
+    except (ValueError, TypeError):
+        raise InputError(
+            f"timestamps: expected numbers, or dates and times by ISO 8601, received "
+            f"{times.iloc[0]!r:.80}"
+        ) from None
+    return ((dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).tolist()
 
 
 def _numbers(values: Any, name: str) -> np.ndarray:

@@ -55,8 +55,7 @@ class RepeatConsumption(keras.layers.Layer):
       bought again, a pan is not;
     - which of `BUCKETS` holds the number of interactions in d after the latest one with c: what one
       used last. A weight for each, as more is not always better: what is in the basket already is
-      not put there twice.
-
+      not put there twice;
     - which bucket of `ELAPSED` holds the time since the latest one with c: what is of the moment at
       hand, the last basket, is in the first; and where a request tells no times, all is;
     - how much more often than by chance c was had at this hour of the day, and on this day of the

