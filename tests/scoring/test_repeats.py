@@ -124,7 +124,10 @@ def negative_log_likelihood(model, prepared, sharpness, told, weight):
     return total
 
 
-@pytest.mark.parametrize(("sharpness", "told"), [(0, 0), (2, 1), (1, 2)])
+@pytest.mark.parametrize(
+    ("sharpness", "told"),
+    [(2, 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((0, 0), (1, 2)))],
+)
 def test_the_weights_are_the_likeliest(sharpness, told, make_prepared, monkeypatch):
     """Of a slow literal likelihood with the same ridge, no step in any direction is better."""
     monkeypatch.setattr(fitting, "RIDGE", 3.0)
@@ -151,7 +154,7 @@ def test_the_weights_are_the_likeliest(sharpness, told, make_prepared, monkeypat
         assert objective(weight + step) > best - 1e-4
 
 
-@pytest.mark.parametrize("kind", [SyNCRec, pytest.param(SASRec, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [SASRec, pytest.param(SyNCRec, marks=pytest.mark.slow)])
 def test_keras_ranks_as_we_do(kind, make_prepared):
     prepared = coming_back(make_prepared)
     model = model_for(prepared, kind, neighbours=4)

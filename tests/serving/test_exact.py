@@ -64,8 +64,9 @@ def network(request, exported, tmp_path_factory):
         raw = found.ids[target - 1] if target else "never seen"
         domain = int(found.catalogue.item_domains[target - 1]) if target else number % len(DOMAINS)
         # Baskets, hours, weeks and years; of some users nobody knows when anything was.
-        gaps = rng.choice([0, 0, 0, 1800, 86400, 7 * 86400, 1e8], len(history) + 1)
-        times = (1.5e9 + np.cumsum(gaps)) * rng.choice([1.0, 1e3]) * (number % 7 > 0)
+        moments = np.random.default_rng(number)
+        gaps = moments.choice([0, 0, 0, 1800, 86400, 7 * 86400, 1e8], len(history) + 1)
+        times = (1.5e9 + np.cumsum(gaps)) * moments.choice([1.0, 1e3]) * (number % 7 > 0)
         users.append(
             {"user_id": user.encode(), "items": history, "target": target}
             | {"target_item_id": raw.encode(), "domain": domain}
