@@ -132,7 +132,9 @@ class Sequences:
             chosen[users] = True
             before = (roles < role) & (ids > 0) & np.repeat(chosen, some.lengths)
             basket = self._basket(some, users, last) & ((roles != TEST) | (role == TEST))
-        lengths = np.add.reduceat(before, some.starts[:-1], dtype=np.int64)
+        lengths, sizes = (
+            np.add.reduceat(which, some.starts[:-1], dtype=np.int64) for which in (before, basket)
+        )
         stored = _in_units(some.timestamps, self.ticks)
         if role == TRAIN:
             users = np.flatnonzero(lengths)
@@ -151,9 +153,7 @@ class Sequences:
             target_item_ids=names,
             domains=domains,
             target_timestamps=times,
-            basket_starts=np.append(
-                0, np.add.reduceat(basket, some.starts[:-1], dtype=np.int64)[users].cumsum()
-            ),
+            basket_starts=np.append(0, sizes[users].cumsum()),
             baskets=ids[basket],
         )
 

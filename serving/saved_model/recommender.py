@@ -78,9 +78,8 @@ class Recommender(tf.Module):
         ]
         self._query_vectors = model.query_vectors
         self._log_domains = model.mixture.log_domains
-        voters = [voter for voter in model.voters if bool(voter.voting())]
-        self._voters = [voter.call for voter in voters]
-        self.timed = model.repeats in voters and bool(np.any(model.repeats.weight[1:]))
+        self._voters = [voter.call for voter in model.voters if bool(voter.voting())]
+        self.timed = model.repeats is not None and bool(model.repeats.timed())
         self._gate_weights = model.gate_weights
         self.expert_names = model.expert_names
         self._lambda = None
@@ -104,19 +103,19 @@ class Recommender(tf.Module):
             "with_options": (self.with_options, [items, domain, k, exclude_seen, *user_id]),
             "explain": (self.explain, [items]),
         }
+        told = [times, now] if self.timed else []
         if self.timed:
-            told = [times, now, *user_id]
             asked_by |= {
-                "with_times": (self.with_times, [items, domain, k, *told]),
+                "with_times": (self.with_times, [items, domain, k, *told, *user_id]),
                 "with_options": (
                     self.with_options_and_times,
-                    [items, domain, k, exclude_seen, *told],
+                    [items, domain, k, exclude_seen, *told, *user_id],
                 ),
             }
         # One graph for all of them: it is most of what an export takes.
         seen = tf.TensorSpec([None], tf.int32)
         self._answers = tf.function(
-            self._recommend, input_signature=[items, domain, k, seen, times, now, *user_id]
+            self._recommend, input_signature=[items, domain, k, seen, *told, *user_id]
         )
         self.functions = {
             name: tf.function(method, input_signature=inputs)
@@ -186,7 +185,9 @@ class Recommender(tf.Module):
         return self._asked(items, domain, k, seen, user_id, (timestamps, now))
 
     def _asked(self, items, domain, k, exclude_seen, user_id, times=None):
-        if times is None:
+        if not self.timed:
+            times = ()
+        elif times is None:
             times = _no_times(items), tf.zeros(tf.shape(domain), tf.float64)
         user_id = [user_id] if self._users else []
         return self._answers(items, domain, k, exclude_seen, *times, *user_id)
@@ -203,7 +204,7 @@ class Recommender(tf.Module):
             task that trains each), `cross_gates`: `[batch, experts]`; `single_gates`:
             `[batch, domains, experts]`; gate weights of a mixture sum to 1.
         """
-        history, known_items, _ = self.vocabulary.histories(items, _no_times(items))
+        history, known_items = self.vocabulary.histories(items)
         batch = tf.shape(items)[0]
 
         def for_each_row(values):
@@ -219,7 +220,8 @@ class Recommender(tf.Module):
             answer["cross_gates"], answer["single_gates"] = gates
         return answer
 
-    def _recommend(self, items, domain, k, exclude_seen, timestamps, now, user_id=None):
+    def _recommend(self, items, domain, k, exclude_seen, *more):
+        times, user_id = (more[:2], more[2:]) if self.timed else ((), more)
         tf.debugging.Assert(
             tf.reduce_all((k >= 1) & (k <= self.max_k)),
             [f"k must lie between 1 and {self.max_k}. Received:", k],
@@ -228,15 +230,8 @@ class Recommender(tf.Module):
         # The rest does not wait for the assertion: with such a k it would fail in its own words,
         # or take all memory.
         k = tf.clip_by_value(k, 1, self.max_k)
-        shapes = tf.shape(timestamps), tf.shape(items)
-        alike = tf.reduce_all(shapes[0] == shapes[1])
-        for times in (timestamps, now):
-            alike &= tf.reduce_all(tf.math.is_finite(times))
-        tf.debugging.Assert(
-            alike, ["timestamps must have a number for each of items. Received shapes:", *shapes]
-        )
-        timestamps = tf.cond(alike, lambda: timestamps, lambda: _no_times(items))
-        history, known_items, timestamps = self.vocabulary.histories(items, timestamps)
+        when = [_checked(times[0], times[1], items)] if times else []
+        history, known_items, *when = self.vocabulary.histories(items, *when)
         domain_index, every = self.vocabulary.domain_indices(domain)
 
         # Only a batch that asks for every domain pays for every domain.
@@ -246,10 +241,10 @@ class Recommender(tf.Module):
             lambda: tf.tile(tf.range(num_domains)[None], [batch, 1]),
             lambda: domain_index[:, None],
         )
-        queries, known = self._queries(history, known_items, asked, user_id)
+        queries, known = self._queries(history, known_items, asked, *user_id)
         tf.debugging.assert_all_finite(queries, "the model's query vectors")
         wanted = every[:, None] | (asked == domain_index[:, None])
-        votes = all_votes(self._voters, history, *((timestamps, now) if self.timed else ()))
+        votes = all_votes(self._voters, history, *when, *times[1:])
         log_domains = self._log_domains(history)
 
         width = tf.maximum(tf.reduce_max(k), 1)  # of a batch without rows, too
@@ -289,7 +284,7 @@ class Recommender(tf.Module):
             "fallback": tf.cast(~known, tf.int32),
         }
 
-    def _queries(self, history, known_items, domains, user_id):
+    def _queries(self, history, known_items, domains, user_id=None):
         """Query vectors `[batch, queries, dim]`, and of whom anything is known, `[batch]`."""
         if self._users is None:
             vectors, known = self._query_vectors(history, domains), known_items > 0
@@ -300,6 +295,18 @@ class Recommender(tf.Module):
         if self._trend:
             vectors = tf.concat([vectors, tf.ones_like(vectors[..., :1])], axis=-1)
         return vectors, known
+
+
+def _checked(timestamps, now, items):
+    """Times that belong to the items; of others it fails, and nothing else trips over them."""
+    shapes = tf.shape(timestamps), tf.shape(items)
+    alike = tf.reduce_all(shapes[0] == shapes[1])
+    for times in (timestamps, now):
+        alike &= tf.reduce_all(tf.math.is_finite(times))
+    tf.debugging.Assert(
+        alike, ["timestamps must have a number for each of items. Received shapes:", *shapes]
+    )
+    return tf.cond(alike, lambda: timestamps, lambda: _no_times(items))
 
 
 def _no_times(items):

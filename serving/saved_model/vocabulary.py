@@ -22,16 +22,16 @@ class Vocabulary(tf.Module):
         self._items = table(ids[1:], start=1, default=0)
         self._domains = table(self.domains, start=0, default=-1)
 
-    def histories(self, items, timestamps):
+    def histories(self, items, *beside):
         """Known items at the right, in order, however unknown ones and `""` lie between them.
 
         Args:
             items: `[batch, any]` raw ids, oldest first.
-            timestamps: `[batch, any]`, when they were.
+            beside: what is known of each, such as when it was, each `[batch, any]`.
 
         Returns:
             Item ids `[batch, most known]`, padded with 0 on the left, and how many are known,
-            `[batch]`; the times of these items, likewise.
+            `[batch]`; what is known of these items, as the ids.
         """
         ids = self._items.lookup(items)
         known = tf.cast(ids > 0, tf.int32)
@@ -39,8 +39,8 @@ class Vocabulary(tf.Module):
         order = tf.argsort(known, axis=1, stable=True)
         most = tf.maximum(tf.reduce_max(known_items), 0)  # of a batch without rows, too
         order = order[:, tf.shape(ids)[1] - most :]
-        ids, timestamps = (tf.gather(x, order, batch_dims=1) for x in (ids, timestamps))
-        return ids, known_items, timestamps
+        ids, *others = (tf.gather(x, order, batch_dims=1) for x in (ids, *beside))
+        return ids, known_items, *others
 
     def domain_indices(self, names):
         """Indices `[batch]`, 0 where every domain is wanted (`""`), and where that is so.

@@ -9,7 +9,7 @@ from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation import ALL_DOMAINS, NEXT_BASKET, TIMED
 from tf_syncrec.evaluation.all_domains import all_domains_protocol, rank_all_domains
 from tf_syncrec.evaluation.full_ranking import (
-    TOLD,
+    ABOUT_TIMES,
     ModelScorer,
     PopularityScorer,
     protocol,
@@ -62,7 +62,7 @@ def evaluate_split(
         )
         ranks = [of_model, rank_all_domains(scorers[1], batches, catalogue)[0]]
     elif negatives_file is None:
-        about = protocol(prepared) | ({"name": name, "times": TOLD[name]} if told else {})
+        about = protocol(prepared) | ({"name": name, "times": ABOUT_TIMES[name]} if told else {})
         ranks = [rank_split(scorer, batches, catalogue, with_rows=False) for scorer in scorers]
     else:
         negatives = stored_negatives(negatives_file, prepared, split, name)

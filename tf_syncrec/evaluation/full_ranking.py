@@ -33,7 +33,7 @@ PROTOCOL = {
 """How targets are ranked, whichever they are."""
 
 
-TOLD = {
+ABOUT_TIMES = {
     WITH_TIMES: "the request tells when the interactions of the history were",
     AT_REQUEST_TIME: "the request tells when the interactions of the history were, and when it is "
     "itself: the time of the target, which looks ahead as far as one knows that something follows",

@@ -12,7 +12,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.evaluation import TIMED
 from tf_syncrec.evaluation.all_domains import rank_all_domains
 from tf_syncrec.evaluation.full_ranking import (
-    TOLD,
+    ABOUT_TIMES,
     ModelScorer,
     PopularityScorer,
     Ranks,
@@ -55,7 +55,7 @@ def measure(
     catalogue = prepared.catalogue
     names, (history, best) = catalogue.domains, trained
     timed = {}
-    if model.repeats is not None and bool(np.any(model.repeats.weight[1:])):
+    if model.repeats is not None and bool(model.repeats.timed()):
         timed = {told: ModelScorer(model, told=told) for told in TIMED}
     ranks = {"validation": rank_split(scorer, validation, catalogue, False, timed)}
     if test is not None:
@@ -88,7 +88,7 @@ def measure(
             "uncalibrated": {shown_split(ranks): uncalibrated.metrics(names)},
         },
         **{
-            told: {"about": TOLD[told]}
+            told: {"about": ABOUT_TIMES[told]}
             | {split: of.by(told).metrics(names) for split, of in ranks.items()}
             for told in timed
         },

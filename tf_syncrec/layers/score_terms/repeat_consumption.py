@@ -109,6 +109,10 @@ class RepeatConsumption(keras.layers.Layer):
         """Whether it says anything at all, a bool tensor."""
         return tf.reduce_any(self.weight.value != 0)
 
+    def timed(self):
+        """Whether times have a say, a bool tensor."""
+        return tf.reduce_any(self.weight.value[1:] != 0)
+
     def call(self, items, timestamps=None, now=None):
         """What each item of a history gains.
 
