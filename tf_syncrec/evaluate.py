@@ -36,15 +36,19 @@ def main(argv: list[str] | None = None) -> None:
 
     run, split = Run(args.run), args.split
     found = run.evaluate_split(split, args.protocol, say)
-    # In a file of its own: what metrics.json holds was measured when the run ended.
-    metrics_file = run.directory / f"metrics_{args.protocol}_{split}.json"
+
+    def keep() -> None:
+        """In a file of its own: what metrics.json holds was measured when the run ended."""
+        metrics_file = run.directory / f"metrics_{args.protocol}_{split}.json"
+        run.write_json(metrics_file, found)
+        say(f"metrics:   {metrics_file}")
+
     if args.protocol == NEXT_BASKET:
         tables = {"": found, **{told: found[told] for told in TIMED}} | found["baselines"]
         say(basket_table({name: table[split] for name, table in tables.items()}))
         if left_out := found[split]["users_left_out"]:
             say(f"{left_out:,} users did nothing before, and are left out.")
-        run.write_json(metrics_file, found)
-        say(f"metrics:   {metrics_file}")
+        keep()
         return
     table = metrics_table(found[split], found["baselines"]["popularity"][split])
     if args.protocol == "full":
@@ -53,16 +57,14 @@ def main(argv: list[str] | None = None) -> None:
     if args.protocol in TIMED:
         say(f"{args.protocol}, {split}: {found['protocol']['times']}.")
         say(table)
-        run.write_json(metrics_file, found)
-        say(f"metrics:   {metrics_file}")
+        keep()
         return
     if args.protocol == ALL_DOMAINS:
         say(f"{args.protocol}, {split}: against the trained items of all domains.")
         say(table)
         before = found["baselines"]["uncalibrated"][split]["overall"]
         say(f"By scores that are not calibrated between domains: NDCG@10 {before['ndcg@10']:.4f}.")
-        run.write_json(metrics_file, found)
-        say(f"metrics:   {metrics_file}")
+        keep()
         return
     say(
         f"{args.protocol}, {split}: against {NEGATIVES} sampled from "
@@ -75,8 +77,8 @@ def main(argv: list[str] | None = None) -> None:
             f"{fewer:,} of {found[split]['overall']['users']:,} users have fewer than {NEGATIVES} "
             "negatives: all items that are left to them."
         )
-    run.write_json(metrics_file, found)
-    say(f"metrics:   {metrics_file}\nnegatives: {run.negatives_file(split, args.protocol)}")
+    keep()
+    say(f"negatives: {run.negatives_file(split, args.protocol)}")
 
 
 if __name__ == "__main__":
