@@ -14,9 +14,11 @@ from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.all_domains import rank_all_domains
 from tf_syncrec.evaluation.full_ranking import ModelScorer, PopularityScorer, rank_split
 from tf_syncrec.evaluation.sampled import SAMPLED
+from tf_syncrec.evaluation.sampled.expected import count_others, expected_metrics
 from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
 from tf_syncrec.evaluation.sampled.sampled_ranking import rank_sampled
 from tf_syncrec.models.syncrec import SyNCRec
+from tf_syncrec.run import Run
 from tf_syncrec.training.run_directory import RunDirectory
 
 SETTINGS = {
@@ -107,6 +109,42 @@ def test_a_sampled_protocol_is_labelled_and_kept_apart(parts, capsys, protocol, 
     assert overall.split()[5] == f"{found[split]['overall']['ndcg@10']:.4f}"
     assert json.loads((run.directory / f"metrics_{label}.json").read_text()) == found
     assert files(run)[negatives_file] == stored_at
+
+
+def test_of_another_number_of_negatives(parts, capsys):
+    run, prepared, model = parts
+    before = files(run)
+    command = ["--run", str(run.directory), "--protocol", "sampled_domain"]
+    evaluate.main([*command, "--negatives", "20"])
+    new = {path.name for path in files(run).keys() - before.keys()}
+    label = "sampled_domain_20_test"
+    assert new == {f"metrics_{label}.json", f"negatives_{label}.parquet"}
+    found = json.loads((run.directory / f"metrics_{label}.json").read_text())
+    assert "the target and 20 negatives drawn" in found["protocol"]["candidates"]
+    table = pq.read_table(run.directory / f"negatives_{label}.parquet")
+    assert {len(row) for row in table["negatives"].to_pylist()} == {20}
+
+    batches, names = evaluation_batches(prepared, "test", 32), prepared.catalogue.domains
+    full = rank_split(ModelScorer(model), batches, prepared.catalogue)
+    others = count_others(batches, prepared.catalogue)
+    assert found["expected"]["test"]["overall"] == pytest.approx(
+        expected_metrics(full.ranks, others, 20, full.domains, names)["overall"], rel=1e-9
+    )
+    mean = found["expected"]["test"]["overall"]["ndcg@10"]
+    assert f"on average over all draws {mean:.4f}." in capsys.readouterr().out
+    of_python = Run(run.directory).evaluate("test", "sampled_domain", negatives=20)
+    assert of_python["overall"] == pytest.approx(found["test"]["overall"], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "protocol"), [("0", "sampled_domain"), ("-3", "sampled_all"), ("20", "full")]
+)
+def test_what_is_no_number_of_negatives_is_refused(parts, capsys, wrong, protocol):
+    command = ["--run", str(parts[0].directory), "--protocol", protocol, "--negatives", wrong]
+    with pytest.raises(SystemExit) as stop:
+        run_command(lambda: evaluate.main(command))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: --negatives {wrong}: expected 1 or more")
 
 
 def test_all_domains_is_written_beside_the_metrics_of_the_run(parts, capsys):

@@ -1,8 +1,9 @@
 """Scores a trained run: `python -m tf_syncrec.evaluate --run runs/NAME --split test`."""
 
+from data_prep.errors import InputError
 from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command, say
 from tf_syncrec.evaluation import ALL_DOMAINS, AT_REQUEST_TIME, NEXT_BASKET, TIMED, WITH_TIMES
-from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED
+from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED, label_of
 from tf_syncrec.reporting.terminal_tables import basket_table, metrics_table
 from tf_syncrec.training.run_directory import RunDirectory
 
@@ -25,21 +26,33 @@ def main(argv: list[str] | None = None) -> None:
         help=f"full: against all items of the target's domain; {ALL_DOMAINS}: of every domain; "
         f"{WITH_TIMES}, {AT_REQUEST_TIME}: as full, by requests that tell when interactions were, "
         f"and also when they are asked; {NEXT_BASKET}: all that a user did at the target's time; "
-        f"the others: against {NEGATIVES} drawn, to stand beside published tables only",
+        "the others: against some that are drawn, to stand beside published tables only",
+    )
+    parser.add_argument(
+        "--negatives",
+        type=int,
+        metavar="N",
+        help=f"of the sampled protocols, how many are drawn for each target; default: {NEGATIVES}",
     )
     args = parser.parse_args(argv)
 
+    if args.negatives is not None and (args.protocol not in SAMPLED or args.negatives < 1):
+        sampled = " or ".join(SAMPLED)
+        raise InputError(
+            f"--negatives {args.negatives}: expected 1 or more, of --protocol {sampled}"
+        )
+    count = args.negatives or NEGATIVES
     RunDirectory(args.run).check_finished()
     load_tensorflow()
     from tf_syncrec.evaluation.sampled.sampled_ranking import DRAWN_FROM
     from tf_syncrec.run import Run
 
     run, split = Run(args.run), args.split
-    found = run.evaluate_split(split, args.protocol, say)
+    found = run.evaluate_split(split, args.protocol, say, count)
 
     def keep() -> None:
         """In a file of its own: what metrics.json holds was measured when the run ended."""
-        metrics_file = run.directory / f"metrics_{args.protocol}_{split}.json"
+        metrics_file = run.directory / f"metrics_{label_of(args.protocol, count)}_{split}.json"
         run.write_json(metrics_file, found)
         say(f"metrics:   {metrics_file}")
 
@@ -67,18 +80,22 @@ def main(argv: list[str] | None = None) -> None:
         keep()
         return
     say(
-        f"{args.protocol}, {split}: against {NEGATIVES} sampled from "
+        f"{args.protocol}, {split}: against {count} sampled from "
         f"{DRAWN_FROM[args.protocol]}.\nTo stand beside published tables; not comparable with full "
         "ranking (docs/evaluation.md)."
     )
     say(table)
     if fewer := found["protocol"]["users_with_fewer_negatives"]:
         say(
-            f"{fewer:,} of {found[split]['overall']['users']:,} users have fewer than {NEGATIVES} "
+            f"{fewer:,} of {found[split]['overall']['users']:,} users have fewer than {count} "
             "negatives: all items that are left to them."
         )
+    if "expected" in found:
+        drawn = found[split]["overall"]["ndcg@10"]
+        mean = found["expected"][split]["overall"]["ndcg@10"]
+        say(f"NDCG@10 of this draw {drawn:.4f}, on average over all draws {mean:.4f}.")
     keep()
-    say(f"negatives: {run.negatives_file(split, args.protocol)}")
+    say(f"negatives: {run.negatives_file(split, args.protocol, count)}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.histories import Histories, Timestamps, times_of, users_of
 from tf_syncrec.evaluation import ALL_DOMAINS, NEXT_BASKET, TIMED
 from tf_syncrec.evaluation.evaluate_split import evaluate_split
-from tf_syncrec.evaluation.sampled import SAMPLED
+from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED, label_of
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.registry import import_networks
 from tf_syncrec.training.run_directory import RunDirectory
@@ -98,7 +98,9 @@ class Run(RunDirectory):
             )
         return prepared
 
-    def evaluate(self, split: str = "test", protocol: str = "full") -> dict[str, Any]:
+    def evaluate(
+        self, split: str = "test", protocol: str = "full", negatives: int = NEGATIVES
+    ) -> dict[str, Any]:
         """Ranks every target of a split; nothing is written but drawn negatives.
 
         Args:
@@ -108,15 +110,20 @@ class Run(RunDirectory):
                 interactions were, and also when they are asked; `"next_basket"`: all that a user
                 did at the target's time; `"sampled_domain"` and `"sampled_all"`: against some, to
                 stand beside published tables.
+            negatives: of a sampled protocol, how many are drawn for each target.
 
         Returns:
             `{"overall": R, "domains": {domain: R}}`, as in `metrics.json`; of next baskets R is
             that of `evaluation.next_basket.BasketRanks`.
         """
-        return self.evaluate_split(split, protocol)[split]
+        return self.evaluate_split(split, protocol, negatives=negatives)[split]
 
     def evaluate_split(
-        self, split: str, protocol: str, report: Callable[[str], None] | None = None
+        self,
+        split: str,
+        protocol: str,
+        report: Callable[[str], None] | None = None,
+        negatives: int = NEGATIVES,
     ) -> dict[str, Any]:
         """The same with what stands beside it, see `evaluation.evaluate_split`."""
         protocols = ("full", ALL_DOMAINS, *TIMED, NEXT_BASKET, *SAMPLED)
@@ -125,12 +132,16 @@ class Run(RunDirectory):
                 "expected the split validation or test and the protocol "
                 f"{' or '.join(protocols)}, received {split!r} and {protocol!r}"
             )
-        file = self.negatives_file(split, protocol) if protocol in SAMPLED else None
-        return evaluate_split(self.model, self.config, self.data(report), split, protocol, file)
+        if negatives < 1:
+            raise InputError(f"negatives must be 1 or more, received {negatives}")
+        file = self.negatives_file(split, protocol, negatives) if protocol in SAMPLED else None
+        return evaluate_split(
+            self.model, self.config, self.data(report), split, protocol, file, negatives
+        )
 
-    def negatives_file(self, split: str, protocol: str) -> Path:
+    def negatives_file(self, split: str, protocol: str, count: int = NEGATIVES) -> Path:
         """Where the negatives of a sampled protocol are kept."""
-        return self.directory / f"negatives_{protocol}_{split}.parquet"
+        return self.directory / f"negatives_{label_of(protocol, count)}_{split}.parquet"
 
     @functools.cached_property
     def _served(self):

@@ -16,6 +16,8 @@ from tf_syncrec.evaluation.full_ranking import (
     rank_split,
 )
 from tf_syncrec.evaluation.next_basket import next_basket_protocol, rank_baskets
+from tf_syncrec.evaluation.sampled import NEGATIVES
+from tf_syncrec.evaluation.sampled.expected import count_others, expected_metrics
 from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
 from tf_syncrec.evaluation.sampled.sampled_ranking import rank_sampled, sampled_protocol
 from tf_syncrec.models.base import MultiDomainModel
@@ -28,6 +30,7 @@ def evaluate_split(
     split: str,
     name: str = "full",
     negatives_file: Path | None = None,
+    count: int = NEGATIVES,
 ) -> dict[str, Any]:
     """Ranks every target of a split.
 
@@ -39,10 +42,12 @@ def evaluate_split(
         name: of the protocol: `"full"`, `evaluation.ALL_DOMAINS`, `evaluation.NEXT_BASKET`, one of
             `evaluation.TIMED` or of `evaluation.sampled.SAMPLED`.
         negatives_file: of a sampled protocol, where its negatives are, or are kept from now on.
+        count: how many they are.
 
     Returns:
         `{"protocol": {...}, split: M, "baselines": {"popularity": {split: M}}}`, as in
-        `metrics.json`; among all domains, also the baseline `uncalibrated`. Of next baskets M is
+        `metrics.json`; among all domains, also the baseline `uncalibrated`; of negatives drawn from
+        the domain, also `"expected": {split: M}`, the mean over all draws. Of next baskets M is
         that of `next_basket.BasketRanks`, and stands below each of `evaluation.TIMED`, too.
 
     Raises:
@@ -54,7 +59,7 @@ def evaluate_split(
     batches = evaluation_batches(prepared, split, config.evaluate.batch_size)
     told = name if name in TIMED else None
     scorers = ModelScorer(model, told=told), PopularityScorer(catalogue.counts)
-    others = {}
+    others, expected = {}, None
     if name == ALL_DOMAINS:
         about = all_domains_protocol(prepared)
         of_model, others["uncalibrated"] = rank_all_domains(
@@ -65,8 +70,8 @@ def evaluate_split(
         about = protocol(prepared) | ({"name": name, "times": ABOUT_TIMES[name]} if told else {})
         ranks = [rank_split(scorer, batches, catalogue, with_rows=False) for scorer in scorers]
     else:
-        negatives = stored_negatives(negatives_file, prepared, split, name)
-        about = sampled_protocol(name, prepared) | {
+        negatives = stored_negatives(negatives_file, prepared, split, name, count)
+        about = sampled_protocol(name, prepared, count) | {
             "negatives": negatives_file.name,
             "users_with_fewer_negatives": negatives.users_with_fewer,
         }
@@ -74,6 +79,15 @@ def evaluate_split(
             rank_sampled(scorer, batches, catalogue, negatives, with_rows=False)
             for scorer in scorers
         ]
+        if name == "sampled_domain":
+            full = rank_split(scorers[0], batches, catalogue, with_rows=False)
+            expected = expected_metrics(
+                full.ranks,
+                count_others(batches, catalogue),
+                count,
+                full.domains,
+                catalogue.domains,
+            )
     cold = ranks[0].cold
     about |= {
         "window": config.model.window,
@@ -84,6 +98,7 @@ def evaluate_split(
     return {
         "protocol": about,
         split: ranks[0].metrics(catalogue.domains),
+        **({"expected": {split: expected}} if expected else {}),
         "baselines": {
             baseline: {split: of.metrics(catalogue.domains)} for baseline, of in others.items()
         },

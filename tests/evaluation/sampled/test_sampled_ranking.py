@@ -11,6 +11,7 @@ from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similarities, user_items
 from tf_syncrec.evaluation.full_ranking import PopularityScorer, rank_split
 from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED
+from tf_syncrec.evaluation.sampled.expected import count_others, expected_metrics
 from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
 from tf_syncrec.evaluation.sampled.sampled_ranking import rank_sampled
 from tf_syncrec.metrics import target_ranks as metrics_ranks
@@ -27,8 +28,11 @@ def random_scorer(seed=0, items=ITEMS):
     return FixedScorer(rng.integers(-2, 3, (4, 3)), rng.integers(-2, 3, (items + 1, 3)))
 
 
-def ranked(prepared, scorer, folder, protocol, split="test", batch_size=16):
-    negatives = stored_negatives(folder / f"{protocol}_{split}.parquet", prepared, split, protocol)
+def ranked(
+    prepared, scorer, folder, protocol, split="test", batch_size=16, count=NEGATIVES, name=None
+):
+    file = folder / f"{name or f'{protocol}_{split}'}.parquet"
+    negatives = stored_negatives(file, prepared, split, protocol, count)
     batches = evaluation_batches(prepared, split, batch_size)
     return rank_sampled(scorer, batches, prepared.catalogue, negatives)
 
@@ -80,6 +84,28 @@ def test_where_all_items_fit_it_is_full_ranking(make_prepared, tmp_path):
     for name, column in vars(full).items():
         np.testing.assert_array_equal(getattr(sampled, name), column)
     assert len(set(full.ranks)) > 5 and full.cold.any()
+
+
+def test_a_draw_is_near_what_counting_all_draws_gives(make_prepared, tmp_path):
+    prepared = make_prepared(SIZES, users=1500)
+    rng = np.random.default_rng(3)
+    scorer = FixedScorer(rng.normal(size=(4, 8)), rng.normal(size=(ITEMS + 1, 8)))
+    batches, catalogue = evaluation_batches(prepared, "test", 16), prepared.catalogue
+    full = rank_split(scorer, batches, catalogue)
+    others = count_others(batches, catalogue)
+    offsets, sizes = catalogue.offsets, catalogue.sizes
+    rows = {row["user_id"]: row for row in prepared.splits["test"]}
+    for user, domain, count in zip(full.user_ids, full.domains, others, strict=True):
+        of_domain = set(range(offsets[domain], offsets[domain] + sizes[domain]))
+        out = {rows[user]["target"], *excluded(rows[user], catalogue)}
+        assert count == len(of_domain - out)
+    names = catalogue.domains
+    for count in (20, 60):
+        drawn = ranked(prepared, scorer, tmp_path, "sampled_domain", count=count, name=str(count))
+        expected = expected_metrics(full.ranks, others, count, full.domains, names)["overall"]
+        for metric, mean in expected.items():
+            assert drawn.metrics(names)["overall"][metric] == pytest.approx(mean, abs=0.02)
+        assert expected["hr@10"] > full.metrics(names)["overall"]["hr@10"] + 0.02
 
 
 def test_fewer_competitors_never_make_it_harder(make_prepared, tmp_path):

@@ -34,7 +34,7 @@ class StoredNegatives:
     Args:
         user_ids: `[users]` bytes, each once.
         target_ids: `[users]` bytes, raw ids of the targets.
-        items: `[users, NEGATIVES]` int32, 0 where there are fewer.
+        items: `[users, count]` int32, 0 where there are fewer.
     """
 
     def __init__(self, user_ids: np.ndarray, target_ids: np.ndarray, items: np.ndarray):
@@ -47,18 +47,23 @@ class StoredNegatives:
         """Where the users are in the arrays, `[batch]` int64; -1 for somebody unknown."""
         return self._rows.lookup(tf.convert_to_tensor(user_ids)).numpy()
 
+    @property
+    def count(self) -> int:
+        """How many were to be drawn for each user."""
+        return self.items.shape[1]
+
     def of(self, user_ids) -> np.ndarray:
-        """Negatives of users of the split, `[batch, NEGATIVES]` int32."""
+        """Negatives of users of the split, `[batch, count]` int32."""
         return self.items[self.rows(user_ids)]
 
     @property
     def users_with_fewer(self) -> int:
-        """How many users have fewer than `NEGATIVES`, since no more items were left."""
+        """How many users have fewer than `count`, since no more items were left."""
         return int((self.items == 0).any(axis=1).sum())
 
 
 def stored_negatives(
-    file: Path, prepared: PreparedDataset, split: str, protocol: str
+    file: Path, prepared: PreparedDataset, split: str, protocol: str, count: int = NEGATIVES
 ) -> StoredNegatives:
     """Reads the negatives of a split; draws and writes them first if there is no such file.
 
@@ -68,6 +73,7 @@ def stored_negatives(
         prepared: the dataset.
         split: `validation` or `test`.
         protocol: one of `SAMPLED`.
+        count: how many to draw for each target.
 
     Raises:
         InputError: the file was made from something else, or cannot be written.
@@ -76,7 +82,7 @@ def stored_negatives(
         "protocol": protocol,
         "dataset": prepared.name,
         "split": split,
-        "count": NEGATIVES,
+        "count": count,
         "seed": SEED,
     }
     if not file.exists():
@@ -116,7 +122,11 @@ def _write(file: Path, prepared: PreparedDataset, drawn_from: dict) -> None:
         # In the fixed order of the split: that of evaluation batches depends on their size.
         for rows in prepared.as_dataset(split).ragged_batch(USERS_AT_ONCE):
             items = draw_negatives(
-                drawn_from["protocol"], f"{prepared.name} {split}", rows, catalogue
+                drawn_from["protocol"],
+                f"{prepared.name} {split}",
+                rows,
+                catalogue,
+                drawn_from["count"],
             )
             ends = np.cumsum((items > 0).sum(axis=1))
             columns = [
@@ -132,13 +142,13 @@ def _write(file: Path, prepared: PreparedDataset, drawn_from: dict) -> None:
 
 
 def _read(file: Path, catalogue: Catalogue, expected: dict) -> StoredNegatives:
-    known = pa.array(catalogue.item_ids, pa.string())
+    known, count = pa.array(catalogue.item_ids, pa.string()), expected["count"]
     with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
         received = json.loads((parquet.schema_arrow.metadata or {}).get(_DRAWN_FROM, b"{}"))
         for key, value in expected.items():
             if received.get(key) != value:
                 raise _OfSomethingElse(f"its {key} is {received.get(key)}, not {value}")
-        parts = [(np.empty(0, object), np.empty(0, object), np.empty((0, NEGATIVES), np.int32))]
+        parts = [(np.empty(0, object), np.empty(0, object), np.empty((0, count), np.int32))]
         for group in range(parquet.num_row_groups):  # strings take many times the room of ids
             table = parquet.read_row_group(group)
             negatives = table["negatives"].combine_chunks()
@@ -147,8 +157,8 @@ def _read(file: Path, catalogue: Catalogue, expected: dict) -> StoredNegatives:
                 raw = negatives.flatten().filter(index.is_null())[0]
                 raise _OfSomethingElse(f"training has no item {raw}")
             number = pc.list_value_length(negatives).to_numpy()[:, None]
-            items = np.zeros((len(table), NEGATIVES), np.int32)
-            items[np.arange(NEGATIVES) >= NEGATIVES - number] = index.to_numpy() + 1
+            items = np.zeros((len(table), count), np.int32)
+            items[np.arange(count) >= count - number] = index.to_numpy() + 1
             user_ids, target_ids = (
                 table[name].cast(pa.binary()).to_numpy() for name in ("user_id", "item_id")
             )

@@ -15,7 +15,6 @@ from tf_syncrec.evaluation.full_ranking import (
     row_chunks,
     take_rows,
 )
-from tf_syncrec.evaluation.sampled import NEGATIVES
 from tf_syncrec.evaluation.sampled.negatives import SEED
 from tf_syncrec.evaluation.sampled.negatives_file import StoredNegatives
 from tf_syncrec.metrics.gains import MISS
@@ -27,12 +26,18 @@ DRAWN_FROM = {
 }
 
 
-def sampled_protocol(name: str, prepared: PreparedDataset) -> dict[str, Any]:
-    """What a sampled protocol does, as `full_ranking.protocol` says it of the full one."""
+def sampled_protocol(name: str, prepared: PreparedDataset, count: int) -> dict[str, Any]:
+    """What a sampled protocol does, as `full_ranking.protocol` says it of the full one.
+
+    Args:
+        name: one of `SAMPLED`.
+        prepared: what is ranked.
+        count: negatives of a target.
+    """
     return {
         "name": name,
         **protocol(prepared),
-        "candidates": f"the target and {NEGATIVES} negatives drawn uniformly without replacement "
+        "candidates": f"the target and {count} negatives drawn uniformly without replacement "
         f"(seed {SEED}) from {DRAWN_FROM[name]}, all of them where fewer are left{REPEATS}",
         "scores": "items of every domain by the query for the target's domain",
         "selection": "validation ndcg@10 by full ranking",
