@@ -10,7 +10,9 @@ import pytest
 
 import tf_syncrec
 from data_prep.errors import InputError
+from data_prep.read.datasets.synthetic import generate
 from tests.support.networks import each
+from tf_syncrec import recommend
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.all_domains import rank_all_domains
 from tf_syncrec.evaluation.full_ranking import ModelScorer
@@ -55,6 +57,22 @@ def made(tmp_path_factory):
     folder, look = tmp_path_factory.mktemp("python"), Look()
     run = fitted(folder, output_dir=str(folder / "run"), callbacks=[look])
     return run, look
+
+
+def test_everybody_is_answered_by_all_that_they_did(made, tmp_path):
+    """By the run alone: its log is made anew, and holds the test targets."""
+    run, output = made[0], tmp_path / "recs.parquet"
+    recommend.main(["--run", str(run.directory), "--k", "4", "--output", str(output)])
+    table = pd.read_parquet(output)
+    log = generate(run.config.data.synthetic).to_pandas()
+    log = log.sort_values(["user_id", "timestamp"], kind="stable")
+    by_user = {user: rows["item_id"].tolist() for user, rows in log.groupby("user_id")}
+    assert set(table["user_id"]) == set(by_user) and len(by_user) == SIZES["data.synthetic.users"]
+    for domain, rows in table.groupby("domain"):
+        expected = run.recommend(by_user, str(domain), k=4).set_index(["user_id", "rank"])
+        found = rows.set_index(["user_id", "rank"]).reindex(expected.index)
+        assert found["item_id"].equals(expected["item_id"]) and len(rows) == len(expected)
+        np.testing.assert_allclose(found["score"], expected["score"], atol=1e-4)
 
 
 def test_fit_calls_keras_once_and_its_callbacks_see_the_validation(made):

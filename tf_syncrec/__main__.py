@@ -8,6 +8,10 @@ COMMANDS = {
     "fit": ("tf_syncrec.fit", "train on interactions of several domains, evaluate and export"),
     "evaluate": ("tf_syncrec.evaluate", "rank every target of a split with a trained run"),
     "compare": ("tf_syncrec.compare", "train and evaluate several models with one protocol"),
+    "recommend": (
+        "tf_syncrec.recommend",
+        "write recommendations to every user, without a server",
+    ),
     "report": ("tf_syncrec.report", "write report.html of a finished run again"),
     "export": ("serving.export", "write a trained run as a SavedModel"),
     "serve": ("serving.local_server", "answer over REST, for development"),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
 from data_prep.errors import InputError
@@ -23,6 +22,7 @@ from tf_syncrec.evaluation.evaluate_split import evaluate_split
 from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED, label_of
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.registry import import_networks
+from tf_syncrec.recommending.served_model import ServedModel
 from tf_syncrec.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -144,24 +144,19 @@ class Run(RunDirectory):
         return self.directory / f"negatives_{label_of(protocol, count)}_{split}.parquet"
 
     @functools.cached_property
-    def _served(self):
-        """Signatures of the newest export."""
+    def _served(self) -> ServedModel:
+        """The newest export."""
         versions = list(list_versions(self.export_dir).values())
         if not versions:
             raise InputError(
                 f"--run {self.directory}: has no export; write one by python -m serving.export "
                 f"--run {self.directory}"
             )
-        # Kept, since a signature does not keep the model that it is of.
+        again = f"python -m serving.export --run {self.directory}"
         try:
-            self._saved_model = tf.saved_model.load(str(versions[-1]))
-            return self._saved_model.signatures
-        except Exception as error:  # of TensorFlow, protocol buffers, Keras: it says what is wrong
-            said = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"--run {self.directory}: the export {versions[-1]} cannot be loaded ({said}); "
-                f"delete it and write another by python -m serving.export --run {self.directory}"
-            ) from error
+            return ServedModel(versions[-1], f"delete it and write another by {again}")
+        except InputError as error:
+            raise InputError(f"--run {self.directory}: {error}") from error
 
     def recommend(
         self,
@@ -227,39 +222,16 @@ class Run(RunDirectory):
         """Answers for some users in one domain, or in all of them together."""
         import pandas as pd
 
-        longest = max(map(len, rows))
-        padded = [[""] * (longest - len(row)) + [str(item) for item in row] for row in rows]
-        inputs = {
-            "items": tf.constant(padded, tf.string, [len(rows), longest]),
-            "domain": tf.fill([len(rows)], domain),
-            "k": tf.fill([len(rows)], k),
-        }
-        if "top_k" not in self._served and exclude_seen is None:
-            exclude_seen = True  # the rule of every domain in exports of earlier versions
-        if exclude_seen is not None:
-            inputs["exclude_seen"] = tf.fill([len(rows)], exclude_seen)
-        timed = told if "with_times" in self._served else None
-        usual = "top_k" if timed is None else "with_times"
-        asked = self._served[usual if exclude_seen is None else "with_options"]
-        if "now" in asked.structured_input_signature[1]:
-            when, now = timed or ([[0.0] * len(row) for row in rows], [0.0] * len(rows))
-            times = [[0.0] * (longest - len(row)) + list(row) for row in when]
-            inputs["timestamps"] = tf.constant(times, tf.float64, [len(rows), longest])
-            inputs["now"] = tf.constant(now, tf.float64)
-        if "user_id" in asked.structured_input_signature[1]:
-            inputs["user_id"] = tf.constant([str(name) for name in names], tf.string)
-        found = {name: value.numpy() for name, value in asked(**inputs).items()}
-        user, place = np.nonzero(found["items"] != b"")
-        return pd.DataFrame(
-            {
-                "user_id": np.array(names, object)[user],
-                "domain": _text(found["domains"][user, place]),
-                "rank": place + 1,
-                "item_id": _text(found["items"][user, place]),
-                "score": found["scores"][user, place],
-                "fallback": found["fallback"][user] > 0,
-            }
+        found = self._served.in_domain(names, rows, domain, k, exclude_seen, told)
+        columns = (
+            np.array(names, object)[found.users],
+            _text(found.domains),
+            found.ranks,
+            _text(found.items),
+            found.scores,
+            found.fallback,
         )
+        return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
 
 
 def load(directory: str | os.PathLike[str]) -> Run:

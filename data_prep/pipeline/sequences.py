@@ -135,7 +135,7 @@ class Sequences:
         lengths, sizes = (
             np.add.reduceat(which, some.starts[:-1], dtype=np.int64) for which in (before, basket)
         )
-        stored = _in_units(some.timestamps, self.ticks)
+        stored = in_units(some.timestamps, self.ticks)
         if role == TRAIN:
             users = np.flatnonzero(lengths)
             domains, targets, times = np.full(len(users), -1), 0 * users, 0.0 * users
@@ -217,12 +217,8 @@ def build_sequences(
     _require_domains(domains, core.after)
     listed = engine.fetch(items.order_by("item").select("item_id", "domain"))
     item_ids = listed["item_id"].cast(pa.large_string()).combine_chunks()
-    names = engine.stream(users.order_by("user").select("user_id"), batch_rows)
-    user_ids = user_histories.user_ids(names, engine.folder / "users.arrow")
-    stream = engine.stream(events.order_by("user", "timestamp"), batch_rows)
-    whole = user_histories.whole_users(stream, user_ids)
     path = engine.folder / "histories.arrow"
-    settled = (user_histories.settle_ties(some, item_ids) for some in whole)
+    settled = settled_histories(engine, events, users, item_ids, batch_rows)
     user_histories.write(settled, path, interactions.timestamp.type().to_pyarrow())
     engine.release(items, users, events)
 
@@ -234,7 +230,7 @@ def build_sequences(
         counts.add(some, assign(some))
     told = dict(starts)
     if ticks > 1:
-        times = _in_units(np.array([*starts.values()]), ticks)
+        times = in_units(np.array([*starts.values()]), ticks)
         told = dict(zip(starts, times.tolist(), strict=True))
     totals = told | before | counts.totals() | split.counts(counts.first_roles)
     report(
@@ -261,7 +257,30 @@ def build_sequences(
     )
 
 
-def _in_units(times: np.ndarray, ticks: int) -> np.ndarray:
+def settled_histories(
+    engine: Engine,
+    events: ir.Table,
+    users: ir.Table,
+    item_ids: pa.Array,
+    batch_rows: int = BATCH,
+) -> Iterator[Histories]:
+    """Step 4: all that each user did, in order, in an order of users unrelated to ids.
+
+    Args:
+      engine: what holds the tables.
+      events: of `events_of`, or some of them.
+      users: of `users_of`.
+      item_ids: the items' names by number.
+      batch_rows: events taken from the engine at a time.
+    """
+    names = engine.stream(users.order_by("user").select("user_id"), batch_rows)
+    user_ids = user_histories.user_ids(names, engine.folder / "users.arrow")
+    stream = engine.stream(events.order_by("user", "timestamp"), batch_rows)
+    for some in user_histories.whole_users(stream, user_ids):
+        yield user_histories.settle_ties(some, item_ids)
+
+
+def in_units(times: np.ndarray, ticks: int) -> np.ndarray:
     """Times of a file of histories as the dataset stores them: float64 in the log's unit."""
     if ticks == 1:
         return times.astype(np.float64)

@@ -22,8 +22,8 @@ class Recommender(tf.Module):
     A model that knows users and not histories (it has `user_ids` and `user_vectors`) is asked by
     one more input, `user_id`. Histories then say what may not come back, and vote.
 
-    A model in whose score times have a say is asked by `timestamps` and `now` in `with_options`,
-    and in one more signature, `with_times`.
+    A model in whose score times have a say is asked by `timestamps` and `now` in `with_options` and
+    `each_domain`, and in one more signature, `with_times`.
 
     Whether items of a history may come back is a rule of each domain (`Catalogue.repeats`), which
     `with_options` overrides.
@@ -101,6 +101,7 @@ class Recommender(tf.Module):
             "serving_default": (self.serving_default, [items, domain, *user_id]),
             "top_k": (self.top_k, [items, domain, k, *user_id]),
             "with_options": (self.with_options, [items, domain, k, exclude_seen, *user_id]),
+            "each_domain": (self.each_domain, [items, k, *user_id]),
             "explain": (self.explain, [items]),
         }
         told = [times, now] if self.timed else []
@@ -111,11 +112,12 @@ class Recommender(tf.Module):
                     self.with_options_and_times,
                     [items, domain, k, exclude_seen, *told, *user_id],
                 ),
+                "each_domain": (self.each_domain_and_times, [items, k, *told, *user_id]),
             }
         # One graph for all of them: it is most of what an export takes.
-        seen = tf.TensorSpec([None], tf.int32)
+        seen, each = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.bool)
         self._answers = tf.function(
-            self._recommend, input_signature=[items, domain, k, seen, *told, *user_id]
+            self._recommend, input_signature=[items, domain, k, seen, each, *told, *user_id]
         )
         self.functions = {
             name: tf.function(method, input_signature=inputs)
@@ -184,13 +186,45 @@ class Recommender(tf.Module):
         seen = tf.cast(exclude_seen, tf.int32)
         return self._asked(items, domain, k, seen, user_id, (timestamps, now))
 
+    def each_domain(self, items, k, user_id=None):
+        """The answers of `top_k` in each domain, all by one pass of the network.
+
+        Args:
+            items: as in `serving_default`.
+            k: as in `top_k`, of each domain.
+            user_id: as in `serving_default`.
+
+        Returns:
+            `items`, `scores`: `[batch, domains, k]`, as `top_k` answers when it is asked for one
+            domain after the other; `domains`: `[batch, domains]`; `known_items`, `fallback`:
+            `[batch]`.
+        """
+        return self._in_each(items, k, user_id)
+
+    def each_domain_and_times(self, items, k, timestamps, now, user_id=None):
+        """`each_domain` of a model in whose score times have a say; arguments as above."""
+        return self._in_each(items, k, user_id, (timestamps, now))
+
+    def _in_each(self, items, k, user_id, times=None):
+        rule, nothing = tf.fill(tf.shape(k), RULE), tf.fill(tf.shape(k), "")
+        answer = self._ask(items, nothing, k, rule, True, user_id, times)
+        rows, num_domains = tf.shape(k)[0], len(self.searches)
+        width = tf.shape(answer["items"])[1]
+        shape = [rows, num_domains, width // num_domains]
+        names = tf.tile(tf.constant(self.vocabulary.domains)[None], [rows, 1])
+        lists = {name: tf.reshape(answer[name], shape) for name in ("items", "scores")}
+        return {**answer, **lists, "domains": names}
+
     def _asked(self, items, domain, k, exclude_seen, user_id, times=None):
+        return self._ask(items, domain, k, exclude_seen, False, user_id, times)
+
+    def _ask(self, items, domain, k, exclude_seen, each, user_id, times):
         if not self.timed:
             times = ()
         elif times is None:
             times = _no_times(items), tf.zeros(tf.shape(domain), tf.float64)
         user_id = [user_id] if self._users else []
-        return self._answers(items, domain, k, exclude_seen, *times, *user_id)
+        return self._answers(items, domain, k, exclude_seen, each, *times, *user_id)
 
     def explain(self, items):
         """What stands behind the answers to each history, for every domain, as far as models tell.
@@ -220,7 +254,18 @@ class Recommender(tf.Module):
             answer["cross_gates"], answer["single_gates"] = gates
         return answer
 
-    def _recommend(self, items, domain, k, exclude_seen, *more):
+    def _recommend(self, items, domain, k, exclude_seen, each, *more):
+        """What all signatures ask for.
+
+        Args:
+            items: as in `serving_default`.
+            domain: likewise.
+            k: as in `top_k`.
+            exclude_seen: `[batch]` int32, `RULE` or whether items of the history may not come back.
+            each: whether the answers are those of every domain for itself, one after the other,
+                `[batch, domains * k]`; `domain` is then `""`.
+            more: timestamps and now, if times have a say; user ids, if the model knows users.
+        """
         times, user_id = (more[:2], more[2:]) if self.timed else ((), more)
         tf.debugging.Assert(
             tf.reduce_all((k >= 1) & (k <= self.max_k)),
@@ -237,13 +282,14 @@ class Recommender(tf.Module):
         # Only a batch that asks for every domain pays for every domain.
         batch, num_domains = tf.shape(domain)[0], len(self.searches)
         asked = tf.cond(
-            tf.reduce_any(every),
+            each | tf.reduce_any(every),
             lambda: tf.tile(tf.range(num_domains)[None], [batch, 1]),
             lambda: domain_index[:, None],
         )
         queries, known = self._queries(history, known_items, asked, *user_id)
         tf.debugging.assert_all_finite(queries, "the model's query vectors")
         wanted = every[:, None] | (asked == domain_index[:, None])
+        mixed = every & ~each
         votes = all_votes(self._voters, history, *when, *times[1:])
         log_domains = self._log_domains(history)
 
@@ -258,7 +304,7 @@ class Recommender(tf.Module):
                 tf.gather(~known, rows),
                 tf.gather(exclude_seen, rows),
                 [tf.gather(part, rows) for part in votes],
-                tf.gather(every, rows),
+                tf.gather(mixed, rows),
                 tf.gather(log_domains, rows),
                 width,
             )
@@ -271,11 +317,18 @@ class Recommender(tf.Module):
                 )
             )
         scores, ids, domains = (tf.concat(parts, axis=1) for parts in zip(*per_domain, strict=True))
-        scores, best = tf.math.top_k(scores, k=width)
-        names, domain_names = self.vocabulary.names(
-            tf.gather(ids, best, batch_dims=1), tf.gather(domains, best, batch_dims=1)
+        place = tf.tile(tf.range(width), [num_domains])[None]
+
+        def best_of_all():
+            found, best = tf.math.top_k(scores, k=width)
+            at = [tf.gather(x, best, batch_dims=1) for x in (ids, domains)]
+            return found, *at, tf.range(width)[None]
+
+        scores, ids, domains, place = tf.cond(
+            each, lambda: (scores, ids, domains, place), best_of_all
         )
-        filled = (scores > MISSING) & (tf.range(width)[None] < k[:, None])
+        names, domain_names = self.vocabulary.names(ids, domains)
+        filled = (scores > MISSING) & (place < k[:, None])
         return {
             "items": tf.where(filled, names, ""),
             "scores": tf.where(filled, scores, 0.0),

@@ -118,7 +118,13 @@ def test_status_and_metadata(rest):
         metadata = requests.get(f"{rest.url}{path}/metadata", timeout=10).json()
         assert metadata["model_spec"] == {"name": "syncrec", "signature_name": "", "version": "1"}
         signatures = metadata["metadata"]["signature_def"]["signature_def"]
-        assert set(signatures) == {"serving_default", "top_k", "with_options", "explain"}
+        assert set(signatures) == {
+            "serving_default",
+            "top_k",
+            "with_options",
+            "each_domain",
+            "explain",
+        }
         signature = signatures["serving_default"]
         assert signature["method_name"] == "tensorflow/serving/predict"
         assert signature["inputs"]["items"]["dtype"] == "DT_STRING"

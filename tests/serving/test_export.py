@@ -330,6 +330,26 @@ def test_every_row_has_its_own_k(served):
     assert ask(served, histories, domains, k=2)["items"].shape == (6, 2)
 
 
+@pytest.mark.parametrize("k", [[1, 4, 7, 2, 3], [MAX_K] * 5])
+def test_each_domain_is_answered_as_if_it_were_asked_for(served, k):
+    """All by one pass: known, unknown and empty histories, in domains with fewer items than k."""
+    histories = [*random_histories(served, 3, seed=5), ["nobody knows this"], []]
+    each = served.loaded.signatures["each_domain"](
+        items=tf.constant(padded(histories)), k=tf.constant(k)
+    )
+    names = served.catalogue.domains
+    assert each["domains"].numpy().tolist() == [[name.encode() for name in names]] * 5
+    assert each["items"].shape == each["scores"].shape == (5, len(names), max(k))
+    for d, domain in enumerate(names):
+        alone = served.loaded.signatures["top_k"](
+            items=tf.constant(padded(histories)), domain=tf.fill([5], domain), k=tf.constant(k)
+        )
+        np.testing.assert_array_equal(each["items"][:, d], alone["items"])
+        np.testing.assert_allclose(each["scores"][:, d], alone["scores"], atol=1e-5)
+        for name in ("known_items", "fallback"):
+            np.testing.assert_array_equal(each[name], alone[name])
+
+
 def test_a_large_k_reaches_across_domains_and_fills_up(served):
     known = random_histories(served, 1, seed=10)[0]
     answer = ask(served, [known, []], ["audio", "books"], k=MAX_K)

@@ -77,6 +77,20 @@ def test_each_row_tells_what_it_knows(rest):
         assert not set(history) & set(answer.items)
 
 
+def test_each_domain_is_answered_with_times(rest):
+    signatures, ids = rest.served.loaded.signatures, rest.served.ids
+    items = tf.constant([["", ids[40], ids[50]], [ids[41], ids[41], ids[40]]])
+    times = tf.constant([[0.0, NOON, NOON + 60], [0.0, 0.0, 0.0]], tf.float64)
+    told = {"timestamps": times, "now": tf.constant([NOON + 3600, 0.0], tf.float64)}
+    each = signatures["each_domain"](items=items, k=tf.constant([5, 3]), **told)
+    for d, domain in enumerate(rest.served.catalogue.domains):
+        alone = signatures["with_times"](
+            items=items, domain=tf.fill([2], domain), k=tf.constant([5, 3]), **told
+        )
+        np.testing.assert_array_equal(each["items"][:, d], alone["items"])
+        np.testing.assert_allclose(each["scores"][:, d], alone["scores"], atol=1e-5)
+
+
 def test_any_domain_is_answered_with_times(rest):
     """By the scorer of the model, told the same."""
     served = rest.served

@@ -39,6 +39,7 @@ def test_user_id_is_an_input_of_what_recommends(rest):
         "serving_default": {"items", "domain", "user_id"},
         "top_k": {"items", "domain", "k", "user_id"},
         "with_options": {"items", "domain", "k", "exclude_seen", "user_id"},
+        "each_domain": {"items", "k", "user_id"},
         "explain": {"items"},
     }
 

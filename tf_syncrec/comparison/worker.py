@@ -16,10 +16,8 @@ else's, and what is finished is never computed again:
 """
 
 import json
-import os
 import shutil
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -57,6 +55,7 @@ from tf_syncrec.scoring.recent_popularity import fit_recent_popularity
 from tf_syncrec.training.item_vectors import initialise_items
 from tf_syncrec.training.loop import peak_memory_mb, train
 from tf_syncrec.utils.hdf5 import load_weights, save_weights_whole
+from tf_syncrec.utils.stopping import end_with_parent
 
 WEIGHTS = "best.weights.h5"
 
@@ -210,18 +209,7 @@ def _write_ranks(file: Path, ranks: Ranks, names) -> None:
         pq.write_table(pa.table(columns), new)
 
 
-def _end_with_parent() -> None:
-    """Ends this process with its parent, so that two never write into one directory."""
-
-    def wait():
-        while os.read(sys.stdin.fileno(), 1):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 if __name__ == "__main__":
     if "--with_parent" in sys.argv:
-        _end_with_parent()
+        end_with_parent()
     run_command(lambda: run_cell(Path(sys.argv[1]), trial="--trial" in sys.argv[2:]))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 
@@ -63,3 +64,14 @@ class StopRequests:
         name = signal.Signals(number).name
         # No `print`: the signal may have come in the middle of one.
         os.write(2, f"{name}: stops after what is being computed; again: at once\n".encode())
+
+
+def end_with_parent() -> None:
+    """Ends this process when its standard input is closed: with its parent, however that ends."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,158 @@
+"""Answers for everybody: `python -m tf_syncrec.recommend --run runs/NAME --output recs.parquet`.
+
+Reads all that every user of a log did, asks the exported model as a server would be asked, and
+writes `user_id, domain, rank, item_id, score, fallback`: k rows a user and domain, best first. What
+is finished is kept until all is: the same command goes on where it was stopped.
+"""
+
+import argparse
+import datetime
+import math
+from pathlib import Path
+
+from data_prep.errors import InputError
+from tf_syncrec import config as settings
+from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command, say
+from tf_syncrec.config import Config
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command line."""
+    parser = Parser(
+        prog="python -m tf_syncrec.recommend",
+        description="Recommend to every user of a log, in every domain, without a server.",
+        examples=[
+            "--run runs/shop --output recs.parquet",
+            "--run runs/shop --input today.csv --domains books,films --k 20 --output recs.parquet",
+            "--export_dir runs/shop/export/syncrec --input today.csv --output recs",
+        ],
+        notes="docs/batch.md says what is in the output, and how fast it is.",
+    )
+    model = parser.add_argument_group("model, one of")
+    model.add_argument("--run", type=path_option, metavar="DIR", help="a run; its newest export")
+    model.add_argument(
+        "--export_dir", type=path_option, metavar="DIR", help="directory of versions; the newest"
+    )
+    parser.add_argument(
+        "--input",
+        type=path_option,
+        metavar="LOG",
+        help="histories: a log of the form of --dataset interactions; default: all of the log that "
+        "the run was trained on",
+    )
+    parser.add_argument(
+        "--output",
+        type=path_option,
+        required=True,
+        metavar="FILE",
+        help="a .parquet file; any other name is a folder of them",
+    )
+    parser.add_argument("--k", type=int, default=10, metavar="N", help="items of each domain (10)")
+    parser.add_argument("--domains", metavar="A,B", help="some domains; default: all")
+    parser.add_argument(
+        "--now",
+        type=_time,
+        default=0.0,
+        metavar="TIME",
+        help="when the answers are wanted: ISO 8601, or a number in the log's unit. It matters "
+        "where people come back to what they had",
+    )
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="default: 1")
+    parser.add_argument(
+        "--set",
+        dest="of_data",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting of data, e.g. --set data.columns.user_id=customer",
+    )
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    args = parser.parse_args(argv)
+    if (args.run is None) == (args.export_dir is None):
+        raise InputError("give either --run or --export_dir")
+    if args.processes < 1:
+        raise InputError(f"--processes {args.processes}: expected 1 or more")
+    config = _config(args)
+
+    load_tensorflow()
+    from data_prep.fingerprint import file_digest, fingerprint
+    from data_prep.read.locate import locate
+    from serving.saved_model.version_folders import list_versions
+    from tf_syncrec.recommending.everybody import recommend_everybody
+    from tf_syncrec.recommending.parts import Request
+    from tf_syncrec.recommending.served_model import ServedModel
+    from tf_syncrec.training.run_directory import RunDirectory
+
+    export_dir = args.export_dir or RunDirectory(args.run).export_dir
+    versions = list(list_versions(export_dir).values())
+    if not versions:
+        raise InputError(f"{export_dir}: holds no exported version; python -m serving.export --run")
+    version = versions[-1].absolute()
+    served = ServedModel(version)
+    domains = args.domains.split(",") if args.domains else []
+    domains = served.check(domains, args.k)
+    config.data.check()
+    request = Request(
+        version=str(version),
+        # Of the graph, and of the checksums of all weights.
+        fingerprint=fingerprint(
+            {
+                name: file_digest(version / name)
+                for name in ("saved_model.pb", "variables/variables.index")
+            }
+        ),
+        log=locate(config.data).content() | {"dataset": config.data.dataset},
+        domains=domains,
+        k=args.k,
+        now=args.now,
+    )
+    recommend_everybody(served, request, config.data, Path(args.output), args.processes, say)
+    say(str(args.output))
+
+
+def _config(args: argparse.Namespace) -> Config:
+    """Where the histories are: as the run has it, or a log of one's own."""
+    overrides = [*map(settings.parse_set, args.of_data)]
+    if wrong := [key for key, *_ in overrides if not key.startswith("data.")]:
+        raise InputError(f"--set {wrong[0]}: only settings of data make a difference here")
+    if args.run is not None:
+        from tf_syncrec.training.run_directory import RunDirectory
+
+        run = RunDirectory(args.run)
+        run.check_finished()
+        if args.input is None:
+            return settings.load(run.config_file, overrides)
+        trained = run.load_config().data
+        kept = {
+            name: getattr(trained, name)
+            for name in ("columns", "max_bad_share", "engine", "spark_master")
+        }
+        overrides = [(f"data.{name}", value, "--run") for name, value in kept.items()] + overrides
+    if args.input is None:
+        raise InputError("--export_dir: says nothing of users; give their histories as --input LOG")
+    of_log = [
+        ("data.dataset", "interactions", f"--input {args.input}"),
+        ("data.path", str(args.input), f"--input {args.input}"),
+    ]
+    return settings.load(settings.shipped("amazon"), [*of_log, *overrides])
+
+
+def _time(text: str) -> float:
+    """A number, or seconds since 1970."""
+    try:
+        value = float(text)
+    except ValueError:
+        try:
+            when = datetime.datetime.fromisoformat(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"expected a number or a time by ISO 8601, received {text!r}"
+            ) from None
+        value = (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a finite number, received {text!r}")
+    return value
+
+
+if __name__ == "__main__":
+    run_command(main)

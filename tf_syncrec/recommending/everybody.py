@@ -1,0 +1,171 @@
+"""Answers for every user of a log, written as Parquet: whole or not at all, and gone on with."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep import InputError
+from data_prep.log_histories import write_histories
+from data_prep.settings import DataConfig
+from tf_syncrec.recommending.parts import SCHEMA, SUFFIX, Parts, Request
+from tf_syncrec.recommending.served_model import ServedModel
+from tf_syncrec.utils.locks import RunLock
+
+USERS_AT_ONCE = 256
+"""Histories that are answered together."""
+
+SECONDS_BETWEEN_LINES = 5.0
+"""Of what is said while it runs."""
+
+
+def recommend_everybody(
+    served: ServedModel,
+    request: Request,
+    log: DataConfig,
+    output: Path,
+    processes: int = 1,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Answers everybody, or goes on where an equal request was stopped.
+
+    Args:
+        served: what answers, the version that the request names.
+        request: what is asked for.
+        log: where the histories are.
+        output: see `Parts.finish`.
+        processes: how many work on it.
+        report: told one line now and then.
+
+    Raises:
+        InputError: the log or the export cannot be used, another process is writing to the output,
+            or the parts that are there answer another request.
+        SystemExit: a process failed.
+    """
+    if output.suffix != ".parquet" and output.exists():
+        raise InputError(f"--output {output}: is there already; delete it, or choose another name")
+    parts = Parts(output.with_name(output.name + SUFFIX))
+    try:
+        parts.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
+    lock = RunLock(parts.folder)
+    if holder := lock.take():
+        raise InputError(f"--output {output}: is being written by {holder}")
+    try:
+        parts.begin(request)
+        if not parts.histories_file.exists():
+            write_histories(log, parts.histories_file, report)
+        sizes = parts.sizes()
+        left = [number for number in range(len(sizes)) if not parts.file(number).exists()]
+        if len(left) < len(sizes):
+            report(f"{len(sizes) - len(left):,} of {len(sizes):,} parts were answered before.")
+        progress = Progress(sizes, left, report)
+        if processes == 1 or len(left) < 2:
+            for number in answer_parts(served, parts, left):
+                progress.done(number)
+        else:
+            _in_processes(parts, left, min(processes, len(left)), progress)
+        parts.finish(output, len(sizes))
+    finally:
+        lock.release()
+
+
+class Progress:
+    """Says how many users are answered, how fast, and how long it will take.
+
+    Args:
+        sizes: users of each part.
+        left: parts to do.
+        report: told one line now and then.
+    """
+
+    def __init__(self, sizes: list[int], left: list[int], report: Callable[[str], None]):
+        self._sizes, self._left, self._report = sizes, set(left), report
+        self._begun = self._said = time.perf_counter()
+        self._answered = 0
+
+    def done(self, *numbers: int) -> None:
+        """Parts are finished."""
+        new = self._left & set(numbers)
+        self._left -= new
+        self._answered += sum(self._sizes[number] for number in new)
+        now = time.perf_counter()
+        if new and (now - self._said >= SECONDS_BETWEEN_LINES or not self._left):
+            self._said = now
+            self._report(self._line(now - self._begun))
+
+    def _line(self, seconds: float) -> str:
+        whole, rate = sum(self._sizes), self._answered / max(seconds, 1e-9)
+        users = sum(self._sizes[number] for number in self._left)
+        ahead = f", {users / rate:,.0f} s left" if self._left and rate else ""
+        return f"{whole - users:,} of {whole:,} users, {rate:,.0f} a second{ahead}"
+
+
+def answer_parts(served: ServedModel, parts: Parts, numbers: Iterable[int]) -> Iterator[int]:
+    """Answers some parts one after the other; yields the number of each when it is written."""
+    request = parts.request()
+    for number in numbers:
+        parts.write(number, _answered(served, request, parts.histories(number)))
+        yield number
+
+
+def _answered(served: ServedModel, request: Request, users: pa.RecordBatch) -> pa.Table:
+    """Answers to all users of a part, in their order."""
+    names = users["user_id"].to_numpy(zero_copy_only=False)
+    lengths = np.diff(users["items"].offsets.to_numpy())
+    chunks = []
+    # Histories of a like length together: all are padded to the longest.
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, len(order), USERS_AT_ONCE):
+        some = order[start : start + USERS_AT_ONCE]
+        rows = users.take(pa.array(some))
+        histories, when = rows["items"].to_pylist(), rows["timestamps"].to_pylist()
+        times = when, [request.now] * len(some)
+        found = served.in_each_domain(
+            names[some], histories, request.k, request.domains, times=times
+        )
+        chunks.append(found._replace(users=some[found.users]))
+    users_, domains, ranks, items, scores, fallback = (
+        np.concatenate(column) for column in zip(*chunks, strict=True)
+    )
+    back = np.argsort(users_, kind="stable")
+    columns = [
+        pa.array(names[users_[back]], pa.string()),
+        pa.array(domains[back], pa.binary()).cast(pa.string()),
+        pa.array(ranks[back], pa.int32()),
+        pa.array(items[back], pa.binary()).cast(pa.string()),
+        pa.array(scores[back], pa.float32()),
+        pa.array(fallback[back], pa.bool_()),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _in_processes(parts: Parts, left: list[int], count: int, progress: Progress) -> None:
+    """Shares the parts among processes, which end when this one does."""
+    command = [sys.executable, "-m", "tf_syncrec.recommending.worker", str(parts.folder)]
+    workers = [
+        subprocess.Popen(
+            [*command, str(count), *(str(number) for number in left[first::count])],
+            stdin=subprocess.PIPE,
+        )
+        for first in range(count)
+    ]
+    try:
+        while any(worker.poll() is None for worker in workers):
+            if failed := next((worker for worker in workers if worker.poll()), None):
+                raise SystemExit(
+                    f"error: a process ended with {failed.returncode}; what is answered is kept, "
+                    "and the same command goes on"
+                )
+            progress.done(*(number for number in left if parts.file(number).exists()))
+            time.sleep(0.2)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    progress.done(*left)
