@@ -26,7 +26,7 @@ from tf_syncrec.distributed.workers import (
 )
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.evaluation.samples import sample_recommendations
-from tf_syncrec.models.registry import network_of
+from tf_syncrec.models.registry import network_of, trained_name
 from tf_syncrec.reporting.run_report import write_report
 from tf_syncrec.reporting.terminal_tables import metrics_table
 from tf_syncrec.reporting.titles import sample_titles
@@ -121,7 +121,7 @@ def _story(
     """All of a run but its settings and devices; of several workers, only the first one writes."""
     # ------------------------------------------------------------------------------------ data
     code = commit()  # of what runs: the files may be others when training ends
-    network = network_of(config.model.name)
+    network_of(config.model.name)  # an unknown one is told now
     with chief_first(strategy):
         prepared = prepare_data(config)
     agree(strategy, config.identity(prepared.name))
@@ -134,8 +134,14 @@ def _story(
         test = evaluation_batches(prepared, "test", config.evaluate.batch_size)
 
     # ----------------------------------------------------------------------------------- model
+    name = trained_name(config, prepared.data_card)
+    if name != config.model.name:
+        say(
+            "No user is in two domains, so both views of SyNCRec would see the same: SASRec, which "
+            "has one, is trained (model.views=both trains SyNCRec all the same)."
+        )
     with strategy.scope():
-        model = network.build(config, prepared)
+        model = network_of(name).build(config, prepared)
     say(
         f"{type(model).__name__}: {model.count_trained():,} parameters, {catalogue.num_items:,} "
         f"items in {catalogue.num_domains} domains; seed {config.train.seed}; "
@@ -186,7 +192,7 @@ def _story(
     metrics, test_ranks = measure(
         model, scorer, config, prepared, validation, test, trained, cross_fitted
     )
-    metrics["training"] |= {"command": command, "commit": code}
+    metrics["training"] |= {"model": name, "command": command, "commit": code}
     samples = sample_recommendations(scorer, validation if test is None else test, catalogue)
     titles = sample_titles(titles_file, samples)
     run.write_json(run.samples_file, samples)

@@ -1,7 +1,7 @@
 """The networks that our training trains, by name."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_prep.errors import InputError
@@ -95,6 +95,23 @@ def network_of(name: str) -> Network:
     if name not in NETWORKS:
         raise InputError(f"model.name: expected one of {', '.join(NETWORKS)}, received {name!r}")
     return NETWORKS[name]
+
+
+def trained_name(config: Config, data_card: Mapping[str, Any]) -> str:
+    """Which network a run trains: SASRec where SyNCRec's two views would see the same.
+
+    Where no user is in two domains, a user's history is that of the one domain, and the second view
+    costs as much as the first one and adds nothing (docs/published.md).
+
+    Args:
+        config: of the run.
+        data_card: of its data, `PreparedDataset.data_card`.
+    """
+    shared = data_card["shared_users"]
+    apart = all(users == 0 or i == j for i, row in enumerate(shared) for j, users in enumerate(row))
+    if config.model.name == "syncrec" and config.model.views == "auto" and apart:
+        return "sasrec"
+    return config.model.name
 
 
 def with_network_settings(config: Config) -> Config:

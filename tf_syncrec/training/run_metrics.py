@@ -103,7 +103,6 @@ def measure(
         "baselines": {"popularity": {shown_split(ranks): popularity.metrics(names)}},
         "training": trained.cost(model)
         | {
-            "model": config.model.name,
             "versions": {
                 module.__name__: module.__version__ for module in (tf_syncrec, tf, keras, np)
             },
