@@ -117,10 +117,12 @@ class Recommender(tf.Module):
         # One graph for all of them: it is most of what an export takes.
         seen, each = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.bool)
         self._answers = tf.function(
-            self._recommend, input_signature=[items, domain, k, seen, each, *told, *user_id]
+            self._recommend,
+            input_signature=[items, domain, k, seen, each, *told, *user_id],
+            autograph=False,
         )
         self.functions = {
-            name: tf.function(method, input_signature=inputs)
+            name: tf.function(method, input_signature=inputs, autograph=False)
             for name, (method, inputs) in asked_by.items()
         }
 

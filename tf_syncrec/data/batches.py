@@ -34,6 +34,9 @@ PREFETCHED = 4
 USERS_AT_ONCE = 1024
 """Users whose sequences are cut into windows together."""
 
+as_it_is = tf.autograph.experimental.do_not_convert
+"""Of a function without control flow over tensors: AutoGraph takes seconds to find that out."""
+
 LENGTHS = [8, 16, 32, 64]
 """Histories between two of these are ranked together: a batch costs what its longest row does."""
 
@@ -105,6 +108,7 @@ class TrainBatches:
     def _in_order(self, rows: tf.data.Dataset, epochs: Sequence[int], first: int):
         """Batches of rows; the same order for any rows that are as many."""
 
+        @as_it_is
         def batches_of(seed, skipped):
             # Of this function alone. TensorFlow (2.21) cannot join a seed of 0 with a tensor.
             tf.random.set_seed(self.seed or 1)
@@ -153,20 +157,21 @@ def train_batches(
 
     users = (
         prepared.as_dataset("train")
-        .map(lambda user: {"items": user["items"], "user_id": user["user_id"]})
+        .map(as_it_is(lambda user: {"items": user["items"], "user_id": user["user_id"]}))
         .ragged_batch(USERS_AT_ONCE)
     )
     # Counted, since Keras begins one more step, on no data, where it does not know how many.
     count = users.with_options(without_autotuning()).reduce(
         np.int64(0),
-        lambda n, some: n + tf.cast(tf.reduce_sum(num_windows(some["items"])), tf.int64),
+        as_it_is(lambda n, some: n + tf.cast(tf.reduce_sum(num_windows(some["items"])), tf.int64)),
     )
 
+    @as_it_is
     def pick(row):
         items = tf.boolean_mask(row["items"], row["items"] > 0)[::-1]
         return {"items": items} | ({"user_id": row["user_id"]} if layout == "users" else {})
 
-    @tf.function  # traced once, not once an epoch
+    @tf.function(autograph=False)  # traced once, not once an epoch
     def lay_out(rows):
         rows = _left_padded(rows)
         if layout != "packed":
@@ -175,14 +180,14 @@ def train_batches(
         return {"items": items, "segments": segments}
 
     cut = (
-        users.map(lambda some: _windows(some, num_windows(some["items"]), window, layout))
+        users.map(as_it_is(lambda some: _windows(some, num_windows(some["items"]), window, layout)))
         .unbatch()
         .apply(tf.data.experimental.assert_cardinality(count))
     )
     return TrainBatches(
         # Cached before anything random; what is cached has at most T + 1 numbers a window.
         windows=cut.map(pick, num_parallel_calls=PARALLEL_CALLS).cache(),
-        users=cut.map(lambda row: row["user_id"], num_parallel_calls=PARALLEL_CALLS),
+        users=cut.map(as_it_is(lambda row: row["user_id"]), num_parallel_calls=PARALLEL_CALLS),
         count=int(count),
         batch_size=batch_size,
         seed=seed,
@@ -214,6 +219,7 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
     """
     excluded = tf.constant(prepared.catalogue.excluded)
 
+    @as_it_is
     def pick(row):
         return {
             "items": row["items"][::-1],
@@ -223,13 +229,16 @@ def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
             **{name: row[name] for name in TARGET},
         }
 
+    @as_it_is
     def kind(row):
         length = tf.searchsorted(LENGTHS, tf.size(row["items"])[None])[0]
         return tf.cast(row["domain"] * (len(LENGTHS) + 1) + length, tf.int64)
 
+    @as_it_is
     def batch(_, rows):
         return rows.padded_batch(batch_size)
 
+    @as_it_is
     def with_excluded(batch):
         return batch | {"excluded": _excluded(batch["items"], excluded)}
 
@@ -333,6 +342,7 @@ def _windows(users, counts, window, layout):
     return {"items": cut, "user_id": tf.gather(users["user_id"], owner)}
 
 
+@as_it_is
 def _left_padded(batch):
     """Right padding of reversed rows -> left padding of rows in order."""
     reversed_rows = {name: batch[name] for name in ("items", "timestamps") if name in batch}

@@ -108,12 +108,13 @@ def times_of(batch, told: str | None) -> tuple:
 
 
 @tf.function(
+    autograph=False,
     input_signature=[
         tf.TensorSpec([None, None], tf.float32),
         tf.TensorSpec([None, None], tf.float32),
         tf.TensorSpec([], tf.int32),
         tf.TensorSpec([], tf.int32),
-    ]
+    ],
 )
 def _products(queries, candidates, offset, size):
     return tf.matmul(queries, candidates[offset : offset + size], transpose_b=True)
@@ -206,12 +207,14 @@ OF_A_DOMAIN = (
 """Signature of a table of items, a scale for each, and the rows of a domain: first, number."""
 
 
-@tf.function(input_signature=OF_A_DOMAIN)
+@tf.function(input_signature=OF_A_DOMAIN, autograph=False)
 def _scaled_rows(items, scales, offset, size):
     return items[offset : offset + size] * scales[offset : offset + size, None]
 
 
-@tf.function(input_signature=(tf.TensorSpec([None, None], tf.float32), *OF_A_DOMAIN))
+@tf.function(
+    input_signature=(tf.TensorSpec([None, None], tf.float32), *OF_A_DOMAIN), autograph=False
+)
 def _scaled_products(queries, items, scales, offset, size):
     products = tf.matmul(queries, items[offset : offset + size], transpose_b=True)
     return products * scales[offset : offset + size]

@@ -12,12 +12,13 @@ one piece comes from the system anew each time, which must clear it page by page
 
 
 @tf.function(
+    autograph=False,
     input_signature=[
         tf.TensorSpec([None, None], tf.float32),
         tf.TensorSpec([None, None], tf.int32),
         tf.TensorSpec([None], tf.int32),
         tf.TensorSpec([], tf.int32),
-    ]
+    ],
 )
 def target_ranks(scores, excluded, targets, offset):
     """Ranks of targets of one domain among its items.

@@ -58,7 +58,8 @@ class Asked:
 
         functions = (lambda batch: model(batch)), model.domain_queries, of_views
         self.queries, self.domain_queries, self.view_queries = (
-            tf.function(each, input_signature=[model.evaluation_signature]) for each in functions
+            tf.function(each, input_signature=[model.evaluation_signature], autograph=False)
+            for each in functions
         )
 
 
