@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.engines.connection import connect
-from data_prep.files import written_whole
+from data_prep.files import local_path, written_whole
 from data_prep.pipeline.sequences import (
     events_of,
     in_units,
@@ -48,7 +49,7 @@ def write_histories(
 
     Args:
       settings: which log; what decides splits and cores is not looked at.
-      path: the file, see `SCHEMA`; rows that cannot be used are listed beside it.
+      path: the file, see `SCHEMA`; where too many rows cannot be used, they are listed beside it.
       report: told one line a step.
       batch_rows: events of a batch.
 
@@ -62,11 +63,12 @@ def write_histories(
     located = locate(settings)
     number = 0
     with connect(settings.engine, settings.spark_master) as engine, written_whole(path) as new:
-        reading = read_dataset(engine, settings, located, path.parent / "downloads", report)
+        reading = read_dataset(engine, settings, located, _downloads(settings), report)
         listed = path.parent / quarantine.FILE_NAME
         bad = quarantine.set_aside(engine, reading, settings.max_bad_share, path.parent, listed)
         if bad.size:
-            report(f"Set aside {bad.size:,} bad rows, listed in {listed}.")
+            reasons = ", ".join(f"{count:,} × {reason}" for reason, count in bad.reasons.items())
+            report(f"Passed over {bad.size:,} bad rows: {reasons}.")
         items = engine.hold(items_of(reading.rows))
         users = engine.hold(users_of(reading.rows))
         events = engine.hold(events_of(reading.rows, users, items))
@@ -87,3 +89,9 @@ def write_histories(
                 number += len(some.user_ids)
     report(f"Read {bad.rows:,} rows of {number:,} users.")
     return number
+
+
+def _downloads(settings: DataConfig) -> Path:
+    """Where the preparation of the same dataset keeps what it has fetched."""
+    place = settings.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return local_path(place) / "downloads" / settings.dataset

@@ -137,14 +137,15 @@ def test_of_another_number_of_negatives(parts, capsys):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "protocol"), [("0", "sampled_domain"), ("-3", "sampled_all"), ("20", "full")]
+    ("wrong", "protocol"),
+    [("0", "sampled_domain"), ("-3", "sampled_all"), ("1001", "sampled_all"), ("20", "full")],
 )
 def test_what_is_no_number_of_negatives_is_refused(parts, capsys, wrong, protocol):
     command = ["--run", str(parts[0].directory), "--protocol", protocol, "--negatives", wrong]
     with pytest.raises(SystemExit) as stop:
         run_command(lambda: evaluate.main(command))
     assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith(f"error: --negatives {wrong}: expected 1 or more")
+    assert capsys.readouterr().err.startswith(f"error: --negatives {wrong}: expected 1 to 1000")
 
 
 def test_all_domains_is_written_beside_the_metrics_of_the_run(parts, capsys):

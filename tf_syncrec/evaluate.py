@@ -3,7 +3,7 @@
 from data_prep.errors import InputError
 from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command, say
 from tf_syncrec.evaluation import ALL_DOMAINS, AT_REQUEST_TIME, NEXT_BASKET, TIMED, WITH_TIMES
-from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED, label_of
+from tf_syncrec.evaluation.sampled import MOST_NEGATIVES, NEGATIVES, SAMPLED, label_of
 from tf_syncrec.reporting.terminal_tables import basket_table, metrics_table
 from tf_syncrec.training.run_directory import RunDirectory
 
@@ -36,10 +36,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
 
-    if args.negatives is not None and (args.protocol not in SAMPLED or args.negatives < 1):
-        sampled = " or ".join(SAMPLED)
+    possible = args.negatives is None or 1 <= args.negatives <= MOST_NEGATIVES
+    if not possible or (args.negatives and args.protocol not in SAMPLED):
         raise InputError(
-            f"--negatives {args.negatives}: expected 1 or more, of --protocol {sampled}"
+            f"--negatives {args.negatives}: expected 1 to {MOST_NEGATIVES}, of --protocol "
+            f"{' or '.join(SAMPLED)}"
         )
     count = args.negatives or NEGATIVES
     RunDirectory(args.run).check_finished()

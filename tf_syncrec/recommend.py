@@ -8,9 +8,12 @@ is finished is kept until all is: the same command goes on where it was stopped.
 import argparse
 import datetime
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from data_prep.errors import InputError
+from data_prep.settings import DataConfig
 from tf_syncrec import config as settings
 from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command, say
 from tf_syncrec.config import Config
@@ -52,7 +55,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--now",
         type=_time,
-        default=0.0,
         metavar="TIME",
         help="when the answers are wanted: ISO 8601, or a number in the log's unit. It matters "
         "where people come back to what they had",
@@ -101,13 +103,22 @@ def main(argv: list[str] | None = None) -> None:
                 for name in ("saved_model.pb", "variables/variables.index")
             }
         ),
-        log=locate(config.data).content() | {"dataset": config.data.dataset},
+        log=_log(config.data, locate(config.data).content()),
         domains=domains,
         k=args.k,
-        now=args.now,
+        now=args.now or "",
     )
-    recommend_everybody(served, request, config.data, Path(args.output), args.processes, say)
+    answering = served if args.processes == 1 else None  # else each of them has its own
+    del served
+    output = Path(args.output)
+    recommend_everybody(answering, request, config.data, output, args.processes, say)
     say(str(args.output))
+
+
+def _log(data: DataConfig, content: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides which histories there are."""
+    made_up = data.synthetic.model_dump() if data.dataset == "synthetic" else {}
+    return {"dataset": data.dataset, **content, **made_up}
 
 
 def _config(args: argparse.Namespace) -> Config:
@@ -137,21 +148,19 @@ def _config(args: argparse.Namespace) -> Config:
     return settings.load(settings.shipped("amazon"), [*of_log, *overrides])
 
 
-def _time(text: str) -> float:
-    """A number, or seconds since 1970."""
+def _time(text: str) -> str:
+    """A finite number, or a time by ISO 8601; what unit it is in, the log says."""
     try:
-        value = float(text)
+        if not math.isfinite(float(text)):
+            raise argparse.ArgumentTypeError(f"expected a finite number, received {text!r}")
     except ValueError:
         try:
-            when = datetime.datetime.fromisoformat(text)
+            datetime.datetime.fromisoformat(text)
         except ValueError:
             raise argparse.ArgumentTypeError(
                 f"expected a number or a time by ISO 8601, received {text!r}"
             ) from None
-        value = (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"expected a finite number, received {text!r}")
-    return value
+    return text
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.histories import Histories, Timestamps, times_of, users_of
 from tf_syncrec.evaluation import ALL_DOMAINS, NEXT_BASKET, TIMED
 from tf_syncrec.evaluation.evaluate_split import evaluate_split
-from tf_syncrec.evaluation.sampled import NEGATIVES, SAMPLED, label_of
+from tf_syncrec.evaluation.sampled import MOST_NEGATIVES, NEGATIVES, SAMPLED, label_of
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.registry import import_networks
 from tf_syncrec.recommending.served_model import ServedModel
@@ -132,8 +132,8 @@ class Run(RunDirectory):
                 "expected the split validation or test and the protocol "
                 f"{' or '.join(protocols)}, received {split!r} and {protocol!r}"
             )
-        if negatives < 1:
-            raise InputError(f"negatives must be 1 or more, received {negatives}")
+        if not 1 <= negatives <= MOST_NEGATIVES:
+            raise InputError(f"negatives: expected 1 to {MOST_NEGATIVES}, received {negatives}")
         file = self.negatives_file(split, protocol, negatives) if protocol in SAMPLED else None
         return evaluate_split(
             self.model, self.config, self.data(report), split, protocol, file, negatives

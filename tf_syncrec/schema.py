@@ -34,8 +34,8 @@ class ModelConfig(Section):
     name: str = _setting("syncrec", "what is trained", min_length=1)
     views: Literal["auto", "both"] = _setting(
         "auto",
-        "of syncrec: auto trains SASRec, which has one, where no user is in two domains, as both "
-        "would see the same; both: SyNCRec all the same",
+        "of syncrec, in `fit`: auto trains SASRec, which has one, where no user is in two domains, "
+        "as both would see the same; both: SyNCRec all the same",
     )
     window: int = _setting(50, "T, latest items of a history that the network reads", ge=2)
     dim: int = _setting(64, "r, the width", ge=1)

@@ -21,6 +21,9 @@ from tf_syncrec.comparison.names import parse_name
 from tf_syncrec.evaluation.sampled.expected import expected_gains
 from tf_syncrec.metrics.gains import METRICS, user_gains
 
+Others = Mapping[str, Mapping[str, int]]
+"""Of `PublishedSet.others`."""
+
 SECONDS = "seconds.json"
 """Beside a run: how long all of it took, from the log to the report."""
 
@@ -104,9 +107,7 @@ def measure(
     return found
 
 
-def _trained(
-    options: Sequence[str], run: Path, others: Mapping[str, int]
-) -> tuple[TestRanks, dict[str, Any]]:
+def _trained(options: Sequence[str], run: Path, others: Others) -> tuple[TestRanks, dict[str, Any]]:
     """Ranks of a run of `fit`, begun, gone on with, or finished before; and what it cost."""
     begun = run.exists()
     start = time.perf_counter()
@@ -114,8 +115,7 @@ def _trained(
     if not begun:
         write_whole(run / SECONDS, json.dumps(time.perf_counter() - start))
     table = pq.read_table(run / "test_ranks.parquet", columns=["user_id", "domain", "rank"])
-    own = np.array([others[user] for user in table["user_id"].to_pylist()])
-    ranks = TestRanks(table["domain"].to_numpy(), table["rank"].to_numpy(), own)
+    ranks = _ranks(table["user_id"].to_pylist(), table["domain"], table["rank"], others)
     training = json.loads((run / "metrics.json").read_text())["training"]
     cost = {name: training[name] for name in ("epochs", "seconds_per_epoch", "peak_memory_mb")}
     if (run / SECONDS).exists():  # not of a run that was interrupted
@@ -124,7 +124,7 @@ def _trained(
 
 
 def _compared(
-    model: str, options: Sequence[str], folder: Path, others: Mapping[str, int]
+    model: str, options: Sequence[str], folder: Path, others: Others
 ) -> tuple[TestRanks, dict[str, Any]]:
     """The same of a model of `compare`, with one seed."""
     _call(
@@ -134,10 +134,16 @@ def _compared(
     table = pq.read_table(folder / "ranks.parquet")
     (name,) = {model, f"{model}/seed0"} & set(table.column_names)
     # Its rows stand in the order of the user ids.
-    own = np.array([others[user] for user in sorted(others, key=str.encode)])
-    ranks = TestRanks(table["domain"].to_numpy(), table[name].to_numpy(), own)
+    users = sorted(others, key=str.encode)
+    ranks = _ranks(users, table["domain"], table[name], others)
     cost = json.loads((folder / "comparison.json").read_text())["models"][model]["cost"]
     return ranks, {name: cost[name] for name in ("seconds", "peak_memory_mb")}
+
+
+def _ranks(users: Sequence[str], domains, ranks, others: Others) -> TestRanks:
+    names = domains.to_pylist()
+    own = [others[user][domain] for user, domain in zip(users, names, strict=True)]
+    return TestRanks(np.array(names, object), ranks.to_numpy(), np.array(own))
 
 
 def _call(module: str, arguments: Sequence[str]) -> None:

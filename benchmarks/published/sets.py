@@ -56,17 +56,19 @@ class PublishedSet:
                 writer.writerow(["user_id", "item_id", "domain", "timestamp"])
                 writer.writerows(self.rows(folder))
 
-    def others(self, folder: Path) -> dict[str, int]:
-        """From how many items the published protocol draws negatives for each user's target.
+    def others(self, folder: Path) -> dict[str, dict[str, int]]:
+        """From how many items the published protocol draws negatives, by user and domain.
 
-        All items of the domain of the last item, trained or not, that the user does not have.
+        All items of the domain of a target, trained or not, that the user does not have.
         """
-        sizes, of_user = self.items_of(folder), {}
+        sizes = self.items_of(folder)
         had: dict[str, Counter[str]] = {}
         for row in self.rows(folder):
             had.setdefault(row.user, Counter())[row.domain] += 1  # no set has an item twice
-            of_user[row.user] = row.domain
-        return {user: sizes[domain] - had[user][domain] for user, domain in of_user.items()}
+        return {
+            user: {domain: sizes[domain] - own for domain, own in of_domains.items()}
+            for user, of_domains in had.items()
+        }
 
 
 class S3Rec(PublishedSet):

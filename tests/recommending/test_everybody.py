@@ -127,8 +127,10 @@ def test_some_domains_and_a_folder_of_files(place, tmp_path, small_parts):
         assert own.drop(columns="score").equals(expected.drop(columns="score"))
         np.testing.assert_allclose(own.score, expected.score, atol=1e-4)
     assert list(dict.fromkeys(found.domain)) == ["música", "audio"]
-    with pytest.raises(InputError, match="recs: is there already"):
-        recommend.main(options(place, tmp_path / "recs"))
+    for name in ("recs", "folder.parquet"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=f"{name}: is there already"):
+            recommend.main(options(place, tmp_path / name))
 
 
 def test_an_export_of_before_is_asked_domain_by_domain(place, tmp_path, monkeypatch):
@@ -189,7 +191,7 @@ def test_parts_of_another_request_are_refused_by_name(place, tmp_path, monkeypat
     other = shutil.copy(place.log, tmp_path / "other.csv")
     with open(other, "a") as log:
         log.write("user 1,x,audio,1\n")
-    with pytest.raises(InputError, match="with log = "):
+    with pytest.raises(InputError, match="begun with another log"):
         recommend.main([*options(place, output), "--input", str(other)])
     lock = everybody.RunLock(folder)
     lock.acquire()
@@ -234,11 +236,53 @@ def test_an_export_alone_knows_no_users(place, tmp_path):
 def test_now_is_a_date_or_a_number(either, tmp_path):
     """And makes a difference where times have a say, and nowhere else."""
     asked = []
-    for now in ("1700000000", "2023-11-14T22:13:20", "2023-11-14T23:13:20+01:00", "0"):
-        recommend.main(options(either, tmp_path / "r.parquet", "--now", now))
+    for now in (["--now", "1800000000"], ["--now", "2027-01-15T09:00:00+01:00"], []):
+        recommend.main(options(either, tmp_path / "r.parquet", *now))
         asked.append(pq.read_table(tmp_path / "r.parquet"))
-    assert asked[0].equals(asked[1]) and asked[0].equals(asked[2])
-    assert asked[0].equals(asked[3]) == (not either.timed)
+    assert asked[0].equals(asked[1])
+    assert asked[0].equals(asked[2]) == (not either.timed)
+
+
+def test_a_date_is_of_the_unit_of_the_log(place, tmp_path, monkeypatch):
+    seen: list[float] = []
+    answer = everybody.answer_parts
+
+    def notes(served, parts, numbers, now):
+        seen.append(now)
+        return answer(served, parts, numbers, now)
+
+    monkeypatch.setattr(everybody, "answer_parts", notes)
+    log = tmp_path / "ms.csv"
+    log.write_text("user_id,item_id,domain,timestamp\nu,i,audio,1700000000000\n")
+    more = ["--input", str(log), "--now"]
+    output = tmp_path / "r.parquet"
+    for now in ("2027-01-15T08:00:00", "1800000000000"):
+        recommend.main([*options(place, output), *more, now])
+    assert seen == [1.8e12, 1.8e12]
+    for now in ("1800000000", "20270115", "2020-01-01"):
+        with pytest.raises(InputError, match=f"--now {now}: is .* last event is later, 17000"):
+            recommend.main([*options(place, output), *more, now])
+        shutil.rmtree(tmp_path / "r.parquet.parts")
+
+
+def test_leftovers_without_a_request_are_nobodys(place, tmp_path):
+    """As a kill in the middle of removing them leaves them."""
+    folder = tmp_path / "r.parquet.parts"
+    folder.mkdir()
+    for name in ("histories.arrow", "part-00000.parquet", "part-00007.parquet"):
+        (folder / name).write_bytes(b"yesterday's")
+    recommend.main(options(place, tmp_path / "r.parquet", "--domains", "audio"))
+    assert len(pq.read_table(tmp_path / "r.parquet")["user_id"].unique()) == USERS
+    assert [path.name for path in tmp_path.iterdir()] == ["r.parquet"]
+
+
+def test_after_a_log_that_could_not_be_read_another_may_be_given(place, tmp_path):
+    bad = tmp_path / "bad.csv"
+    bad.write_text("user_id,item_id,domain,timestamp\nu,i,audio,soon\n")
+    with pytest.raises(InputError, match=r"bad\.csv: line 2"):
+        recommend.main([*options(place, tmp_path / "r.parquet"), "--input", str(bad)])
+    bad.write_text("user_id,item_id,domain,timestamp\nu,i,audio,7\n")
+    recommend.main([*options(place, tmp_path / "r.parquet"), "--input", str(bad)])
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Answers for every user of a log, written as Parquet: whole or not at all, and gone on with."""
 
+import datetime
 import subprocess
 import sys
 import time
@@ -16,15 +17,21 @@ from tf_syncrec.recommending.parts import SCHEMA, SUFFIX, Parts, Request
 from tf_syncrec.recommending.served_model import ServedModel
 from tf_syncrec.utils.locks import RunLock
 
-USERS_AT_ONCE = 256
-"""Histories that are answered together."""
+USERS_AT_ONCE = 128
+"""Histories that are answered together, at most."""
+
+ITEMS_AT_ONCE = 2**15
+"""Items of the histories that are answered together, padding too: long ones come by themselves."""
+
+UNITS = {1.0: 1e11, 1e3: 1e14, 1e6: 1e17, 1e9: float("inf")}
+"""In a second, and what times of that unit are below, see `layers.RepeatConsumption`."""
 
 SECONDS_BETWEEN_LINES = 5.0
 """Of what is said while it runs."""
 
 
 def recommend_everybody(
-    served: ServedModel,
+    served: ServedModel | None,
     request: Request,
     log: DataConfig,
     output: Path,
@@ -34,7 +41,8 @@ def recommend_everybody(
     """Answers everybody, or goes on where an equal request was stopped.
 
     Args:
-        served: what answers, the version that the request names.
+        served: what answers, the version that the request names; None: it is loaded where it is
+            needed, which with several processes is not here.
         request: what is asked for.
         log: where the histories are.
         output: see `Parts.finish`.
@@ -46,7 +54,7 @@ def recommend_everybody(
             or the parts that are there answer another request.
         SystemExit: a process failed.
     """
-    if output.suffix != ".parquet" and output.exists():
+    if output.is_dir() or (output.suffix != ".parquet" and output.exists()):
         raise InputError(f"--output {output}: is there already; delete it, or choose another name")
     parts = Parts(output.with_name(output.name + SUFFIX))
     try:
@@ -60,16 +68,18 @@ def recommend_everybody(
         parts.begin(request)
         if not parts.histories_file.exists():
             write_histories(log, parts.histories_file, report)
+        now = time_in(parts, request.now)
         sizes = parts.sizes()
         left = [number for number in range(len(sizes)) if not parts.file(number).exists()]
         if len(left) < len(sizes):
             report(f"{len(sizes) - len(left):,} of {len(sizes):,} parts were answered before.")
         progress = Progress(sizes, left, report)
         if processes == 1 or len(left) < 2:
-            for number in answer_parts(served, parts, left):
+            served = served or ServedModel(Path(request.version))
+            for number in answer_parts(served, parts, left, now):
                 progress.done(number)
         else:
-            _in_processes(parts, left, min(processes, len(left)), progress)
+            _in_processes(parts, left, now, min(processes, len(left)), progress)
         parts.finish(output, len(sizes))
     finally:
         lock.release()
@@ -106,26 +116,53 @@ class Progress:
         return f"{whole - users:,} of {whole:,} users, {rate:,.0f} a second{ahead}"
 
 
-def answer_parts(served: ServedModel, parts: Parts, numbers: Iterable[int]) -> Iterator[int]:
+def time_in(parts: Parts, text: str) -> float:
+    """When the answers are wanted, in the unit of the log; 0 if that is not said.
+
+    Raises:
+        InputError: that was before the last event.
+    """
+    if not text:
+        return 0.0
+    latest = parts.latest()
+    try:
+        now = float(text)
+    except ValueError:
+        when = datetime.datetime.fromisoformat(text)
+        seconds = (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
+        # As the model takes them: by their size, times are in s, ms, µs or ns.
+        now = seconds * next(unit for unit, below in UNITS.items() if abs(latest) < below)
+    if now < latest:
+        raise InputError(
+            f"--now {text}: is {now:.15g} in the unit of the log, whose last event is later, "
+            f"{latest:.15g}"
+        )
+    return now
+
+
+def answer_parts(
+    served: ServedModel, parts: Parts, numbers: Iterable[int], now: float
+) -> Iterator[int]:
     """Answers some parts one after the other; yields the number of each when it is written."""
     request = parts.request()
     for number in numbers:
-        parts.write(number, _answered(served, request, parts.histories(number)))
+        parts.write(number, _answered(served, request, now, parts.histories(number)))
         yield number
 
 
-def _answered(served: ServedModel, request: Request, users: pa.RecordBatch) -> pa.Table:
+def _answered(served: ServedModel, request: Request, now: float, users: pa.RecordBatch) -> pa.Table:
     """Answers to all users of a part, in their order."""
     names = users["user_id"].to_numpy(zero_copy_only=False)
     lengths = np.diff(users["items"].offsets.to_numpy())
     chunks = []
     # Histories of a like length together: all are padded to the longest.
-    order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), USERS_AT_ONCE):
-        some = order[start : start + USERS_AT_ONCE]
+    order = np.argsort(-lengths, kind="stable")
+    while len(order):
+        rows_at_once = max(ITEMS_AT_ONCE // max(int(lengths[order[0]]), 1), 1)
+        some, order = np.split(order, [min(rows_at_once, USERS_AT_ONCE)])
         rows = users.take(pa.array(some))
         histories, when = rows["items"].to_pylist(), rows["timestamps"].to_pylist()
-        times = when, [request.now] * len(some)
+        times = when, [now] * len(some)
         found = served.in_each_domain(
             names[some], histories, request.k, request.domains, times=times
         )
@@ -145,27 +182,30 @@ def _answered(served: ServedModel, request: Request, users: pa.RecordBatch) -> p
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _in_processes(parts: Parts, left: list[int], count: int, progress: Progress) -> None:
+def _in_processes(
+    parts: Parts, left: list[int], now: float, count: int, progress: Progress
+) -> None:
     """Shares the parts among processes, which end when this one does."""
     command = [sys.executable, "-m", "tf_syncrec.recommending.worker", str(parts.folder)]
     workers = [
         subprocess.Popen(
-            [*command, str(count), *(str(number) for number in left[first::count])],
+            [*command, str(count), repr(now), *(str(number) for number in left[first::count])],
             stdin=subprocess.PIPE,
         )
         for first in range(count)
     ]
     try:
-        while any(worker.poll() is None for worker in workers):
+        at_work = True
+        while at_work:
+            at_work = any(worker.poll() is None for worker in workers)
             if failed := next((worker for worker in workers if worker.poll()), None):
                 raise SystemExit(
                     f"error: a process ended with {failed.returncode}; what is answered is kept, "
                     "and the same command goes on"
                 )
             progress.done(*(number for number in left if parts.file(number).exists()))
-            time.sleep(0.2)
+            time.sleep(0.2 * at_work)
     finally:
         for worker in workers:
             worker.kill()
             worker.wait()
-    progress.done(*left)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep import InputError
-from data_prep.files import remove_partial, write_whole, written_whole
+from data_prep.files import folder_aside, remove_partial, write_whole, written_whole
 
 SCHEMA = pa.schema(
     {
@@ -39,7 +40,8 @@ class Request:
         log: what the histories are made of, as a fingerprint knows it.
         domains: where to recommend.
         k: how many in each.
-        now: when the answers are wanted, in the unit of the log; 0 is not known.
+        now: when the answers are wanted: a number in the unit of the log, or ISO 8601; "" is not
+            known.
     """
 
     version: str
@@ -47,7 +49,7 @@ class Request:
     log: dict[str, Any]
     domains: Sequence[str]
     k: int
-    now: float
+    now: str
 
 
 class Parts:
@@ -69,13 +71,22 @@ class Parts:
             InputError: it holds answers to another request.
         """
         wanted = json.loads(json.dumps(dataclasses.asdict(request)))
+        begun = {}
         if self.request_file.exists():
-            for name, value in json.loads(self.request_file.read_text()).items():
-                if value != wanted[name] and name != "version":  # which may have been moved
-                    raise InputError(
-                        f"--output: {self.folder} holds answers that were begun with {name} = "
-                        f"{value!r}, and now it is {wanted[name]!r}; delete it to begin anew"
-                    )
+            begun = json.loads(self.request_file.read_text())
+        if not (begun and self.histories_file.exists()):  # nothing that is worth keeping
+            for file in (self.histories_file, *self.folder.glob("part-*.parquet")):
+                file.unlink(missing_ok=True)
+            begun = {}
+        for name, value in begun.items():
+            if value != wanted[name] and name != "version":  # which may have been moved
+                said = f"{name} = {value!r}, and now it is {wanted[name]!r}"
+                if name in ("log", "fingerprint"):  # of digests
+                    said = {"log": "another log", "fingerprint": "another export"}[name]
+                raise InputError(
+                    f"--output: {self.folder} holds answers that were begun with {said}; delete it "
+                    "to begin anew"
+                )
         write_whole(self.request_file, json.dumps(wanted, indent=1) + "\n")
         remove_partial(self.folder)
 
@@ -87,6 +98,13 @@ class Parts:
         """The users of a part, see `data_prep.log_histories.SCHEMA`."""
         with pa.OSFile(str(self.histories_file)) as file:
             return pa.ipc.open_file(file).get_batch(number)
+
+    def latest(self) -> float:
+        """The time of the last event of all."""
+        return max(
+            pc.max(self.histories(number)["timestamps"].flatten()).as_py()
+            for number in range(len(self.sizes()))
+        )
 
     def sizes(self) -> list[int]:
         """How many users each part has."""
@@ -119,7 +137,9 @@ class Parts:
                 new.mkdir()
                 for number in range(count):
                     shutil.copy(self.file(number), new)
-        shutil.rmtree(self.folder)
+        # Aside at once, so that nobody goes on with what is half removed.
+        with folder_aside(self.folder.parent, output.name) as aside:
+            self.folder.rename(aside / self.folder.name)
 
     def _tables(self, count: int) -> Iterator[pa.Table]:
         for number in range(count):

@@ -1,4 +1,4 @@
-"""One of several processes that answer everybody: `FOLDER PROCESSES PART PART ...`.
+"""One of several processes that answer everybody: `FOLDER PROCESSES NOW PART PART ...`.
 
 Ends when its standard input is closed, that is with the process that began it.
 """
@@ -13,7 +13,7 @@ from tf_syncrec.utils.stopping import end_with_parent
 
 def main() -> None:
     """Answers the parts that the command line names."""
-    folder, processes, *numbers = sys.argv[1:]
+    folder, processes, now, *numbers = sys.argv[1:]
     end_with_parent()
     load_tensorflow()
     import tensorflow as tf
@@ -27,7 +27,7 @@ def main() -> None:
 
     parts = Parts(Path(folder))
     served = ServedModel(Path(parts.request().version))
-    for _ in answer_parts(served, parts, map(int, numbers)):
+    for _ in answer_parts(served, parts, map(int, numbers), float(now)):
         pass
 
 

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import hypergeom
 
 from tf_syncrec.evaluation.sampled.expected import expected_gains, expected_metrics
 from tf_syncrec.metrics.gains import METRICS, MISS, rank_metrics, user_gains
@@ -36,6 +37,19 @@ def test_more_negatives_or_fewer_others_make_it_harder():
         return expected_gains(np.array([300]), np.array([others]), negatives, "ndcg@10")[0]
 
     assert found(20_000, 100) > found(20_000, 999) > found(5_000, 999) > 0
+
+
+@pytest.mark.parametrize("others", [5_000, 50_000])
+def test_many_users_are_those_of_scipy(others):
+    """Whose own function takes a fifth of a millisecond for each."""
+    ranks = np.random.default_rng(0).integers(1, others // 20, 200_000)
+    for metric in ("hr@10", "mrr"):
+        found = expected_gains(ranks, np.full(len(ranks), others), 999, metric)
+        some = ranks[:100]
+        counts = np.arange(1000)
+        chances = hypergeom.pmf(counts, others, some[:, None] - 1, 999)
+        literal = (chances * user_gains(1 + counts, metric)).sum(axis=1)
+        np.testing.assert_allclose(found[:100], literal, rtol=1e-6, atol=1e-12)
 
 
 def test_a_million_items_are_no_trouble():

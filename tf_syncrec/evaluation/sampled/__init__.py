@@ -10,6 +10,9 @@ SAMPLED = ("sampled_domain", "sampled_all")
 NEGATIVES = 100
 """Drawn for each target unless another number is asked for, as in the paper's tables."""
 
+MOST_NEGATIVES = 1000
+"""That can be drawn: it takes the square of it; what more would give on average needs no draw."""
+
 
 def label_of(protocol: str, count: int = NEGATIVES) -> str:
     """What files are called after: the protocol, and the number of negatives unless it is 100."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import hypergeom
+from scipy.special import gammaln
 
 from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import Batches
@@ -44,15 +44,28 @@ def expected_gains(
     if metric == "mrr":
         # E[1 / (1 + X)] in closed form: with C(K, x) / (x + 1) = C(K + 1, x + 1) / (K + 1) the
         # sum over x is that of another hypergeometric distribution, all but its first term.
-        none = hypergeom.pmf(0, others + 1, above + 1, drawn + 1)
+        none = _probability(0, others + 1, above + 1, drawn + 1)
         gains = (others + 1) / ((above + 1) * (drawn + 1)) * (1 - none)
     else:
         _, cut_off = parse_metric(metric)
         gains = sum(
-            hypergeom.pmf(x, others, above, drawn) * user_gains(np.array([1 + x]), metric)
+            _probability(x, others, above, drawn) * user_gains(np.array([1 + x]), metric)
             for x in range(cut_off)
         )
     return np.where(possible, gains, 0.0)
+
+
+def _probability(x: int, others: np.ndarray, above: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """That x of those above are drawn; SciPy's `hypergeom.pmf` takes 200 microseconds a user."""
+    can_be = (x <= above) & (x <= drawn) & (drawn - x <= others - above)
+    others, above, drawn = (np.where(can_be, part, x) for part in (others, above, drawn))
+    ways = _log_choose(above, x) + _log_choose(others - above, drawn - x)
+    return np.where(can_be, np.exp(ways - _log_choose(others, drawn)), 0.0)
+
+
+def _log_choose(n: np.ndarray, k: np.ndarray | int) -> np.ndarray:
+    """Logarithm of the number of ways to choose k of n."""
+    return gammaln(n + 1) - gammaln(np.asarray(k) + 1) - gammaln(n - k + 1)
 
 
 def expected_metrics(
