@@ -111,6 +111,7 @@ def picture(sets: Sequence[Mapping[str, Any]]) -> Figure:
         for label, (*_, colour) in zip(axes.get_yticklabels(), points, strict=True):
             label.set_color(colour)
         axes.set_title(f"{domain}\n{each['name']}", size=9)
+        axes.set_xlim(left=0)
         axes.tick_params(labelsize=8)
         axes.grid(lw=0.4)
         axes.set_axisbelow(True)
