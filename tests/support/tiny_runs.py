@@ -132,7 +132,8 @@ def write_report(directory: Path, *others) -> Path:
 def stand_ins() -> Iterator[None]:
     """All of `fit`, `evaluate` and `export` that takes time is one of the above."""
     prepared = ring(users=4, items=2)
-    prepared.data_card = {"rows": 4}  # type: ignore[attr-defined]
+    card = {"rows": 4, "shared_users": [[4, 4], [4, 4]]}
+    prepared.data_card = card  # type: ignore[attr-defined]
 
     def find_data(config, name, report=None):
         return prepared if name == prepared.name else None
