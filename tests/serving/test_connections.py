@@ -109,7 +109,8 @@ def test_the_one_that_has_waited_longest_makes_room(patient):
             second.sendall(GET.encode())
             received = b""  # what is left of the first answer may come before
             while b"HTTP/1.1 200" not in received:
-                assert (more := second.recv(65536))
+                more = second.recv(65536)
+                assert more
                 received += more
 
 
