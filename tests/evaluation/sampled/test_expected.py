@@ -45,11 +45,11 @@ def test_many_users_are_those_of_scipy(others):
     ranks = np.random.default_rng(0).integers(1, others // 20, 200_000)
     for metric in ("hr@10", "mrr"):
         found = expected_gains(ranks, np.full(len(ranks), others), 999, metric)
-        some = ranks[:100]
+        some = ranks[:5]
         counts = np.arange(1000)
         chances = hypergeom.pmf(counts, others, some[:, None] - 1, 999)
         literal = (chances * user_gains(1 + counts, metric)).sum(axis=1)
-        np.testing.assert_allclose(found[:100], literal, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(found[:5], literal, rtol=1e-6, atol=1e-12)
 
 
 def test_a_million_items_are_no_trouble():
