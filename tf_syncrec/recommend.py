@@ -75,10 +75,10 @@ def main(argv: list[str] | None = None) -> None:
     if args.processes < 1:
         raise InputError(f"--processes {args.processes}: expected 1 or more")
     config = _config(args)
+    content = _content(args, config.data)
 
     load_tensorflow()
     from data_prep.fingerprint import file_digest, fingerprint
-    from data_prep.read.locate import locate
     from serving.saved_model.version_folders import list_versions
     from tf_syncrec.recommending.everybody import recommend_everybody
     from tf_syncrec.recommending.parts import Request
@@ -88,12 +88,13 @@ def main(argv: list[str] | None = None) -> None:
     export_dir = args.export_dir or RunDirectory(args.run).export_dir
     versions = list(list_versions(export_dir).values())
     if not versions:
-        raise InputError(f"{export_dir}: holds no exported version; python -m serving.export --run")
+        raise InputError(
+            f"{export_dir}: holds no exported version; write one: python -m serving.export --run RUN"
+        )
     version = versions[-1].absolute()
     served = ServedModel(version)
     domains = args.domains.split(",") if args.domains else []
     domains = served.check(domains, args.k)
-    config.data.check()
     request = Request(
         version=str(version),
         # Of the graph, and of the checksums of all weights.
@@ -103,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
                 for name in ("saved_model.pb", "variables/variables.index")
             }
         ),
-        log=_log(config.data, locate(config.data).content()),
+        log=_log(config.data, content),
         domains=domains,
         k=args.k,
         now=args.now or "",
@@ -113,6 +114,19 @@ def main(argv: list[str] | None = None) -> None:
     output = Path(args.output)
     recommend_everybody(answering, request, config.data, output, args.processes, say)
     say(str(args.output))
+
+
+def _content(args: argparse.Namespace, data: DataConfig) -> dict[str, Any]:
+    """What a fingerprint knows of the log, which has to be there."""
+    from data_prep.read.locate import locate
+
+    try:
+        data.check()
+        return locate(data).content()
+    except InputError as error:
+        given = f"--input {args.input}" if args.input else f"--run {args.run}: its log"
+        reason = str(error).removesuffix(" Check --path.")  # which this command does not have
+        raise InputError(f"{given}: {reason}") from None
 
 
 def _log(data: DataConfig, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -217,7 +217,7 @@ def test_parts_of_another_request_are_refused_by_name(place, tmp_path, monkeypat
         (["--now", "nan"], "argument --now: expected a finite number"),
         (["--set", "model.dim=3"], "--set model.dim: only settings of data"),
         (["--export_dir", "nowhere"], "nowhere: holds no exported version"),
-        (["--input", "nowhere.csv"], "nowhere.csv"),
+        (["--input", "nowhere.csv"], "error: --input nowhere.csv: "),
     ],
 )
 def test_what_cannot_be_done_is_told_and_leaves_nothing(place, tmp_path, more, said, capsys):
