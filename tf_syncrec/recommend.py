@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
     versions = list(list_versions(export_dir).values())
     if not versions:
         raise InputError(
-            f"{export_dir}: holds no exported version; write one: python -m serving.export --run RUN"
+            f"{export_dir}: holds no exported version; python -m serving.export writes one"
         )
     version = versions[-1].absolute()
     served = ServedModel(version)
