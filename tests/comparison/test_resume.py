@@ -161,8 +161,8 @@ def test_killed_in_the_middle_of_a_cell_and_run_again(tmp_path, grid):
 @pytest.mark.slow
 def test_a_cell_ends_with_its_comparison_even_when_it_has_nothing_to_say():
     code = (
-        "import time; from tf_syncrec.comparison import worker; "
-        "worker._end_with_parent(); print(); time.sleep(99)"
+        "import time; from tf_syncrec.utils.stopping import end_with_parent; "
+        "end_with_parent(); print(); time.sleep(99)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
