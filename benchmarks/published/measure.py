@@ -1,12 +1,11 @@
 """Trains models on a log and says what they reach under a published protocol."""
 
-import functools
 import json
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +17,8 @@ from benchmarks.published.sets import PublishedSet
 from data_prep import InputError
 from data_prep.files import write_whole
 from tf_syncrec.comparison.names import parse_name
-from tf_syncrec.evaluation.sampled.expected import expected_gains
-from tf_syncrec.metrics.gains import METRICS, user_gains
+from tf_syncrec.evaluation.sampled.expected import expected_metrics
+from tf_syncrec.metrics.gains import METRICS, domain_metrics
 
 Others = Mapping[str, Mapping[str, int]]
 """Of `PublishedSet.others`."""
@@ -43,16 +42,11 @@ class TestRanks(NamedTuple):
 
     def metrics(self, negatives: int | None) -> dict[str, dict[str, float]]:
         """`{domain: {metric: value}}` under a protocol of so many negatives; None: all items."""
-        found = {}
-        for domain in np.unique(self.domains):
-            own = self.domains == domain
-            gains: Callable[[str], np.ndarray] = functools.partial(user_gains, self.ranks[own])
-            if negatives is not None:
-                others = self.others[own]
-                gains = functools.partial(expected_gains, self.ranks[own], others, negatives)
-            means = {metric: float(gains(metric).mean()) for metric in METRICS}
-            found[str(domain)] = {"users": int(own.sum())} | means
-        return found
+        names, domains = np.unique(self.domains.astype(str), return_inverse=True)
+        if negatives is None:
+            return domain_metrics(self.ranks, domains, names.tolist())["domains"]
+        found = expected_metrics(self.ranks, self.others, negatives, domains, names.tolist())
+        return found["domains"]
 
 
 def measure(
@@ -68,7 +62,7 @@ def measure(
     Args:
         of: the set.
         folder: where it is.
-        output: where the log and the runs are, or will be.
+        output: where the log is, and the runs are or will be.
         models: as `compare` names them; networks of all domains are trained by `fit`, others by
             `compare` with one seed.
         seeds: of the networks.
@@ -78,7 +72,6 @@ def measure(
         `{model: {"seeds": [...], "domains": {domain: {metric: [a value a seed]}}, ...}}`.
     """
     log = output / f"{of.name}.tsv"
-    of.write_log(folder, log)
     given = ["--dataset", "interactions", "--path", str(log), *options]
     others = of.others(folder)
     found: dict[str, Any] = {}

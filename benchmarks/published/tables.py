@@ -9,6 +9,8 @@ import yaml
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
+from benchmarks.planted_transfer import over_seeds
+
 NUMBERS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "numbers.yaml").read_text())
 """By table: where it is from, its metrics, and `{model: {domain: [a value a metric]}}`."""
 
@@ -47,7 +49,7 @@ def domain_table(table: str, domain: str, measured: Mapping[str, Any]) -> str:
         of = result["domains"][domain]
         mean = float(np.mean(of[CHOSEN]))
         seeds = len(result["seeds"]) or ""
-        cells = [_spread(of[metric]) for metric in metrics]
+        cells = [over_seeds(np.array(of[metric])) for metric in metrics]
         rows.append((mean, [f"**{model}**", str(seeds), *cells, f"{mean / best:.2f}"]))
     rows.sort(key=lambda row: -row[0])
     headers = [domain, "seeds", *map(str.upper, metrics), "of the best published"]
@@ -67,7 +69,9 @@ def summary(sets: Sequence[Mapping[str, Any]], model: str) -> str:
             best, value = next(iter(published(each["table"], domain).items()))
             ratio = np.mean(of[CHOSEN]) / value[CHOSEN]
             theirs = f"{value[CHOSEN]:.4f} ({best})"
-            rows.append([each["name"], domain, _spread(of[CHOSEN]), theirs, f"{ratio:.2f}"])
+            rows.append(
+                [each["name"], domain, over_seeds(np.array(of[CHOSEN])), theirs, f"{ratio:.2f}"]
+            )
     return _table(rows, ["set", "domain", f"{model} {CHOSEN.upper()}", "best published", "ratio"])
 
 
@@ -123,11 +127,6 @@ def picture(sets: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _domains(each: Mapping[str, Any]) -> list[str]:
     return list(next(iter(each["models"].values()))["domains"])
-
-
-def _spread(values: Sequence[float]) -> str:
-    mean = f"{np.mean(values):.4f}"
-    return f"{mean} ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else mean
 
 
 def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:

@@ -209,7 +209,7 @@ class Recommender(tf.Module):
 
     def _in_each(self, items, k, user_id, times=None):
         rule, nothing = tf.fill(tf.shape(k), RULE), tf.fill(tf.shape(k), "")
-        answer = self._ask(items, nothing, k, rule, True, user_id, times)
+        answer = self._asked(items, nothing, k, rule, user_id, times, each=True)
         rows, num_domains = tf.shape(k)[0], len(self.searches)
         width = tf.shape(answer["items"])[1]
         shape = [rows, num_domains, width // num_domains]
@@ -217,10 +217,7 @@ class Recommender(tf.Module):
         lists = {name: tf.reshape(answer[name], shape) for name in ("items", "scores")}
         return {**answer, **lists, "domains": names}
 
-    def _asked(self, items, domain, k, exclude_seen, user_id, times=None):
-        return self._ask(items, domain, k, exclude_seen, False, user_id, times)
-
-    def _ask(self, items, domain, k, exclude_seen, each, user_id, times):
+    def _asked(self, items, domain, k, exclude_seen, user_id, times=None, each=False):
         if not self.timed:
             times = ()
         elif times is None:

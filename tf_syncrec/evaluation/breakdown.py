@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import PreparedDataset
+from tf_syncrec.data.histories import UNITS
 from tf_syncrec.metrics.gains import user_gains
 
 LENGTH_BINS = {"0": 0, "1": 1, "2": 2, "3-5": 3, "6-10": 6, "11+": 11}
@@ -27,7 +28,7 @@ USERS_AT_ONCE = 8192
 
 # Logs name no unit. Up to this magnitude of the largest timestamp a day has this many units:
 # numbered days; seconds, milliseconds, microseconds since 1970; beyond, nanoseconds.
-_UNITS = ((1e6, 1.0), (1e11, 86_400.0), (1e14, 86_400e3), (1e17, 86_400e6), (np.inf, 86_400e9))
+_UNITS = ((1e6, 1.0), *((below, 86_400 * unit) for below, unit in UNITS))
 
 
 @dataclasses.dataclass(frozen=True)

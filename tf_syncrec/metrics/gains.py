@@ -1,7 +1,7 @@
 """Ranking metrics from the ranks of the targets."""
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,11 @@ def rank_metrics(ranks: np.ndarray) -> dict[str, Any]:
     Returns:
         `{"users", "hr@5", "hr@10", "ndcg@5", "ndcg@10", "mrr"}`; zeros without users.
     """
-    gains = {name: user_gains(ranks, name) for name in METRICS}
+    return mean_gains({name: user_gains(ranks, name) for name in METRICS})
+
+
+def mean_gains(gains: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """As `rank_metrics`, of what each user adds to each of `METRICS`, `{name: [users]}`."""
     users = len(gains["mrr"])
     return {"users": users} | {
         name: float(gain.mean()) if users else 0.0 for name, gain in gains.items()

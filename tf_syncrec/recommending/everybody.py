@@ -13,6 +13,7 @@ import pyarrow as pa
 from data_prep import InputError
 from data_prep.log_histories import write_histories
 from data_prep.settings import DataConfig
+from tf_syncrec.data.histories import UNITS
 from tf_syncrec.recommending.parts import SCHEMA, SUFFIX, Parts, Request
 from tf_syncrec.recommending.served_model import ServedModel
 from tf_syncrec.utils.locks import RunLock
@@ -22,9 +23,6 @@ USERS_AT_ONCE = 128
 
 ITEMS_AT_ONCE = 2**15
 """Items of the histories that are answered together, padding too: long ones come by themselves."""
-
-UNITS = {1.0: 1e11, 1e3: 1e14, 1e6: 1e17, 1e9: float("inf")}
-"""In a second, and what times of that unit are below, see `layers.RepeatConsumption`."""
 
 SECONDS_BETWEEN_LINES = 5.0
 """Of what is said while it runs."""
@@ -130,8 +128,7 @@ def time_in(parts: Parts, text: str) -> float:
     except ValueError:
         when = datetime.datetime.fromisoformat(text)
         seconds = (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
-        # As the model takes them: by their size, times are in s, ms, µs or ns.
-        now = seconds * next(unit for unit, below in UNITS.items() if abs(latest) < below)
+        now = seconds * next(unit for below, unit in UNITS if abs(latest) < below)
     if now < latest:
         raise InputError(
             f"--now {text}: is {now:.15g} in the unit of the log, whose last event is later, "

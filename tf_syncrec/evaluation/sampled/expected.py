@@ -1,6 +1,6 @@
 """What a sampled protocol gives on average over all draws, from ranks among all candidates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from scipy.special import gammaln
 
 from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import Batches
-from tf_syncrec.metrics.gains import METRICS, MISS, parse_metric, user_gains
+from tf_syncrec.metrics.gains import METRICS, MISS, mean_gains, parse_metric, user_gains
 
 
 def expected_gains(
@@ -85,14 +85,11 @@ def expected_metrics(
         names: the domains in the order of their indices.
     """
     gains = {metric: expected_gains(ranks, others, negatives, metric) for metric in METRICS}
-
-    def mean(which: np.ndarray) -> Mapping[str, Any]:
-        users = int(which.sum())
-        means = {name: float(x[which].mean()) if users else 0.0 for name, x in gains.items()}
-        return {"users": users} | means
-
-    rows = {name: mean(domains == d) for d, name in enumerate(names)}
-    return {"overall": mean(np.ones(len(domains), bool)), "domains": rows}
+    rows = {
+        name: mean_gains({metric: gain[domains == d] for metric, gain in gains.items()})
+        for d, name in enumerate(names)
+    }
+    return {"overall": mean_gains(gains), "domains": rows}
 
 
 def count_others(batches: Batches, catalogue: Catalogue) -> np.ndarray:
