@@ -294,7 +294,9 @@ def config_from(
             source = f"{option_of(setting)} {value}"
             several = schema()[setting]["type"] == "array"
             overrides.append((setting, value.split(",") if several else value, source))
-            if setting == "train.epochs":  # as many and no more, however little data there is
+            if setting == "train.epochs" and vars(args).get("train.init_from"):
+                overrides[-1] = ("train.init_epochs", value, source)
+            elif setting == "train.epochs":  # as many and no more, however little data there is
                 overrides.append(("train.min_steps", 0, source))
     overrides += [*map(config_module.parse_set, args.settings), *more]
     named = [value for key, value, _ in overrides if key == "data.dataset"]

@@ -27,6 +27,7 @@ from tf_syncrec.utils.nested import flat
 
 _FREE = {
     *(f"data.{name}" for name in ("raw_dir", "path", "data_dir", "base_url")),  # where, not what
+    "train.init_from",  # what a checkpoint was begun with, it has
     *(f"train.{name}" for name in ("checkpoint_steps", "checkpoint_minutes", "on_nan", "strategy")),
 }
 """Settings that may change from one part of a run to the next, besides those of `evaluate`."""
@@ -51,6 +52,8 @@ class Config(Section):
         for name in ("raw_dir", "path", "data_dir"):
             if (value := settings["data"][name]) is not None:
                 settings["data"][name] = os.path.abspath(os.path.expanduser(value))
+        if (earlier := settings["train"]["init_from"]) is not None:
+            settings["train"]["init_from"] = os.path.abspath(os.path.expanduser(earlier))
         return settings
 
     def identity(self, dataset: str) -> dict[str, Any]:

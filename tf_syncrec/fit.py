@@ -105,6 +105,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
             "--dataset interactions --path log.csv --output_dir runs/shop",
             "--dataset interactions --path log.csv --set data.columns.user_id=customer",
             "--dataset interactions --path log.csv --model sasrec",
+            "--init_from runs/yesterday --path log.csv --output_dir runs/today",
             "--resume --output_dir runs/shop",
         ],
         notes="Settings: configs/ and docs/settings.md; what a run leaves behind: docs/run.md.",
@@ -121,6 +122,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
         help="CSV with the columns item_id and title, for the samples of the report",
     )
     args = parser.parse_args(argv)
+    init_from = getattr(args, "train.init_from")
 
     from tf_syncrec.reporting.titles import sample_titles
     from tf_syncrec.training.run_directory import RunDirectory
@@ -135,7 +137,12 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
                 again = f"python -m tf_syncrec.report --run {shlex.quote(str(run.directory))}"
                 say(f"Its report is written again by: {again}")
     else:
-        config = with_network_settings(config_from(args))
+        settings_file = None
+        if init_from:
+            earlier = RunDirectory(init_from)
+            earlier.check_finished("--init_from")
+            settings_file = earlier.config_file
+        config = with_network_settings(config_from(args, default_file=settings_file))
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         run = RunDirectory(args.output_dir or f"runs/{config.data.dataset}-{now}")
         run.check_free()

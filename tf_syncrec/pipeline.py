@@ -39,6 +39,7 @@ from tf_syncrec.training.resuming import told_of_full_disk
 from tf_syncrec.training.run_directory import RunDirectory, network_json
 from tf_syncrec.training.run_metrics import measure
 from tf_syncrec.training.tensorboard.projector import write_projector
+from tf_syncrec.training.warm_start import go_on_from
 from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.stopping import StopRequests
 from tf_syncrec.utils.terminal import width
@@ -161,9 +162,12 @@ def _story(
         functools.partial(run.describe, config, catalogue, network_json(model)),
     )
     if is_chief(strategy) and not backup.last_good:
-        initialise_items(model, config, prepared, say)
+        if config.train.init_from:
+            go_on_from(config.train.init_from, model, config, prepared, say)
+        else:
+            initialise_items(model, config, prepared, say)
         run.create(config, catalogue, model)
-    take_from_chief(strategy, model.item_tables)
+    take_from_chief(strategy, model.learned if config.train.init_from else model.item_tables)
     trained = train(
         model,
         config,

@@ -293,6 +293,18 @@ class MultiDomainModel(Trainer):
 
         return [of_table(in_place(table)) for table in self.item_tables]
 
+    @property
+    def fitted_parts(self) -> tuple[keras.layers.Layer, ...]:
+        """Parts of the score that are fitted when training has ended, anew each time."""
+        weighed = () if self.view_weights is None else (self.view_weights,)
+        return (*self.terms, *weighed, self.mixture)
+
+    @property
+    def learned(self) -> list[keras.Variable]:
+        """All that training changes: weights, and what λ remembers; in the order of `weights`."""
+        fitted = {id(weight) for part in self.fitted_parts for weight in part.weights}
+        return [weight for weight in self.weights if id(weight) not in fitted]
+
     def count_trained(self) -> int:
         """Numbers that training learns; `count_params` has lists and λ as well."""
         return sum(int(np.prod(weight.shape)) for weight in self.trainable_weights)

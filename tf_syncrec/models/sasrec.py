@@ -75,6 +75,11 @@ class SASRecPair(SASRec):
         """As in `MultiDomainModel`, of both."""
         return [*super().item_tables, *self.second.item_tables]
 
+    @property
+    def fitted_parts(self):
+        """As in `MultiDomainModel`, of both."""
+        return (*super().fitted_parts, *self.second.fitted_parts)
+
     def view_queries(self, items, domains):
         """As in `MultiDomainModel`: either one's query vectors, and 0 where the other's stand."""
         first = super().query_vectors(items, domains)

@@ -59,7 +59,9 @@ def peak_memory_mb() -> float:
 
 
 def planned_epochs(config: TrainConfig, steps_per_epoch: int) -> int:
-    """`epochs`, or as many as make `min_steps` steps."""
+    """`epochs`, or as many as make `min_steps` steps; `init_epochs` where another run goes on."""
+    if config.init_from:
+        return config.init_epochs
     return max(config.epochs, -(-config.min_steps // max(steps_per_epoch, 1)))
 
 
@@ -67,19 +69,20 @@ def learning_rate(config: TrainConfig, steps_per_epoch: int):
     """What Adam takes.
 
     Args:
-        config: `schedule`, `learning_rate` (the highest), and how long to train.
+        config: `schedule`, the highest rate, and how long to train.
         steps_per_epoch: batches an epoch.
 
     Returns:
         A number, or what gives the rate of a step.
     """
+    highest = config.init_learning_rate if config.init_from else config.learning_rate
     if config.schedule == "constant":
-        return config.learning_rate
+        return highest
     steps = planned_epochs(config, steps_per_epoch) * steps_per_epoch
     warmup = min(steps_per_epoch, max(steps // 10, 1))
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
-        warmup_target=config.learning_rate,
+        warmup_target=highest,
         warmup_steps=warmup,
         decay_steps=max(steps - warmup, 1),
         alpha=0.01,  # the last steps are not for nothing

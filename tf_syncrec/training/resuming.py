@@ -34,6 +34,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="leave the test targets alone and show validation, while settings are chosen; "
         "tf_syncrec.evaluate ranks them later",
     )
+    parser.add_argument(
+        "--init_from",
+        dest="train.init_from",
+        metavar="DIR",
+        help="go on from what a finished run has learned, with its settings where no others are "
+        "given; items, users and domains may be new",
+    )
     run = parser.add_argument_group("devices and interruptions")
     run.add_argument(
         "--resume",

@@ -153,13 +153,13 @@ class RunDirectory:
         for folder in (self.directory, self.checkpoint_file.parent, self.export_dir):
             remove_partial(folder)
 
-    def check_finished(self) -> None:
-        """Raises InputError if the directory holds no complete run."""
+    def check_finished(self, option: str = "--run") -> None:
+        """Raises InputError, which names an option, if the directory holds no complete run."""
         needed = (self.config_file, self.catalogue_file, self.checkpoint_file, self.metrics_file)
         for file in needed:
             if not file.is_file():
                 raise InputError(
-                    f"--run {self.directory}: not a finished run, {file.name} is missing"
+                    f"{option} {self.directory}: not a finished run, {file.name} is missing"
                 )
 
     def load(self) -> tuple[Config, Catalogue, "MultiDomainModel"]:

@@ -1,0 +1,203 @@
+"""A training that goes on from another run, whose items, users and domains may be others."""
+
+import os
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from data_prep import Catalogue, InputError
+from tf_syncrec.config import Config
+from tf_syncrec.data.batches import Sequences
+from tf_syncrec.models.axes import Axis, Kind, axes_of
+from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.training.item_vectors import cooccurrence
+from tf_syncrec.training.run_directory import RunDirectory
+from tf_syncrec.utils.nested import flat
+from tf_syncrec.utils.variables import as_array, fill
+
+Origins = Mapping[Kind, np.ndarray]
+"""`[n]` int of domains, items and users: which one of the earlier run each is, -1 if it is new."""
+
+
+def go_on_from(
+    directory: str | os.PathLike[str],
+    model: MultiDomainModel,
+    config: Config,
+    prepared: Sequences,
+    report: Callable[[str], None],
+) -> None:
+    """Gives a new network what an earlier run has learned.
+
+    Weights are carried over by raw ids: of items by domain and item id, of domains by name, of
+    users by user id. New items begin where the known items are that the same users had next to
+    them, new domains and users as in any new network. What is fitted after training is fitted anew.
+
+    Args:
+        directory: of the earlier run, which is finished.
+        model: not trained; changed.
+        config: of the new run.
+        prepared: what it will be trained on.
+        report: told what is known and what is new.
+
+    Raises:
+        InputError: there is no such run, or its network is another one.
+    """
+    before, known_items, earlier = RunDirectory(directory).load()
+    _check_same(directory, before, config, earlier, model)
+    catalogue = prepared.catalogue
+    origins = origins_of(known_items, catalogue, earlier, model)
+    known = origins["items"] >= 0
+    if not known.any():
+        raise InputError(
+            f"--init_from {directory}: none of the {catalogue.num_items:,} items of this log is "
+            "known there; is it a run of other data?"
+        )
+    try:
+        carry_over(earlier, model, origins)
+    except ValueError as error:
+        raise InputError(f"--init_from {directory}: its weights do not fit: {error}") from error
+    from_others = place_new_items(model, prepared, known)
+    names = np.array(catalogue.domains)[origins["domains"] < 0]
+    report(
+        f"Going on from {directory}: {known.sum():,} of {len(known):,} items are known; of "
+        f"{np.sum(~known):,} new ones {from_others:,} begin beside those"
+        + (f"; new domains: {', '.join(names)}" if len(names) else "")
+    )
+
+
+def origins_of(
+    before: Catalogue, after: Catalogue, earlier: MultiDomainModel, model: MultiDomainModel
+) -> Origins:
+    """Which domains, items and users of two runs are the same, by names and raw ids.
+
+    Args:
+        before: items of the earlier run.
+        after: items of the new one.
+        earlier: network of the earlier run, which may know users.
+        model: the new one.
+    """
+    return {
+        "domains": _places(before.domains, after.domains),
+        "items": _places(_keys(before), _keys(after)),
+        "users": _places(getattr(earlier, "user_ids", ()), getattr(model, "user_ids", ())),
+    }
+
+
+def carry_over(earlier: MultiDomainModel, model: MultiDomainModel, origins: Origins) -> None:
+    """Gives a network the weights of another one of its kind.
+
+    Args:
+        earlier: has them.
+        model: takes them; what is new keeps what it has.
+        origins: of `origins_of`.
+
+    Raises:
+        ValueError: an array differs in more than numbers of domains, items and users.
+    """
+
+    def shapes(network: MultiDomainModel) -> list[tuple[int, ...]]:
+        return [tuple(weight.shape) for weight in network.learned]
+
+    axes = axes_of(model, shapes)
+    both = list(zip(shapes(earlier), shapes(model), axes, strict=True))
+    for number, (old, new, found) in enumerate(both):
+        fixed = [[n for a, n in enumerate(shape) if a not in found] for shape in (old, new)]
+        if len(old) != len(new) or fixed[0] != fixed[1]:
+            path = model.learned[number].path
+            raise ValueError(f"{path} is {list(old)} there, and {list(new)} here")
+    for old, new, found in zip(earlier.learned, model.learned, axes, strict=True):
+        fill(new, carried(as_array(old), np.array(as_array(new)), found, origins))
+
+
+def carried(
+    old: np.ndarray, new: np.ndarray, axes: Mapping[int, Axis], origins: Origins
+) -> np.ndarray:
+    """`new` with what `old` knows: entries of which every axis was there before; changed.
+
+    Args:
+        old: of the earlier run.
+        new: of the same shape but for `axes`.
+        axes: which axes are of domains, items or users.
+        origins: of `origins_of`.
+    """
+    places = {axis: found.places(origins[found.kind]) for axis, found in axes.items()}
+    if not places:
+        new[...] = old
+        return new
+    to = [
+        np.flatnonzero(places[a] >= 0) if a in places else np.arange(n)
+        for a, n in enumerate(new.shape)
+    ]
+    of = [places[a][to[a]] if a in places else rows for a, rows in enumerate(to)]
+    new[np.ix_(*to)] = old[np.ix_(*of)]
+    return new
+
+
+def place_new_items(model: MultiDomainModel, prepared: Sequences, known: np.ndarray) -> int:
+    """Moves new items to where the known items are that stand close to them in sequences.
+
+    Args:
+        model: whose known items have vectors; changed.
+        prepared: the new data.
+        known: `[items]` bool.
+
+    Returns:
+        How many new items there are that stand close to a known one.
+    """
+    new = np.flatnonzero(~known) + 1
+    if not len(new):
+        return 0
+    near = cooccurrence(prepared)[new][:, 1:][:, known]  # what is new says nothing yet
+    told = np.diff(near.indptr) > 0
+    for table in model.item_tables:
+        vectors = np.array(as_array(table))
+        there = vectors[1:][known]
+        length = np.linalg.norm(there, axis=1).mean()
+        placed = vectors[new]
+        placed[told] = near[told] @ there
+        placed *= length / np.maximum(np.linalg.norm(placed, axis=1, keepdims=True), 1e-12)
+        vectors[new] = placed
+        fill(table, vectors)
+    return int(told.sum())
+
+
+def _keys(catalogue: Catalogue) -> list[tuple[str, str]]:
+    """Domain and raw id of each item."""
+    names = np.array(catalogue.domains, object)[catalogue.item_domains]
+    return list(zip(names, catalogue.item_ids, strict=True))
+
+
+def _places(before, after) -> np.ndarray:
+    """`[after]` int, where each was before; -1 where it was not."""
+    at = {key: place for place, key in enumerate(before)}
+    return np.array([at.get(key, -1) for key in after], np.int64)
+
+
+def _check_same(
+    directory: str | os.PathLike[str],
+    before: Config,
+    config: Config,
+    earlier: MultiDomainModel,
+    model: MultiDomainModel,
+) -> None:
+    """Refuses another network: of another kind, or of other sizes."""
+    if type(earlier) is not type(model):
+        raise InputError(
+            f"--init_from {directory}: is a run of {type(earlier).__name__}, and this one would "
+            f"train {type(model).__name__}; --model and model.views say which"
+        )
+    there, here = (dict(flat(each.model_dump())) for each in (before, config))
+    for name in SHAPING:
+        if there[name] != here[name]:
+            raise InputError(
+                f"--init_from {directory}: was trained with {name} = {there[name]!r}, and this run "
+                f"has {here[name]!r}"
+            )
+
+
+SHAPING = (
+    *("model.window", "model.dim", "model.experts", "model.cross_experts", "model.blocks"),
+    *("model.heads", "model.ff_dim", "model.style", "model.gate", "model.similarity"),
+    *("loss.mutual_information", "negative_transfer.trainable_rates"),
+)
+"""Settings by which weights have another shape, or mean something else."""
