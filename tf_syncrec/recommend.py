@@ -6,6 +6,7 @@ is finished is kept until all is: the same command goes on where it was stopped.
 """
 
 import argparse
+import dataclasses
 import datetime
 import math
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ def main(argv: list[str] | None = None) -> None:
             "--run runs/shop --output recs.parquet",
             "--run runs/shop --input today.csv --domains books,films --k 20 --output recs.parquet",
             "--export_dir runs/shop/export/syncrec --input today.csv --output recs",
+            "--run runs/shop --deny sold_out.csv --items items.csv --at_most brand=2 --output recs",
         ],
         notes="docs/batch.md says what is in the output, and how fast it is.",
     )
@@ -59,6 +61,24 @@ def main(argv: list[str] | None = None) -> None:
         help="when the answers are wanted: ISO 8601, or a number in the log's unit. It matters "
         "where people come back to what they had",
     )
+    chosen = parser.add_argument_group("what may be recommended (CSV, TSV, Parquet; item_id)")
+    chosen.add_argument("--allow", type=path_option, metavar="FILE", help="these items alone")
+    chosen.add_argument("--deny", type=path_option, metavar="FILE", help="not these items")
+    chosen.add_argument(
+        "--items", type=path_option, metavar="FILE", help="what is known of items, for --at_most"
+    )
+    chosen.add_argument(
+        "--at_most",
+        metavar="COLUMN=N",
+        help="no more than N items with one value in that column of --items, to a user in a domain",
+    )
+    chosen.add_argument(
+        "--candidates",
+        type=int,
+        default=100,
+        metavar="N",
+        help="so many best items are looked at for --at_most (100)",
+    )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument(
         "--set",
@@ -81,10 +101,12 @@ def main(argv: list[str] | None = None) -> None:
     from data_prep.fingerprint import file_digest, fingerprint
     from serving.saved_model.version_folders import list_versions
     from tf_syncrec.recommending.everybody import recommend_everybody
+    from tf_syncrec.recommending.filters import Choice
     from tf_syncrec.recommending.parts import Request
     from tf_syncrec.recommending.served_model import ServedModel
     from tf_syncrec.training.run_directory import RunDirectory
 
+    choice = Choice.read(args.allow, args.deny, args.items, args.at_most, args.candidates)
     export_dir = args.export_dir or RunDirectory(args.run).export_dir
     versions = list(list_versions(export_dir).values())
     if not versions:
@@ -95,6 +117,8 @@ def main(argv: list[str] | None = None) -> None:
     served = ServedModel(version)
     domains = args.domains.split(",") if args.domains else []
     domains = served.check(domains, args.k)
+    if choice.asked(args.k) != args.k:
+        served.check(domains, choice.candidates, "--candidates")
     request = Request(
         version=str(version),
         # Of the graph, and of the checksums of all weights.
@@ -108,11 +132,12 @@ def main(argv: list[str] | None = None) -> None:
         domains=domains,
         k=args.k,
         now=args.now or "",
+        choice="" if choice == Choice() else fingerprint(dataclasses.asdict(choice)),
     )
     answering = served if args.processes == 1 else None  # else each of them has its own
     del served
     output = Path(args.output)
-    recommend_everybody(answering, request, config.data, output, args.processes, say)
+    recommend_everybody(answering, request, config.data, output, args.processes, say, choice)
     say(str(args.output))
 
 

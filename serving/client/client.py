@@ -7,7 +7,16 @@ from urllib.parse import quote
 
 from serving.client.answers import Answer, read_answers, read_rows, read_status
 from serving.client.connection import Connection
-from serving.client.rows import flag, for_each, histories_of, number, text, times_of, whole
+from serving.client.rows import (
+    flag,
+    for_each,
+    histories_of,
+    lists_of,
+    number,
+    text,
+    times_of,
+    whole,
+)
 
 DEFAULT_K = 10
 
@@ -65,6 +74,8 @@ class Client:
         user_ids: Iterable[str | int] | None = None,
         timestamps: Iterable[Sequence[float]] | None = None,
         now: float | Iterable[float] | None = None,
+        allow: Iterable[str | int] | Iterable[Iterable[str | int]] | None = None,
+        deny: Iterable[str | int] | Iterable[Iterable[str | int]] | None = None,
     ) -> list[Answer]:
         """Top items for each history.
 
@@ -80,6 +91,8 @@ class Client:
             timestamps: when the items of each history were, in the unit of the log, for a model in
                 whose score times have a say: one that people come back to.
             now: when the answer is wanted, likewise, for all or for each; `timestamps` go with it.
+            allow: items that may be recommended, a list for all or a list for each; None: all.
+            deny: items that may not, likewise.
 
         Raises:
             ServingError: a request was refused, not answered in time and after all retries, or
@@ -96,16 +109,24 @@ class Client:
         signature = "serving_default"
         if timestamps is None and now is not None:
             raise ValueError("now: say by timestamps, too, when the items of the histories were")
-        if any(option is not None for option in (k, exclude_seen, timestamps)):
+        if any(option is not None for option in (k, exclude_seen, timestamps, allow, deny)):
             signature = "top_k"
             rows["k"] = for_each(DEFAULT_K if k is None else k, count, "k", whole)
         if timestamps is not None:
             signature = "with_times"
             rows["timestamps"] = times_of(timestamps, rows["items"])
             rows["now"] = for_each(0.0 if now is None else now, count, "now", number)
+        filtered = allow is not None or deny is not None
         if exclude_seen is not None:
             signature = "with_options"
             rows["exclude_seen"] = for_each(exclude_seen, count, "exclude_seen", flag)
+        elif filtered:
+            signature = "filtered"
+        if filtered or exclude_seen is not None:
+            rows["allow"] = [[""]] * count if allow is None else lists_of(allow, count, "allow")
+            rows["deny"] = lists_of([] if deny is None else deny, count, "deny")
+            if not all(rows["allow"]):
+                raise ValueError("allow: expected item ids, received an empty list")
         answers: list[Answer] = []
         for document, size in self._batches(signature, rows):
             answers += read_answers(document, size)
@@ -129,9 +150,9 @@ class Client:
             inputs = {name: rows[name][start : start + self._batch_size] for name in rows}
             size = len(inputs["items"])
             # TensorFlow Serving wants lists of one length, and at least one column.
-            width = max(1, *map(len, inputs["items"]))
-            for name, nothing in (("items", ""), ("timestamps", 0.0)):
+            for name, nothing in (("items", ""), ("timestamps", 0.0), ("allow", ""), ("deny", "")):
                 if name in inputs:
+                    width = max(1, *map(len, inputs[name]))
                     inputs[name] = [row + [nothing] * (width - len(row)) for row in inputs[name]]
             request = {"signature_name": signature, "inputs": inputs}
             yield self._connection.call("POST", self._model_url + ":predict", request), size

@@ -46,6 +46,23 @@ def times_of(timestamps: Any, histories: list[list[str]]) -> list[list[float]]:
     return found
 
 
+def lists_of(ids: Any, count: int, name: str) -> list[list[str]]:
+    """A copy of the lists of item ids of each of `count` histories, where one may stand for all.
+
+    Raises:
+        ValueError: there are more lists, or fewer.
+        TypeError: they are no lists, or have members that are no item ids.
+    """
+    if _is_no_list(ids):
+        raise TypeError(f"{name}: expected a list of item ids, received {ids!r:.80}")
+    rows = list(ids)
+    if all(isinstance(_plain(row), str | Number) for row in rows):
+        return [[text(item, name) for item in rows]] * count
+    if len(rows) != count:
+        raise ValueError(f"{name}: {count} histories, received {len(rows)}")
+    return [[text(item, name) for item in row] for row in rows]
+
+
 def for_each(value: Any, count: int, name: str, read: Callable[[Any, str], Any]) -> list:
     """A value for each of `count` histories, where one may stand for all.
 

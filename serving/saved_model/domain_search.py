@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from serving.saved_model.index import domain_index
+from serving.saved_model.index import best, domain_index
 from serving.saved_model.votes import with_votes
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
@@ -44,7 +44,20 @@ class DomainSearch(tf.Module):
             self._index = domain_index(candidate_vectors(ids), offset, index)
             self._counts = tf.Variable(counts, trainable=False, name="counts")
 
-    def __call__(self, queries, history, fallback, exclude_seen, votes, every, log_domains, width):
+    def __call__(
+        self,
+        queries,
+        history,
+        fallback,
+        exclude_seen,
+        votes,
+        every,
+        log_domains,
+        allowed,
+        restricted,
+        denied,
+        width,
+    ):
         """Best items of each row.
 
         Args:
@@ -57,6 +70,9 @@ class DomainSearch(tf.Module):
             every: `[rows]` bool, where the answer is one of every domain: scores are then
                 log-probabilities of the mixture; but not where popularity answers.
             log_domains: `[rows, domains]`, of the mixture.
+            allowed: `[rows, any]` item ids, 0 is none.
+            restricted: `[rows]` bool, whether the answer is to be among those that are allowed.
+            denied: `[rows, any]` item ids that are no answer, 0 is none.
             width: places.
 
         Returns:
@@ -66,8 +82,9 @@ class DomainSearch(tf.Module):
         exclude_seen = tf.where(exclude_seen < 0, not self._repeats, exclude_seen > 0)
         if not self._size:
             return tf.fill([rows, width], MISSING), tf.zeros([rows, width], tf.int32)
-        # Enough to be left with `width` after the history is taken out.
-        count = tf.minimum(self._size, width + tf.shape(history)[1])
+        # Enough to be left with `width` after the history and what is denied are taken out.
+        out = tf.shape(history)[1] + tf.shape(denied)[1]
+        count = tf.minimum(self._size, width + out)
         scores, ids = self._index(queries, k=count)
         popular = tf.range(count)
         ids = tf.where(fallback[:, None], self._offset + popular[None], ids)
@@ -83,16 +100,42 @@ class DomainSearch(tf.Module):
                 numbers,
                 lambda items: tf.einsum("bd,bnd->bn", queries, self._candidate_vectors(items)),
             )
+        scores, ids = self._among_allowed(
+            scores, ids, queries, fallback, votes, allowed, restricted, count
+        )
         scores = self._among_all(
             scores, queries, history, exclude_seen, votes, every & ~fallback, log_domains
         )
-        seen = _contains(history, ids)
-        scores = tf.where(seen & exclude_seen[:, None], MISSING, scores)
+        no_answer = (_contains(history, ids) & exclude_seen[:, None]) | _contains(denied, ids)
+        scores = tf.where(no_answer, MISSING, scores)
 
         scores = tf.pad(scores, [[0, 0], [0, width]], constant_values=MISSING)
         ids = tf.pad(ids, [[0, 0], [0, width]])
         scores, best = tf.math.top_k(scores, k=width)
         return scores, tf.gather(ids, best, batch_dims=1)
+
+    def _among_allowed(self, scores, ids, queries, fallback, votes, allowed, restricted, count):
+        """The best of those that are allowed, in place of the best of all: `[rows, any]`."""
+        where = tf.where(restricted)[:, 0]  # as these alone have to look at all items
+        allowed, popular = tf.gather(allowed, where), tf.gather(fallback, where)
+        rows = tf.shape(where)[0]
+        of_all = tf.matmul(tf.gather(queries, where), self._index.candidates, transpose_b=True)
+        if votes:
+            voted, numbers = (tf.gather(part, where) for part in votes)
+            of_all = add_votes(of_all, voted, numbers, self._offset)
+        of_all = tf.where(popular[:, None], self._counts[None], of_all)
+        ours = (allowed >= self._offset) & (allowed < self._offset + self._size)
+        row = tf.tile(tf.range(rows)[:, None], [1, tf.shape(allowed)[1]])
+        places = tf.boolean_mask(tf.stack([row, allowed - self._offset], axis=-1), ours)
+        may = tf.scatter_nd(places, tf.ones_like(places[:, 0]), [rows, self._size]) > 0
+        found, places = best(tf.where(may, of_all, MISSING), count)
+        rest = tf.shape(ids)[1] - count  # places of items that had votes
+        found = tf.pad(found, [[0, 0], [0, rest]], constant_values=MISSING)
+        places = tf.pad(self._offset + places, [[0, 0], [0, rest]])
+        return (
+            tf.tensor_scatter_nd_update(scores, where[:, None], found),
+            tf.tensor_scatter_nd_update(ids, where[:, None], places),
+        )
 
     def _among_all(self, scores, queries, history, exclude_seen, votes, every, log_domains):
         """Scores, or log-probabilities over the items of all domains: `[rows, any]`."""

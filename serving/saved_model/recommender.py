@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from serving.saved_model.domain_search import MISSING, DomainSearch
+from serving.saved_model.signatures import INPUTS, signatures_of
 from serving.saved_model.vocabulary import Vocabulary, table
 from tf_syncrec.layers.score_terms.item_neighbours import all_votes
 from tf_syncrec.models.base import MultiDomainModel
@@ -22,11 +23,8 @@ class Recommender(tf.Module):
     A model that knows users and not histories (it has `user_ids` and `user_vectors`) is asked by
     one more input, `user_id`. Histories then say what may not come back, and vote.
 
-    A model in whose score times have a say is asked by `timestamps` and `now` in `with_options` and
-    `each_domain`, and in one more signature, `with_times`.
-
     Whether items of a history may come back is a rule of each domain (`Catalogue.repeats`), which
-    `with_options` overrides.
+    a request may override.
 
     Args:
         model: the trained model.
@@ -36,7 +34,7 @@ class Recommender(tf.Module):
         index: how items are searched, one of `serving.saved_model.INDEXES`.
 
     Attributes:
-        functions: `{name: tf.function}`, what the SavedModel is asked by.
+        functions: `{name: tf.function}`, what the SavedModel is asked by, see `signatures`.
     """
 
     def __init__(
@@ -90,146 +88,77 @@ class Recommender(tf.Module):
             self._users = table(model.user_ids, start=0, default=-1)
             self._user_vectors = model.user_vectors
 
-        items = tf.TensorSpec([None, None], tf.string, name="items")
-        domain = tf.TensorSpec([None], tf.string, name="domain")
-        k = tf.TensorSpec([None], tf.int32, name="k")
-        exclude_seen = tf.TensorSpec([None], tf.bool, name="exclude_seen")
-        times = tf.TensorSpec([None, None], tf.float64, name="timestamps")
-        now = tf.TensorSpec([None], tf.float64, name="now")
-        user_id = [tf.TensorSpec([None], tf.string, name="user_id")] if self._users else []
-        asked_by = {
-            "serving_default": (self.serving_default, [items, domain, *user_id]),
-            "top_k": (self.top_k, [items, domain, k, *user_id]),
-            "with_options": (self.with_options, [items, domain, k, exclude_seen, *user_id]),
-            "each_domain": (self.each_domain, [items, k, *user_id]),
-            "explain": (self.explain, [items]),
-        }
-        told = [times, now] if self.timed else []
-        if self.timed:
-            asked_by |= {
-                "with_times": (self.with_times, [items, domain, k, *told, *user_id]),
-                "with_options": (
-                    self.with_options_and_times,
-                    [items, domain, k, exclude_seen, *told, *user_id],
-                ),
-                "each_domain": (self.each_domain_and_times, [items, k, *told, *user_id]),
-            }
-        # One graph for all of them: it is most of what an export takes.
-        seen, each = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.bool)
+        shared = ["items", "domain", "k", "allow", "deny"]
+        shared += ["timestamps", "now"] * self.timed + ["user_id"] * self.knows_users
+        # One graph for all signatures: it is most of what an export takes.
         self._answers = tf.function(
             self._recommend,
-            input_signature=[items, domain, k, seen, each, *told, *user_id],
+            input_signature=[
+                tf.TensorSpec([None], tf.int32, name="exclude_seen"),
+                tf.TensorSpec([], tf.bool, name="each"),
+                *(INPUTS[name] for name in shared),
+            ],
             autograph=False,
         )
-        self.functions = {
-            name: tf.function(method, input_signature=inputs, autograph=False)
-            for name, (method, inputs) in asked_by.items()
-        }
+        self.functions = signatures_of(self)
 
-    def serving_default(self, items, domain, user_id=None):
-        """Top items for each history.
+    @property
+    def knows_users(self) -> bool:
+        """Whether it is asked by user ids."""
+        return self._users is not None
+
+    def answer(
+        self,
+        items,
+        domain=None,
+        k=None,
+        exclude_seen=None,
+        allow=None,
+        deny=None,
+        timestamps=None,
+        now=None,
+        user_id=None,
+    ):
+        """What signatures answer, see there; of the options, None is what they do not ask for.
 
         Args:
-            items: `[batch, any]` raw item ids, oldest first; `""` and unknown ids are passed over.
-            domain: `[batch]` domain to recommend in; `""` = every domain.
-            user_id: `[batch]` raw user ids, for a model that knows users.
-
-        Returns:
-            `items`, `scores`, `domains`: `[batch, k]`, best first, filled up with `""` and 0 where
-            a domain has too few items; `known_items`, `fallback`: `[batch]`. For every domain,
-            scores are log-probabilities of what comes next (`layers.score_terms.domain_mixture`).
+            items: `[batch, any]`, and so on, see `signatures.INPUTS`.
+            domain: None: in each of them.
+            k: None: as many as were set at export.
+            exclude_seen: None: by the rule of each domain.
+            allow: None: all may be answered.
+            deny: None: none is denied.
+            timestamps: None: not known.
+            now: None: not known.
+            user_id: of a model that knows users.
         """
-        rows = tf.shape(domain)
-        return self._asked(
-            items, domain, tf.fill(rows, self._default_k), tf.fill(rows, RULE), user_id
+        rows = tf.shape(items)[:1]
+        none = tf.fill([rows[0], 0], "")
+        answer = self._answers(
+            tf.fill(rows, RULE) if exclude_seen is None else tf.cast(exclude_seen, tf.int32),
+            domain is None,
+            items,
+            tf.fill(rows, "") if domain is None else domain,
+            tf.fill(rows, self._default_k) if k is None else k,
+            none if allow is None else allow,
+            none if deny is None else deny,
+            *([_no_times(items) if timestamps is None else timestamps] * self.timed),
+            *([tf.zeros(rows, tf.float64) if now is None else now] * self.timed),
+            *([user_id] * self.knows_users),
         )
-
-    def top_k(self, items, domain, k, user_id=None):
-        """`serving_default` with a number of answers for each row.
-
-        Args:
-            items: as in `serving_default`.
-            domain: as in `serving_default`.
-            k: `[batch]`, answers wanted, from 1 to `max_k`; the output is as wide as the largest.
-            user_id: as in `serving_default`.
-        """
-        return self._asked(items, domain, k, tf.fill(tf.shape(domain), RULE), user_id)
-
-    def with_times(self, items, domain, k, timestamps, now, user_id=None):
-        """`top_k` for who knows when it was.
-
-        Args:
-            items: as in `serving_default`.
-            domain: as in `serving_default`.
-            k: as in `top_k`.
-            timestamps: `[batch, any]`, when the items were, in the unit of the log (seconds since
-                1970, or milli-, micro- or nanoseconds); all 0 in a row of which that is not known.
-            now: `[batch]`, when the answer is wanted; 0 where that is not known.
-            user_id: as in `serving_default`.
-        """
-        rule = tf.fill(tf.shape(domain), RULE)
-        return self._asked(items, domain, k, rule, user_id, (timestamps, now))
-
-    def with_options(self, items, domain, k, exclude_seen, user_id=None):
-        """`serving_default` with options for each row.
-
-        Args:
-            items: as in `serving_default`.
-            domain: as in `serving_default`.
-            k: as in `top_k`.
-            exclude_seen: `[batch]`, whether items of the history may not come back, whatever the
-                rule of the domain is.
-            user_id: as in `serving_default`.
-        """
-        return self._asked(items, domain, k, tf.cast(exclude_seen, tf.int32), user_id)
-
-    def with_options_and_times(self, items, domain, k, exclude_seen, timestamps, now, user_id=None):
-        """`with_options` of a model in whose score times have a say; arguments as above."""
-        seen = tf.cast(exclude_seen, tf.int32)
-        return self._asked(items, domain, k, seen, user_id, (timestamps, now))
-
-    def each_domain(self, items, k, user_id=None):
-        """The answers of `top_k` in each domain, all by one pass of the network.
-
-        Args:
-            items: as in `serving_default`.
-            k: as in `top_k`, of each domain.
-            user_id: as in `serving_default`.
-
-        Returns:
-            `items`, `scores`: `[batch, domains, k]`, as `top_k` answers when it is asked for one
-            domain after the other; `domains`: `[batch, domains]`; `known_items`, `fallback`:
-            `[batch]`.
-        """
-        return self._in_each(items, k, user_id)
-
-    def each_domain_and_times(self, items, k, timestamps, now, user_id=None):
-        """`each_domain` of a model in whose score times have a say; arguments as above."""
-        return self._in_each(items, k, user_id, (timestamps, now))
-
-    def _in_each(self, items, k, user_id, times=None):
-        rule, nothing = tf.fill(tf.shape(k), RULE), tf.fill(tf.shape(k), "")
-        answer = self._asked(items, nothing, k, rule, user_id, times, each=True)
-        rows, num_domains = tf.shape(k)[0], len(self.searches)
-        width = tf.shape(answer["items"])[1]
-        shape = [rows, num_domains, width // num_domains]
-        names = tf.tile(tf.constant(self.vocabulary.domains)[None], [rows, 1])
+        if domain is not None:
+            return answer
+        num_domains = len(self.searches)
+        shape = [rows[0], num_domains, tf.shape(answer["items"])[1] // num_domains]
+        names = tf.tile(tf.constant(self.vocabulary.domains)[None], [rows[0], 1])
         lists = {name: tf.reshape(answer[name], shape) for name in ("items", "scores")}
         return {**answer, **lists, "domains": names}
-
-    def _asked(self, items, domain, k, exclude_seen, user_id, times=None, each=False):
-        if not self.timed:
-            times = ()
-        elif times is None:
-            times = _no_times(items), tf.zeros(tf.shape(domain), tf.float64)
-        user_id = [user_id] if self._users else []
-        return self._answers(items, domain, k, exclude_seen, each, *times, *user_id)
 
     def explain(self, items):
         """What stands behind the answers to each history, for every domain, as far as models tell.
 
         Args:
-            items: as in `serving_default`.
+            items: see `signatures.INPUTS`.
 
         Returns:
             `domains`: `[batch, domains]`, and `known_items`: `[batch]`. Of a model with λ:
@@ -253,16 +182,18 @@ class Recommender(tf.Module):
             answer["cross_gates"], answer["single_gates"] = gates
         return answer
 
-    def _recommend(self, items, domain, k, exclude_seen, each, *more):
+    def _recommend(self, exclude_seen, each, items, domain, k, allow, deny, *more):
         """What all signatures ask for.
 
         Args:
-            items: as in `serving_default`.
-            domain: likewise.
-            k: as in `top_k`.
             exclude_seen: `[batch]` int32, `RULE` or whether items of the history may not come back.
             each: whether the answers are those of every domain for itself, one after the other,
                 `[batch, domains * k]`; `domain` is then `""`.
+            items: see `signatures.INPUTS`.
+            domain: likewise.
+            k: likewise.
+            allow: likewise.
+            deny: likewise.
             more: timestamps and now, if times have a say; user ids, if the model knows users.
         """
         times, user_id = (more[:2], more[2:]) if self.timed else ((), more)
@@ -291,6 +222,8 @@ class Recommender(tf.Module):
         mixed = every & ~each
         votes = all_votes(self._voters, history, *when, *times[1:])
         log_domains = self._log_domains(history)
+        restricted = tf.reduce_any(allow != "", axis=1)
+        allowed, denied = self.vocabulary.ids(allow), self.vocabulary.ids(deny)
 
         width = tf.maximum(tf.reduce_max(k), 1)  # of a batch without rows, too
         per_domain = []
@@ -305,6 +238,9 @@ class Recommender(tf.Module):
                 [tf.gather(part, rows) for part in votes],
                 tf.gather(mixed, rows),
                 tf.gather(log_domains, rows),
+                tf.gather(allowed, rows),
+                tf.gather(restricted, rows),
+                tf.gather(denied, rows),
                 width,
             )
             shape = [batch, width]

@@ -22,6 +22,10 @@ class Vocabulary(tf.Module):
         self._items = table(ids[1:], start=1, default=0)
         self._domains = table(self.domains, start=0, default=-1)
 
+    def ids(self, items):
+        """Numbers of raw ids of any shape, 0 of those that are unknown."""
+        return self._items.lookup(items)
+
     def histories(self, items, *beside):
         """Known items at the right, in order, however unknown ones and `""` lie between them.
 
@@ -33,7 +37,7 @@ class Vocabulary(tf.Module):
             Item ids `[batch, most known]`, padded with 0 on the left, and how many are known,
             `[batch]`; what is known of these items, as the ids.
         """
-        ids = self._items.lookup(items)
+        ids = self.ids(items)
         known = tf.cast(ids > 0, tf.int32)
         known_items = tf.reduce_sum(known, axis=1)
         order = tf.argsort(known, axis=1, stable=True)

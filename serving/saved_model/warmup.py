@@ -70,14 +70,18 @@ def _requests(history, domains, top_k):
             "items": np.array([history] * rows, object).reshape(rows, len(history)),
             "k": np.full(rows, top_k, np.int32),
             "exclude_seen": np.full(rows, True),
+            "allow": np.full([rows, 1], "", object),
+            "deny": np.full([rows, 1], "", object),
             "timestamps": np.zeros([rows, len(history)]),
             "now": np.zeros(rows),
             "user_id": np.full(rows, "", object),
         }
-        yield "explain", inputs
+        for signature in ("explain", "each_domain", "each_domain_filtered"):
+            yield signature, inputs
         for domain in (*domains, ""):
             asked = inputs | {"domain": np.full(rows, domain, object)}
             yield "serving_default", asked
             yield "top_k", asked
+            yield "filtered", asked
             yield "with_options", asked
             yield "with_times", asked

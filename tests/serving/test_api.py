@@ -77,6 +77,7 @@ def test_rows_and_columns_agree_with_the_signature(rest):
 def test_options_and_explain(rest):
     known = rest.served.ids[:3]
     request = {"items": known, "domain": "audio", "k": 2, "exclude_seen": False}
+    request |= {"allow": [""], "deny": known}
     answer = predict(rest, {"signature_name": "with_options", "instances": [request]})
     assert len(answer.json()["predictions"][0]["items"]) == 2
     # A signature of one input takes values without its name, too.
@@ -121,8 +122,10 @@ def test_status_and_metadata(rest):
         assert set(signatures) == {
             "serving_default",
             "top_k",
+            "filtered",
             "with_options",
             "each_domain",
+            "each_domain_filtered",
             "explain",
         }
         signature = signatures["serving_default"]
@@ -192,7 +195,7 @@ def test_a_label_that_goes_while_it_is_asked_for_is_no_mistake_of_ours(labelled,
 # ---------------------------------------------------------------------------------------- refusals
 
 GOOD = {"items": [""], "domain": ""}
-OPTIONS = {"items": [""], "domain": "", "k": 1, "exclude_seen": True}
+OPTIONS = {"items": [""], "domain": "", "k": 1, "exclude_seen": True, "allow": [""], "deny": [""]}
 REFUSED = {
     "empty": (b"", "JSON Parse error"),
     "no json": (b"items=a", "JSON Parse error"),

@@ -45,6 +45,8 @@ INPUTS = {
         "domain": tf.string,
         "k": tf.int32,
         "exclude_seen": tf.bool,
+        "allow": tf.string,
+        "deny": tf.string,
     },
 }
 
@@ -60,6 +62,7 @@ def ask(served, histories, domains, k=None, exclude_seen=None):
         request["k"] = tf.constant(np.broadcast_to(TOP_K if k is None else k, rows), tf.int32)
         exclude_seen = True if exclude_seen is None else exclude_seen
         request["exclude_seen"] = tf.constant(np.broadcast_to(exclude_seen, rows))
+        request["allow"] = request["deny"] = tf.fill([rows, 1], "")
     answer = served.loaded.signatures[name](**request)
     assert set(answer) == set(OUTPUTS)
     result = {name: value.numpy() for name, value in answer.items()}
@@ -147,7 +150,8 @@ def test_signatures_are_the_contract(served):
         assert {key: spec.dtype for key, spec in given.items()} == inputs
         assert {key: spec.dtype for key, spec in signature.structured_outputs.items()} == OUTPUTS
         assert given["items"].shape.as_list() == [None, None]
-        assert all(given[key].shape.as_list() == [None] for key in inputs if key != "items")
+        lists = {"items", "allow", "deny"}
+        assert all(given[key].shape.as_list() == [None] for key in set(inputs) - lists)
 
 
 # ------------------------------------------------------------------------------ the right answer
@@ -288,6 +292,7 @@ def test_request_without_a_column(served):
 def test_a_batch_without_a_row_is_answered_by_none(served, width):
     request = {"items": tf.zeros([0, width], tf.string), "domain": tf.zeros([0], tf.string)}
     options = {"k": tf.zeros([0], tf.int32), "exclude_seen": tf.zeros([0], tf.bool)}
+    options |= {name: tf.zeros([0, width], tf.string) for name in ("allow", "deny")}
     plain = served.loaded.signatures["serving_default"](**request)
     assert {name: value.shape[0] for name, value in plain.items()} == dict.fromkeys(OUTPUTS, 0)
     with_options = served.loaded.signatures["with_options"](**request, **options)

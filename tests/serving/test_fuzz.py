@@ -83,6 +83,8 @@ def test_every_good_request_is_answered(rest, rows, k, exclude_seen):
             "domain": domain,
             "k": k,
             "exclude_seen": exclude_seen,
+            "allow": [""],
+            "deny": [ids[history[0] % len(ids)] if history else ""],
         }
         for history, domain in rows
     ]
@@ -96,6 +98,7 @@ def test_every_good_request_is_answered(rest, rows, k, exclude_seen):
         given_back = [item for item in answer["items"] if item]
         assert len(answer["items"]) == k and len(set(given_back)) == len(given_back)
         assert not (exclude_seen and set(given_back) & set(row["items"]))
+        assert not set(given_back) & set(row["deny"])
         assert answer["scores"] == sorted(answer["scores"], reverse=True) or not all(
             answer["items"]
         )

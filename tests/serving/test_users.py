@@ -38,8 +38,10 @@ def test_user_id_is_an_input_of_what_recommends(rest):
     assert asked_by == {
         "serving_default": {"items", "domain", "user_id"},
         "top_k": {"items", "domain", "k", "user_id"},
-        "with_options": {"items", "domain", "k", "exclude_seen", "user_id"},
+        "filtered": {"items", "domain", "k", "allow", "deny", "user_id"},
+        "with_options": {"items", "domain", "k", "exclude_seen", "allow", "deny", "user_id"},
         "each_domain": {"items", "k", "user_id"},
+        "each_domain_filtered": {"items", "k", "allow", "deny", "user_id"},
         "explain": {"items"},
     }
 

@@ -31,9 +31,9 @@ def test_records_are_prediction_logs_of_every_signature_and_domain(served):
     }
     assert asked == {
         (signature, domain)
-        for signature in ("serving_default", "top_k", "with_options")
+        for signature in ("serving_default", "top_k", "filtered", "with_options")
         for domain in (*DOMAINS, "")
-    } | {("explain", None)}
+    } | {(signature, None) for signature in ("explain", "each_domain", "each_domain_filtered")}
 
 
 def test_what_is_read_is_what_a_server_can_ask(served):
@@ -49,7 +49,10 @@ def test_what_is_read_is_what_a_server_can_ask(served):
         answer = version.run(name, inputs)
         assert (answer["known_items"] > 0).all()
         if name != "explain":
-            assert answer["items"].shape == (len(inputs["items"]), TOP_K)
+            assert answer["items"].shape[:: 2 if "each" in name else 1] == (
+                len(inputs["items"]),
+                TOP_K,
+            )
         seen += 1
     assert seen > 2 * len(DOMAINS)
 
@@ -67,7 +70,7 @@ def test_a_version_without_records_serves_too(served, tmp_path):
 def test_a_request_that_the_model_refuses_keeps_a_version_from_serving(served, tmp_path):
     """TensorFlow Serving does not let such a version serve either."""
     shutil.copytree(served.version, tmp_path / "1")
-    (record, *_) = tf.data.TFRecordDataset(str(served.version / FILE)).skip(1).as_numpy_iterator()
+    (record, *_) = tf.data.TFRecordDataset(str(served.version / FILE)).skip(3).as_numpy_iterator()
     log = PredictionLog.FromString(record)
     assert "domain" in log.predict_log.request.inputs
     log.predict_log.request.inputs["domain"].CopyFrom(tf.make_tensor_proto(["no such domain"]))

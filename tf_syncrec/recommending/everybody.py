@@ -14,6 +14,7 @@ from data_prep import InputError
 from data_prep.log_histories import write_histories
 from data_prep.settings import DataConfig
 from tf_syncrec.data.histories import UNITS
+from tf_syncrec.recommending.filters import Choice
 from tf_syncrec.recommending.parts import SCHEMA, SUFFIX, Parts, Request
 from tf_syncrec.recommending.served_model import ServedModel
 from tf_syncrec.utils.locks import RunLock
@@ -35,6 +36,7 @@ def recommend_everybody(
     output: Path,
     processes: int = 1,
     report: Callable[[str], None] = print,
+    choice: Choice | None = None,
 ) -> None:
     """Answers everybody, or goes on where an equal request was stopped.
 
@@ -46,6 +48,7 @@ def recommend_everybody(
         output: see `Parts.finish`.
         processes: how many work on it.
         report: told one line now and then.
+        choice: what is chosen from; None: everything.
 
     Raises:
         InputError: the log or the export cannot be used, another process is writing to the output,
@@ -63,7 +66,7 @@ def recommend_everybody(
     if holder := lock.take():
         raise InputError(f"--output {output}: is being written by {holder}")
     try:
-        parts.begin(request)
+        parts.begin(request, choice or Choice())
         if not parts.histories_file.exists():
             write_histories(log, parts.histories_file, report)
         now = time_in(parts, request.now)
@@ -78,6 +81,9 @@ def recommend_everybody(
                 progress.done(number)
         else:
             _in_processes(parts, left, now, min(processes, len(left)), progress)
+        short, lists = parts.short_lists(len(sizes))
+        if short:
+            report(f"{short:,} of {lists:,} lists have fewer than {request.k} answers.")
         parts.finish(output, len(sizes))
     finally:
         lock.release()
@@ -141,13 +147,15 @@ def answer_parts(
     served: ServedModel, parts: Parts, numbers: Iterable[int], now: float
 ) -> Iterator[int]:
     """Answers some parts one after the other; yields the number of each when it is written."""
-    request = parts.request()
+    request, choice = parts.request(), parts.choice()
     for number in numbers:
-        parts.write(number, _answered(served, request, now, parts.histories(number)))
+        parts.write(number, _answered(served, request, choice, now, parts.histories(number)))
         yield number
 
 
-def _answered(served: ServedModel, request: Request, now: float, users: pa.RecordBatch) -> pa.Table:
+def _answered(
+    served: ServedModel, request: Request, choice: Choice, now: float, users: pa.RecordBatch
+) -> pa.Table:
     """Answers to all users of a part, in their order."""
     names = users["user_id"].to_numpy(zero_copy_only=False)
     lengths = np.diff(users["items"].offsets.to_numpy())
@@ -161,8 +169,11 @@ def _answered(served: ServedModel, request: Request, now: float, users: pa.Recor
         histories, when = rows["items"].to_pylist(), rows["timestamps"].to_pylist()
         times = when, [now] * len(some)
         found = served.in_each_domain(
-            names[some], histories, request.k, request.domains, times=times
+            *(names[some], histories, choice.asked(request.k), request.domains),
+            times=times,
+            filters=choice.filters,
         )
+        found = choice.of(found, request.k)
         chunks.append(found._replace(users=some[found.users]))
     users_, domains, ranks, items, scores, fallback = (
         np.concatenate(column) for column in zip(*chunks, strict=True)

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_prep import InputError
 from data_prep.files import folder_aside, remove_partial, write_whole, written_whole
+from tf_syncrec.recommending.filters import Choice
 
 SCHEMA = pa.schema(
     {
@@ -42,6 +44,7 @@ class Request:
         k: how many in each.
         now: when the answers are wanted: a number in the unit of the log, or ISO 8601; "" is not
             known.
+        choice: of what is chosen, its digest; "": of everything.
     """
 
     version: str
@@ -50,6 +53,7 @@ class Request:
     domains: Sequence[str]
     k: int
     now: str
+    choice: str = ""
 
 
 class Parts:
@@ -63,9 +67,14 @@ class Parts:
         self.folder = folder
         self.histories_file = folder / "histories.arrow"
         self.request_file = folder / "request.json"
+        self.choice_file = folder / "choice.json"
 
-    def begin(self, request: Request) -> None:
+    def begin(self, request: Request, choice: Choice) -> None:
         """Makes the folder, or goes on in it.
+
+        Args:
+            request: what is asked for.
+            choice: what is chosen from; the request has its digest.
 
         Raises:
             InputError: it holds answers to another request.
@@ -81,18 +90,27 @@ class Parts:
         for name, value in begun.items():
             if value != wanted[name] and name != "version":  # which may have been moved
                 said = f"{name} = {value!r}, and now it is {wanted[name]!r}"
-                if name in ("log", "fingerprint"):  # of digests
-                    said = {"log": "another log", "fingerprint": "another export"}[name]
+                of_digests = {
+                    "log": "another log",
+                    "fingerprint": "another export",
+                    "choice": "other items to choose from",
+                }
+                said = of_digests.get(name, said)
                 raise InputError(
                     f"--output: {self.folder} holds answers that were begun with {said}; delete it "
                     "to begin anew"
                 )
+        choice.save(self.choice_file)
         write_whole(self.request_file, json.dumps(wanted, indent=1) + "\n")
         remove_partial(self.folder)
 
     def request(self) -> Request:
         """What is asked for."""
         return Request(**json.loads(self.request_file.read_text()))
+
+    def choice(self) -> Choice:
+        """What is chosen from."""
+        return Choice.load(self.choice_file) if self.choice_file.exists() else Choice()
 
     def histories(self, number: int) -> pa.RecordBatch:
         """The users of a part, see `data_prep.log_histories.SCHEMA`."""
@@ -120,6 +138,20 @@ class Parts:
         """Writes the answers of a part, whole."""
         with written_whole(self.file(number)) as new:
             pq.write_table(table, new, compression="zstd")
+
+    def short_lists(self, count: int) -> tuple[int, int]:
+        """How many users have fewer than k answers in a domain, and how many of both there are.
+
+        Args:
+            count: of the parts.
+        """
+        request, users = self.request(), sum(self.sizes())
+        full = 0
+        for number in range(count):
+            ranks = pq.read_table(self.file(number), columns=["rank"])["rank"]
+            full += int(np.sum(ranks.to_numpy() == request.k))
+        lists = users * len(request.domains)
+        return lists - full, lists
 
     def finish(self, output: Path, count: int) -> None:
         """Makes the output of all parts, and removes the folder.

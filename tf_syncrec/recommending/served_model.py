@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from data_prep import InputError
 
+Filters = tuple[Sequence[str], Sequence[str]]
+"""Item ids that may be answered, all if there are none, and item ids that may not."""
+
 Times = tuple[Sequence[Sequence[float]], Sequence[float]]
 """When the items of each history were, and when each answer is wanted."""
 
@@ -53,12 +56,13 @@ class ServedModel:
             said = " ".join(str(error).split())[:200]
             raise InputError(f"the export {version} cannot be loaded ({said}); {remedy}") from error
 
-    def check(self, domains: Sequence[str], k: int) -> list[str]:
+    def check(self, domains: Sequence[str], k: int, option: str = "--k") -> list[str]:
         """The domains that are asked for, all where none is named.
 
         Args:
             domains: names.
             k: how many items.
+            option: what says so.
 
         Raises:
             InputError: the model has no such domain, or does not answer so many.
@@ -74,7 +78,7 @@ class ServedModel:
             self.in_domain([""], [[]], known[0], k)
         except (ValueError, tf.errors.InvalidArgumentError):
             raise InputError(
-                f"--k {k}: expected 1 to what the export answers at most (evaluate.max_k)"
+                f"{option} {k}: expected 1 to what the export answers at most (evaluate.max_k)"
             ) from None
         return list(domains) or known
 
@@ -92,6 +96,7 @@ class ServedModel:
         k: int,
         exclude_seen: bool | None = None,
         times: Times | None = None,
+        filters: Filters | None = None,
     ) -> Answers:
         """Answers in one domain, or with `""` in all of them together.
 
@@ -102,12 +107,14 @@ class ServedModel:
             k: how many.
             exclude_seen: whether items of the history may not come back; None: the domain's rule.
             times: of each history, if they are known.
+            filters: of all histories.
         """
         if "top_k" not in self.signatures and exclude_seen is None:
             exclude_seen = True  # the rule of every domain in exports of earlier versions
         usual = "with_times" if times and "with_times" in self.signatures else "top_k"
-        asked = self.signatures[usual if exclude_seen is None else "with_options"]
-        found = self._ask(asked, names, histories, domain, k, exclude_seen, times)
+        name = usual if filters is None else "filtered"
+        asked = self._signature(name if exclude_seen is None else "with_options")
+        found = self._ask(asked, names, histories, domain, k, exclude_seen, times, filters)
         user, place = np.nonzero(found["items"] != b"")
         return Answers(
             user,
@@ -125,6 +132,7 @@ class ServedModel:
         k: int,
         domains: Sequence[str] = (),
         times: Times | None = None,
+        filters: Filters | None = None,
     ) -> Answers:
         """Answers in every domain, by one pass of the network where the export can do so.
 
@@ -135,16 +143,21 @@ class ServedModel:
             domains: some of them, in the order in which they are wanted; of exports of earlier
                 versions all have to be named.
             times: as in `in_domain`.
+            filters: as in `in_domain`.
 
         Returns:
             User by user, domain by domain.
+
+        Raises:
+            InputError: there are filters, and the export is of a version that has none.
         """
-        if "each_domain" not in self.signatures:
+        if filters is None and "each_domain" not in self.signatures:
             parts = [self.in_domain(names, histories, d, k, times=times) for d in domains]
             whole = Answers(*(np.concatenate(column) for column in zip(*parts, strict=True)))
             order = np.argsort(whole.users, kind="stable")
             return Answers(*(column[order] for column in whole))
-        found = self._ask(self.signatures["each_domain"], names, histories, "", k, None, times)
+        asked = self._signature("each_domain" if filters is None else "each_domain_filtered")
+        found = self._ask(asked, names, histories, "", k, None, times, filters)
         known = [name.decode() for name in found["domains"][0]]
         chosen = [known.index(name) for name in domains] if domains else list(range(len(known)))
         items = found["items"][:, chosen]
@@ -158,19 +171,30 @@ class ServedModel:
             found["fallback"][user] > 0,
         )
 
+    def _signature(self, name: str) -> Any:
+        if name not in self.signatures:
+            raise InputError(
+                f"the export has no signature {name!r}: it was written by an earlier version, so "
+                "export the run again"
+            )
+        return self.signatures[name]
+
     def _ask(
-        self, asked, names, histories, domain, k, exclude_seen, times
+        self, asked, names, histories, domain, k, exclude_seen, times, filters
     ) -> dict[str, np.ndarray]:
         """What a signature answers; it is given those of its inputs that it has."""
         rows, longest = len(histories), max(map(len, histories), default=0)
         padded = [[""] * (longest - len(row)) + [str(item) for item in row] for row in histories]
         when, now = times or ([[0.0] * len(row) for row in histories], [0.0] * rows)
+        allow, deny = filters or ((), ())
         told = [[0.0] * (longest - len(row)) + list(row) for row in when]
         inputs = {
             "items": tf.constant(padded, tf.string, [rows, longest]),
             "domain": tf.fill([rows], domain),
             "k": tf.fill([rows], k),
             "exclude_seen": tf.fill([rows], bool(exclude_seen)),
+            "allow": tf.tile(tf.constant([*allow] or [""])[None], [rows, 1]),
+            "deny": tf.tile(tf.constant([*deny] or [""])[None], [rows, 1]),
             "timestamps": tf.constant(told, tf.float64, [rows, longest]),
             "now": tf.constant(now, tf.float64, [rows]),
             "user_id": tf.constant([str(name) for name in names], tf.string, [rows]),

@@ -134,7 +134,10 @@ def carried(
 
 
 def place_new_items(model: MultiDomainModel, prepared: Sequences, known: np.ndarray) -> int:
-    """Moves new items to where the known items are that stand close to them in sequences.
+    """Moves new items towards the known items that stand close to them in sequences.
+
+    As far as known items are from the mean of those that stand close to them, and no nearer: a
+    mean is close to everything around it, and would be recommended in place of what is known.
 
     Args:
         model: whose known items have vectors; changed.
@@ -144,21 +147,30 @@ def place_new_items(model: MultiDomainModel, prepared: Sequences, known: np.ndar
     Returns:
         How many new items there are that stand close to a known one.
     """
-    new = np.flatnonzero(~known) + 1
-    if not len(new):
+    if known.all():
         return 0
-    near = cooccurrence(prepared)[new][:, 1:][:, known]  # what is new says nothing yet
+    near = cooccurrence(prepared)[1:][:, 1:][:, known]  # what is new says nothing yet
     told = np.diff(near.indptr) > 0
     for table in model.item_tables:
-        vectors = np.array(as_array(table))
-        there = vectors[1:][known]
-        length = np.linalg.norm(there, axis=1).mean()
-        placed = vectors[new]
-        placed[told] = near[told] @ there
-        placed *= length / np.maximum(np.linalg.norm(placed, axis=1, keepdims=True), 1e-12)
-        vectors[new] = placed
-        fill(table, vectors)
-    return int(told.sum())
+        whole = np.array(as_array(table))
+        vectors = whole[1:]
+        there = vectors[known]
+        middle = _directions(near @ _directions(there))
+        usual = told & known
+        likeness = np.einsum("ir,ir->i", middle[usual], _directions(vectors[usual])).mean()
+        placed = _directions(vectors)
+        along = np.einsum("ir,ir->i", placed, middle)[:, None]
+        across = _directions(placed - along * middle)
+        placed = likeness * middle + np.sqrt(1 - likeness**2) * across
+        moved = told & ~known
+        vectors[moved] = np.linalg.norm(there, axis=1).mean() * placed[moved]
+        fill(table, whole)
+    return int(np.sum(told & ~known))
+
+
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    """Of length 1; what has none stays 0."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _keys(catalogue: Catalogue) -> list[tuple[str, str]]:
