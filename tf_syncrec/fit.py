@@ -16,16 +16,15 @@ from tf_syncrec.cli import (
     add_data_options,
     check_files,
     command_of,
-    config_from,
     load_tensorflow,
     path_option,
     run_command,
     say,
 )
-from tf_syncrec.models.registry import with_network_settings
 from tf_syncrec.training.resuming import (
     add_run_options,
     config_to_resume,
+    new_config,
     tidy,
 )
 from tf_syncrec.utils.callable_module import let_be_called
@@ -122,7 +121,6 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
         help="CSV with the columns item_id and title, for the samples of the report",
     )
     args = parser.parse_args(argv)
-    init_from = getattr(args, "train.init_from")
 
     from tf_syncrec.reporting.titles import sample_titles
     from tf_syncrec.training.run_directory import RunDirectory
@@ -137,12 +135,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
                 again = f"python -m tf_syncrec.report --run {shlex.quote(str(run.directory))}"
                 say(f"Its report is written again by: {again}")
     else:
-        settings_file = None
-        if init_from:
-            earlier = RunDirectory(init_from)
-            earlier.check_finished("--init_from")
-            settings_file = earlier.config_file
-        config = with_network_settings(config_from(args, default_file=settings_file))
+        config = new_config(args)
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         run = RunDirectory(args.output_dir or f"runs/{config.data.dataset}-{now}")
         run.check_free()

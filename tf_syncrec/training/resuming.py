@@ -71,6 +71,20 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def new_config(args: argparse.Namespace) -> Config:
+    """The configuration of a run that begins; its defaults are those of the run it goes on from.
+
+    Raises:
+        InputError: an option cannot be used, or there is no such run.
+    """
+    settings_file = None
+    if init_from := getattr(args, "train.init_from"):
+        earlier = RunDirectory(init_from)
+        earlier.check_finished("--init_from")
+        settings_file = earlier.config_file
+    return with_network_settings(config_from(args, default_file=settings_file))
+
+
 def config_to_resume(args: argparse.Namespace) -> tuple[Config, RunDirectory, bool]:
     """The configuration of a run to go on with, the run, and whether it has been begun.
 
@@ -81,13 +95,14 @@ def config_to_resume(args: argparse.Namespace) -> tuple[Config, RunDirectory, bo
         raise InputError("--resume: give the directory of the run as --output_dir DIR")
     run = RunDirectory(args.output_dir)
     if not run.config_file.exists():
-        if not (args.config or getattr(args, "data.dataset")):
+        begun_by = ("data.dataset", "train.init_from")
+        if not (args.config or any(getattr(args, option) for option in begun_by)):
             raise InputError(
                 f"--resume: --output_dir {run.directory} holds no run to go on with, config.yaml "
                 "is missing"
             )
         run.check_free()
-        return with_network_settings(config_from(args)), run, False
+        return new_config(args), run, False
     there = run.load_config()
     if not run.finished:
         _check_complete(run, there)
