@@ -231,7 +231,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     core = names(PROJECT["dependencies"])
     extras = {extra: names(needs) for extra, needs in PROJECT["optional-dependencies"].items()}
     found = imported()
-    optional = extras["serving"] | extras["spark"] | extras["scann"]
+    optional = extras["redis"] | extras["serving"] | extras["spark"] | extras["scann"]
     assert not set(found) - core - optional, "imported and not declared"
     assert not core - set(found) - UNSEEN, "declared and not imported"
     for name in extras["serving"] - core:
