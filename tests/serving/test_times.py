@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from serving.client import Client, ServingError
 from serving.histories import open_histories
+from tests.support.browser import cards, look, needs_browser
 from tests.support.exporting import make_served
 from tests.support.rest_server import LIMITS, running
 from tf_syncrec.evaluation.full_ranking import ModelScorer
@@ -137,6 +138,17 @@ def test_a_user_is_answered_by_when_his_events_were(rest, tmp_path):
     assert client.recommend_user("nobody", "música", now=NOON).fallback
     seen = client.recommend_user("u", "música", k=40, exclude_seen=True)
     assert not set(items) & set(seen.items)
+
+
+@needs_browser
+def test_the_page_tells_when_the_events_of_a_user_were(rest, tmp_path, monkeypatch):
+    store, ids = open_histories(str(tmp_path / "histories.db")), rest.served.ids
+    monkeypatch.setattr(rest.server.api, "histories", store)
+    for n in (40, 50, 40):
+        store.record("u", ids[n], NOON + 1000 * n)
+    answer = Client(rest.url, histories=store).recommend_user("u", "música")
+    lines, _ = cards(look(rest, tmp_path / "browser", "?user=u"), raw=True)["música"]
+    assert [score for _, score in lines] == pytest.approx(answer.scores, abs=2e-3)
 
 
 @pytest.mark.parametrize(
