@@ -83,6 +83,8 @@ def whole(value: Any, name: str) -> int:
 
 def number(value: Any, name: str) -> float:
     """A finite number."""
+    if type(value) is float and math.isfinite(value):  # nearly always
+        return value
     value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: expected numbers, received {value!r:.80}")
