@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -96,22 +97,20 @@ def measure(url: str, stores: dict[str, Histories], users: int, requests: int, d
         user, domain = f"user {rng.integers(users)}", str(rng.choice(domains))
         history = [event.item_id for event in first.latest(user)]
         calls: dict[str, Callable[[], object]] = {
-            "bare request": lambda h=history, d=domain: plain.recommend([h], d)
+            "bare request": partial(plain.recommend, [history], domain)
         }
         for name, store in stores.items():
             calls |= {
-                f"recommend_user, {name}": lambda c=clients[name], u=user, d=domain: (
-                    c.recommend_user(u, d)
-                ),
-                f"latest, {name}": lambda s=store, u=user: s.latest(u),
-                f"record, {name}": lambda s=store, n=number: s.record("new", "B000000001", NOW + n),
+                f"recommend_user, {name}": partial(clients[name].recommend_user, user, domain),
+                f"latest, {name}": partial(store.latest, user),
+                f"record, {name}": partial(store.record, "new", "B000000001", NOW + number),
             }
         for kind in rng.permutation(list(calls)):
             seconds = timed(calls[str(kind)])
             if number >= WARM:
                 found.setdefault(str(kind), []).append(seconds)
     for name, client in clients.items():
-        assert client.histories is not None and client.histories.missed == 0, name
+        assert client.histories.missed == 0, name
     return {kind: percentiles(found[kind]) for kind in sorted(found)}
 
 
@@ -137,7 +136,7 @@ def main() -> None:
             report["left out"] = "Redis: there is no redis-server"
         stores = {name: open_histories(address) for name, address in addresses.items()}
         for name, store in stores.items():
-            seconds = timed(lambda store=store: fill(store, file, "made up", lambda line: None))
+            seconds = timed(partial(fill, store, file, "made up", lambda line: None))
             size = (
                 resident_mib(redis_pid)
                 if name == "Redis"

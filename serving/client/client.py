@@ -30,6 +30,9 @@ class Client:
             `Retry-After` comes first.
         histories: where `recommend_user` finds what a user did, a store of `serving.histories`.
         histories_timeout: seconds that it waits for the store.
+
+    Attributes:
+        histories: asks the store; counts `failures`, and answers that `missed` a history.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Client:
         self._batch_size = batch_size
         self._connection = Connection(timeout, retries, backoff)
         self._signatures = Signatures(self._connection, self._model_url)
-        self.histories = None if histories is None else UserHistories(histories, histories_timeout)
+        self.histories = UserHistories(histories, histories_timeout)
 
     def recommend(
         self,
@@ -147,8 +150,6 @@ class Client:
             TypeError: the user id is neither text nor a whole number, and as `recommend`.
             ValueError: the client has no store.
         """
-        if self.histories is None:
-            raise ValueError("recommend_user needs a store: Client(url, histories=...)")
         user = text(user_id, "user_id")
         items, times = self.histories.of(user)
         try:

@@ -28,7 +28,7 @@ class UserHistories:
     """Asks a store, in time; threads may share it.
 
     Args:
-        store: what is asked.
+        store: what is asked; None: nobody may ask.
         timeout: seconds for an answer, whatever the store does meanwhile.
 
     Attributes:
@@ -36,7 +36,7 @@ class UserHistories:
         missed: histories that were asked for and not had, as it did not answer or was left alone.
     """
 
-    def __init__(self, store: Store, timeout: float):
+    def __init__(self, store: Store | None, timeout: float):
         self._store = store
         self._timeout = timeout
         self._lock = threading.Lock()
@@ -46,11 +46,18 @@ class UserHistories:
         self.missed = 0
 
     def of(self, user_id: str) -> tuple[list[str], list[float]]:
-        """Items of a user and their times, oldest first; none where the store does not say."""
+        """Items of a user and their times, oldest first; none where the store does not say.
+
+        Raises:
+            ValueError: there is no store.
+        """
+        store = self._store
+        if store is None:
+            raise ValueError("a user id needs a store: Client(url, histories=...)")
         if not self._may_ask():
             return [], []
         try:
-            events = within(self._timeout, lambda: list(self._store.latest(user_id)))
+            events = within(self._timeout, lambda: list(store.latest(user_id)))
             items, times = [item for item, _ in events], [when for _, when in events]
         except Exception as error:  # whatever a store raises, its user is to be answered
             self._failed(error)

@@ -4,9 +4,9 @@
     histories.record("u17", "b03", time.time())
     Client("http://127.0.0.1:8501", histories=histories).recommend_user("u17", "books")
 
-`store` says what a store does, `sqlite` and `redis` do it, `address` opens either; `fill` puts all
-of a log in, `rest` is what the local server has of it. None needs more than Python itself, but for
-`redis` (redis-py) and `fill`. May import: `client`; `fill` also `data_prep`.
+`store` says what a store does, `sqlite` and `redis` do it, `address` opens either: these need what
+the client needs, and `redis` redis-py. `fill` puts a log in, or what is `prepared`; `rest` is for
+the local server. May import: `client`; the last three also `data_prep` and `tf_syncrec`.
 """
 
 from serving.histories.address import open_histories

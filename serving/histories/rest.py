@@ -10,15 +10,13 @@ from typing import Any
 
 from serving.client.rows import whole
 from serving.histories.store import Histories
+from tf_syncrec.data.histories import UNITS
 
 TAKES = {
     "latest": ({"user_id"}, {"n"}),
     "record": ({"user_id", "item_id"}, {"timestamp"}),
 }
 """Names that a request of each method has to have, and names that it may have."""
-
-UNITS = ((1e11, 1), (1e14, 10**3), (1e17, 10**6))
-"""What times are below, and how many of their unit a second has; above, they are in ns."""
 
 
 def answer(histories: Histories, method: str, document: dict[str, Any]) -> dict[str, Any]:
@@ -56,4 +54,4 @@ def now_for(histories: Histories, user_id: str | int) -> float:
     """The time, in the unit of a user's latest event; in seconds where there is none."""
     last = histories.latest(user_id, 1)
     size = abs(last[0].timestamp) if last else 0.0
-    return time.time() * next((unit for below, unit in UNITS if size < below), 10**9)
+    return time.time() * next(unit for below, unit in UNITS if size < below)

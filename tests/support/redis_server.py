@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import time
+from typing import Any
 
 import pytest
 import redis
@@ -23,7 +24,7 @@ class RedisServer:
         self.port = int(address.rpartition(":")[2])
         self.address = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
-        self._process = None
+        self._process: Any = None
         self.start()
 
     def start(self):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -126,7 +127,8 @@ def test_killed_at_any_change_it_goes_on_where_it_was(log, tmp_path, monkeypatch
     def filled(moment):
         """Whether it was killed, a store, and how many events that was told."""
         store = open_histories(str(tmp_path / f"{moment}.db"), keep=8)
-        killed, rest = Killing(store, moment, after), Killing(store, -1, after)
+        killed: Any = Killing(store, moment, after)
+        rest: Any = Killing(store, -1, after)
         try:
             assert fill.fill(killed, file, "log", lambda line: None) == USERS
         except Killed:
@@ -182,8 +184,9 @@ def test_a_store_that_lost_its_events_is_filled_from_the_start(log, tmp_path):
     file = tmp_path / "histories.arrow"
     write_histories(data_config("interactions", path=str(log)), file)
     lost = open_histories(str(tmp_path / "lost.db"), keep=8)
+    killed: Any = Killing(lost, 3, True)
     with pytest.raises(Killed):
-        fill.fill(Killing(lost, 3, True), file, "log", lambda line: None)
+        fill.fill(killed, file, "log", lambda line: None)
     new = open_histories(str(tmp_path / "new.db"), keep=8)
     fill.fill(new, file, "log", lambda line: None)
     assert contents(new) == of_log(log, 8)

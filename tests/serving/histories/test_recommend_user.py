@@ -3,6 +3,7 @@ known; a real store, a real server."""
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -50,8 +51,9 @@ def test_what_is_asked_wrongly_is_an_error_all_the_same(rest, store):
     with pytest.raises(ValueError, match="needs a store"):
         Client(rest.url).recommend_user("u")
     client = Client(rest.url, histories=store)
+    nobody: Any = None
     with pytest.raises(TypeError, match="user_id: expected text"):
-        client.recommend_user(None)
+        client.recommend_user(nobody)
     with pytest.raises(ValueError, match="histories_timeout"):
         Client(rest.url, histories=store, histories_timeout=0)
     with pytest.raises(ServingError, match=r"no answer|Connection|refused"):

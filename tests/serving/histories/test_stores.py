@@ -5,6 +5,8 @@ import itertools
 import math
 import threading
 import time
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -80,7 +82,7 @@ def test_ties_have_the_order_of_the_log():
     for number, user in enumerate(users):
         own = slice(settled.starts[number], settled.starts[number + 1])
         expected = [names[item] for item in settled.items[own]]
-        assert sorted(expected, key=lambda item, user=user: tie(user, item)) == expected
+        assert sorted(expected, key=partial(tie, user)) == expected
 
 
 def test_an_item_of_two_times_is_two_events(store):
@@ -205,7 +207,8 @@ def test_a_writer_that_fails_leaves_nothing_half_done(tmp_path):
     """Here the disk is full, as it were: no further page may be had."""
     store = open_histories(str(tmp_path / "h.db"))
     store.record("u", "a", 1.0)
-    with store._connection() as connection:
+    connect: Any = store
+    with connect._connection() as connection:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreError, match="full"):

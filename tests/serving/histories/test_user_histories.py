@@ -33,6 +33,11 @@ def broken():
     raise StoreError("it is broken")
 
 
+def slow():
+    time.sleep(3)
+    return []
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -40,7 +45,7 @@ def broken():
         lambda: (_ for _ in ()).throw(RuntimeError),
         lambda: None,
         lambda: [("a",)],
-        lambda: time.sleep(3) or [],
+        slow,
     ],
     ids=["raises", "raises nothing of ours", "none", "no pairs", "slow"],
 )
