@@ -4,14 +4,16 @@ For development. It speaks the REST API of TensorFlow Serving, so that what work
 there; it has no TLS, no authentication and one process.
 """
 
-import argparse
 import socket
 
 from data_prep import InputError
+from serving.histories import StoreError, open_histories
+from serving.histories.address import ADDRESSES
+from serving.histories.store import KEEP
 from serving.saved_model.version_folders import list_versions
 from serving.server.limits import BACKLOG, Limits
 from serving.server.model_config import ModelConfig, read_model_config
-from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command
+from tf_syncrec.cli import Parser, load_tensorflow, number_option, path_option, run_command
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,12 +22,15 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m serving.local_server",
         description="Serve an exported model with TensorFlow Serving's REST API. For development, "
         "not for production: see docs/serving.md.",
-        examples=["--export_dir runs/shop/export/syncrec"],
+        examples=[
+            "--export_dir runs/shop/export/syncrec",
+            "--export_dir runs/shop/export/syncrec --histories histories.db",
+        ],
     )
     limits = Limits()
-    port = _number(int, lambda value: 0 <= value < 2**16, "a number from 0 to 65535")
-    count = _number(int, lambda value: value > 0, "a whole number above 0")
-    seconds = _number(float, lambda value: 0 < value < 1e6, "a number above 0")
+    port = number_option(int, lambda value: 0 <= value < 2**16, "a number from 0 to 65535")
+    count = number_option(int, lambda value: value > 0, "a whole number above 0")
+    seconds = number_option(float, lambda value: 0 < value < 1e6, "a number above 0")
     add = parser.add_argument
     add(
         "--export_dir",
@@ -50,6 +55,13 @@ def main(argv: list[str] | None = None) -> None:
     add("--max_body_bytes", type=count, default=limits.body, help="size of a request, else 413")
     add("--max_rows", type=count, default=limits.rows, help="rows of a batch, else 400")
     add("--max_history", type=count, default=limits.history, help="length, else 400")
+    add(
+        "--histories",
+        metavar="STORE",
+        help="histories of users for the demo page, to read and to add to: "
+        f"{ADDRESSES}; docs/histories.md",
+    )
+    add("--keep", type=count, default=KEEP, help=f"events of a user that it keeps ({KEEP})")
     args = parser.parse_args(argv)
 
     with listen(args.host, args.port) as sock:
@@ -61,10 +73,16 @@ def main(argv: list[str] | None = None) -> None:
                 f"--export_dir {args.export_dir}: no version that can be served; python -m "
                 "serving.export writes one"
             )
+        histories = None
+        if args.histories is not None:
+            try:
+                histories = open_histories(args.histories, args.keep)
+            except (ValueError, StoreError) as error:
+                raise InputError(f"--histories: {error}") from None
         load_tensorflow()
         from serving.server.web import serve  # TensorFlow, which a mistake above need not wait for
 
-        serve(sock, config, args)
+        serve(sock, config, args, histories)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -82,21 +100,6 @@ def listen(host: str, port: int) -> socket.socket:
     # and an answer in two packets then waits 40 ms for an acknowledgement.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
-
-
-def _number(kind, holds, what):
-    """A type of an option, with an error that says what is wanted."""
-
-    def read(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not holds(value):
-            raise argparse.ArgumentTypeError(f"{what}, received {text!r}")
-        return value
-
-    return read
 
 
 if __name__ == "__main__":

@@ -122,8 +122,9 @@ def test_the_client_needs_requests_alone(installed, tmp_path):
             if not (lent / top).exists():
                 (lent / top).symlink_to(str(found.locate_file(top)))
     script = (
-        f"import sys; sys.path.append({str(lent)!r}); from serving import client; "
-        "client.Client('http://127.0.0.1:9'); print(client.__file__)"
+        f"import sys; sys.path.append({str(lent)!r}); from serving import client, histories; "
+        "store = histories.open_histories('histories.db'); store.record('u', 'a', 1); "
+        "client.Client('http://127.0.0.1:9', histories=store); print(client.__file__)"
     )
     done = run(installed / "bin/python", "-c", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -231,7 +232,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     core = names(PROJECT["dependencies"])
     extras = {extra: names(needs) for extra, needs in PROJECT["optional-dependencies"].items()}
     found = imported()
-    optional = extras["serving"] | extras["spark"] | extras["scann"]
+    optional = extras["redis"] | extras["serving"] | extras["spark"] | extras["scann"]
     assert not set(found) - core - optional, "imported and not declared"
     assert not core - set(found) - UNSEEN, "declared and not imported"
     for name in extras["serving"] - core:

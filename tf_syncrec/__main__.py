@@ -14,6 +14,7 @@ COMMANDS = {
     ),
     "report": ("tf_syncrec.report", "write report.html of a finished run again"),
     "export": ("serving.export", "write a trained run as a SavedModel"),
+    "fill": ("serving.fill_histories", "put the histories of a log into a store for serving"),
     "serve": ("serving.local_server", "answer over REST, for development"),
 }
 """Command → the module that is run, and what it is for."""

@@ -86,6 +86,29 @@ def path_option(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def number_option(
+    kind: Callable[[str], float], holds: Callable[[float], bool], what: str
+) -> Callable[[str], float]:
+    """The type of an option that takes a number.
+
+    Args:
+        kind: `int` or `float`.
+        holds: whether a number will do.
+        what: is wanted, for the message.
+    """
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not holds(value):
+            raise argparse.ArgumentTypeError(f"{what}, received {text!r}")
+        return value
+
+    return read
+
+
 def command_of(module: str, argv: Sequence[str] | None) -> str:
     """The command line as it was given, to be given again.
 

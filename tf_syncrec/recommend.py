@@ -9,15 +9,11 @@ import argparse
 import dataclasses
 import datetime
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from data_prep.errors import InputError
-from data_prep.settings import DataConfig
-from tf_syncrec import config as settings
 from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command, say
-from tf_syncrec.config import Config
+from tf_syncrec.recommending.chosen_log import chosen_log, content_of
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -94,8 +90,10 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("give either --run or --export_dir")
     if args.processes < 1:
         raise InputError(f"--processes {args.processes}: expected 1 or more")
-    config = _config(args)
-    content = _content(args, config.data)
+    if args.run is None and args.input is None:
+        raise InputError("--export_dir: says nothing of users; give their histories as --input LOG")
+    config = chosen_log(args.run, args.input, args.of_data)
+    content = content_of(config.data, args.run, args.input)
 
     load_tensorflow()
     from data_prep.fingerprint import file_digest, fingerprint
@@ -128,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
                 for name in ("saved_model.pb", "variables/variables.index")
             }
         ),
-        log=_log(config.data, content),
+        log=content,
         domains=domains,
         k=args.k,
         now=args.now or "",
@@ -139,52 +137,6 @@ def main(argv: list[str] | None = None) -> None:
     output = Path(args.output)
     recommend_everybody(answering, request, config.data, output, args.processes, say, choice)
     say(str(args.output))
-
-
-def _content(args: argparse.Namespace, data: DataConfig) -> dict[str, Any]:
-    """What a fingerprint knows of the log, which has to be there."""
-    from data_prep.read.locate import locate
-
-    try:
-        data.check()
-        return locate(data).content()
-    except InputError as error:
-        given = f"--input {args.input}" if args.input else f"--run {args.run}: its log"
-        reason = str(error).removesuffix(" Check --path.")  # which this command does not have
-        raise InputError(f"{given}: {reason}") from None
-
-
-def _log(data: DataConfig, content: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides which histories there are."""
-    made_up = data.synthetic.model_dump() if data.dataset == "synthetic" else {}
-    return {"dataset": data.dataset, **content, **made_up}
-
-
-def _config(args: argparse.Namespace) -> Config:
-    """Where the histories are: as the run has it, or a log of one's own."""
-    overrides = [*map(settings.parse_set, args.of_data)]
-    if wrong := [key for key, *_ in overrides if not key.startswith("data.")]:
-        raise InputError(f"--set {wrong[0]}: only settings of data make a difference here")
-    if args.run is not None:
-        from tf_syncrec.training.run_directory import RunDirectory
-
-        run = RunDirectory(args.run)
-        run.check_finished()
-        if args.input is None:
-            return settings.load(run.config_file, overrides)
-        trained = run.load_config().data
-        kept = {
-            name: getattr(trained, name)
-            for name in ("columns", "max_bad_share", "engine", "spark_master")
-        }
-        overrides = [(f"data.{name}", value, "--run") for name, value in kept.items()] + overrides
-    if args.input is None:
-        raise InputError("--export_dir: says nothing of users; give their histories as --input LOG")
-    of_log = [
-        ("data.dataset", "interactions", f"--input {args.input}"),
-        ("data.path", str(args.input), f"--input {args.input}"),
-    ]
-    return settings.load(settings.shipped("amazon"), [*of_log, *overrides])
 
 
 def _time(text: str) -> str:

@@ -7,7 +7,8 @@ Needs `requests` and nothing else of this project, TensorFlow neither.
         print(answer.items, answer.scores, answer.fallback)
 
 `rows` makes a request of what is asked, `connection` brings it there and back in time, `answers`
-looks at what came back. May import: nothing else of this project.
+looks at what came back; for `recommend_user`, `user_histories` asks a store that is given to the
+client, and `signatures` knows what the model takes. May import: nothing else of this project.
 """
 
 from serving.client.answers import Answer

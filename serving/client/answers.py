@@ -58,6 +58,23 @@ def read_status(document: Any) -> list[dict[str, Any]]:
     return found
 
 
+def read_signatures(document: Any) -> dict[str, frozenset[str]]:
+    """Names of the inputs of each signature, from the metadata of a model.
+
+    Raises:
+        ServingError: the document names none.
+    """
+    found = document
+    for name in ("metadata", "signature_def", "signature_def"):
+        found = found.get(name) if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not found:
+        raise _unexpected("the metadata of a model", document)
+    inputs = {
+        name: each.get("inputs") if isinstance(each, dict) else None for name, each in found.items()
+    }
+    return {name: frozenset(each) for name, each in inputs.items() if isinstance(each, dict)}
+
+
 def _outputs(document, names, rows):
     """Columns by name, `names` among them."""
     outputs = document.get("outputs") if isinstance(document, dict) else None

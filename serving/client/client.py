@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from serving.client.answers import Answer, read_answers, read_rows, read_status
-from serving.client.connection import Connection
+from serving.client.connection import Connection, ServingError
 from serving.client.rows import (
     flag,
     for_each,
@@ -17,6 +17,8 @@ from serving.client.rows import (
     times_of,
     whole,
 )
+from serving.client.signatures import Signatures
+from serving.client.user_histories import Store, UserHistories
 
 DEFAULT_K = 10
 
@@ -35,6 +37,11 @@ class Client:
         retries: tries after the first, where the connection fails or the server is busy.
         backoff: seconds before the second retry, doubled for each that follows; a server's
             `Retry-After` comes first.
+        histories: where `recommend_user` finds what a user did, a store of `serving.histories`.
+        histories_timeout: seconds that it waits for the store.
+
+    Attributes:
+        histories: asks the store; counts `failures`, and answers that `missed` a history.
     """
 
     def __init__(
@@ -47,6 +54,8 @@ class Client:
         timeout: float = 10.0,
         retries: int = 3,
         backoff: float = 0.1,
+        histories: Store | None = None,
+        histories_timeout: float = 0.2,
     ):
         if version is not None and label is not None:
             raise ValueError(f"A version or a label, not both. Received: {version=}, {label=}")
@@ -56,6 +65,8 @@ class Client:
             raise ValueError(f"timeout must be a number of seconds above 0. Received: {timeout}")
         if retries < 0 or not 0 <= backoff < math.inf:
             raise ValueError(f"At least 0 of each. Received: {retries=}, {backoff=}")
+        if not 0 < histories_timeout < math.inf:
+            raise ValueError(f"A number of seconds above 0. Received: {histories_timeout=}")
         path = f"/v1/models/{quote(model, safe='')}"
         if version is not None:
             path += f"/versions/{version}"
@@ -64,6 +75,8 @@ class Client:
         self._model_url = url.rstrip("/") + path
         self._batch_size = batch_size
         self._connection = Connection(timeout, retries, backoff)
+        self._signatures = Signatures(self._connection, self._model_url)
+        self.histories = UserHistories(histories, histories_timeout)
 
     def recommend(
         self,
@@ -127,10 +140,70 @@ class Client:
             rows["deny"] = lists_of([] if deny is None else deny, count, "deny")
             if not all(rows["allow"]):
                 raise ValueError("allow: expected item ids, received an empty list")
+            self._fit_to_model(rows, signature, filtered)
         answers: list[Answer] = []
         for document, size in self._batches(signature, rows):
             answers += read_answers(document, size)
         return answers
+
+    def _fit_to_model(self, rows: dict[str, list], signature: str, filtered: bool) -> None:
+        """Adds times that are not known, and leaves filters out that an earlier export lacks."""
+        try:
+            takes = self._signatures.inputs().get(signature, frozenset())
+        except ServingError:
+            return  # the request itself will say what is wrong
+        if "timestamps" in takes and "timestamps" not in rows:
+            rows["timestamps"] = [[0.0] * len(row) for row in rows["items"]]
+            rows["now"] = [0.0] * len(rows["items"])
+        if takes and "allow" not in takes and not filtered:
+            del rows["allow"], rows["deny"]
+
+    def recommend_user(
+        self,
+        user_id: str | int,
+        domain: str | None = None,
+        k: int | None = None,
+        exclude_seen: bool | None = None,
+        now: float | None = None,
+    ) -> Answer:
+        """Top items for a user, by what the store of histories has of him at this moment.
+
+        A model in whose score times have a say is told when his events were; one that knows users
+        is told who he is. Where the store does not answer, the user is answered as one of whom
+        nothing is known: by popularity, with `fallback` (a model that knows users knows him still).
+
+        Args:
+            user_id: who, as the store and the log know him.
+            domain: the domain to recommend in; None or `""`: all together.
+            k: answers wanted, as for `recommend`.
+            exclude_seen: whether items of the history may not come back, likewise.
+            now: when the answer is wanted, in the unit of the log; of use where times have a say.
+
+        Raises:
+            ServingError: the server (not the store) did not answer.
+            TypeError: the user id is neither text nor a whole number, and as `recommend`.
+            ValueError: the client has no store.
+        """
+        user = text(user_id, "user_id")
+        items, times = self.histories.of(user)
+        try:
+            return self._recommend_user(user, items, times, domain, k, exclude_seen, now)
+        except ServingError as error:
+            # Another version may have taken over, which takes something else.
+            if error.status != 400 or not self._signatures.changed():
+                raise
+            return self._recommend_user(user, items, times, domain, k, exclude_seen, now)
+
+    def _recommend_user(self, user, items, times, domain, k, exclude_seen, now) -> Answer:
+        takes = self._signatures.inputs()
+        told: dict[str, Any] = {}
+        if "user_id" in takes.get("serving_default", ()):
+            told["user_ids"] = [user]
+        if times and "with_times" in takes:
+            told["timestamps"] = [times]
+            told["now"] = now
+        (answer,) = self.recommend([items], domain, k, exclude_seen, **told)
+        return answer
 
     def explain(self, histories: Iterable[Sequence[str | int]]) -> list[dict[str, Any]]:
         """λ and gate weights behind the answers to each history, as `Recommender.explain` says."""

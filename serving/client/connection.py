@@ -94,7 +94,7 @@ class Connection:
                 return response.status_code, _retry_after(response.raw), response.content
 
         try:
-            return _within(seconds, ask)
+            return within(seconds, ask)
         except (TimeoutError, requests.Timeout):
             raise TimeoutError from None
         except requests.RequestException:
@@ -114,7 +114,7 @@ class Connection:
         return self._local.session
 
 
-def _within(seconds: float, ask: Callable[[], Any]) -> Any:
+def within(seconds: float, ask: Callable[[], Any]) -> Any:
     """What `ask` gives, or TimeoutError.
 
     In a thread of its own: a socket knows how long it waits for the next byte, and neither for all

@@ -100,12 +100,18 @@ def whole(value: Any, name: str) -> int:
 
 def number(value: Any, name: str) -> float:
     """A finite number."""
+    if type(value) is float and math.isfinite(value):  # nearly always
+        return value
     value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: expected numbers, received {value!r:.80}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name}: expected finite numbers, received {value!r}")
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        found = math.inf
+    if not math.isfinite(found):
+        raise ValueError(f"{name}: expected finite numbers, received {value!r:.80}")
+    return found
 
 
 def flag(value: Any, name: str) -> bool:

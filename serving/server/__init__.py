@@ -2,5 +2,5 @@
 
 `web` runs it: `connections` and `app` take requests in, `rest_api` answers them, `versions` says by
 which model.
-May import: `saved_model`.
+May import: `histories`, `saved_model`.
 """

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from serving.histories import Histories
 from serving.server.limits import Limits
 from serving.server.model_config import ModelConfig
 from serving.server.monitoring import Metrics
@@ -31,6 +32,7 @@ class ModelServer:
         config: name of the model and labels of versions.
         limits: what it takes on.
         threads: requests that are computed at a time.
+        histories: a store that requests may read and write, closed with the server.
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class ModelServer:
         config: ModelConfig,
         limits: Limits | None = None,
         threads: int = 4,
+        histories: Histories | None = None,
     ):
         self.limits = limits or Limits()
-        self.api = RestApi(versions, config, self.limits)
+        self.api = RestApi(versions, config, self.limits, histories)
         self.metrics = Metrics()
         self._active = 0
         self._bodies = Bodies(self.limits)
@@ -59,9 +62,13 @@ class ModelServer:
         """Waits for what is being computed and frees the memory."""
         self._pool.shutdown()
         self.api.versions.close()
+        if self.api.histories is not None:
+            self.api.histories.close()
 
     async def _demo(self, request: Request) -> Response:
-        return HTMLResponse(self._page.replace("{{model}}", html.escape(self.api.config.name)))
+        page = self._page.replace("{{model}}", html.escape(self.api.config.name))
+        has = "no" if self.api.histories is None else "yes"
+        return HTMLResponse(page.replace("{{histories}}", has))
 
     async def _prometheus(self, request: Request) -> Response:
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)

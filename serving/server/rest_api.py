@@ -8,6 +8,7 @@ from google.protobuf.json_format import MessageToDict
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 
+from serving.histories import Histories, StoreError, rest
 from serving.saved_model.version_folders import LARGEST
 from serving.server.limits import Limits
 from serving.server.loaded_version import LoadedVersion
@@ -23,6 +24,7 @@ from serving.server.versions import Versions
 
 _VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _PREDICT = re.compile(rf"/v1/models/(?P<model>[^/:]+){_VERSION}:(?P<method>[a-z]+)")
+_HISTORIES = re.compile(rf"/v1/histories:(?P<method>{'|'.join(rest.TAKES)})")
 _STATUS = re.compile(rf"/v1/models/(?P<model>[^/:]+){_VERSION}(?P<metadata>/metadata)?")
 
 _HTTP_OF_CODE = {
@@ -40,10 +42,18 @@ class RestApi:
         versions: what is served.
         config: name of the model and labels of versions; may be replaced while it runs.
         limits: what one request may ask for.
+        histories: a store that may be read and written to, at addresses of our own.
     """
 
-    def __init__(self, versions: Versions, config: ModelConfig, limits: Limits):
+    def __init__(
+        self,
+        versions: Versions,
+        config: ModelConfig,
+        limits: Limits,
+        histories: Histories | None = None,
+    ):
         self.versions = versions
+        self.histories = histories
         self.config = config
         self._limits = limits
 
@@ -57,6 +67,8 @@ class RestApi:
             if match["method"] != "predict":
                 raise RestError(400, f"The model has no signature for {match['method']}")
             return self._predict(match, body)
+        if method == "POST" and (match := _HISTORIES.fullmatch(path)):
+            return self._histories(match["method"], body)
         if method == "GET" and (match := _STATUS.fullmatch(path)):
             return self._metadata(match) if match["metadata"] else self._status(match)
         raise RestError(400, f"Malformed request: {method} {path[:200]}")
@@ -72,6 +84,16 @@ class RestApi:
             status = _HTTP_OF_CODE.get(error.error_code, 500)
             raise RestError(status, _what_happened(error.message)) from None
         return write_outputs(outputs, row_format)
+
+    def _histories(self, method: str, body: bytes) -> dict[str, Any]:
+        if self.histories is None:
+            raise RestError(404, "There is no store of histories; --histories names one")
+        try:
+            return rest.answer(self.histories, method, read_json(body))
+        except (TypeError, ValueError) as error:
+            raise RestError(400, str(error)[:500]) from None
+        except StoreError as error:
+            raise RestError(503, f"The store of histories does not answer: {error}"[:500]) from None
 
     def _status(self, match: re.Match[str]) -> dict[str, Any]:
         number = self._number(match)

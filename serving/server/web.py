@@ -11,6 +11,7 @@ import tensorflow as tf
 import uvicorn
 
 from data_prep import InputError
+from serving.histories import Histories
 from serving.server.app import ModelServer
 from serving.server.connections import connection_type
 from serving.server.limits import BACKLOG, Limits
@@ -26,13 +27,19 @@ FILES = 4096
 """Open files that are enough; many systems give a process 1,024 unless it asks."""
 
 
-def serve(sock: socket.socket, config: ModelConfig, args: argparse.Namespace) -> None:
+def serve(
+    sock: socket.socket,
+    config: ModelConfig,
+    args: argparse.Namespace,
+    histories: Histories | None = None,
+) -> None:
     """Serves the versions of a directory until Ctrl-C.
 
     Args:
         sock: what to answer on.
         config: of the model, as a models.config or the options have it.
         args: the options of `serving.local_server`.
+        histories: of the demo page, if it has any.
 
     Raises:
         InputError: there is nothing to serve.
@@ -45,6 +52,7 @@ def serve(sock: socket.socket, config: ModelConfig, args: argparse.Namespace) ->
         args.poll_seconds,
         Limits(args.max_body_bytes, args.max_active, args.max_rows, args.max_history),
         args.threads,
+        histories,
     )
     host, port = sock.getsockname()[:2]
     say(
@@ -93,6 +101,7 @@ def make_server(
     poll_seconds: float = 1.0,
     limits: Limits | None = None,
     threads: int = 4,
+    histories: Histories | None = None,
 ) -> tuple[ModelServer, Watcher]:
     """A server with its first versions loaded, and what keeps it up to date.
 
@@ -100,7 +109,7 @@ def make_server(
         InputError: there is nothing to serve.
     """
     versions = Versions(export_dir, lambda numbers: server.api.config.wanted(numbers))
-    server = ModelServer(versions, config, limits, threads)
+    server = ModelServer(versions, config, limits, threads, histories)
     watcher = Watcher(server, config_file, poll_seconds)
     watcher.look()
     if not versions.loaded:

@@ -2,57 +2,16 @@
 
 import html
 import re
-import shutil
-import subprocess
 from urllib.parse import quote
 
 import pytest
 import requests
 
 from serving.client import Client
+from serving.histories import open_histories
+from tests.support.browser import cards, look, needs_browser
 from tests.support.exporting import DOMAINS, USERS, make_served
 from tests.support.rest_server import running
-
-BROWSERS = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-CHROMIUM = next((path for path in BROWSERS if path), "")
-
-
-def look(rest, tmp_path, query=""):
-    """The page as the browser has it, once its requests are answered."""
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            f"--user-data-dir={tmp_path}",
-            "--virtual-time-budget=60000",
-            "--dump-dom",
-            f"{rest.url}/{query}",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
-def cards(page):
-    """`{title: (lines, chosen)}` of the answers; a line is `(item, score)`."""
-    found = {}
-    for chosen, title, body in re.findall(
-        r'<section class="card( chosen)?" data-domain="(.*?)">(.*?)</section>', page, re.S
-    ):
-        lines = re.findall(r"<td>(.*?)</td><td>(.*?)</td>", body, re.S)
-        found[html.unescape(title)] = (
-            [(html.unescape(item), float(s)) for item, s in lines],
-            bool(chosen),
-        )
-    return found
-
-
-needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
 
 
 @needs_browser
@@ -114,7 +73,52 @@ def test_a_model_that_knows_users_is_asked_by_them(tmp_path):
         (answer,) = Client(rest.url).recommend([[]], "audio", user_ids=[USERS[5]])
     lines, _ = cards(page)["audio"]
     assert [item for item, _ in lines] == answer.items
-    assert "Behind it" not in page and '<div class="bar' not in page
+    assert "<h2>Behind it" not in page and '<div class="bar' not in page
+
+
+CLICK = """<script>
+new MutationObserver((changes, observer) => {
+  if (document.body.dataset.done) {
+    observer.disconnect();
+    document.querySelector("section[data-domain=audio] td button").click();
+  }
+}).observe(document.body, { attributes: true });
+</script></html>"""
+"""Clicks what is recommended first, once there is an answer."""
+
+
+@needs_browser
+def test_a_user_is_shown_with_his_history_and_a_click_counts(rest, tmp_path, monkeypatch):
+    store = open_histories(str(tmp_path / "histories.db"))
+    monkeypatch.setattr(rest.server.api, "histories", store)
+    had, user = rest.served.ids[40], "<b> 'u'"
+    store.record(user, had, 1e9)
+    asks = f"?domain=audio&user={quote(user)}"
+    page = look(rest, tmp_path / "before", asks)
+    client = Client(rest.url, histories=store)
+    expected = client.recommend_user(user, "audio").items
+    assert "1 of 1 items known" in page
+    buttons = [re.fullmatch(r'<button type="button">(.*)</button>', i) for i, _ in raw_lines(page)]
+    assert [html.unescape(button[1]) for button in buttons if button] == expected
+    monkeypatch.setattr(rest.server, "_page", rest.server._page.replace("</html>", CLICK))
+    page = look(rest, tmp_path / "after", asks)
+    assert [event.item_id for event in store.latest(user)] == [had, expected[0]]
+    assert "2 of 2 items known" in page
+    shown = [html.unescape(re.sub("<.*?>", "", item)) for item, _ in raw_lines(page)]
+    assert shown == client.recommend_user(user, "audio").items and expected[0] not in shown
+
+
+def raw_lines(page):
+    return cards(page, raw=True)["audio"][0]
+
+
+@needs_browser
+def test_a_store_that_is_away_shows_what_is_popular(rest, tmp_path, monkeypatch):
+    pytest.importorskip("redis")
+    monkeypatch.setattr(rest.server.api, "histories", open_histories("redis://127.0.0.1:1/0"))
+    page = look(rest, tmp_path, "?user=u")
+    assert "0 of 0 items known: this is what is popular" in page
+    assert "The store of histories does not answer" in page
 
 
 def test_the_page_asks_nobody_else(rest):

@@ -8,6 +8,8 @@ import requests
 import tensorflow as tf
 
 from serving.client import Client, ServingError
+from serving.histories import open_histories
+from tests.support.browser import cards, look, needs_browser
 from tests.support.exporting import make_served
 from tests.support.rest_server import LIMITS, running
 from tf_syncrec.evaluation.full_ranking import ModelScorer
@@ -118,6 +120,35 @@ def test_any_domain_is_answered_with_times(rest):
         received = [item.decode() for item in received if item]
         np.testing.assert_allclose(found[: len(best)], scores[best], atol=1e-4)
         assert set(received) == {served.ids[offset - 1 + i] for i in best}
+
+
+def test_a_user_is_answered_by_when_his_events_were(rest, tmp_path):
+    store = open_histories(str(tmp_path / "histories.db"))
+    client, ids = Client(rest.url, histories=store), rest.served.ids
+    items, times = [ids[40], ids[50], ids[40]], [NOON, NOON + 60, NOON + 86400]
+    for item, when in zip(items, times, strict=True):
+        store.record("u", item, when)
+    for now in (None, NOON + 90000):
+        (told,) = Client(rest.url).recommend([items], "música", timestamps=[times], now=now)
+        answer = client.recommend_user("u", "música", now=now)
+        assert answer.items == told.items
+        assert answer.scores == pytest.approx(told.scores, abs=1e-4)
+    (untold,) = Client(rest.url).recommend([items], "música")
+    assert answer.scores != pytest.approx(untold.scores, abs=1e-2)
+    assert client.recommend_user("nobody", "música", now=NOON).fallback
+    seen = client.recommend_user("u", "música", k=40, exclude_seen=True)
+    assert not set(items) & set(seen.items)
+
+
+@needs_browser
+def test_the_page_tells_when_the_events_of_a_user_were(rest, tmp_path, monkeypatch):
+    store, ids = open_histories(str(tmp_path / "histories.db")), rest.served.ids
+    monkeypatch.setattr(rest.server.api, "histories", store)
+    for n in (40, 50, 40):
+        store.record("u", ids[n], NOON + 1000 * n)
+    answer = Client(rest.url, histories=store).recommend_user("u", "música")
+    lines, _ = cards(look(rest, tmp_path / "browser", "?user=u"), raw=True)["música"]
+    assert [score for _, score in lines] == pytest.approx(answer.scores, abs=2e-3)
 
 
 @pytest.mark.parametrize(

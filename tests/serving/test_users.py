@@ -9,6 +9,7 @@ import requests
 import tensorflow as tf
 
 from serving.client import Client, ServingError
+from serving.histories import open_histories
 from tests.support.exporting import (
     DOMAINS,
     SETTINGS,
@@ -77,6 +78,16 @@ def test_who_is_unknown_gets_what_is_popular_and_not_what_they_had(rest, domain)
     assert unknown.scores == sorted(counts.values(), reverse=True)[:TOP_K]
     assert [counts[item] for item in unknown.items] == unknown.scores
     assert domain == "empty" or known.items != unknown.items
+
+
+def test_who_is_asked_for_by_id_is_told_to_the_model(rest, tmp_path):
+    store = open_histories(str(tmp_path / "histories.db"))
+    client = Client(rest.url, histories=store)
+    store.record(USERS[3], rest.served.ids[2], 1.0)
+    answer = client.recommend_user(USERS[3], "audio")
+    (expected,) = Client(rest.url).recommend([[rest.served.ids[2]]], "audio", user_ids=[USERS[3]])
+    assert answer == expected and not answer.fallback and answer.known_items == 1
+    assert client.recommend_user("nobody", "audio").fallback
 
 
 def test_a_request_without_a_user_is_refused(rest):

@@ -18,10 +18,10 @@ LIMITS = Limits(body=200_000, active=16, rows=64, history=1000, body_seconds=1.0
 
 
 @contextlib.contextmanager
-def running(export_dir, limits=None, config_file=None, seconds=0.05, threads=2):
+def running(export_dir, limits=None, config_file=None, seconds=0.05, threads=2, histories=None):
     """Yields `url`, `port`, `server`, `web` and the `watcher`, which looks every `seconds`."""
     server, watcher = make_server(
-        export_dir, ModelConfig(), config_file, seconds, limits or Limits(), threads
+        export_dir, ModelConfig(), config_file, seconds, limits or Limits(), threads, histories
     )
     with listen("127.0.0.1", 0) as sock:
         web = web_server(server)

@@ -77,6 +77,6 @@ def test_limits_that_are_none_are_refused(wrong):
 
 def test_it_needs_no_tensorflow():
     heavy = "{'tensorflow', 'tf_syncrec', 'numpy'}"
-    code = f"import sys, serving.client; print({heavy} & set(sys.modules))"
+    code = f"import sys, serving.client, serving.histories.redis; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "set()", done.stderr

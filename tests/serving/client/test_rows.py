@@ -82,6 +82,7 @@ def test_options_of_other_types_are_refused_by_name(options):
         {"timestamps": [[1, 2]]},
         {"timestamps": []},
         {"timestamps": [[float("nan")]]},
+        {"timestamps": [[10**400]]},
         {"timestamps": [[1]], "now": float("inf")},
         {"now": 1.0},
     ],
