@@ -135,8 +135,8 @@ def test_each_domain_is_filtered_as_it_is_alone(asked):
 
 
 def test_by_the_client(tmp_path):
-    again = (False, True, False, True)  # so that times have a say, which are not told here
-    served = make_served(tmp_path / "syncrec", repeats=again, repeat_consumption=True)
+    rule = (False, True, False, True)  # so that times have a say, which are not told here
+    served = make_served(tmp_path / "syncrec", repeats=rule, repeat_consumption=True)
     with running(served.base, LIMITS) as rest:
         client = Client(rest.url, batch_size=2)
         histories = random_histories(served, 3, 3)
