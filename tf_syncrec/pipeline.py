@@ -33,13 +33,14 @@ from tf_syncrec.reporting.titles import sample_titles
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.scoring.mixture import fit_mixture
 from tf_syncrec.training.backup import Backup
-from tf_syncrec.training.item_vectors import initialise_items
+from tf_syncrec.training.initial.item_vectors import initialise_items
+from tf_syncrec.training.initial.new_events import seen_more_often
+from tf_syncrec.training.initial.warm_start import go_on_from
 from tf_syncrec.training.loop import train
 from tf_syncrec.training.resuming import told_of_full_disk
 from tf_syncrec.training.run_directory import RunDirectory, network_json
 from tf_syncrec.training.run_metrics import measure
 from tf_syncrec.training.tensorboard.projector import write_projector
-from tf_syncrec.training.warm_start import go_on_from
 from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.stopping import StopRequests
 from tf_syncrec.utils.terminal import width
@@ -171,7 +172,7 @@ def _story(
     trained = train(
         model,
         config,
-        prepared,
+        seen_more_often(prepared, config, say) if config.train.init_from else prepared,
         validation,
         run.checkpoint_file,
         run.log_dir,

@@ -144,8 +144,10 @@ class TrainConfig(Section):
     init_from: str | None = _setting(
         None, "directory of a run whose weights `fit` goes on from; items and domains may be new"
     )
-    init_epochs: int = _setting(2, "epochs of a training that goes on from another run", ge=1)
-    init_learning_rate: float = _setting(0.003, "and its highest rate", gt=0)
+    init_epochs: int = _setting(1, "epochs of a training that goes on from another run", ge=1)
+    init_repeats: int = _setting(
+        3, "how many times more the users with new events are seen in each of these epochs", ge=0
+    )
     min_steps: int = _setting(0, "little data gets more epochs, until there are as many", ge=0)
     batch_size: int = _setting(128, "rows of a step", ge=1)
     learning_rate: float = _setting(1e-3, "the highest, of a cosine", gt=0)

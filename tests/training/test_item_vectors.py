@@ -10,8 +10,8 @@ from tf_syncrec.cli import prepare_data
 from tf_syncrec.comparison import worker as cell
 from tf_syncrec.config import Config
 from tf_syncrec.fit import main as fit
-from tf_syncrec.training import item_vectors as cooccurrence
-from tf_syncrec.training.item_vectors import item_vectors
+from tf_syncrec.training.initial import item_vectors as cooccurrence
+from tf_syncrec.training.initial.item_vectors import item_vectors
 
 SIZES = (6, 5, 0, 7)
 

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from data_prep import Catalogue, InputError
-from tests.conftest import FakePrepared
 from tests.support.networks import each
+from tests.support.prepared import with_times
 from tf_syncrec.config import Config
 from tf_syncrec.fit import fit
 from tf_syncrec.models.bprmf import BPRMF
@@ -18,8 +18,8 @@ from tf_syncrec.models.gru4rec import GRU4Rec
 from tf_syncrec.models.mmoe import MMoE
 from tf_syncrec.models.sasrec import SASRec, SASRecPair
 from tf_syncrec.models.syncrec import SyNCRec
-from tf_syncrec.training import item_vectors
-from tf_syncrec.training.warm_start import carry_over, origins_of, place_new_items
+from tf_syncrec.training.initial.new_events import Repeated, users_since
+from tf_syncrec.training.initial.warm_start import carry_over, origins_of, place_items
 
 NETWORKS = {
     "syncrec": SyNCRec,
@@ -138,31 +138,63 @@ def test_another_width_is_refused_before_anything_is_changed():
         np.testing.assert_array_equal(one, weight.numpy())
 
 
-def test_new_items_begin_as_near_to_their_neighbours_as_known_items_are(monkeypatch):
-    monkeypatch.setattr(item_vectors, "NEIGHBOURHOOD", 1)
-    catalogue = catalogue_of({"books": ["old1", "old2", "new", "other", "alone"]})
-    rows = [[1, 2], [1, 3], [1, 3], [3, 1], [2, 4], [4, 2], [5], [3, 4]]
-    prepared = FakePrepared(
-        catalogue,
-        {"train": [{"user_id": str(u), "items": row} for u, row in enumerate(rows)]},
-    )
+def test_items_of_which_there_is_news_are_placed_anew():
+    """As far as their interactions are new, in the basis of what was learned."""
+    rng = np.random.default_rng(0)
+    catalogue = catalogue_of({"books": [f"b{n}" for n in range(30)], "films": ["f"]})
     model = network(SASRec, catalogue, [], 0)
-    before = model.embedding.items.numpy()
-    known = np.array([True, True, False, False, False])
-    assert place_new_items(model, prepared, known) == 2
+    learned = model.embedding.items.numpy()
+    unit = learned / np.linalg.norm(learned, axis=1, keepdims=True)
+    basis, _ = np.linalg.qr(rng.normal(size=(8, 8)))
+    first = (unit @ basis).astype(np.float32)  # the same directions, in another basis
+    moved = rng.normal(size=8)
+    first[[3, 4]] = (moved / np.linalg.norm(moved)) @ basis
+    catalogue.counts[:] = 10
+    before = catalogue.counts.copy()
+    before[2:5] = 0, 5, 20  # items 3, 4 and 5: new, half of it new, and less than it was
+    place_items(model, first, before, catalogue)
     after = model.embedding.items.numpy()
-    np.testing.assert_array_equal(after[[0, 1, 2, 5]], before[[0, 1, 2, 5]])
+    others = np.delete(np.arange(32), [3, 4])
+    np.testing.assert_array_equal(after[others], learned[others])
 
     def cosine(one, other):
         return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
 
-    # The two that are known stand beside each other; so near, and no nearer, the new ones begin to
-    # theirs. They stand beside each other as well, and of that nothing is known.
-    likeness = cosine(before[1], before[2])
-    assert cosine(after[3], before[1]) == pytest.approx(likeness, abs=1e-5)
-    assert cosine(after[4], before[2]) == pytest.approx(likeness, abs=1e-5)
-    usual = np.linalg.norm(before[1:3], axis=1).mean()
-    np.testing.assert_allclose(np.linalg.norm(after[3:5], axis=1), usual, rtol=1e-5)
+    # That item 4 moved disturbs the turn of the basis by a thirtieth.
+    assert cosine(after[3], moved) > 0.95
+    known = np.linalg.norm(np.delete(learned[1:], 2, axis=0), axis=1)
+    assert np.linalg.norm(after[3]) == pytest.approx(known.mean(), rel=1e-4)
+    half = unit[4] + first[4] @ np.linalg.lstsq(first[6:], unit[6:], rcond=None)[0]
+    assert cosine(after[4], half) > 0.95
+    assert np.linalg.norm(after[4]) == pytest.approx(np.linalg.norm(learned[4]), rel=1e-4)
+
+
+# ------------------------------------------------------------------------ users with new events
+
+
+def rows_of(dataset):
+    return [
+        (row["user_id"].decode(), row["items"].tolist(), row["timestamps"].tolist())
+        for row in dataset.as_numpy_iterator()
+    ]
+
+
+def test_the_latest_window_of_users_with_new_events_stands_again(make_prepared):
+    prepared = with_times(make_prepared(users=40))
+    ends = [row["timestamps"][-1] for row in prepared.splits["train"]]
+    time = float(np.median(ends))
+    users = users_since(prepared, "train", time)
+    assert len(users) == sum(end > time for end in ends) and len(users) == 20
+    before = rows_of(prepared.as_dataset("train"))
+    again = [(u, i[-6:], t[-6:]) for u, i, t in before if t[-1] > time]
+    assert any(len(items) > 6 for _, items, _ in before)
+    found = rows_of(Repeated(prepared, users, 2, window=5).as_dataset("train"))
+    assert found == before + again * 2
+    nobody = Repeated(prepared, users_since(prepared, "train", max(ends)), 2, window=5)
+    assert rows_of(nobody.as_dataset("train")) == before
+    targets = users_since(prepared, "test", -1.0)
+    assert len(targets) == len(prepared.splits["test"])
+    assert nobody.catalogue is prepared.catalogue
 
 
 # ----------------------------------------------------------------------------- by the command
@@ -209,6 +241,7 @@ def test_a_run_goes_on_with_the_settings_of_the_one_before(yesterday, capsys):
     )  # fmt: skip
     said = capsys.readouterr().out
     assert "16 of " in said and "new domains: art" in said
+    assert "30 users have new events, and are seen 4 times an epoch." in said
     assert run.config.model.dim == 8 and run.config.train.epochs == 1
     assert run.config.train.init_epochs == 1
     assert len(json.loads(run.history_file.read_text())) == 1

@@ -52,7 +52,7 @@ from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.scoring.personal import fit_personal
 from tf_syncrec.scoring.recent_popularity import fit_recent_popularity
-from tf_syncrec.training.item_vectors import initialise_items
+from tf_syncrec.training.initial.item_vectors import initialise_items
 from tf_syncrec.training.loop import peak_memory_mb, train
 from tf_syncrec.utils.hdf5 import load_weights, save_weights_whole
 from tf_syncrec.utils.stopping import end_with_parent

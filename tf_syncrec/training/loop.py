@@ -69,20 +69,19 @@ def learning_rate(config: TrainConfig, steps_per_epoch: int):
     """What Adam takes.
 
     Args:
-        config: `schedule`, the highest rate, and how long to train.
+        config: `schedule`, `learning_rate` (the highest), and how long to train.
         steps_per_epoch: batches an epoch.
 
     Returns:
         A number, or what gives the rate of a step.
     """
-    highest = config.init_learning_rate if config.init_from else config.learning_rate
     if config.schedule == "constant":
-        return highest
+        return config.learning_rate
     steps = planned_epochs(config, steps_per_epoch) * steps_per_epoch
     warmup = min(steps_per_epoch, max(steps // 10, 1))
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
-        warmup_target=highest,
+        warmup_target=config.learning_rate,
         warmup_steps=warmup,
         decay_steps=max(steps - warmup, 1),
         alpha=0.01,  # the last steps are not for nothing

@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from scipy.linalg import orthogonal_procrustes
 
 from data_prep import Catalogue, InputError
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.models.axes import Axis, Kind, axes_of
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.training.item_vectors import cooccurrence
+from tf_syncrec.training.initial.item_vectors import item_vectors
 from tf_syncrec.training.run_directory import RunDirectory
 from tf_syncrec.utils.nested import flat
 from tf_syncrec.utils.variables import as_array, fill
@@ -29,8 +30,8 @@ def go_on_from(
     """Gives a new network what an earlier run has learned.
 
     Weights are carried over by raw ids: of items by domain and item id, of domains by name, of
-    users by user id. New items begin where the known items are that the same users had next to
-    them, new domains and users as in any new network. What is fitted after training is fitted anew.
+    users by user id. Items of which there is news are placed anew, see `place_items`; new domains
+    and users begin as in any new network. What is fitted after training is fitted anew.
 
     Args:
         directory: of the earlier run, which is finished.
@@ -56,11 +57,11 @@ def go_on_from(
         carry_over(earlier, model, origins)
     except ValueError as error:
         raise InputError(f"--init_from {directory}: its weights do not fit: {error}") from error
-    from_others = place_new_items(model, prepared, known)
+    counts = np.where(known, known_items.counts[origins["items"]], 0)
+    place_items(model, item_vectors(prepared, model.dim, config.train.seed), counts, catalogue)
     names = np.array(catalogue.domains)[origins["domains"] < 0]
     report(
-        f"Going on from {directory}: {known.sum():,} of {len(known):,} items are known; of "
-        f"{np.sum(~known):,} new ones {from_others:,} begin beside those"
+        f"Going on from {directory}: {known.sum():,} of {len(known):,} items are known"
         + (f"; new domains: {', '.join(names)}" if len(names) else "")
     )
 
@@ -133,39 +134,34 @@ def carried(
     return new
 
 
-def place_new_items(model: MultiDomainModel, prepared: Sequences, known: np.ndarray) -> int:
-    """Moves new items towards the known items that stand close to them in sequences.
+def place_items(
+    model: MultiDomainModel, first: np.ndarray, before: np.ndarray, after: Catalogue
+) -> None:
+    """Moves items of which there is news to where a new training would let them begin.
 
-    As far as known items are from the mean of those that stand close to them, and no nearer: a
-    mean is close to everything around it, and would be recommended in place of what is known.
+    New items, and known ones as far as their interactions are new ones: of an item with one
+    interaction then and two now, half. First vectors of today are turned so that those of known
+    items fit to what was learned (orthogonal Procrustes), as the decomposition gives them in a
+    basis of its own.
 
     Args:
         model: whose known items have vectors; changed.
-        prepared: the new data.
-        known: `[items]` bool.
-
-    Returns:
-        How many new items there are that stand close to a known one.
+        first: `[items + 1, dim]`, of `item_vectors` of the new data.
+        before: `[items]`, training interactions that the earlier run had of each item; 0: new.
+        after: of the new data.
     """
-    if known.all():
-        return 0
-    near = cooccurrence(prepared)[1:][:, 1:][:, known]  # what is new says nothing yet
-    told = np.diff(near.indptr) > 0
+    known = before > 0
+    news = np.clip(1 - before / after.counts, 0, 1)[:, None].astype(np.float32)
     for table in model.item_tables:
         whole = np.array(as_array(table))
         vectors = whole[1:]
-        there = vectors[known]
-        middle = _directions(near @ _directions(there))
-        usual = told & known
-        likeness = np.einsum("ir,ir->i", middle[usual], _directions(vectors[usual])).mean()
-        placed = _directions(vectors)
-        along = np.einsum("ir,ir->i", placed, middle)[:, None]
-        across = _directions(placed - along * middle)
-        placed = likeness * middle + np.sqrt(1 - likeness**2) * across
-        moved = told & ~known
-        vectors[moved] = np.linalg.norm(there, axis=1).mean() * placed[moved]
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        lengths[~known] = lengths[known].mean()
+        learned = _directions(vectors)
+        rotation, _ = orthogonal_procrustes(first[1:][known], learned[known])
+        mixed = (1 - news) * learned + news * (first[1:] @ rotation)
+        whole[1:] = np.where(news > 0, lengths * _directions(mixed), vectors)
         fill(table, whole)
-    return int(np.sum(told & ~known))
 
 
 def _directions(vectors: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def item_vectors(prepared: Sequences, dim: int, seed: int | Sequence[int]) -> np
     """
     size = prepared.catalogue.num_items + 1
     rng = np.random.default_rng(seed)
-    information = cooccurrence(prepared)
+    information = _information(_context_counts(prepared, size))
     rank = min(dim, size - 1)
     vectors = np.zeros((size, dim), np.float32)
     if information.nnz:
@@ -73,15 +73,6 @@ def initialise_items(
             seed = [first, number] if number else first
             fill(table, item_vectors(prepared, config.model.dim, seed))
         report(f"Item vectors from co-occurrence: {time.perf_counter() - start:.0f} s")
-
-
-def cooccurrence(prepared: Sequences) -> sparse.csr_array:
-    """Positive pointwise mutual information of items that stand close together in training rows.
-
-    Returns:
-        `[items + 1, items + 1]` float32, 0 where two do so no more often than by chance.
-    """
-    return _information(_context_counts(prepared, prepared.catalogue.num_items + 1))
 
 
 def _context_counts(prepared: Sequences, size: int) -> sparse.csr_array:
