@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from data_prep import InputError
 from data_prep.log_histories import write_histories
+from data_prep.pipeline.times import UNITS
 from data_prep.settings import DataConfig
-from tf_syncrec.data.histories import UNITS
 from tf_syncrec.recommending.parts import SCHEMA, SUFFIX, Parts, Request
 from tf_syncrec.recommending.served_model import ServedModel
 from tf_syncrec.utils.locks import RunLock
