@@ -7,11 +7,13 @@ Needs `requests` and nothing else of this project, TensorFlow neither.
         print(answer.items, answer.scores, answer.fallback)
 
 `rows` makes a request of what is asked, `connection` brings it there and back in time, `answers`
-looks at what came back. May import: nothing else of this project.
+looks at what came back; `split` says which variant a user gets.
+May import: nothing else of this project.
 """
 
 from serving.client.answers import Answer
 from serving.client.client import Client
 from serving.client.connection import ServingError
+from serving.client.split import Split
 
-__all__ = ["Answer", "Client", "ServingError"]
+__all__ = ["Answer", "Client", "ServingError", "Split"]

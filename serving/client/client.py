@@ -47,12 +47,11 @@ class Client:
             raise ValueError(f"timeout must be a number of seconds above 0. Received: {timeout}")
         if retries < 0 or not 0 <= backoff < math.inf:
             raise ValueError(f"At least 0 of each. Received: {retries=}, {backoff=}")
-        path = f"/v1/models/{quote(model, safe='')}"
+        self._any_version = url.rstrip("/") + f"/v1/models/{quote(model, safe='')}"
+        self._model_url = self._any_version if label is None else self._labelled(label)
         if version is not None:
-            path += f"/versions/{version}"
-        if label is not None:
-            path += f"/labels/{quote(label, safe='')}"
-        self._model_url = url.rstrip("/") + path
+            self._model_url += f"/versions/{version}"
+        self._version = version
         self._batch_size = batch_size
         self._connection = Connection(timeout, retries, backoff)
 
@@ -65,6 +64,7 @@ class Client:
         user_ids: Iterable[str | int] | None = None,
         timestamps: Iterable[Sequence[float]] | None = None,
         now: float | Iterable[float] | None = None,
+        labels: str | Iterable[str] | None = None,
     ) -> list[Answer]:
         """Top items for each history.
 
@@ -80,12 +80,15 @@ class Client:
             timestamps: when the items of each history were, in the unit of the log, for a model in
                 whose score times have a say: one that people come back to.
             now: when the answer is wanted, likewise, for all or for each; `timestamps` go with it.
+            labels: the version that is asked, by its label, for all or for each, as
+                `Split.labels` gives them; those of one label are asked together. By default what
+                the client was made with.
 
         Raises:
             ServingError: a request was refused, not answered in time and after all retries, or
                 answered by something else.
-            ValueError: histories that are no lists, lists of unequal length, and times that are not
-                finite.
+            ValueError: histories that are no lists, lists of unequal length, times that are not
+                finite, and labels where the client is of one version.
             TypeError: ids that are neither text nor whole numbers, and options of wrong types.
         """
         rows: dict[str, list] = {"items": histories_of(histories)}
@@ -106,16 +109,24 @@ class Client:
         if exclude_seen is not None:
             signature = "with_options"
             rows["exclude_seen"] = for_each(exclude_seen, count, "exclude_seen", flag)
-        answers: list[Answer] = []
-        for document, size in self._batches(signature, rows):
-            answers += read_answers(document, size)
-        return answers
+        if labels is None:
+            return self._answers(self._model_url, signature, rows)
+        if self._version is not None:
+            raise ValueError(f"labels: this client asks version {self._version} alone")
+        of_rows = for_each(labels, count, "labels", text)
+        found: dict[int, Answer] = {}
+        for label in dict.fromkeys(of_rows):
+            places = [place for place in range(count) if of_rows[place] == label]
+            some = {name: [column[place] for place in places] for name, column in rows.items()}
+            answers = self._answers(self._labelled(label), signature, some)
+            found.update(zip(places, answers, strict=True))
+        return [found[place] for place in range(count)]
 
     def explain(self, histories: Iterable[Sequence[str | int]]) -> list[dict[str, Any]]:
         """λ and gate weights behind the answers to each history, as `Recommender.explain` says."""
         rows = {"items": histories_of(histories)}
         explained: list[dict[str, Any]] = []
-        for document, size in self._batches("explain", rows):
+        for document, size in self._batches(self._model_url, "explain", rows):
             explained += read_rows(document, size)
         return explained
 
@@ -123,7 +134,20 @@ class Client:
         """State of each version, as the server's status API has it."""
         return read_status(self._connection.call("GET", self._model_url))
 
-    def _batches(self, signature: str, rows: dict[str, list]) -> Iterator[tuple[Any, int]]:
+    def _labelled(self, label: str) -> str:
+        if not label:
+            raise ValueError("labels: expected names, received ''")
+        return f"{self._any_version}/labels/{quote(label, safe='')}"
+
+    def _answers(self, url: str, signature: str, rows: dict[str, list]) -> list[Answer]:
+        answers: list[Answer] = []
+        for document, size in self._batches(url, signature, rows):
+            answers += read_answers(document, size)
+        return answers
+
+    def _batches(
+        self, url: str, signature: str, rows: dict[str, list]
+    ) -> Iterator[tuple[Any, int]]:
         """What the server sends for a batch, and how many rows that has."""
         for start in range(0, len(rows["items"]), self._batch_size):
             inputs = {name: rows[name][start : start + self._batch_size] for name in rows}
@@ -134,4 +158,4 @@ class Client:
                 if name in inputs:
                     inputs[name] = [row + [nothing] * (width - len(row)) for row in inputs[name]]
             request = {"signature_name": signature, "inputs": inputs}
-            yield self._connection.call("POST", self._model_url + ":predict", request), size
+            yield self._connection.call("POST", url + ":predict", request), size
