@@ -14,7 +14,7 @@ from tf_syncrec.cli import run_command
 from tf_syncrec.gate import main
 from tf_syncrec.training.run_directory import RunDirectory
 
-NOW = str(NIGHT + 4 * DAY)
+NOW = f"{datetime.datetime.fromtimestamp(NIGHT + 4 * DAY, datetime.UTC).isoformat()}"
 
 
 def gate(tmp_path, *options, code=0):
@@ -231,8 +231,12 @@ def test_the_log_of_both_may_be_the_test_from_a_moment_on(good, nights, tmp_path
     whole = write(tmp_path / "whole.csv", nights.rows)
     options = list(asked(nights))
     options[options.index("--test") + 1] = whole
-    report = gate(tmp_path, *options, "--since", NIGHT + DAY, "--history", whole)
-    assert report["answers"] == good["answers"]
+    night = datetime.datetime.fromtimestamp(NIGHT + DAY, datetime.UTC)
+    for moment, history in ((NIGHT + DAY, whole), (f"{night:%Y-%m-%dT}01:00+01:00", None)):
+        more = ("--history", history) if history else ()
+        report = gate(tmp_path, *options, "--since", moment, *more)
+        assert report["answers"] == good["answers"]
+        assert report["questions"]["since"] == NIGHT + DAY
 
 
 def test_cards_of_earlier_versions(nights, tmp_path, copy_of):
@@ -268,7 +272,8 @@ def test_cards_of_earlier_versions(nights, tmp_path, copy_of):
         ({"--k": "1000"}, r"--k 1000: the current run answers \d+ at most"),
         ({"--worse": "-1"}, "--worse -1: expected 0 to 1"),
         ({"--slower": "nan"}, "--slower nan: expected 1 or more"),
-        ({"--since": "nan"}, "--since nan: expected a finite number"),
+        ({"--since": "nan"}, "argument --since: expected a finite number, received 'nan'"),
+        ({"--since": "soon"}, "argument --since: expected a number or a time by ISO 8601"),
         ({"--since": "2e9"}, r"--test .*later\.csv: has no row from 2000000000 on"),
         ({"--set": "model.dim=3"}, "--set model.dim: only settings of data"),
         ({"--output": "nowhere/gate.json"}, "there is no folder nowhere"),

@@ -86,6 +86,21 @@ def test_a_certain_loss_that_nobody_can_feel_is_the_same():
     assert table["domains"]["large"]["verdict"] == WORSE
 
 
+def test_of_several_domains_one_may_be_worse_by_chance():
+    """Certain by itself, not among the domains that were looked at."""
+    seen = set()
+    for seed in range(40):
+        table, _ = judged(lose(0.17, 1, seed))
+        row = table["domains"]["small"]
+        difference = row["difference"]
+        if difference["p_value"] < 0.05 <= difference["p_holm"]:
+            assert row["relative"][0] < -0.02 and row["verdict"] == UNCLEAR
+        elif difference["p_holm"] < 0.05:
+            assert row["verdict"] == WORSE
+        seen.add((difference["p_value"] < 0.05, difference["p_holm"] < 0.05))
+    assert (True, False) in seen
+
+
 def test_a_loss_of_a_small_domain_is_seen_where_it_is_certain():
     table, reasons = judged(lose(0.9, 1))
     assert table["domains"]["small"]["verdict"] == WORSE

@@ -5,6 +5,7 @@ used, and nothing was judged.
 """
 
 import argparse
+import datetime
 import json
 import math
 import sys
@@ -61,7 +62,7 @@ def _parser() -> Parser:
         examples=[
             "--candidate_data today.csv --current runs/yesterday",
             "--candidate runs/today --current runs/yesterday --test later.csv",
-            "--candidate runs/today --current runs/yesterday --test log.csv --since 1700000000 "
+            "--candidate runs/today --current runs/yesterday --test log.csv --since 2024-06-01 "
             "--output gate.json",
         ],
         notes="Exit codes: 0 may reach people, 3 held back, 2 nothing was judged.\n"
@@ -95,10 +96,10 @@ def _parser() -> Parser:
     )
     questions.add_argument(
         "--since",
-        type=float,
+        type=_moment,
         metavar="TIME",
-        help="the moment from which rows of --test count, in the unit of the log; default: its "
-        "first row",
+        help="the moment from which rows of --test count: ISO 8601, or a number in the unit of the "
+        "log; default: its first row",
     )
     questions.add_argument(
         "--history",
@@ -119,9 +120,10 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--now",
-        type=float,
-        metavar="SECONDS",
-        help="seconds since 1970: rows of later days are of a wrong clock; default: now",
+        type=_moment,
+        metavar="TIME",
+        help="rows of later days are of a wrong clock: ISO 8601, or seconds since 1970; default: "
+        "what the clock of this machine says",
     )
     parser.add_argument("--output", type=path_option, metavar="FILE", help="all of it, as JSON")
     parser.add_argument(
@@ -145,6 +147,23 @@ def _parser() -> Parser:
     return parser
 
 
+def _moment(text: str) -> float | datetime.datetime:
+    """A finite number, or a time by ISO 8601, of UTC where it names no zone."""
+    try:
+        number = float(text)
+    except ValueError:
+        try:
+            found = datetime.datetime.fromisoformat(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"expected a number or a time by ISO 8601, received {text!r}"
+            ) from None
+        return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"expected a finite number, received {text!r}")
+    return number
+
+
 def _check(args: argparse.Namespace) -> None:
     if (args.candidate is None) == (args.candidate_data is None):
         raise InputError("give either --candidate or --candidate_data")
@@ -157,10 +176,6 @@ def _check(args: argparse.Namespace) -> None:
     for name, least in (("k", 1), ("users", 1), ("requests", 0)):
         if getattr(args, name) < least:
             raise InputError(f"--{name} {getattr(args, name)}: expected {least} or more")
-    for name in ("since", "now"):
-        value = getattr(args, name)
-        if value is not None and not math.isfinite(value):
-            raise InputError(f"--{name} {value}: expected a finite number")
     if args.output and args.output.is_dir():
         raise InputError(f"--output {args.output}: is a folder")
     if args.output and not args.output.absolute().parent.is_dir():

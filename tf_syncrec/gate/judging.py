@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import datetime
 import time
 from typing import Any
 
@@ -37,6 +38,8 @@ def judge(
     """All that is found, told on the way; plain JSON values."""
     of_data, of_answers = limits
     now = time.time() if args.now is None else args.now
+    if isinstance(now, datetime.datetime):
+        now = now.timestamp()
     checks, notes = compare_data(data_of(current), data, of_data, now)
     reasons = reasons_of_data(checks, values_of)
     report: dict[str, Any] = {

@@ -1,6 +1,7 @@
 """Later rows as questions: what a user did before a moment, and what he did next in each domain."""
 
 import dataclasses
+import datetime
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,7 +51,7 @@ class Questions:
 def read_questions(
     test: DataConfig,
     past: DataConfig,
-    since: float | None,
+    since: float | datetime.datetime | None,
     most_users: int,
     report: Callable[[str], None] = print,
 ) -> Questions:
@@ -63,7 +64,7 @@ def read_questions(
     Args:
         test: the log with the later rows.
         past: the log with the histories; its rows from the moment on are not looked at.
-        since: the moment, in the unit of the log; None: the first row of `test`.
+        since: the moment, in the unit of the log or as a date; None: the first row of `test`.
         most_users: where there are more, so many of them, drawn by a hash of their ids.
         report: told one line a step.
 
@@ -75,6 +76,8 @@ def read_questions(
         file = Path(folder) / "later.arrow"
         write_histories(test, file, report, with_domains=True)
         first = min(_bound(batch, pc.min) for batch in _batches(file))
+        if isinstance(since, datetime.datetime):
+            since = since.timestamp() * per_second(first)
         since = first if since is None else since
         later = _Later(since, most_users)
         for batch in _batches(file):

@@ -113,7 +113,8 @@ def _row(
         "ndcg": ndcg,
         "hr": hr,
         "difference": difference,
-        "relative": [value / base for value in ends] if base else None,
+        # Of the value as it is; nobody loses more than all.
+        "relative": [max(value / base, -1.0) for value in ends] if base else None,
         "verdict": verdict(difference, base, p_value, limits),
     }
 
