@@ -37,8 +37,8 @@ def write(path, rows):
 
 
 @pytest.fixture(scope="session")
-def nights(tmp_path_factory):
-    """`rows`, `logs` of `yesterday`, `today` and `later`, and `runs` of the first two."""
+def written(tmp_path_factory):
+    """`rows`, and their `logs` of `yesterday`, `today` and `later`."""
     folder = tmp_path_factory.mktemp("nights")
     rows = make_rows()
     until = {"yesterday": NIGHT, "today": NIGHT + DAY}
@@ -47,17 +47,24 @@ def nights(tmp_path_factory):
         for name, end in until.items()
     }
     logs["later"] = write(folder / "later.csv", [row for row in rows if row[3] >= NIGHT + DAY])
-    runs = {}
-    for name in until:
+    return SimpleNamespace(folder=folder, rows=rows, logs=logs)
+
+
+@pytest.fixture(scope="session")
+def nights(written):
+    """The same, and `runs` of the first two."""
+    folder, runs = written.folder, {}
+    for name in ("yesterday", "today"):
         runs[name] = folder / "runs" / name
         fit(
             [
-                *("--dataset", "interactions", "--path", str(logs[name]), "--model", "sasrec"),
+                *("--dataset", "interactions", "--path", str(written.logs[name])),
                 *("--data_dir", str(folder / "data"), "--output_dir", str(runs[name])),
-                *("--config", "tiny", "--epochs", "4", *TINY, "--set", "model.dim=16", "--quiet"),
+                *("--model", "sasrec", "--config", "tiny", "--epochs", "4", "--quiet"),
+                *(*TINY, "--set", "model.dim=16"),
             ]
         )
-    return SimpleNamespace(folder=folder, rows=rows, logs=logs, runs=runs)
+    return SimpleNamespace(**vars(written), runs=runs)
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ def quiet(line):
 
 
 @pytest.fixture(scope="module")
-def later(nights, tmp_path_factory):
+def later(written, tmp_path_factory):
     """Later rows with a new user, a new item and a new domain among them."""
-    rows = [row for row in nights.rows if row[3] >= SINCE]
+    rows = [row for row in written.rows if row[3] >= SINCE]
     first = rows[0][0]
     rows += [
         *(("new", "films3", "films", SINCE + 9), ("new", "films4", "films", SINCE + 10)),
@@ -37,9 +37,9 @@ def later(nights, tmp_path_factory):
     return write(tmp_path_factory.mktemp("later") / "later.csv", rows), rows
 
 
-def test_targets_are_the_first_later_row_of_a_user_in_a_domain(nights, later):
+def test_targets_are_the_first_later_row_of_a_user_in_a_domain(written, later):
     file, rows = later
-    found = read_questions(log(file), log(nights.logs["today"]), None, 10**6, quiet)
+    found = read_questions(log(file), log(written.logs["today"]), None, 10**6, quiet)
     assert found.since == min(row[3] for row in rows)
     first: dict = {}
     for user, item, domain, _ in sorted(rows, key=lambda row: row[3]):
@@ -47,7 +47,7 @@ def test_targets_are_the_first_later_row_of_a_user_in_a_domain(nights, later):
     asked = zip(found.askers, found.target_domains, found.targets, strict=True)
     assert {(found.users[u], found.domains[d]): i for u, d, i in asked} == first
     histories = collections.defaultdict(list)
-    for user, item, _, time in nights.rows:
+    for user, item, _, time in written.rows:
         if time < SINCE:
             histories[user].append((item, time))
     for user, items, times in zip(found.users, found.histories, found.times, strict=True):
@@ -58,19 +58,21 @@ def test_targets_are_the_first_later_row_of_a_user_in_a_domain(nights, later):
     assert {(found.domains[d], item): n for d, item, n in told} == counts
 
 
-def test_rows_of_the_past_from_the_moment_on_are_not_looked_at(nights, later):
+def test_rows_of_the_past_from_the_moment_on_are_not_looked_at(written, later):
     file, _ = later
-    whole = write(file.with_name("whole.csv"), nights.rows)
-    one = read_questions(log(file), log(nights.logs["today"]), None, 10**6, quiet)
-    two = read_questions(log(file), log(whole), None, 10**6, quiet)
-    assert one.since in {row[3] for row in nights.rows}  # the moment itself is no past
+    whole = write(file.with_name("whole.csv"), written.rows)
+    # The moment is that of a row, which is asked for, and no past.
+    moment = next(time for *_, time in written.rows if time > SINCE + 600)
+    before = write(file.with_name("before.csv"), [r for r in written.rows if r[3] < moment])
+    one, two = (read_questions(log(file), log(p), moment, 10**6, quiet) for p in (before, whole))
     assert one.histories == two.histories and one.times == two.times
+    assert max(max(times, default=0) for times in two.times) < moment
 
 
-def test_some_users_are_the_first_of_all(nights, later):
+def test_some_users_are_the_first_of_all(written, later):
     file, _ = later
-    whole = read_questions(log(file), log(nights.logs["today"]), None, 10**6, quiet)
-    some = read_questions(log(file), log(nights.logs["today"]), None, 30, quiet)
+    whole = read_questions(log(file), log(written.logs["today"]), None, 10**6, quiet)
+    some = read_questions(log(file), log(written.logs["today"]), None, 30, quiet)
     assert some.users == whole.users[:30] and some.histories == whole.histories[:30]
     assert some.targets.tolist() == whole.targets[whole.askers < 30].tolist()
 

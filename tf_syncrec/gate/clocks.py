@@ -34,9 +34,9 @@ def compare_times(
     olds, news = before["times"], after["times"]
     units = [_UNIT_NAMES[times["per_second"]] for times in (olds, news)]
     yield check("unit of times", "text", units, "the same", units[0] != units[1])
-    ends = [times["newest"] / times["per_second"] for times in (olds, news)]
-    yield check("newest row", "time", ends, "not older", ends[1] < ends[0])
     today = int(now // DAY)
+    ends = [_end(times, today) for times in (olds, news)]
+    yield check("newest row", "time", ends, "not older", ends[1] < ends[0])
     to_come = [
         sum(events for day, events in _days(card["times"]).items() if day > today)
         / max(card["rows"]["kept"], 1)
