@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tabulate import tabulate
 
+from data_prep.pipeline.times import time_profile
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -69,6 +71,7 @@ def data_card(
         "domains": _domains(sequences),
         "shared_users": sequences.counts.shared_users.tolist(),
         "lengths": _lengths(sequences.counts.lengths),
+        "times": time_profile(sequences),
     } | ({} if notes is None else {"reading": dict(notes)})
 
 

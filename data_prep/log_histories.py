@@ -35,12 +35,16 @@ SCHEMA = pa.schema(
 )
 """A row a user, oldest first, in batches that say nothing of ids: an Arrow IPC file."""
 
+DOMAINS = pa.field("domains", pa.list_(pa.string()))
+"""One column more: the domain of each item."""
+
 
 def write_histories(
     settings: DataConfig,
     path: Path,
     report: Callable[[str], None] = lambda line: None,
     batch_rows: int = BATCH,
+    with_domains: bool = False,
 ) -> int:
     """Writes the history of every user of a log: all rows that can be read, in the order of time.
 
@@ -52,6 +56,7 @@ def write_histories(
       path: the file, see `SCHEMA`; where too many rows cannot be used, they are listed beside it.
       report: told one line a step.
       batch_rows: events of a batch.
+      with_domains: whether the domain of each item is told: that of most of its rows.
 
     Returns:
       The number of users.
@@ -64,8 +69,8 @@ def write_histories(
     number = 0
     with connect(settings.engine, settings.spark_master) as engine, written_whole(path) as new:
         reading = read_dataset(engine, settings, located, _downloads(settings), report)
-        listed = path.parent / quarantine.FILE_NAME
-        bad = quarantine.set_aside(engine, reading, settings.max_bad_share, path.parent, listed)
+        to_list = path.parent / quarantine.FILE_NAME
+        bad = quarantine.set_aside(engine, reading, settings.max_bad_share, path.parent, to_list)
         if bad.size:
             reasons = ", ".join(f"{count:,} × {reason}" for reason, count in bad.reasons.items())
             report(f"Passed over {bad.size:,} bad rows: {reasons}.")
@@ -73,9 +78,11 @@ def write_histories(
         users = engine.hold(users_of(reading.rows))
         events = engine.hold(events_of(reading.rows, users, items))
         engine.release(*reading.held)
-        names = engine.fetch(items.order_by("item").select("item_id"))["item_id"]
-        item_ids = names.cast(pa.large_string()).combine_chunks()
-        with pa.ipc.new_file(new, SCHEMA) as file:
+        listed = engine.fetch(items.order_by("item").select("item_id", "domain"))
+        item_ids = listed["item_id"].cast(pa.large_string()).combine_chunks()
+        domains = listed["domain"].cast(pa.string()).combine_chunks()
+        schema = SCHEMA.append(DOMAINS) if with_domains else SCHEMA
+        with pa.ipc.new_file(new, schema) as file:
             for some in settled_histories(engine, events, users, item_ids, batch_rows):
                 starts = pa.array(some.starts.astype(np.int32))
                 ids = item_ids.take(pa.array(some.items)).cast(pa.string())
@@ -85,7 +92,10 @@ def write_histories(
                     pa.ListArray.from_arrays(starts, ids),
                     pa.ListArray.from_arrays(starts, times),
                 ]
-                file.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+                if with_domains:
+                    of_items = domains.take(pa.array(some.items))
+                    columns.append(pa.ListArray.from_arrays(starts, of_items))
+                file.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
                 number += len(some.user_ids)
     report(f"Read {bad.rows:,} rows of {number:,} users.")
     return number

@@ -17,9 +17,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are busy with each other's 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """A file runs in one process, and all that look at one comparison too: fixtures are dear."""
+    """A file runs in one process, and all that look at a dear fixture of a session too."""
     for item in items:
-        group = "compared" if "compared" in item.fixturenames else item.nodeid.partition("::")[0]
+        shared = [name for name in ("compared", "nights") if name in item.fixturenames]
+        group = shared[0] if shared else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
 
 

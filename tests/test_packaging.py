@@ -159,9 +159,9 @@ def test_the_command_lists_its_commands_refuses_others_and_says_its_release(inst
 
 def test_every_command_line_has_a_name():
     modules = {
-        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
         for package in PACKAGES
-        for file in (ROOT / package).glob("*.py")
+        for file in (*(ROOT / package).glob("*.py"), *(ROOT / package).glob("*/__main__.py"))
         if "run_command(main)" in file.read_text()
     }
     assert {module for module, _ in COMMANDS.values()} == modules

@@ -12,6 +12,8 @@ COMMANDS = {
         "tf_syncrec.recommend",
         "write recommendations to every user, without a server",
     ),
+    "gate": ("tf_syncrec.gate", "say whether a run, or a log, may take the current one's place"),
+    "abtest": ("tf_syncrec.abtest", "CTR of two variants, with intervals by domain"),
     "report": ("tf_syncrec.report", "write report.html of a finished run again"),
     "export": ("serving.export", "write a trained run as a SavedModel"),
     "fill": ("serving.fill_histories", "put the histories of a log into a store for serving"),

@@ -144,8 +144,12 @@ class Run(RunDirectory):
         return self.directory / f"negatives_{label_of(protocol, count)}_{split}.parquet"
 
     @functools.cached_property
-    def _served(self) -> ServedModel:
-        """The newest export."""
+    def served(self) -> ServedModel:
+        """The newest export, in this process.
+
+        Raises:
+            InputError: there is none, or it cannot be loaded.
+        """
         versions = list(list_versions(self.export_dir).values())
         if not versions:
             raise InputError(
@@ -222,7 +226,7 @@ class Run(RunDirectory):
         """Answers for some users in one domain, or in all of them together."""
         import pandas as pd
 
-        found = self._served.in_domain(names, rows, domain, k, exclude_seen, told)
+        found = self.served.in_domain(names, rows, domain, k, exclude_seen, told)
         columns = (
             np.array(names, object)[found.users],
             _text(found.domains),

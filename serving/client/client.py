@@ -67,12 +67,11 @@ class Client:
             raise ValueError(f"At least 0 of each. Received: {retries=}, {backoff=}")
         if not 0 < histories_timeout < math.inf:
             raise ValueError(f"A number of seconds above 0. Received: {histories_timeout=}")
-        path = f"/v1/models/{quote(model, safe='')}"
+        self._any_version = url.rstrip("/") + f"/v1/models/{quote(model, safe='')}"
+        self._model_url = self._any_version if label is None else self._labelled(label)
         if version is not None:
-            path += f"/versions/{version}"
-        if label is not None:
-            path += f"/labels/{quote(label, safe='')}"
-        self._model_url = url.rstrip("/") + path
+            self._model_url += f"/versions/{version}"
+        self._version = version
         self._batch_size = batch_size
         self._connection = Connection(timeout, retries, backoff)
         self._signatures = Signatures(self._connection, self._model_url)
@@ -89,6 +88,7 @@ class Client:
         now: float | Iterable[float] | None = None,
         allow: Iterable[str | int] | Iterable[Iterable[str | int]] | None = None,
         deny: Iterable[str | int] | Iterable[Iterable[str | int]] | None = None,
+        labels: str | Iterable[str] | None = None,
     ) -> list[Answer]:
         """Top items for each history.
 
@@ -106,12 +106,15 @@ class Client:
             now: when the answer is wanted, likewise, for all or for each; `timestamps` go with it.
             allow: items that may be recommended, a list for all or a list for each; None: all.
             deny: items that may not, likewise.
+            labels: the version that is asked, by its label, for all or for each, as
+                `Split.labels` gives them; those of one label are asked together. By default what
+                the client was made with.
 
         Raises:
             ServingError: a request was refused, not answered in time and after all retries, or
                 answered by something else.
-            ValueError: histories that are no lists, lists of unequal length, and times that are not
-                finite.
+            ValueError: histories that are no lists, lists of unequal length, times that are not
+                finite, and labels where the client is of one version.
             TypeError: ids that are neither text nor whole numbers, and options of wrong types.
         """
         rows: dict[str, list] = {"items": histories_of(histories)}
@@ -141,10 +144,18 @@ class Client:
             if not all(rows["allow"]):
                 raise ValueError("allow: expected item ids, received an empty list")
             self._fit_to_model(rows, signature, filtered)
-        answers: list[Answer] = []
-        for document, size in self._batches(signature, rows):
-            answers += read_answers(document, size)
-        return answers
+        if labels is None:
+            return self._answers(self._model_url, signature, rows)
+        if self._version is not None:
+            raise ValueError(f"labels: this client asks version {self._version} alone")
+        of_rows = for_each(labels, count, "labels", text)
+        found: dict[int, Answer] = {}
+        for label in dict.fromkeys(of_rows):
+            places = [place for place in range(count) if of_rows[place] == label]
+            some = {name: [column[place] for place in places] for name, column in rows.items()}
+            answers = self._answers(self._labelled(label), signature, some)
+            found.update(zip(places, answers, strict=True))
+        return [found[place] for place in range(count)]
 
     def _fit_to_model(self, rows: dict[str, list], signature: str, filtered: bool) -> None:
         """Adds times that are not known, and leaves filters out that an earlier export lacks."""
@@ -209,7 +220,7 @@ class Client:
         """λ and gate weights behind the answers to each history, as `Recommender.explain` says."""
         rows = {"items": histories_of(histories)}
         explained: list[dict[str, Any]] = []
-        for document, size in self._batches("explain", rows):
+        for document, size in self._batches(self._model_url, "explain", rows):
             explained += read_rows(document, size)
         return explained
 
@@ -217,7 +228,20 @@ class Client:
         """State of each version, as the server's status API has it."""
         return read_status(self._connection.call("GET", self._model_url))
 
-    def _batches(self, signature: str, rows: dict[str, list]) -> Iterator[tuple[Any, int]]:
+    def _labelled(self, label: str) -> str:
+        if not label:
+            raise ValueError("labels: expected names, received ''")
+        return f"{self._any_version}/labels/{quote(label, safe='')}"
+
+    def _answers(self, url: str, signature: str, rows: dict[str, list]) -> list[Answer]:
+        answers: list[Answer] = []
+        for document, size in self._batches(url, signature, rows):
+            answers += read_answers(document, size)
+        return answers
+
+    def _batches(
+        self, url: str, signature: str, rows: dict[str, list]
+    ) -> Iterator[tuple[Any, int]]:
         """What the server sends for a batch, and how many rows that has."""
         for start in range(0, len(rows["items"]), self._batch_size):
             inputs = {name: rows[name][start : start + self._batch_size] for name in rows}
@@ -228,4 +252,4 @@ class Client:
                     width = max(1, *map(len, inputs[name]))
                     inputs[name] = [row + [nothing] * (width - len(row)) for row in inputs[name]]
             request = {"signature_name": signature, "inputs": inputs}
-            yield self._connection.call("POST", self._model_url + ":predict", request), size
+            yield self._connection.call("POST", url + ":predict", request), size

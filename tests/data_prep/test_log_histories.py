@@ -79,3 +79,16 @@ def test_bad_rows_are_listed_or_too_many(tmp_path):
     with pytest.raises(InputError, match=r"log.csv: line 22: empty item_id"):
         write_histories(data_config("interactions", path=str(log)), tmp_path / "h.arrow")
     assert not (tmp_path / "h.arrow").exists()
+
+
+def test_domains_are_told_where_they_are_asked_for(tmp_path):
+    """The domain of an item is that of most of its rows, as where a model is trained."""
+    log, path = tmp_path / "log.csv", tmp_path / "histories.arrow"
+    rows = ["u,i,a,1", "u,i,b,2", "u,i,b,3", "u,j,a,4", "v,j,a,5"]
+    log.write_text("\n".join(["user_id,item_id,domain,timestamp", *rows]))
+    settings = data_config("interactions", path=str(log))
+    write_histories(settings, path, with_domains=True)
+    with pa.OSFile(str(path)) as file:
+        found = {row["user_id"]: row for row in pa.ipc.open_file(file).read_all().to_pylist()}
+    assert found["u"]["items"] == ["i", "i", "i", "j"]
+    assert found["u"]["domains"] == ["b", "b", "b", "a"] and found["v"]["domains"] == ["a"]

@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 Histories = Mapping[str, Sequence[str]] | Sequence[Sequence[str]]
 Timestamps = Mapping[str, Sequence[float]] | Sequence[Sequence[float]]
 
-UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (np.inf, 1e9))
-"""What times are below, and how many of their unit a second has: by their size they are in s, ms,
-µs or ns, true from 1973 to 5138, as `layers.RepeatConsumption` takes them."""
-
 
 def users_of(histories: "Histories | pd.DataFrame") -> dict[Any, Sequence[str]]:
     """Histories by user.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import PreparedDataset
-from tf_syncrec.data.histories import UNITS
+from data_prep.pipeline.times import UNITS
 from tf_syncrec.metrics.gains import user_gains
 
 LENGTH_BINS = {"0": 0, "1": 1, "2": 2, "3-5": 3, "6-10": 6, "11+": 11}

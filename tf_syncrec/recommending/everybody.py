@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from data_prep import InputError
 from data_prep.log_histories import write_histories
+from data_prep.pipeline.times import UNITS
 from data_prep.settings import DataConfig
-from tf_syncrec.data.histories import UNITS
 from tf_syncrec.recommending.filters import Choice
 from tf_syncrec.recommending.parts import SCHEMA, SUFFIX, Parts, Request
 from tf_syncrec.recommending.served_model import ServedModel
@@ -153,6 +153,22 @@ def answer_parts(
         yield number
 
 
+def asked_together(lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """Users who are answered together: of like lengths, as all are padded to the longest.
+
+    Args:
+        lengths: `[users]` of their histories.
+
+    Yields:
+        Places of users; each of them once.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    while len(order):
+        rows_at_once = max(ITEMS_AT_ONCE // max(int(lengths[order[0]]), 1), 1)
+        some, order = np.split(order, [min(rows_at_once, USERS_AT_ONCE)])
+        yield some
+
+
 def _answered(
     served: ServedModel, request: Request, choice: Choice, now: float, users: pa.RecordBatch
 ) -> pa.Table:
@@ -160,11 +176,7 @@ def _answered(
     names = users["user_id"].to_numpy(zero_copy_only=False)
     lengths = np.diff(users["items"].offsets.to_numpy())
     chunks = []
-    # Histories of a like length together: all are padded to the longest.
-    order = np.argsort(-lengths, kind="stable")
-    while len(order):
-        rows_at_once = max(ITEMS_AT_ONCE // max(int(lengths[order[0]]), 1), 1)
-        some, order = np.split(order, [min(rows_at_once, USERS_AT_ONCE)])
+    for some in asked_together(lengths):
         rows = users.take(pa.array(some))
         histories, when = rows["items"].to_pylist(), rows["timestamps"].to_pylist()
         times = when, [now] * len(some)

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from serving.client import Client, ServingError
+from serving.client.connection import Connection
 from tests.support.exporting import DOMAINS, TOP_K, random_histories
 
 
@@ -65,6 +66,45 @@ def test_refusals_say_why(rest):
         Client(rest.url, label="a b").recommend([[]])
     with pytest.raises(ValueError, match="not both"):
         Client(rest.url, label="stable", version=1)
+
+
+def test_each_row_is_asked_of_its_label_and_answered_in_its_place(monkeypatch):
+    """A server that says who was asked for whom."""
+    asked = []
+
+    def call(self, method, url, request):
+        asked.append(url)
+        rows = request["inputs"]["items"]
+        whom = [f"{url.split('/v1/models/')[1]} {row[-1]} {row[0]}" for row in rows]
+        return {
+            "outputs": {
+                "items": [[said] for said in whom],
+                "scores": [[k] for k in request["inputs"]["k"]],
+                "domains": [[domain] for domain in request["inputs"]["domain"]],
+                "known_items": [1] * len(rows),
+                "fallback": [0] * len(rows),
+            }
+        }
+
+    monkeypatch.setattr(Connection, "call", call)
+    client = Client("http://x/", label="old", batch_size=2)
+    labels = ["a", "b b", "a", "a"]
+    histories = [[f"i{n}"] for n in range(4)]
+    found = client.recommend(histories, [*"wxyz"], k=[1, 2, 3, 4], labels=iter(labels))
+    for n, (label, answer) in enumerate(zip(labels, found, strict=True)):
+        place = label.replace(" ", "%20")
+        assert answer.items == [f"syncrec/labels/{place}:predict i{n} i{n}"]
+        assert (answer.scores, answer.domains) == ([n + 1], ["wxyz"[n]])
+    assert len(asked) == 3  # batches of two, of one label each
+    assert client.recommend([["i"]], k=1)[0].items == ["syncrec/labels/old:predict i i"]
+    assert client.recommend([["i"]], k=1, labels="c")[0].items == ["syncrec/labels/c:predict i i"]
+    assert client.recommend([], labels=[]) == []
+    with pytest.raises(ValueError, match="4 histories, received 1"):
+        client.recommend(histories, labels=["a"])
+    with pytest.raises(ValueError, match="labels: expected names"):
+        client.recommend(histories, labels="")
+    with pytest.raises(ValueError, match="asks version 7 alone"):
+        Client("http://x", version=7).recommend(histories, labels="a")
 
 
 @pytest.mark.parametrize(

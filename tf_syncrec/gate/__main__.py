@@ -1,0 +1,186 @@
+"""Holds a bad night back: `python -m tf_syncrec.gate --candidate RUN --current RUN --test LOG`.
+
+Exit code 0: may reach people. 3: held back, and every reason is named. 2: what was given cannot be
+used, and nothing was judged.
+"""
+
+import argparse
+import datetime
+import json
+import math
+import sys
+
+from data_prep.errors import InputError
+from data_prep.files import write_whole
+from tf_syncrec.cli import Parser, load_tensorflow, path_option, prepare_data, run_command, say
+from tf_syncrec.gate.limits import add_options, limits_from
+from tf_syncrec.gate.log_settings import SAME_LOG, config_of_data, logs_of_questions
+
+HELD_BACK = 3
+"""Exit code."""
+
+REQUESTS = 200
+"""Of each run, of which the median is told."""
+
+USERS = 100_000
+"""Who are asked for at most: intervals are narrow then, and it takes minutes."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command line; SystemExit with `HELD_BACK` where the candidate is held back."""
+    args = _parser().parse_args(argv)
+    limits = limits_from(args)
+    _check(args)
+    config = config_of_data(args) if args.candidate is None else None
+    logs = None if config else logs_of_questions(args)
+
+    load_tensorflow()
+    from tf_syncrec.gate.data_cards import Data
+    from tf_syncrec.gate.judging import data_of, judge
+    from tf_syncrec.run import Run
+
+    current, candidate = Run(args.current), None
+    if config is None:
+        candidate = Run(args.candidate)
+        data = data_of(candidate)
+    else:
+        prepared = prepare_data(config, say)
+        data = Data(prepared.name, prepared.data_card, prepared.catalogue)
+    report = judge(args, limits, current, data, candidate, logs)
+    if args.output:
+        write_whole(args.output, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        say(str(args.output))
+    if not report["passed"]:
+        sys.exit(HELD_BACK)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m tf_syncrec.gate",
+        description="Say whether a run, or the log that it is to learn from, may take the place of "
+        "the current one.",
+        examples=[
+            "--candidate_data today.csv --current runs/yesterday",
+            "--candidate runs/today --current runs/yesterday --test later.csv",
+            "--candidate runs/today --current runs/yesterday --test log.csv --since 2024-06-01 "
+            "--output gate.json",
+        ],
+        notes="Exit codes: 0 may reach people, 3 held back, 2 nothing was judged.\n"
+        "What is looked at, and why: docs/gate.md.",
+    )
+    parser.add_argument(
+        "--current",
+        type=path_option,
+        required=True,
+        metavar="DIR",
+        help="the run that serves people now",
+    )
+    candidate = parser.add_argument_group("candidate, one of")
+    candidate.add_argument(
+        "--candidate", type=path_option, metavar="DIR", help="a run: its data and its answers"
+    )
+    candidate.add_argument(
+        "--candidate_data",
+        nargs="?",
+        const=SAME_LOG,
+        metavar="LOG",
+        help="a log before anything is trained: its data alone. It is prepared with the settings "
+        "of the current run, where fit finds it. Without LOG: the log that those settings name",
+    )
+    questions = parser.add_argument_group("questions, with --candidate")
+    questions.add_argument(
+        "--test",
+        type=path_option,
+        metavar="LOG",
+        help="later rows, a log of the form of --dataset interactions",
+    )
+    questions.add_argument(
+        "--since",
+        type=_moment,
+        metavar="TIME",
+        help="the moment from which rows of --test count: ISO 8601, or a number in the unit of the "
+        "log; default: its first row",
+    )
+    questions.add_argument(
+        "--history",
+        type=path_option,
+        metavar="LOG",
+        help="what users did before that moment; default: the log of the candidate",
+    )
+    questions.add_argument("--k", type=int, default=10, metavar="N", help="answers a domain (10)")
+    questions.add_argument(
+        "--users", type=int, default=USERS, metavar="N", help=f"users at most ({USERS:,})"
+    )
+    questions.add_argument(
+        "--requests",
+        type=int,
+        default=REQUESTS,
+        metavar="N",
+        help=f"requests of each run that are timed ({REQUESTS}); 0: none",
+    )
+    parser.add_argument(
+        "--now",
+        type=_moment,
+        metavar="TIME",
+        help="rows of later days are of a wrong clock: ISO 8601, or seconds since 1970; default: "
+        "what the clock of this machine says",
+    )
+    parser.add_argument("--output", type=path_option, metavar="FILE", help="all of it, as JSON")
+    parser.add_argument(
+        "--set",
+        dest="of_data",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting of data of LOG, e.g. --set data.columns.user_id=customer",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="hold back also where a domain has too few targets to tell",
+    )
+    parser.add_argument(
+        "--all_checks", action="store_true", help="show also what did not move in a domain"
+    )
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    add_options(parser)
+    return parser
+
+
+def _moment(text: str) -> float | datetime.datetime:
+    """A finite number, or a time by ISO 8601, of UTC where it names no zone."""
+    try:
+        number = float(text)
+    except ValueError:
+        try:
+            found = datetime.datetime.fromisoformat(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"expected a number or a time by ISO 8601, received {text!r}"
+            ) from None
+        return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"expected a finite number, received {text!r}")
+    return number
+
+
+def _check(args: argparse.Namespace) -> None:
+    if (args.candidate is None) == (args.candidate_data is None):
+        raise InputError("give either --candidate or --candidate_data")
+    asked = {"--test": args.test, "--since": args.since, "--history": args.history}
+    if args.candidate is None:
+        if given := [name for name, value in asked.items() if value is not None]:
+            raise InputError(f"{given[0]}: goes with --candidate; a log answers nothing")
+    elif args.test is None:
+        raise InputError("--candidate: give the later rows that both are asked for, as --test LOG")
+    for name, least in (("k", 1), ("users", 1), ("requests", 0)):
+        if getattr(args, name) < least:
+            raise InputError(f"--{name} {getattr(args, name)}: expected {least} or more")
+    if args.output and args.output.is_dir():
+        raise InputError(f"--output {args.output}: is a folder")
+    if args.output and not args.output.absolute().parent.is_dir():
+        raise InputError(f"--output {args.output}: there is no folder {args.output.parent}")
+
+
+if __name__ == "__main__":
+    run_command(main)
