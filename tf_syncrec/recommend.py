@@ -61,6 +61,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument(
+        "--engine",
+        choices=("duckdb", "spark"),
+        help="what reads the log and answers: duckdb, on this machine, or spark, on those that it "
+        "has, into a folder (default: what prepared the data of --run, else duckdb)",
+    )
+    parser.add_argument(
         "--set",
         dest="of_data",
         metavar="KEY=VALUE",
@@ -75,12 +81,15 @@ def main(argv: list[str] | None = None) -> None:
     if args.processes < 1:
         raise InputError(f"--processes {args.processes}: expected 1 or more")
     config = _config(args)
+    if config.data.engine == "spark":
+        _check_for_spark(args)
     content = _content(args, config.data)
 
     load_tensorflow()
     from data_prep.fingerprint import file_digest, fingerprint
     from serving.saved_model.version_folders import list_versions
     from tf_syncrec.recommending.everybody import recommend_everybody
+    from tf_syncrec.recommending.on_spark import recommend_on_spark
     from tf_syncrec.recommending.parts import Request
     from tf_syncrec.recommending.served_model import ServedModel
     from tf_syncrec.training.run_directory import RunDirectory
@@ -109,11 +118,28 @@ def main(argv: list[str] | None = None) -> None:
         k=args.k,
         now=args.now or "",
     )
-    answering = served if args.processes == 1 else None  # else each of them has its own
+    here = config.data.engine != "spark" and args.processes == 1
+    answering = served if here else None  # else each process has its own
     del served
     output = Path(args.output)
-    recommend_everybody(answering, request, config.data, output, args.processes, say)
+    if config.data.engine == "spark":
+        recommend_on_spark(request, config.data, output, say)
+    else:
+        recommend_everybody(answering, request, config.data, output, args.processes, say)
     say(str(args.output))
+
+
+def _check_for_spark(args: argparse.Namespace) -> None:
+    if args.processes > 1:
+        raise InputError(
+            f"--processes {args.processes}: belongs to --engine duckdb; with spark its executors "
+            "are the processes"
+        )
+    if args.output.suffix == ".parquet":
+        raise InputError(
+            f"--output {args.output}: with --engine spark it is a folder of files, whose name does "
+            "not end with .parquet"
+        )
 
 
 def _content(args: argparse.Namespace, data: DataConfig) -> dict[str, Any]:
@@ -140,6 +166,11 @@ def _config(args: argparse.Namespace) -> Config:
     overrides = [*map(settings.parse_set, args.of_data)]
     if wrong := [key for key, *_ in overrides if not key.startswith("data.")]:
         raise InputError(f"--set {wrong[0]}: only settings of data make a difference here")
+    if args.engine is not None:
+        chosen = [("data.engine", args.engine, f"--engine {args.engine}")]
+        if args.engine != "spark":  # of which a run may have a master
+            chosen.append(("data.spark_master", None, f"--engine {args.engine}"))
+        overrides = chosen + overrides
     if args.run is not None:
         from tf_syncrec.training.run_directory import RunDirectory
 

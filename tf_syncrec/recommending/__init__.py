@@ -1,5 +1,6 @@
 """Answers of an exported model, asked from here: of some histories, or of everybody's.
 
 `served_model` asks a SavedModel as a server does; `everybody` has the answers to all users of a log
-written, part by part. May import: `data_prep`, `cli`, `config`, `data`, `utils`.
+written, part by part, `on_spark` on as many machines as there are.
+May import: `data_prep`, `cli`, `config`, `data`, `utils`.
 """
