@@ -46,6 +46,7 @@ def export(
     import tensorflow as tf
 
     from serving.saved_model import scann_index
+    from serving.saved_model.export_time import write_export_time
     from serving.saved_model.recommender import Recommender
     from serving.saved_model.warmup import write_warmup
 
@@ -60,6 +61,7 @@ def export(
                 namespace_whitelist=[scann_index.NAMESPACE] if index == "scann" else []
             ),
         )
+        write_export_time(folder)
         write_warmup(folder, export_dir.name, catalogue, recommender.functions, settings.top_k)
 
     version = add_version(export_dir, write)

@@ -77,6 +77,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument(
+        "--engine",
+        choices=("duckdb", "spark"),
+        help="what reads the log and answers: duckdb, on this machine, or spark, on those that it "
+        "has, into a folder (default: what prepared the data of --run, else duckdb)",
+    )
+    parser.add_argument(
         "--set",
         dest="of_data",
         metavar="KEY=VALUE",
@@ -92,7 +98,9 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"--processes {args.processes}: expected 1 or more")
     if args.run is None and args.input is None:
         raise InputError("--export_dir: says nothing of users; give their histories as --input LOG")
-    config = chosen_log(args.run, args.input, args.of_data)
+    config = chosen_log(args.run, args.input, args.of_data, args.engine)
+    if config.data.engine == "spark":
+        _check_for_spark(args)
     content = content_of(config.data, args.run, args.input)
 
     load_tensorflow()
@@ -100,6 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     from serving.saved_model.version_folders import list_versions
     from tf_syncrec.recommending.everybody import recommend_everybody
     from tf_syncrec.recommending.filters import Choice
+    from tf_syncrec.recommending.on_spark import recommend_on_spark
     from tf_syncrec.recommending.parts import Request
     from tf_syncrec.recommending.served_model import ServedModel
     from tf_syncrec.training.run_directory import RunDirectory
@@ -132,11 +141,28 @@ def main(argv: list[str] | None = None) -> None:
         now=args.now or "",
         choice="" if choice == Choice() else fingerprint(dataclasses.asdict(choice)),
     )
-    answering = served if args.processes == 1 else None  # else each of them has its own
+    here = config.data.engine != "spark" and args.processes == 1
+    answering = served if here else None  # else each process has its own
     del served
     output = Path(args.output)
-    recommend_everybody(answering, request, config.data, output, args.processes, say, choice)
+    if config.data.engine == "spark":
+        recommend_on_spark(request, choice, config.data, output, say)
+    else:
+        recommend_everybody(answering, request, config.data, output, args.processes, say, choice)
     say(str(args.output))
+
+
+def _check_for_spark(args: argparse.Namespace) -> None:
+    if args.processes > 1:
+        raise InputError(
+            f"--processes {args.processes}: belongs to --engine duckdb; with spark its executors "
+            "are the processes"
+        )
+    if args.output.suffix == ".parquet":
+        raise InputError(
+            f"--output {args.output}: with --engine spark it is a folder of files, whose name does "
+            "not end with .parquet"
+        )
 
 
 def _time(text: str) -> str:

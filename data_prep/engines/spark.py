@@ -88,6 +88,23 @@ class Spark(Engine):
         made = tasks.mapInArrow(_Make(make, tuple(parts)), columns)
         return self._view(made.localCheckpoint())
 
+    def lists(self, expression: ir.Table, key: str, columns: Sequence[str], parts: int) -> Any:
+        """A DataFrame for work that is done in Python on the workers.
+
+        Args:
+          expression: what to compute.
+          key: a column, of which each value becomes a row.
+          columns: what becomes `rows`, a list of structs, ascending.
+          parts: how many tasks; no fewer than tasks that run at a time are made.
+        """
+        from pyspark.sql import functions
+
+        parts = max(parts, 4 * self.session.sparkContext.defaultParallelism)
+        # By a number that is given: Spark's own goes by bytes, and knows nothing of the work.
+        apart = self._frame(expression).repartition(parts, key)
+        rows = functions.sort_array(functions.collect_list(functions.struct(*columns)))
+        return apart.groupBy(key).agg(rows.alias("rows"))
+
     def _frame(self, expression: ir.Table) -> Any:
         return self.session.sql(self.backend.compile(expression))
 

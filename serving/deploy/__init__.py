@@ -1,1 +1,1 @@
-"""Templates for TensorFlow Serving: models, batching, monitoring, Docker Compose."""
+"""Templates for TensorFlow Serving (models, batching, Docker Compose), Prometheus and Grafana."""

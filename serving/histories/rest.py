@@ -8,9 +8,9 @@ of an event, now or at its `timestamp`, and answers when that was.
 import time
 from typing import Any
 
+from data_prep.pipeline.times import per_second
 from serving.client.rows import whole
 from serving.histories.store import Histories
-from tf_syncrec.data.histories import UNITS
 
 TAKES = {
     "latest": ({"user_id"}, {"n"}),
@@ -54,4 +54,4 @@ def now_for(histories: Histories, user_id: str | int) -> float:
     """The time, in the unit of a user's latest event; in seconds where there is none."""
     last = histories.latest(user_id, 1)
     size = abs(last[0].timestamp) if last else 0.0
-    return time.time() * next(unit for below, unit in UNITS if size < below)
+    return time.time() * per_second(size)

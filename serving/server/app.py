@@ -17,7 +17,7 @@ from starlette.routing import Route
 from serving.histories import Histories
 from serving.server.limits import Limits
 from serving.server.model_config import ModelConfig
-from serving.server.monitoring import Metrics
+from serving.server.monitoring.metrics import Metrics
 from serving.server.predict_json import RestError
 from serving.server.request_body import Bodies
 from serving.server.rest_api import RestApi
@@ -44,8 +44,8 @@ class ModelServer:
         histories: Histories | None = None,
     ):
         self.limits = limits or Limits()
-        self.api = RestApi(versions, config, self.limits, histories)
         self.metrics = Metrics()
+        self.api = RestApi(versions, config, self.limits, self.metrics.answers, histories)
         self._active = 0
         self._bodies = Bodies(self.limits)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")

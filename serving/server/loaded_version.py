@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving.saved_model import scann_index
+from serving.saved_model.export_time import read_export_time
 from serving.saved_model.fingerprint import check_fingerprint
 from serving.saved_model.warmup import read_warmup
 
@@ -20,6 +21,8 @@ class LoadedVersion:
 
     Attributes:
         signatures: `{name: SignatureDef}`.
+        exported: when, in seconds since 1970.
+        domains: names, in bytes; none of a model that does not tell.
 
     Raises:
         InputError: it was exported with ScaNN, which cannot be loaded here, or its files are not of
@@ -50,6 +53,8 @@ class LoadedVersion:
         }
         for name, inputs in read_warmup(path):
             self.run(name, inputs)
+        self.exported = read_export_time(path)
+        self.domains = self._domains()
 
     def run(self, name: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs of a signature; any number of threads may call it at a time.
@@ -60,3 +65,10 @@ class LoadedVersion:
         signature = self.signatures[name]
         values = self._calls[name](*(inputs[key] for key in signature.inputs))
         return dict(zip(signature.outputs, values, strict=True))
+
+    def _domains(self) -> list[bytes]:
+        explain = self.signatures.get("explain")
+        if explain is None or "domains" not in explain.outputs or set(explain.inputs) != {"items"}:
+            return []
+        nobody = np.array([[b""]], object)
+        return list(self.run("explain", {"items": nobody})["domains"][0])

@@ -13,6 +13,7 @@ from serving.saved_model.version_folders import LARGEST
 from serving.server.limits import Limits
 from serving.server.loaded_version import LoadedVersion
 from serving.server.model_config import ModelConfig
+from serving.server.monitoring.answer_counts import AnswerCounts
 from serving.server.predict_json import (
     RestError,
     read_inputs,
@@ -42,6 +43,7 @@ class RestApi:
         versions: what is served.
         config: name of the model and labels of versions; may be replaced while it runs.
         limits: what one request may ask for.
+        counts: of what is answered.
         histories: a store that may be read and written to, at addresses of our own.
     """
 
@@ -50,12 +52,14 @@ class RestApi:
         versions: Versions,
         config: ModelConfig,
         limits: Limits,
+        counts: AnswerCounts | None = None,
         histories: Histories | None = None,
     ):
         self.versions = versions
         self.histories = histories
         self.config = config
         self._limits = limits
+        self._counts = counts or AnswerCounts()
 
     def answer(self, method: str, path: str, body: bytes) -> dict[str, Any]:
         """The JSON that answers a request.
@@ -83,6 +87,7 @@ class RestApi:
         except tf.errors.OpError as error:
             status = _HTTP_OF_CODE.get(error.error_code, 500)
             raise RestError(status, _what_happened(error.message)) from None
+        self._counts.add(version.domains, inputs, outputs)
         return write_outputs(outputs, row_format)
 
     def _histories(self, method: str, body: bytes) -> dict[str, Any]:

@@ -34,7 +34,6 @@ class Watcher:
     def look(self) -> None:
         """Takes over what has changed; says what was loaded and what could not be."""
         api, metrics = self._server.api, self._server.metrics
-        before = set(api.versions.loaded)
         if self._config_file is not None:
             try:
                 api.config = read_model_config(self._config_file)
@@ -52,10 +51,11 @@ class Watcher:
             else:
                 _say(f"version {number}: {ModelVersionStatus.State.Name(status.state)}")
         self._forget_mended_versions()
-        for number in api.versions.loaded:
-            metrics.served.labels(version=number).set(1)
-        for number in before - set(api.versions.loaded):
-            metrics.served.remove(number)
+        loaded = api.versions.loaded
+        for version in loaded.values():
+            metrics.answers.know(version.domains)
+        exported = {number: version.exported for number, version in loaded.items()}
+        metrics.tell_versions(exported, api.config.labels)
 
     def _run(self):
         while not self._stop.wait(self._seconds):

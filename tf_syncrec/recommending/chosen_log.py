@@ -10,13 +10,16 @@ from tf_syncrec import config as settings
 from tf_syncrec.config import Config
 
 
-def chosen_log(run: Path | None, log: Path | None, of_data: Sequence[str]) -> Config:
+def chosen_log(
+    run: Path | None, log: Path | None, of_data: Sequence[str], engine: str | None = None
+) -> Config:
     """Where the histories are: as the run has it, or a log of one's own.
 
     Args:
         run: `--run`, a finished run; a log of one's own is read as its log was.
         log: `--input`, of the form of `--dataset interactions`; None: that of the run.
         of_data: `--set`, settings of data.
+        engine: `--engine`, what reads the log; None: as `run` has it.
 
     Raises:
         InputError: the run cannot be read, or a setting is none of data.
@@ -24,6 +27,11 @@ def chosen_log(run: Path | None, log: Path | None, of_data: Sequence[str]) -> Co
     overrides = [*map(settings.parse_set, of_data)]
     if wrong := [key for key, *_ in overrides if not key.startswith("data.")]:
         raise InputError(f"--set {wrong[0]}: only settings of data make a difference here")
+    if engine is not None:
+        chosen: list[tuple[str, Any, str]] = [("data.engine", engine, f"--engine {engine}")]
+        if engine != "spark":  # of which a run may have a master
+            chosen.append(("data.spark_master", None, f"--engine {engine}"))
+        overrides = chosen + overrides
     if run is not None:
         from tf_syncrec.training.run_directory import RunDirectory
 

@@ -1,5 +1,6 @@
 """Answers for every user of a log, written as Parquet: whole or not at all, and gone on with."""
 
+import contextlib
 import datetime
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from data_prep import InputError
 from data_prep.log_histories import write_histories
-from data_prep.pipeline.times import UNITS
+from data_prep.pipeline.times import per_second
 from data_prep.settings import DataConfig
 from tf_syncrec.recommending.filters import Choice
 from tf_syncrec.recommending.parts import SCHEMA, SUFFIX, Parts, Request
@@ -55,21 +56,11 @@ def recommend_everybody(
             or the parts that are there answer another request.
         SystemExit: a process failed.
     """
-    if output.is_dir() or (output.suffix != ".parquet" and output.exists()):
-        raise InputError(f"--output {output}: is there already; delete it, or choose another name")
-    parts = Parts(output.with_name(output.name + SUFFIX))
-    try:
-        parts.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
-    lock = RunLock(parts.folder)
-    if holder := lock.take():
-        raise InputError(f"--output {output}: is being written by {holder}")
-    try:
+    with parts_of(output) as parts:
         parts.begin(request, choice or Choice())
         if not parts.histories_file.exists():
             write_histories(log, parts.histories_file, report)
-        now = time_in(parts, request.now)
+        now = time_in(request.now, parts.latest()) if request.now else 0.0
         sizes = parts.sizes()
         left = [number for number in range(len(sizes)) if not parts.file(number).exists()]
         if len(left) < len(sizes):
@@ -85,6 +76,28 @@ def recommend_everybody(
         if short:
             report(f"{short:,} of {lists:,} lists have fewer than {request.k} answers.")
         parts.finish(output, len(sizes))
+
+
+@contextlib.contextmanager
+def parts_of(output: Path) -> Iterator[Parts]:
+    """The folder beside an output, which this process alone has until the end.
+
+    Raises:
+        InputError: the output is there and cannot be replaced, another process is writing to it,
+            or nobody can.
+    """
+    if output.is_dir() or (output.suffix != ".parquet" and output.exists()):
+        raise InputError(f"--output {output}: is there already; delete it, or choose another name")
+    parts = Parts(output.with_name(output.name + SUFFIX))
+    try:
+        parts.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
+    lock = RunLock(parts.folder)
+    if holder := lock.take():
+        raise InputError(f"--output {output}: is being written by {holder}")
+    try:
+        yield parts
     finally:
         lock.release()
 
@@ -120,21 +133,22 @@ class Progress:
         return f"{whole - users:,} of {whole:,} users, {rate:,.0f} a second{ahead}"
 
 
-def time_in(parts: Parts, text: str) -> float:
-    """When the answers are wanted, in the unit of the log; 0 if that is not said.
+def time_in(text: str, latest: float) -> float:
+    """When the answers are wanted, in the unit of the log.
+
+    Args:
+        text: a number in that unit, or ISO 8601.
+        latest: the time of the last event.
 
     Raises:
         InputError: that was before the last event.
     """
-    if not text:
-        return 0.0
-    latest = parts.latest()
     try:
         now = float(text)
     except ValueError:
         when = datetime.datetime.fromisoformat(text)
         seconds = (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
-        now = seconds * next(unit for below, unit in UNITS if abs(latest) < below)
+        now = seconds * per_second(latest)
     if now < latest:
         raise InputError(
             f"--now {text}: is {now:.15g} in the unit of the log, whose last event is later, "
@@ -149,7 +163,7 @@ def answer_parts(
     """Answers some parts one after the other; yields the number of each when it is written."""
     request, choice = parts.request(), parts.choice()
     for number in numbers:
-        parts.write(number, _answered(served, request, choice, now, parts.histories(number)))
+        parts.write(number, answered(served, request, choice, now, parts.histories(number)))
         yield number
 
 
@@ -169,10 +183,21 @@ def asked_together(lengths: np.ndarray) -> Iterator[np.ndarray]:
         yield some
 
 
-def _answered(
+def answered(
     served: ServedModel, request: Request, choice: Choice, now: float, users: pa.RecordBatch
 ) -> pa.Table:
-    """Answers to all users of a part, in their order."""
+    """Answers to some users, in their order.
+
+    Args:
+        served: what answers.
+        request: what is asked for.
+        choice: what is chosen from.
+        now: when that is, in the unit of the log; 0: not known.
+        users: their histories, see `data_prep.log_histories.SCHEMA`.
+
+    Returns:
+        Rows of `SCHEMA`.
+    """
     names = users["user_id"].to_numpy(zero_copy_only=False)
     lengths = np.diff(users["items"].offsets.to_numpy())
     chunks = []

@@ -13,9 +13,10 @@ import pytest
 
 from data_prep import InputError, prepare
 from data_prep.engines import duckdb
-from data_prep.engines.spark import connect, java_found
+from data_prep.engines.spark import connect
 from data_prep.read.datasets import complete_journey
 from tests.support.complete_journey import SECOND, products, transactions, write_package
+from tests.support.spark import local_spark
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 COLUMNS = ("user_id", "item_id", "domain", "timestamp")
@@ -25,11 +26,7 @@ BAD = ["u1,i1,a,soon", 'u2,"i2,a,3', "u3,,a,4", "u4,i4,a", "u5,i5\0,b,5"]
 @pytest.fixture(scope="module")
 def spark():
     """One session for all; `prepare` joins it."""
-    if importlib.util.find_spec("pyspark") is None:
-        pytest.skip("pyspark is not installed (make spark)")
-    if not java_found():
-        pytest.skip("there is no Java runtime")
-    with connect("local[2]") as engine:
+    with local_spark() as engine:
         yield engine
 
 
