@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep import Catalogue
@@ -25,6 +25,7 @@ def hashes(users):
 users = st.sets(st.integers(0, 60), min_size=1)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(users, users)
 def test_of_few_users_the_share_is_exact(old, new):
     found = kept_share(hashes(old), len(old), hashes(new), len(new))

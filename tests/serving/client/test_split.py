@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -61,6 +61,7 @@ def test_another_salt_is_another_split():
     assert one != two
 
 
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(
     weights=st.dictionaries(st.sampled_from("abcde"), st.floats(0.01, 10), min_size=1, max_size=5),
     grown=st.sampled_from("abcdef"),
