@@ -3,7 +3,7 @@
 import functools
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +170,8 @@ class Run(RunDirectory):
         exclude_seen: bool | None = None,
         timestamps: "Timestamps | None" = None,
         now: float | Sequence[float] | None = None,
+        allow: Collection[str] | None = None,
+        deny: Collection[str] = (),
     ) -> "pd.DataFrame":
         """What to recommend next, as the served model answers.
 
@@ -187,6 +189,8 @@ class Run(RunDirectory):
                 since 1970, or milli-, micro- or nanoseconds). It matters where people come back to
                 what they had; other models take no notice.
             now: when the answers are wanted, for all users or for each, likewise.
+            allow: item ids that may be recommended; None: all.
+            deny: item ids that may not.
 
         Returns:
             Columns `user_id, domain, rank, item_id, score, fallback`, best first; `fallback` is
@@ -210,23 +214,26 @@ class Run(RunDirectory):
         most = self.config.evaluate.max_k
         if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 1 <= k <= most:
             raise InputError(f"k: expected 1 to {most} (evaluate.max_k), received {k!r}")
+        if allow is not None and not allow:
+            raise InputError("allow: expected item ids, received none; nothing would be left")
+        filters = None if allow is None and not deny else (list(allow or ()), list(deny))
         names, rows = list(users), list(users.values())
         parts = []
         for start in range(0, len(names), USERS_AT_ONCE):
             some = slice(start, start + USERS_AT_ONCE)
             for name in wanted:
                 told = times and (times[0][some], times[1][some])
-                asked = names[some], rows[some], name, int(k), exclude_seen, told
+                asked = names[some], rows[some], name, int(k), exclude_seen, told, filters
                 parts.append(self._answer(*asked))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
     def _answer(
-        self, names, rows, domain: str, k: int, exclude_seen: bool | None, told
+        self, names, rows, domain: str, k: int, exclude_seen: bool | None, told, filters
     ) -> "pd.DataFrame":
         """Answers for some users in one domain, or in all of them together."""
         import pandas as pd
 
-        found = self.served.in_domain(names, rows, domain, k, exclude_seen, told)
+        found = self.served.in_domain(names, rows, domain, k, exclude_seen, told, filters)
         columns = (
             np.array(names, object)[found.users],
             _text(found.domains),

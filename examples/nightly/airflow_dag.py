@@ -6,8 +6,13 @@ Put into the folder of DAGs; `LOGS`, `WORK` and `PROJECT` are Airflow variables 
 import datetime
 
 from airflow import DAG
-from airflow.operators.bash import BashOperator
-from airflow.sensors.filesystem import FileSensor
+
+try:  # Airflow 3
+    from airflow.providers.standard.operators.bash import BashOperator
+    from airflow.providers.standard.sensors.filesystem import FileSensor
+except ImportError:
+    from airflow.operators.bash import BashOperator
+    from airflow.sensors.filesystem import FileSensor
 
 PROJECT = "{{ var.value.get('syncrec_project', '/srv/tf_syncrec') }}"
 LOGS = "{{ var.value.get('syncrec_logs', '/srv/logs') }}"
