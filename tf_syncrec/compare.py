@@ -73,6 +73,11 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"--seed {args.seed}: a comparison takes --seeds")
     plan, reference = read_plan(args.models, args.preset, args.seeds, args.reference)
     config = config_from(args)
+    if config.train.init_from:
+        raise InputError(
+            f"train.init_from: {config.train.init_from}: only fit goes on from another run; what is "
+            "compared is trained anew"
+        )
     names, points = read_grid(args.grid, lambda more: config_from(args, more))
     if points and not any(model.network for model in plan):
         texts = ", ".join(model.text for model in plan)

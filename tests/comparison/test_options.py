@@ -23,6 +23,10 @@ BAD_OPTIONS = {
     "seeds: empty": (["--models", "bprmf", "--seeds", ""], ["--seeds"]),
     "seeds: negative": (["--models", "bprmf", "--seeds=-1"], ["--seeds", "-1"]),
     "seeds: repeated": (["--models", "bprmf", "--seeds", "1,2,1"], ["--seeds", "1,2,1"]),
+    "init_from": (
+        ["--models", "bprmf", "--set", "train.init_from=runs/yesterday"],
+        ["train.init_from", "runs/yesterday"],
+    ),
     "seed": (["--models", "bprmf", "--seed", "1"], ["--seed 1", "--seeds"]),
     "reference": (
         ["--models", "bprmf,popularity", "--reference", "syncrec"],
