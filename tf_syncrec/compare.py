@@ -75,8 +75,8 @@ def main(argv: list[str] | None = None) -> None:
     config = config_from(args)
     if config.train.init_from:
         raise InputError(
-            f"train.init_from: {config.train.init_from}: only fit goes on from another run; what is "
-            "compared is trained anew"
+            f"train.init_from: {config.train.init_from}: only fit goes on from another run; what "
+            "is compared is trained anew"
         )
     names, points = read_grid(args.grid, lambda more: config_from(args, more))
     if points and not any(model.network for model in plan):

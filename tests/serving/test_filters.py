@@ -102,6 +102,18 @@ def test_answers_are_what_is_left_of_the_whole_ranking(asked, domain, exclude):
     assert shorter > rows / 2 or domain == "empty"
 
 
+def test_what_is_denied_takes_no_place_of_the_answer(asked):
+    """However good it is, and however short the history."""
+    histories, nothing = [[asked.ids[0]], []], [[""]] * 2
+    whole = ask(
+        *(asked, "filtered", histories, ["música"] * 2, len(asked.ids)), allow=nothing, deny=nothing
+    )
+    deny = [[item for item, _ in row[:30]] for row in whole]
+    some = ask(asked, "filtered", histories, ["música"] * 2, 5, allow=nothing, deny=deny)
+    for found, row in zip(some, whole, strict=True):
+        assert_same(found, row[30:35])
+
+
 def test_who_allows_only_what_is_unknown_gets_nothing(asked):
     found = ask(
         asked, "filtered", [[asked.ids[0]], []], ["audio"] * 2, 5,
