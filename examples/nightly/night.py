@@ -127,7 +127,7 @@ class Night:
             current: what is served.
             last: the newest day that is compared.
         """
-        days = [day for day in days_of(self.logs) if current["day"] <= day <= last]
+        days = [day for day in days_of(self.logs) if current["learned"] < day <= last]
         there = [day for day in days if day in (*self.accepted(), last)]
         return LEAST_DAILY_ROWS * len(there) / max(len(days), 1)
 
@@ -169,6 +169,7 @@ class Night:
         aside.rename(served / str(number))
         nights = current.get("nights", 0) + 1
         now = {"run": str(self.run_dir), "day": self.day, "version": number, "nights": nights}
+        now["learned"] = self.accepted()[-1]
         _write(self.work / "current.json", json.dumps(now) + "\n")
         return number
 
