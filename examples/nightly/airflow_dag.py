@@ -1,4 +1,4 @@
-"""Airflow (2.4 or newer): a night a day, after the log of the day is there.
+"""Airflow (2.4 or newer, and 3): a night a day, after the log of the day is there.
 
 Put into the folder of DAGs; `LOGS`, `WORK` and `PROJECT` are Airflow variables or the defaults.
 """
@@ -6,6 +6,7 @@ Put into the folder of DAGs; `LOGS`, `WORK` and `PROJECT` are Airflow variables 
 import datetime
 
 from airflow import DAG
+from airflow.timetables.interval import CronDataIntervalTimetable
 
 try:  # Airflow 3
     from airflow.providers.standard.operators.bash import BashOperator
@@ -20,7 +21,8 @@ WORK = "{{ var.value.get('syncrec_work', '/srv/work') }}"
 
 with DAG(
     dag_id="syncrec_night",
-    schedule="0 3 * * *",
+    # Of the interval that has ended: `ds` is the day before, in Airflow 3 as in 2.
+    schedule=CronDataIntervalTimetable("0 3 * * *", timezone="UTC"),
     start_date=datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC),
     catchup=False,
     max_active_runs=1,
