@@ -54,7 +54,7 @@ def compare_times(
     said = f"+{100 * limits.tied_rows:g} points"
     yield check("rows of the time of the one before", "share", ties, said, more)
     yield from _daily(olds, news, limits, today)
-    yield from _ends(olds, news, limits)
+    yield from _ends(olds, news, limits, today)
 
 
 def _daily(before, after, limits: DataLimits, today: int) -> Iterator[Check]:
@@ -91,11 +91,15 @@ def _daily(before, after, limits: DataLimits, today: int) -> Iterator[Check]:
         )
 
 
-def _ends(before, after, limits: DataLimits) -> Iterator[Check]:
-    """Days between the last row of a domain and that of the log: a feed that has stopped."""
+def _ends(before, after, limits: DataLimits, today: int) -> Iterator[Check]:
+    """Days between the last row of a domain and that of the log: a feed that has stopped.
+
+    Rows of days to come are of a wrong clock: one of them would be the end of all.
+    """
 
     def lags(times):
-        last = {name: max(map(int, days)) for name, days in times["days"].items() if days}
+        past = {name: [day for day in _days(times, name) if day <= today] for name in times["days"]}
+        last = {name: max(days) for name, days in past.items() if days}
         return {name: max(last.values()) - day for name, day in last.items()}
 
     old, new = lags(before), lags(after)
