@@ -27,7 +27,6 @@ from tf_syncrec.utils.nested import flat
 
 _FREE = {
     *(f"data.{name}" for name in ("raw_dir", "path", "data_dir", "base_url")),  # where, not what
-    "train.init_from",  # what a checkpoint was begun with, it has
     *(f"train.{name}" for name in ("checkpoint_steps", "checkpoint_minutes", "on_nan", "strategy")),
 }
 """Settings that may change from one part of a run to the next, besides those of `evaluate`."""

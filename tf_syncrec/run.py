@@ -214,9 +214,10 @@ class Run(RunDirectory):
         most = self.config.evaluate.max_k
         if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 1 <= k <= most:
             raise InputError(f"k: expected 1 to {most} (evaluate.max_k), received {k!r}")
-        if allow is not None and not allow:
+        allowed, denied = _ids("allow", () if allow is None else allow), _ids("deny", deny)
+        if allow is not None and not allowed:
             raise InputError("allow: expected item ids, received none; nothing would be left")
-        filters = None if allow is None and not deny else (list(allow or ()), list(deny))
+        filters = (allowed, denied) if allowed or denied else None
         names, rows = list(users), list(users.values())
         parts = []
         for start in range(0, len(names), USERS_AT_ONCE):
@@ -261,6 +262,13 @@ def load_model(file: str | os.PathLike[str]) -> MultiDomainModel:
     import_networks()
     importlib.import_module("tf_syncrec.training.optimizers")  # so that Keras knows ours
     return keras.models.load_model(file)
+
+
+def _ids(name: str, ids: Collection[Any]) -> list[str]:
+    """Item ids as text, without empty ones."""
+    if isinstance(ids, str | bytes):
+        raise InputError(f"{name}: expected a list of item ids, received {ids!r}")
+    return [text for item in ids if (text := str(item))]
 
 
 def _text(values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Five nights of examples/nightly, with a client that asks all the time: one bad log, one kill."""
 
 import csv
-import fcntl
 import json
 import os
 import signal
@@ -18,6 +17,7 @@ import yaml
 from serving.client import Client
 from tests.support.rest_server import running, wait_for
 from tf_syncrec.config import load, shipped
+from tf_syncrec.utils.locks import RunLock
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +138,7 @@ def test_five_nights(place):
         assert "fit" not in notes(place, DAYS[4]) and not notes(place, DAYS[4]).get("finished")
         code, said = ended(begin(place))
         assert code == 0 and f"{DAYS[4]}: check" not in said, said
+        assert notes(place, DAYS[4])["fit"] == "went on"
         wait_for(lambda: answering(asking) == 3)
 
         write(place / "logs" / f"{DAYS[5]}.csv", rows[DAYS[5]])
@@ -172,7 +173,10 @@ def users_until(rows, days):
 
 def test_two_at_a_time_are_refused(place):
     (place / "work").mkdir(exist_ok=True)
-    with (place / "work" / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = RunLock(place / "work")
+    assert lock.take() is None
+    try:
         code, said = ended(begin(place))
-    assert code == 1 and "another process is at work there" in said
+    finally:
+        lock.release()
+    assert code == 2 and "is at work there" in said

@@ -28,8 +28,12 @@ def place(tmp_path_factory):
     served.deny = [str(item) for item in rng.permutation(served.ids)[:20]]
     served.brands = {item: f"brand {rng.integers(6)}" for item in served.ids[::2]}
     served.files = {name: base.parent / f"{name}.csv" for name in ("allow", "deny", "items")}
-    for name in ("allow", "deny"):
-        write_csv(served.files[name], ["item_id"], [[f" {item}"] for item in getattr(served, name)])
+    for name in ("allow", "deny"):  # with a blank line, and an id that has a separator of others
+        write_csv(
+            served.files[name],
+            ["item_id"],
+            [[f" {item}"] for item in getattr(served, name)] + [[], ["x;y|z"]],
+        )
     rows = [["x", served.brands.get(item, ""), item] for item in served.ids]
     write_csv(served.files["items"], ["price", "brand", "item_id"], rows)
     with running(base) as rest:

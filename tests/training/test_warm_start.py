@@ -11,6 +11,7 @@ from data_prep import Catalogue, InputError
 from tests.support.networks import each
 from tests.support.prepared import with_times
 from tf_syncrec.config import Config
+from tf_syncrec.data.batches import train_batches
 from tf_syncrec.fit import fit
 from tf_syncrec.models.bprmf import BPRMF
 from tf_syncrec.models.cgrec import CGRec
@@ -18,8 +19,9 @@ from tf_syncrec.models.gru4rec import GRU4Rec
 from tf_syncrec.models.mmoe import MMoE
 from tf_syncrec.models.sasrec import SASRec, SASRecPair
 from tf_syncrec.models.syncrec import SyNCRec
-from tf_syncrec.training.initial.new_events import Repeated, users_since
+from tf_syncrec.training.initial.new_events import Repeated, learned_until, users_since
 from tf_syncrec.training.initial.warm_start import carry_over, origins_of, place_items
+from tf_syncrec.training.run_directory import RunDirectory
 
 NETWORKS = {
     "syncrec": SyNCRec,
@@ -186,15 +188,34 @@ def test_the_latest_window_of_users_with_new_events_stands_again(make_prepared):
     users = users_since(prepared, "train", time)
     assert len(users) == sum(end > time for end in ends) and len(users) == 20
     before = rows_of(prepared.as_dataset("train"))
-    again = [(u, i[-6:], t[-6:]) for u, i, t in before if t[-1] > time]
-    assert any(len(items) > 6 for _, items, _ in before)
+    again = [(u, i[-5:], t[-5:]) for u, i, t in before if t[-1] > time]
+    assert any(len(items) > 5 for _, items, _ in before)
     found = rows_of(Repeated(prepared, users, 2, window=5).as_dataset("train"))
     assert found == before + again * 2
+    # A window more for each of them, and twice so.
+    repeated = Repeated(prepared, users, 2, window=5)
+    few, many = (train_batches(data, 5, 8, 0).count for data in (prepared, repeated))
+    assert many - few == 2 * len(users)
     nobody = Repeated(prepared, users_since(prepared, "train", max(ends)), 2, window=5)
     assert rows_of(nobody.as_dataset("train")) == before
     targets = users_since(prepared, "test", -1.0)
     assert len(targets) == len(prepared.splits["test"])
     assert nobody.catalogue is prepared.catalogue
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e3])
+def test_a_few_wrong_clocks_do_not_say_when_a_log_ended(tmp_path, unit):
+    run = RunDirectory(tmp_path)
+    days = {"books": {"19000": 5000, "19001": 4000}, "films": {"19001": 1000, "40000": 3}}
+    day = 86_400 * unit
+    newest = {"newest": 40_000.5 * day, "newest_by_split": {"train": 19_000 * day}}
+    run.write_json(run.data_card_file, {"times": newest | {"days": days, "per_second": unit}})
+    assert learned_until(run, "leave_one_out") == 19_002 * day
+    assert learned_until(run, "global_time") == 19_000 * day
+    run.write_json(run.data_card_file, {})
+    assert learned_until(run, "leave_one_out") is None
+    run.data_card_file.unlink()
+    assert learned_until(run, "leave_one_out") is None
 
 
 # ----------------------------------------------------------------------------- by the command
@@ -269,6 +290,35 @@ def test_it_begins_where_the_other_ended(yesterday, monkeypatch):
             if path.split("/")[1:] == weight.path.split("/")[1:]
         ]
         assert any(np.array_equal(weight.numpy(), each) for each in found), weight.path
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Configurations of the runs that `fit` would train."""
+    configs = []
+
+    def fit_run(config, *others, **more):
+        configs.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tf_syncrec.pipeline.fit_run", fit_run)
+    return configs
+
+
+def test_settings_of_a_run_that_went_on_do_not_go_on_by_themselves(yesterday, begun):
+    settings = Config.model_validate({"train": {"init_from": "runs/before", "epochs": 3}})
+    where = {"init_from": yesterday / "yesterday", "output_dir": yesterday / "no", "verbose": False}
+    for options in (
+        {"config": settings, "epochs": 20, "dataset": "synthetic", "verbose": False},
+        where | {"epochs": 20},
+        {"settings": {"train.init_from": str(yesterday / "yesterday")}, "verbose": False},
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            fit(**options)
+    anew, on, by_set = (config.train for config in begun)
+    assert (anew.init_from, anew.epochs) == (None, 20)
+    assert (on.init_epochs, on.epochs) == (20, 1)
+    assert by_set.init_from == str(yesterday / "yesterday") and by_set.epochs == 1
 
 
 def refused(folder, **options):

@@ -1,12 +1,17 @@
 """What an answer to everybody is chosen from: items allowed or denied, at most n of a kind."""
 
+import csv
 import dataclasses
+import gzip
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import csv as pacsv
 
 from data_prep import InputError
 from data_prep.files import write_whole
@@ -64,7 +69,7 @@ class Choice:
             rows = _columns(items, ["item_id", column], "--items")
             kinds = {item: kind for item, kind in rows if kind}
         allowed, denied = (
-            [item for (item,) in _columns(file, ["item_id"], option)] if file else []
+            [item for (item,) in _columns(file, ["item_id"], option) if item] if file else []
             for file, option in ((allow, "--allow"), (deny, "--deny"))
         )
         if allow is not None and not allowed:
@@ -120,33 +125,40 @@ def _since(begins: np.ndarray) -> np.ndarray:
     return places - np.maximum.accumulate(np.where(begins, places, 0))
 
 
-def _columns(file: Path, names: list[str], option: str) -> list[tuple[Any, ...]]:
-    """Columns of a CSV, TSV or Parquet file as text, blanks at the ends of ids left out."""
+def _columns(file: Path, names: list[str], option: str) -> list[tuple[str, ...]]:
+    """Columns of a CSV, TSV or Parquet file as text, without blanks at the ends."""
     if not file.is_file():
         raise InputError(f"{option} {file}: no such file")
-    reader = (
-        "read_parquet(?)" if _is_parquet(file) else "read_csv(?, header=true, all_varchar=true)"
-    )
-    with duckdb.connect() as connection:
-        try:
-            table = connection.sql(f"SELECT * FROM {reader}", params=[str(file)])
-            for name in names:
-                if name not in table.columns:
-                    raise InputError(
-                        f"{option} {file}: has no column {name!r}, received "
-                        f"{', '.join(map(repr, table.columns))}"
-                    )
-            wanted = ", ".join(f"trim(CAST({_quoted(name)} AS VARCHAR))" for name in names)
-            return table.project(wanted).fetchall()
-        except duckdb.Error as error:
-            said = " ".join(str(error).split())[:200]
-            raise InputError(f"{option} {file}: cannot be read ({said})") from None
+    try:
+        table = _table(file)
+        for name in names:
+            if name not in table.column_names:
+                raise InputError(
+                    f"{option} {file}: has no column {name!r}, received "
+                    f"{', '.join(map(repr, table.column_names))}"
+                )
+        columns = [
+            pc.utf8_trim_whitespace(pc.fill_null(table[name].cast(pa.string()), ""))
+            for name in names
+        ]
+    except (OSError, pa.ArrowException) as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"{option} {file}: cannot be read ({said})") from None
+    return list(zip(*(column.to_pylist() for column in columns), strict=True))
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _is_parquet(file: Path) -> bool:
+def _table(file: Path) -> pa.Table:
     with file.open("rb") as content:
-        return content.read(4) == b"PAR1"
+        if content.read(4) == b"PAR1":
+            return pq.read_table(file)
+    opened = gzip.open if file.suffix == ".gz" else open
+    with opened(file, "rt", encoding="utf-8", errors="replace") as lines:
+        header = lines.readline().rstrip("\r\n")
+    separator = "\t" if "\t" in header else ","
+    names = next(csv.reader([header], delimiter=separator), [])
+    return pacsv.read_csv(
+        file,
+        parse_options=pacsv.ParseOptions(delimiter=separator, newlines_in_values=True),
+        # What looks like a number is an id, too.
+        convert_options=pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+    )

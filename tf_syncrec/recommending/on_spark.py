@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from pyarrow.dataset import dataset, field
 
 from data_prep import InputError
 from data_prep.files import folder_aside, remove_partial, written_whole
@@ -74,6 +75,10 @@ def recommend_on_spark(
                 except Exception as error:
                     raise _told_by_a_worker(error) or error from None
             _name_parts(new)
+            lists = histories.users * len(request.domains)
+            full = dataset(new).count_rows(filter=field("rank") == request.k)
+            if full < lists:
+                report(f"{lists - full:,} of {lists:,} lists have fewer than {request.k} answers.")
             rate = histories.users / (time.perf_counter() - begun)
             report(f"{histories.users:,} users, {rate:,.0f} a second")
         with folder_aside(output.parent, output.name) as aside:

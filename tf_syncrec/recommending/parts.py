@@ -87,7 +87,8 @@ class Parts:
             for file in (self.histories_file, *self.folder.glob("part-*.parquet")):
                 file.unlink(missing_ok=True)
             begun = {}
-        for name, value in begun.items():
+        for name in wanted if begun else ():
+            value = begun.get(name, "")  # of before there was a choice
             if value != wanted[name] and name != "version":  # which may have been moved
                 said = f"{name} = {value!r}, and now it is {wanted[name]!r}"
                 of_digests = {

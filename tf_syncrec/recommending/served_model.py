@@ -200,5 +200,10 @@ class ServedModel:
             "user_id": tf.constant([str(name) for name in names], tf.string, [rows]),
         }
         wanted = asked.structured_input_signature[1]
+        if filters is not None and "allow" not in wanted:
+            raise InputError(
+                "the export knows no filters: it was written by an earlier version, so export the "
+                "run again"
+            )
         answer = asked(**{name: value for name, value in inputs.items() if name in wanted})
         return {name: value.numpy() for name, value in answer.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 from data_prep import InputError
 from tf_syncrec.cli import add_settings, config_from
-from tf_syncrec.config import Config, schema
+from tf_syncrec.config import Config, parse_set, schema
 from tf_syncrec.distributed.cluster import PATIENCE
 from tf_syncrec.models.registry import NETWORKS, with_network_settings
 from tf_syncrec.training.run_directory import RunDirectory
@@ -74,15 +74,26 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def new_config(args: argparse.Namespace) -> Config:
     """The configuration of a run that begins; its defaults are those of the run it goes on from.
 
+    That a file of settings is of a run that went on from another says nothing of a new one.
+
+    Args:
+        args: of the command line; `--set train.init_from=DIR` is taken for `--init_from DIR`.
+
     Raises:
         InputError: an option cannot be used, or there is no such run.
     """
+    for key, value, _ in map(parse_set, args.settings):
+        if key == "train.init_from":
+            setattr(args, key, value)
     settings_file = None
     if init_from := getattr(args, "train.init_from"):
         earlier = RunDirectory(init_from)
         earlier.check_finished("--init_from")
         settings_file = earlier.config_file
-    return with_network_settings(config_from(args, default_file=settings_file))
+    config = with_network_settings(config_from(args, default_file=settings_file))
+    if not init_from:
+        config.train.init_from = None
+    return config
 
 
 def config_to_resume(args: argparse.Namespace) -> tuple[Config, RunDirectory, bool]:

@@ -1,11 +1,13 @@
 """Users of whom there are new events since an earlier run, who are seen more often."""
 
+import collections
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
+from data_prep.pipeline.times import DAY
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences, as_it_is, without_autotuning
 from tf_syncrec.training.run_directory import RunDirectory
@@ -13,6 +15,9 @@ from tf_syncrec.training.run_directory import RunDirectory
 USERS_AT_ONCE = 65_536
 BUCKETS = 2**62
 """Of the hash that a user is remembered by."""
+
+FEW = 0.001
+"""Part of the events, at the end of a log, that may be of wrong clocks."""
 
 
 def seen_more_often(
@@ -29,22 +34,49 @@ def seen_more_often(
         report: told how many users these are.
     """
     assert config.train.init_from
-    earlier = RunDirectory(config.train.init_from)
-    times = earlier.read_json(earlier.data_card_file).get("times")
     if not config.train.init_repeats:
         return prepared
-    if times is None:
+    earlier = RunDirectory(config.train.init_from)
+    since = learned_until(earlier, config.data.split)
+    if since is None:
         report("The earlier run does not say when its log ended, so that all users are seen alike.")
         return prepared
-    if config.data.split == "leave_one_out":
-        users = users_since(prepared, "test", times["newest"])
-    else:
-        users = users_since(prepared, "train", times["newest_by_split"]["train"])
+    split = "test" if config.data.split == "leave_one_out" else "train"
+    users = users_since(prepared, split, since)
     report(
         f"{len(users):,} users have new events, and are seen {1 + config.train.init_repeats} times "
         "an epoch."
     )
     return Repeated(prepared, users, config.train.init_repeats, config.model.window)
+
+
+def learned_until(earlier: RunDirectory, split: str) -> float | None:
+    """When the log of a run ended, or its part that trains; None where the run does not say.
+
+    Days with next to no events are left out at the end: a few clocks are wrong in every log.
+
+    Args:
+        earlier: the run.
+        split: `data.split`, which says what trains.
+
+    Returns:
+        A time in the unit of the log.
+    """
+    if not earlier.data_card_file.exists():
+        return None
+    times = earlier.read_json(earlier.data_card_file).get("times")
+    if times is None:
+        return None
+    newest = times["newest"] if split == "leave_one_out" else times["newest_by_split"]["train"]
+    days: collections.Counter[int] = collections.Counter()
+    for of_domain in times["days"].values():
+        days.update({int(day): events for day, events in of_domain.items()})
+    left = FEW * sum(days.values())
+    for day in sorted(days, reverse=True):
+        left -= days[day]
+        if left < 0:
+            return min(newest, (day + 1) * DAY * times["per_second"])
+    return newest
 
 
 def users_since(prepared: Sequences, split: str, time: float) -> np.ndarray:
@@ -75,7 +107,7 @@ class Repeated:
         prepared: the dataset.
         users: of `users_since`.
         times: how many times more.
-        window: T; with the item before them, as many are kept.
+        window: T, as many items are kept.
     """
 
     def __init__(self, prepared: Sequences, users: np.ndarray, times: int, window: int):
@@ -101,8 +133,8 @@ class Repeated:
 
         @as_it_is
         def latest(row):
-            kept = {name: row[name][-self._window - 1 :] for name in ("items", "timestamps")}
-            return row | kept
+            # As many as are one window when they are cut: one more would be a window by itself.
+            return row | {name: row[name][-self._window :] for name in ("items", "timestamps")}
 
         return rows.concatenate(rows.filter(is_one).map(latest).repeat(self._times))
 

@@ -30,8 +30,9 @@ def go_on_from(
     """Gives a new network what an earlier run has learned.
 
     Weights are carried over by raw ids: of items by domain and item id, of domains by name, of
-    users by user id. Items of which there is news are placed anew, see `place_items`; new domains
-    and users begin as in any new network. What is fitted after training is fitted anew.
+    users by user id. Items of which there is news are placed anew, as `model.item_init` places
+    them, see `place_items`; new domains and users begin as in any new network. What is fitted after
+    training is fitted anew.
 
     Args:
         directory: of the earlier run, which is finished.
@@ -57,8 +58,9 @@ def go_on_from(
         carry_over(earlier, model, origins)
     except ValueError as error:
         raise InputError(f"--init_from {directory}: its weights do not fit: {error}") from error
-    counts = np.where(known, known_items.counts[origins["items"]], 0)
-    place_items(model, item_vectors(prepared, model.dim, config.train.seed), counts, catalogue)
+    if config.model.item_init == "cooccurrence":
+        counts = np.where(known, known_items.counts[origins["items"]], 0)
+        place_items(model, item_vectors(prepared, model.dim, config.train.seed), counts, catalogue)
     names = np.array(catalogue.domains)[origins["domains"] < 0]
     report(
         f"Going on from {directory}: {known.sum():,} of {len(known):,} items are known"
