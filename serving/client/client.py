@@ -17,7 +17,7 @@ from serving.client.rows import (
     times_of,
     whole,
 )
-from serving.client.signatures import Signatures
+from serving.client.signatures import Signatures, fit
 from serving.client.user_histories import Store, UserHistories
 
 DEFAULT_K = 10
@@ -74,7 +74,7 @@ class Client:
         self._version = version
         self._batch_size = batch_size
         self._connection = Connection(timeout, retries, backoff)
-        self._signatures = Signatures(self._connection, self._model_url)
+        self._signatures: dict[str, Signatures] = {}  # by URL: versions may take other inputs
         self.histories = UserHistories(histories, histories_timeout)
 
     def recommend(
@@ -96,8 +96,8 @@ class Client:
             histories: raw item ids of each user, oldest first, as text or whole numbers; unknown
                 ones do no harm.
             domains: the domain to recommend in, for all or for each; None or `""`: all together.
-            k: answers wanted, for all or for each. Where neither this nor the next is given, as
-                many as was set at export; where only the next is, 10.
+            k: answers wanted, for all or for each. Where it is not given, as many as was set at
+                export; where `exclude_seen`, `timestamps`, `allow` or `deny` is given, 10.
             exclude_seen: whether items of the history may not come back; by default they may where
                 people come back to items, as the export has it for each domain.
             user_ids: who each history is of, for a model that is asked by them (BPRMF).
@@ -105,16 +105,18 @@ class Client:
                 whose score times have a say: one that people come back to.
             now: when the answer is wanted, likewise, for all or for each; `timestamps` go with it.
             allow: items that may be recommended, a list for all or a list for each; None: all.
+                Empty ids are none.
             deny: items that may not, likewise.
             labels: the version that is asked, by its label, for all or for each, as
-                `Split.labels` gives them; those of one label are asked together. By default what
-                the client was made with.
+                `Split.labels` gives them; those of one label are asked together, by what that
+                version takes: users and times are told to those whose scores they have a say in.
+                By default what the client was made with.
 
         Raises:
             ServingError: a request was refused, not answered in time and after all retries, or
                 answered by something else.
             ValueError: histories that are no lists, lists of unequal length, times that are not
-                finite, and labels where the client is of one version.
+                finite, a list that allows nothing, and labels where the client is of one version.
             TypeError: ids that are neither text nor whole numbers, and options of wrong types.
         """
         rows: dict[str, list] = {"items": histories_of(histories)}
@@ -143,8 +145,8 @@ class Client:
             rows["deny"] = lists_of([] if deny is None else deny, count, "deny")
             if not all(rows["allow"]):
                 raise ValueError("allow: expected item ids, received an empty list")
-            self._fit_to_model(rows, signature, filtered)
         if labels is None:
+            self._fit(self._model_url, signature, rows, filtered)
             return self._answers(self._model_url, signature, rows)
         if self._version is not None:
             raise ValueError(f"labels: this client asks version {self._version} alone")
@@ -153,21 +155,30 @@ class Client:
         for label in dict.fromkeys(of_rows):
             places = [place for place in range(count) if of_rows[place] == label]
             some = {name: [column[place] for place in places] for name, column in rows.items()}
-            answers = self._answers(self._labelled(label), signature, some)
-            found.update(zip(places, answers, strict=True))
+            url = self._labelled(label)
+            of_label = self._fit(url, signature, some, filtered, of_several=True)
+            found.update(zip(places, self._answers(url, of_label, some), strict=True))
         return [found[place] for place in range(count)]
 
-    def _fit_to_model(self, rows: dict[str, list], signature: str, filtered: bool) -> None:
-        """Adds times that are not known, and leaves filters out that an earlier export lacks."""
+    def _signatures_of(self, url: str) -> Signatures:
+        return self._signatures.setdefault(url, Signatures(self._connection, url))
+
+    def _fit(
+        self,
+        url: str,
+        signature: str,
+        rows: dict[str, list],
+        filtered: bool,
+        of_several: bool = False,
+    ) -> str:
+        """Makes the rows those that a version takes; the signature to be asked."""
+        if "allow" not in rows and not (of_several and rows.keys() & {"user_id", "timestamps"}):
+            return signature
         try:
-            takes = self._signatures.inputs().get(signature, frozenset())
+            known = self._signatures_of(url).inputs()
         except ServingError:
-            return  # the request itself will say what is wrong
-        if "timestamps" in takes and "timestamps" not in rows:
-            rows["timestamps"] = [[0.0] * len(row) for row in rows["items"]]
-            rows["now"] = [0.0] * len(rows["items"])
-        if takes and "allow" not in takes and not filtered:
-            del rows["allow"], rows["deny"]
+            return signature  # the request itself will say what is wrong
+        return fit(known, signature, rows, filtered, of_several)
 
     def recommend_user(
         self,
@@ -176,6 +187,9 @@ class Client:
         k: int | None = None,
         exclude_seen: bool | None = None,
         now: float | None = None,
+        allow: Iterable[str | int] | None = None,
+        deny: Iterable[str | int] | None = None,
+        label: str | None = None,
     ) -> Answer:
         """Top items for a user, by what the store of histories has of him at this moment.
 
@@ -186,34 +200,57 @@ class Client:
         Args:
             user_id: who, as the store and the log know him.
             domain: the domain to recommend in; None or `""`: all together.
-            k: answers wanted, as for `recommend`.
+            k: answers wanted. Where it is not given, 10 by a model in whose score times have a
+                say, whatever is known of the user; else as for `recommend`.
             exclude_seen: whether items of the history may not come back, likewise.
             now: when the answer is wanted, in the unit of the log; of use where times have a say.
+            allow: items that may be recommended; None: all.
+            deny: items that may not.
+            label: the version that is asked, as `Split.label` gives it; by default what the client
+                was made with.
 
         Raises:
             ServingError: the server (not the store) did not answer.
             TypeError: the user id is neither text nor a whole number, and as `recommend`.
-            ValueError: the client has no store.
+            ValueError: the client has no store, and as `recommend`.
         """
         user = text(user_id, "user_id")
+        signatures = self._signatures_of(
+            self._model_url if label is None else self._labelled(label)
+        )
         items, times = self.histories.of(user)
+        asked: dict[str, Any] = {"domains": domain, "k": k, "exclude_seen": exclude_seen}
+        for name, ids in (("allow", allow), ("deny", deny)):  # which are read twice, perhaps
+            asked[name] = list(ids) if isinstance(ids, Iterator) else ids
+        asked["labels"] = label
         try:
-            return self._recommend_user(user, items, times, domain, k, exclude_seen, now)
+            return self._recommend_user(signatures, user, items, times, now, asked)
         except ServingError as error:
             # Another version may have taken over, which takes something else.
-            if error.status != 400 or not self._signatures.changed():
+            if error.status != 400 or not signatures.changed():
                 raise
-            return self._recommend_user(user, items, times, domain, k, exclude_seen, now)
+            return self._recommend_user(signatures, user, items, times, now, asked)
 
-    def _recommend_user(self, user, items, times, domain, k, exclude_seen, now) -> Answer:
-        takes = self._signatures.inputs()
+    def _recommend_user(
+        self,
+        signatures: Signatures,
+        user: str,
+        items: list[str],
+        times: list[float],
+        now: float | None,
+        asked: dict[str, Any],
+    ) -> Answer:
+        takes = signatures.inputs()
         told: dict[str, Any] = {}
         if "user_id" in takes.get("serving_default", ()):
             told["user_ids"] = [user]
-        if times and "with_times" in takes:
-            told["timestamps"] = [times]
-            told["now"] = now
-        (answer,) = self.recommend([items], domain, k, exclude_seen, **told)
+        if "with_times" in takes:
+            # Whoever has no history gets as many as the others.
+            told["k"] = DEFAULT_K if asked["k"] is None else asked["k"]
+            if times:
+                told["timestamps"] = [times]
+                told["now"] = now
+        (answer,) = self.recommend([items], **(asked | told))
         return answer
 
     def explain(self, histories: Iterable[Sequence[str | int]]) -> list[dict[str, Any]]:

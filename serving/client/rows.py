@@ -49,6 +49,8 @@ def times_of(timestamps: Any, histories: list[list[str]]) -> list[list[float]]:
 def lists_of(ids: Any, count: int, name: str) -> list[list[str]]:
     """A copy of the lists of item ids of each of `count` histories, where one may stand for all.
 
+    Empty ids are left out: on the wire they fill places.
+
     Raises:
         ValueError: there are more lists, or fewer.
         TypeError: they are no lists, or have members that are no item ids.
@@ -57,10 +59,14 @@ def lists_of(ids: Any, count: int, name: str) -> list[list[str]]:
         raise TypeError(f"{name}: expected a list of item ids, received {ids!r:.80}")
     rows = list(ids)
     if all(isinstance(_plain(row), str | Number) for row in rows):
-        return [[text(item, name) for item in rows]] * count
+        return [_ids(rows, name)] * count
     if len(rows) != count:
         raise ValueError(f"{name}: {count} histories, received {len(rows)}")
-    return [[text(item, name) for item in row] for row in rows]
+    return [_ids(row, name) for row in rows]
+
+
+def _ids(row: Iterable, name: str) -> list[str]:
+    return [item for item in (text(item, name) for item in row) if item]
 
 
 def for_each(value: Any, count: int, name: str, read: Callable[[Any, str], Any]) -> list:

@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from serving.histories.store import KEEP, Event, Histories, StoreError, tie
+from serving.histories.store import KEEP, SAMPLE, Event, Histories, StoreError, tie
 
 EXPIRE_DAYS = 90.0
 """After so many days without an event a user is forgotten, where nobody says how many."""
@@ -103,6 +103,15 @@ class RedisHistories(Histories):
         return [
             Event(member[16:].decode(), *struct.unpack(">d", member[8:16])) for member in members
         ]
+
+    def some_times(self) -> list[float]:
+        """See base class."""
+        with self._errors():
+            keys = self._redis.scan_iter(match=self._key("*"), count=1_000)
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for key in itertools.islice(keys, SAMPLE):
+                    pipeline.zrange(key, -1, -1, withscores=True)
+                return [time for found in pipeline.execute() for _, time in found]
 
     def _key(self, user_id: str) -> str:
         return f"{self._prefix}:user:{user_id}"

@@ -2,9 +2,11 @@
 
 `:latest` of `{"user_id": "u17"}` is `{"items": [...], "timestamps": [...]}`, oldest first, of at
 most `n` events where that is given. `:record` of `{"user_id": "u17", "item_id": "b03"}` takes note
-of an event, now or at its `timestamp`, and answers when that was.
+of an event, now or at its `timestamp`, and answers when that was. "Now" is in the unit of the times
+that are in the store.
 """
 
+import statistics
 import time
 from typing import Any
 
@@ -51,7 +53,17 @@ def answer(histories: Histories, method: str, document: dict[str, Any]) -> dict[
 
 
 def now_for(histories: Histories, user_id: str | int) -> float:
-    """The time, in the unit of a user's latest event; in seconds where there is none."""
-    last = histories.latest(user_id, 1)
-    size = abs(last[0].timestamp) if last else 0.0
-    return time.time() * per_second(size)
+    """The time, in the unit of a user's latest event; of other users' where there is none.
+
+    Raises:
+        ValueError: the store is empty, so that nobody knows the unit of its times. Of a wrong one
+            the event would be the first of all for ever, or the last.
+        StoreError: the store does not answer.
+    """
+    times = [event.timestamp for event in histories.latest(user_id, 1)] or histories.some_times()
+    if not times:
+        raise ValueError(
+            "timestamp: the store is empty, so that nobody knows the unit of its times; fill it, "
+            "or say when it was"
+        )
+    return time.time() * per_second(statistics.median(times))

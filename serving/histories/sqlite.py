@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from serving.histories.store import KEEP, Event, Histories, StoreError, tie
+from serving.histories.store import KEEP, SAMPLE, Event, Histories, StoreError, tie
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
@@ -86,6 +86,12 @@ class SQLiteHistories(Histories):
                 f"SELECT item_id, timestamp FROM events {_LATEST_FIRST}", [user_id, n]
             ).fetchall()
         return [Event(*row) for row in reversed(rows)]
+
+    def some_times(self) -> list[float]:
+        """See base class."""
+        with self._connection() as connection:
+            rows = connection.execute("SELECT timestamp FROM events LIMIT ?", [SAMPLE]).fetchall()
+        return [row[0] for row in rows]
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

@@ -10,6 +10,9 @@ from serving.client.rows import number, text
 KEEP = 200
 """Events of a user that are kept, where nobody says how many."""
 
+SAMPLE = 50
+"""Events that say in what unit times are: one may have a wrong one."""
+
 
 class StoreError(Exception):
     """A store cannot be reached, does not answer in time, or is none of ours."""
@@ -82,6 +85,14 @@ class Histories(abc.ABC):
         if n < 1:
             raise ValueError(f"n: expected at least 1 event, received {n}")
         return self._latest(_id(user_id, "user_id"), min(n, self.keep))
+
+    def some_times(self) -> list[float]:
+        """Times of some events of any users, which say their unit; none where there are none.
+
+        Raises:
+            StoreError: the store does not say.
+        """
+        return []
 
     @abc.abstractmethod
     def mark(self, name: str) -> int:

@@ -20,7 +20,8 @@ from serving.server.model_config import ModelConfig
 from serving.server.monitoring.metrics import Metrics
 from serving.server.predict_json import RestError
 from serving.server.request_body import Bodies
-from serving.server.rest_api import RestApi
+from serving.server.rest_api import HISTORIES, RestApi
+from serving.server.same_site import JSON, check_same_site
 from serving.server.versions import Versions
 
 
@@ -76,8 +77,11 @@ class ModelServer:
     async def _api(self, request: Request) -> Response:
         start = time.perf_counter()
         headers = {}
+        of_histories = request.url.path.startswith(HISTORIES)
         try:
             if request.method == "POST":
+                if of_histories:
+                    check_same_site(request.headers)
                 answer = await self._predict(request)
             else:
                 # At once, whatever the load: whoever watches the server is not to wait in a queue.
@@ -96,6 +100,8 @@ class ModelServer:
             headers["Retry-After"] = "1"
         if status == 415:
             headers["Accept-Encoding"] = "gzip"
+            if of_histories:
+                headers["Accept-Post"] = JSON
         self.metrics.requests.labels(status=status).inc()
         self.metrics.seconds.observe(time.perf_counter() - start)
         return JSONResponse(answer, status, headers)

@@ -23,9 +23,12 @@ from serving.server.predict_json import (
 )
 from serving.server.versions import Versions
 
+HISTORIES = "/v1/histories:"
+"""What paths begin with that read and write the store: for our own page and for programs."""
+
 _VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _PREDICT = re.compile(rf"/v1/models/(?P<model>[^/:]+){_VERSION}:(?P<method>[a-z]+)")
-_HISTORIES = re.compile(rf"/v1/histories:(?P<method>{'|'.join(rest.TAKES)})")
+_HISTORIES = re.compile(rf"{HISTORIES}(?P<method>{'|'.join(rest.TAKES)})")
 _STATUS = re.compile(rf"/v1/models/(?P<model>[^/:]+){_VERSION}(?P<metadata>/metadata)?")
 
 _HTTP_OF_CODE = {

@@ -160,3 +160,18 @@ def test_counts_that_cannot_be(tmp_path):
     (tmp_path / "bad.parquet").write_text("x")
     with pytest.raises(InputError, match=r"bad\.parquet: cannot be read"):
         main([str(tmp_path / "bad.parquet")])
+
+
+def test_a_handful_of_users_is_too_few_to_tell(tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    rows = [
+        (f"t{n}", "new", "books", *(int(some[0]) for some in draw(rng, 1, 0.05)))
+        for n in range(300)
+    ]
+    rows += [(f"c{n}", "old", "books", 4, 0) for n in range(5)]
+    file = write(tmp_path / "few.csv", "user_id,label,domain,impressions,clicks", rows)
+    found = report(tmp_path, file, "--control", "old")
+    for row in (found["overall"]["new"], found["domains"]["books"]["new"]):
+        assert row["verdict"] == "too few to tell" and not row["enough"]
+    assert found["domains"]["books"]["new"]["p_holm"] == 1.0
+    assert "too few to tell" in capsys.readouterr().out

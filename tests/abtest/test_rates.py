@@ -130,3 +130,45 @@ def test_sample_ratio_is_scipys():
     users, weights = np.array([900, 100, 55]), np.array([0.85, 0.1, 0.05])
     expected = weights * users.sum()
     assert sample_ratio(users, 7 * weights) == stats.chisquare(users, expected).pvalue
+
+
+@pytest.mark.parametrize(
+    ("shown", "clicked"),
+    [([4.0] * 5, [0.0] * 5), ([3.0], [1.0]), ([1.0], [1.0]), ([2.0] * 8, [1.0] * 8)],
+)
+def test_a_variance_of_nothing_is_no_knowledge(shown, clicked):
+    """A control of few users who are all alike says next to nothing, as its interval does."""
+    treated = rate(*draw(np.random.default_rng(7), 1_000, 0.05))
+    control = rate(np.array(shown), np.array(clicked))
+    assert control.variance == 0 and control.high - control.low > 0.15
+    for found in (compare(treated, control), compare(control, treated)):
+        _, low, high = found["difference"]
+        wide = control.high - control.low
+        assert not found["enough"] and high - low > 0.5 * wide and found["p_value"] > 1e-4
+
+
+def test_many_users_without_a_click_are_knowledge():
+    control = rate(np.full(5_000, 4.0), np.zeros(5_000))
+    found = compare(rate(*draw(np.random.default_rng(8), 5_000, 0.05)), control)
+    assert found["enough"] and found["p_value"] < 1e-10 and found["lift"] is None
+
+
+@pytest.mark.parametrize(
+    ("users", "each", "enough"),
+    [(99, 100, False), (100, 100, True), (199, 1, False), (201, 1, True)],
+)
+def test_how_many_are_enough(users, each, enough):
+    """Of users, and of clicks that they would have if they clicked as all others."""
+    many = rate(np.full(1_000_000, 10.0), np.tile([0.0, 1.0], 500_000))  # 5 %
+    few = rate(np.full(users, float(each)), np.zeros(users))
+    assert compare(few, many)["enough"] == compare(many, few)["enough"] == enough
+
+
+def test_equal_rates_seldom_differ_where_there_are_just_enough():
+    rng = np.random.default_rng(9)
+    wrong = tests = 0
+    for _ in range(400):
+        found = compare(*(rate(*draw(rng, users, 0.05, 30.0)) for users in (100, 1_000)))
+        tests += found["enough"]
+        wrong += found["p_value"] < 0.05 and found["enough"]
+    assert tests > 30 and wrong / tests <= 0.1

@@ -77,3 +77,21 @@ def test_a_feed_that_stopped():
     before, after = card({"a": old, "b": old}), card({"a": old, "b": new}, LAST + 3)
     assert moved(before, after) == {("days from its", "a")}
     assert moved(before, after, DataLimits(days_late=3)) == set()
+
+
+def test_a_row_of_a_day_to_come_is_not_the_end_of_a_log():
+    """Neither holds it the others back, nor does it hide a feed that has stopped."""
+    old, many = usual(1_000), usual(80_000)
+    month = {LAST + n: 80_000 for n in range(1, 6)}
+    to_come = {LAST + 9_000: 1}
+    before = card({"a": many, "b": old})
+    fresh = old | {LAST + n: 1_000 for n in range(1, 6)}
+    wrong = card({"a": many | month | to_come, "b": fresh}, LAST + 9_000)
+    assert moved(before, wrong) == set()
+    before = card({"a": many | to_come, "b": old}, LAST + 9_000)
+    stopped = {day: rows for day, rows in fresh.items() if day <= LAST - 1}
+    after = card({"a": many | month | to_come, "b": stopped}, LAST + 9_000)
+    assert ("days from its", "b") in moved(before, after)
+    # A domain that has nothing else has no end that could be late.
+    nothing = card({"a": many, "b": old, "c": to_come}, LAST + 9_000)
+    assert moved(nothing, nothing) == set()

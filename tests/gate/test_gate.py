@@ -12,6 +12,8 @@ from serving.export import export
 from tests.gate.conftest import DAY, DOMAINS, NIGHT, write
 from tf_syncrec.cli import run_command
 from tf_syncrec.gate import main
+from tf_syncrec.gate.unseen import learned_until
+from tf_syncrec.run import Run
 from tf_syncrec.training.run_directory import RunDirectory
 
 NOW = f"{datetime.datetime.fromtimestamp(NIGHT + 4 * DAY, datetime.UTC).isoformat()}"
@@ -208,6 +210,78 @@ def test_limits_are_options(nights, tmp_path):
     assert report["limits"]["fewer"] == 0
 
 
+# ---------------------------------------------------------------------------- rows of a wrong clock
+
+
+@pytest.mark.parametrize("odd", [0, NIGHT + DAY - 60])
+def test_unseen_passes_over_rows_that_are_not_later(good, nights, tmp_path, odd, capsys):
+    """A row of 1970 or of the minute before midnight is the moment otherwise."""
+    later = [row for row in nights.rows if row[3] >= NIGHT + DAY]
+    spoilt = write(tmp_path / "spoilt.csv", [("late", "books1", "books", odd), *later])
+    options = [*asked(nights)]
+    options[options.index("--test") + 1] = spoilt
+    # Of the last minute the runs may have learned nothing, but of the moment they have to say.
+    learned = max(learned_until(Run(run), NIGHT + 4 * DAY)[0] for run in nights.runs.values())
+    if odd < learned:
+        with pytest.raises(InputError, match=r"learned from rows .* or by --unseen"):
+            main([*map(str, options), "--now", NOW])
+    report = gate(tmp_path, *options, "--unseen")
+    passed_over = int(odd <= learned)
+    first = min(time for *_, time in [(odd,), *later] if time > learned)
+    assert report["questions"]["since"] == first
+    assert report["questions"]["passed_over"] == passed_over
+    assert any(f"{passed_over} rows of --test are passed over" in n for n in report["notes"])
+    assert f"note: {passed_over} rows of --test" in capsys.readouterr().out
+    if passed_over:
+        assert report["answers"] == good["answers"]
+    # Of all rows of both days those are left that nobody has learned from.
+    whole = write(tmp_path / "whole.csv", nights.rows)
+    options[options.index(spoilt)] = whole
+    report = gate(tmp_path, *options, "--unseen")
+    times = [time for *_, time in nights.rows]
+    assert report["questions"]["since"] == min(time for time in times if time > learned)
+    assert report["questions"]["passed_over"] == sum(time <= learned for time in times)
+
+
+def test_unseen_where_nothing_is_left(nights, tmp_path, capsys):
+    options = [*map(str, asked(nights)), "--unseen", "--now", NOW]
+    options[options.index("--test") + 1] = str(nights.logs["yesterday"])
+    with pytest.raises(SystemExit) as stop:
+        run_command(lambda: main(options))
+    assert stop.value.code == 2
+    assert "has no row after " in capsys.readouterr().err
+
+
+def with_a_row_of_2049(run):
+    """Writes one into its card; returns the newest row that it has learned from before."""
+    card = json.loads(run.data_card_file.read_text())
+    newest = card["times"]["newest_by_split"]
+    truth = max(newest["train"], newest["validation"])
+    card["times"]["newest"] = newest["train"] = 2_500_000_000.0
+    card["times"]["days"]["books"][str(2_500_000_000 // DAY)] = 1
+    run.data_card_file.write_text(json.dumps(card))
+    return truth
+
+
+def test_a_row_of_a_day_to_come_is_not_until_when_a_run_has_learned(
+    good, nights, tmp_path, copy_of
+):
+    directory = RunDirectory(copy_of("today"))
+    truth = with_a_row_of_2049(directory)
+    now = NIGHT + 4 * DAY
+    assert learned_until(Run(directory.directory), now) == (truth, 1.0)
+    report = gate(tmp_path, *asked(nights, directory.directory))
+    assert report["answers"]["overall"]["targets"] == good["answers"]["overall"]["targets"]
+    # Where that is no day to come, it is what it says.
+    assert learned_until(Run(directory.directory), 2_500_000_000.0) == (2_500_000_000.0, 1.0)
+    # Where the data is gone, the card's days say until when it can have been: the last one's end.
+    config = directory.config_file.read_text()
+    gone = config.replace(str(nights.folder / "data"), str(tmp_path / "gone"))
+    directory.config_file.write_text(gone)
+    until, _ = learned_until(Run(directory.directory), now)
+    assert truth <= until < NIGHT + DAY and until == pytest.approx(NIGHT + DAY)
+
+
 # ----------------------------------------------------------------------------- what cannot be asked
 
 
@@ -274,6 +348,7 @@ def test_cards_of_earlier_versions(nights, tmp_path, copy_of):
         ({"--slower": "nan"}, "--slower nan: expected 1 or more"),
         ({"--since": "nan"}, "argument --since: expected a finite number, received 'nan'"),
         ({"--since": "soon"}, "argument --since: expected a number or a time by ISO 8601"),
+        ({"--unseen": "", "--since": "2e9"}, "--unseen: finds the moment"),
         ({"--since": "2e9"}, r"--test .*later\.csv: has no row from 2000000000 on"),
         ({"--set": "model.dim=3"}, "--set model.dim: only settings of data"),
         ({"--output": "nowhere/gate.json"}, "there is no folder nowhere"),
@@ -283,7 +358,7 @@ def test_what_cannot_be_judged_is_told(nights, tmp_path, change, said, monkeypat
     monkeypatch.chdir(tmp_path)
     names = asked(nights)
     options = dict(zip(names[::2], map(str, names[1::2]), strict=True)) | change
-    arguments = [part for pair in options.items() if pair[1] is not None for part in pair]
+    arguments = [part for pair in options.items() if pair[1] is not None for part in pair if part]
     with pytest.raises(InputError, match=said):
         main(arguments)
     assert not list(tmp_path.iterdir())

@@ -24,9 +24,8 @@ def questions(users=3_000, small=40):
     )
 
 
-def scored(ranks, unknown=(0.1, 0.1), recommended=(500, 500)):
-    items = np.array([1000, 1000])
-    return Scored(ranks, np.array(unknown), np.array(recommended), items, 0.0)
+def scored(ranks, unknown=(0.1, 0.1), recommended=(500, 500), items=(1000, 1000)):
+    return Scored(ranks, np.array(unknown), np.array(recommended), np.array(items), 0.0)
 
 
 def random_ranks(asked, seed=0):
@@ -158,6 +157,10 @@ def test_numbers_are_means_of_users():
         ({"recommended": (401, 500)}, []),
         ({"recommended": (399, 500)}, [("coverage", "large")]),
         ({"recommended": (500, 0)}, [("coverage", "small")]),
+        # New items alone, and items that have gone with what was said of them.
+        ({"items": (1300, 2000)}, []),
+        ({"items": (1300, 1300), "recommended": (390, 520)}, [("coverage", "large")]),
+        ({"items": (700, 800), "recommended": (390, 399)}, []),
     ],
 )
 def test_items_that_are_unknown_and_items_that_are_never_shown(more, kinds):

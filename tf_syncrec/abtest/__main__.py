@@ -17,6 +17,9 @@ from data_prep.files import write_whole
 from tf_syncrec.abtest.click_rows import COUNTED, IDS, ONE_BY_ONE, Clicks, read_clicks
 from tf_syncrec.cli import Parser, path_option, run_command, say
 
+UNCLEAR = "too few to tell"
+"""Verdict on a label with fewer users or clicks than a test needs, or of a control with fewer."""
+
 MISMATCH = 0.001
 """p-value below which users did not come to the labels as they were to: so low, since the test is
 looked at every day."""
@@ -121,12 +124,16 @@ def _report(clicks: Clicks, control: str | None, shares: dict[str, float] | None
     }
     # One family: a variant is to be safe in all domains, and of several variants one is taken.
     flat = [by_domain[name][label] for name in by_domain for label in others]
-    for row, p_holm in zip(flat, holm([row["p_value"] for row in flat]), strict=True):
+    # A p-value that nobody may go by is not to make another's smaller.
+    family = [row["p_value"] if row["enough"] else 1.0 for row in flat]
+    for row, p_holm in zip(flat, holm(family), strict=True):
         row["p_holm"] = float(p_holm)
     for row in [*compared.values(), *flat]:
         certain = row.get("p_holm", row["p_value"]) < SIGNIFICANCE
         better = "better" if row["difference"][0] > 0 else "worse"
         row["verdict"] = better if certain else "no clear difference"
+        if not row["enough"]:
+            row["verdict"] = UNCLEAR
     expected = weights / weights.sum()
     p_value = sample_ratio(users, weights)
     return {

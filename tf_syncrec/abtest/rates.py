@@ -21,6 +21,14 @@ from scipy import stats
 CONFIDENCE = 0.95
 _Z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
 
+LEAST_USERS = 100
+"""Users of each variant, below which nothing is said of it: a variance of few users is a guess, and
+mostly too low, as those who click much are rare."""
+
+LEAST_CLICKS = 10
+"""Clicks, and impressions without one, that each variant would have if all were clicked alike;
+with fewer a rate is not near to normal."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Rate:
@@ -79,21 +87,47 @@ def compare(treated: Rate, control: Rate) -> dict[str, Any]:
         control: that of the control, of other users.
 
     Returns:
-        `{"difference": [value, low, high], "lift": [value, low, high] or None, "p_value"}`: the
-        difference of the rates, the same as a part of the control's, and the two-sided p-value of
-        "they are equal" (z-test). `lift` has Fieller's interval, which excludes 0 where that of
-        the difference does; None where nobody knows whether the control is clicked at all.
+        `{"difference": [value, low, high], "lift": [value, low, high] or None, "p_value",
+        "enough"}`: the difference of the rates, the same as a part of the control's, the two-sided
+        p-value of "they are equal" (z-test), and whether there are enough users and clicks to go by
+        it (`LEAST_USERS`, `LEAST_CLICKS`). `lift` has Fieller's interval, which excludes 0 where
+        that of the difference does; None where nobody knows whether the control is clicked at all.
     """
+    enough = _enough(treated, control)
+    treated, control = _with_least_variance(treated), _with_least_variance(control)
     difference = treated.value - control.value
     deviation = math.sqrt(treated.variance + control.variance)
     ends = [difference - _Z * deviation, difference + _Z * deviation]
-    # Where all users are alike there is nothing to judge by.
-    z = abs(difference) / deviation if deviation else 0.0
+    z = abs(difference) / deviation if deviation else 0.0  # nobody has seen anything
     return {
         "difference": [difference, *ends],
         "lift": _lift(treated, control),
         "p_value": float(2 * stats.norm.sf(z)),
+        "enough": enough,
     }
+
+
+def _enough(*rates: Rate) -> bool:
+    """Whether all have the users, and at one rate would have the clicks."""
+    shown = sum(each.impressions for each in rates)
+    together = sum(each.clicks for each in rates) / shown if shown else 0.0
+    rarer = min(together, 1 - together)
+    return all(
+        each.users >= LEAST_USERS and rarer * each.impressions >= LEAST_CLICKS for each in rates
+    )
+
+
+def _with_least_variance(found: Rate) -> Rate:
+    """With the variance of independent impressions, where users are more alike than by chance.
+
+    A user, or five of no clicks, are all alike: their variance of 0 is no knowledge. Without any
+    click, or with nothing else, the variance is that of a normal interval as wide as Wilson's.
+    """
+    if not found.users:
+        return found
+    least = found.value * (1 - found.value) / found.impressions
+    least = least or ((found.high - found.low) / _Z) ** 2
+    return dataclasses.replace(found, variance=max(found.variance, least))
 
 
 def _lift(treated: Rate, control: Rate) -> list[float] | None:

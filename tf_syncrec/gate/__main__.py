@@ -64,6 +64,7 @@ def _parser() -> Parser:
             "--candidate runs/today --current runs/yesterday --test later.csv",
             "--candidate runs/today --current runs/yesterday --test log.csv --since 2024-06-01 "
             "--output gate.json",
+            "--candidate runs/today --current runs/yesterday --test later.csv --unseen",
         ],
         notes="Exit codes: 0 may reach people, 3 held back, 2 nothing was judged.\n"
         "What is looked at, and why: docs/gate.md.",
@@ -100,6 +101,12 @@ def _parser() -> Parser:
         metavar="TIME",
         help="the moment from which rows of --test count: ISO 8601, or a number in the unit of the "
         "log; default: its first row",
+    )
+    questions.add_argument(
+        "--unseen",
+        action="store_true",
+        help="the moment is the first row of --test that is later than all that either run has "
+        "learned from; how many rows before it are passed over is said",
     )
     questions.add_argument(
         "--history",
@@ -168,11 +175,14 @@ def _check(args: argparse.Namespace) -> None:
     if (args.candidate is None) == (args.candidate_data is None):
         raise InputError("give either --candidate or --candidate_data")
     asked = {"--test": args.test, "--since": args.since, "--history": args.history}
+    asked["--unseen"] = args.unseen or None
     if args.candidate is None:
         if given := [name for name, value in asked.items() if value is not None]:
             raise InputError(f"{given[0]}: goes with --candidate; a log answers nothing")
     elif args.test is None:
         raise InputError("--candidate: give the later rows that both are asked for, as --test LOG")
+    if args.unseen and args.since is not None:
+        raise InputError("--unseen: finds the moment; give it or --since, not both")
     for name, least in (("k", 1), ("users", 1), ("requests", 0)):
         if getattr(args, name) < least:
             raise InputError(f"--{name} {getattr(args, name)}: expected {least} or more")

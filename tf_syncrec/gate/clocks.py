@@ -35,7 +35,7 @@ def compare_times(
     units = [_UNIT_NAMES[times["per_second"]] for times in (olds, news)]
     yield check("unit of times", "text", units, "the same", units[0] != units[1])
     today = int(now // DAY)
-    ends = [_end(times, today) for times in (olds, news)]
+    ends = [newest_row(times, today) for times in (olds, news)]
     yield check("newest row", "time", ends, "not older", ends[1] < ends[0])
     to_come = [
         sum(events for day, events in _days(card["times"]).items() if day > today)
@@ -54,12 +54,12 @@ def compare_times(
     said = f"+{100 * limits.tied_rows:g} points"
     yield check("rows of the time of the one before", "share", ties, said, more)
     yield from _daily(olds, news, limits, today)
-    yield from _ends(olds, news, limits)
+    yield from _ends(olds, news, limits, today)
 
 
 def _daily(before, after, limits: DataLimits, today: int) -> Iterator[Check]:
     """The days that are usual, and what came after: one bad day is lost in the sum of all."""
-    ends = [_end(times, today) for times in (before, after)]
+    ends = [newest_row(times, today) for times in (before, after)]
     last, elapsed = int(ends[0] // DAY), (ends[1] - ends[0]) / DAY
     first = max(min(_days(before), default=last), last - USUAL_DAYS + 1)
     for domain in ("", *(name for name in before["days"] if name in after["days"])):
@@ -91,11 +91,15 @@ def _daily(before, after, limits: DataLimits, today: int) -> Iterator[Check]:
         )
 
 
-def _ends(before, after, limits: DataLimits) -> Iterator[Check]:
-    """Days between the last row of a domain and that of the log: a feed that has stopped."""
+def _ends(before, after, limits: DataLimits, today: int) -> Iterator[Check]:
+    """Days between the last row of a domain and that of the log: a feed that has stopped.
+
+    Rows of days to come are of a wrong clock: one of them would be the end of all.
+    """
 
     def lags(times):
-        last = {name: max(map(int, days)) for name, days in times["days"].items() if days}
+        past = {name: [day for day in _days(times, name) if day <= today] for name in times["days"]}
+        last = {name: max(days) for name, days in past.items() if days}
         return {name: max(last.values()) - day for name, day in last.items()}
 
     old, new = lags(before), lags(after)
@@ -106,8 +110,13 @@ def _ends(before, after, limits: DataLimits) -> Iterator[Check]:
         yield check("days from its last row to the log's", "count", days, said, late, domain)
 
 
-def _end(times, today: int) -> float:
-    """The newest row in seconds, of those that are not of days to come."""
+def newest_row(times: Mapping[str, Any], today: int) -> float:
+    """The newest row in seconds, of those that are not of days to come.
+
+    Args:
+        times: of a data card.
+        today: day since 1970. Where the card has later ones, the end of the last day up to it.
+    """
     past = [day for day in _days(times) if day <= today]
     return min(times["newest"] / times["per_second"], (max(past, default=0) + 1) * DAY)
 

@@ -16,7 +16,7 @@ from tf_syncrec.gate.later_rows import read_questions
 from tf_syncrec.gate.limits import DataLimits, ModelLimits
 from tf_syncrec.gate.scoring import score, seconds_per_request
 from tf_syncrec.gate.tables import answers_table, data_table, values_of
-from tf_syncrec.gate.unseen import check_unseen
+from tf_syncrec.gate.unseen import check_unseen, learned_until
 from tf_syncrec.gate.verdicts import (
     SIDES,
     UNCLEAR,
@@ -52,7 +52,7 @@ def judge(
     }
     answers = None
     if candidate is not None and logs is not None:
-        answers = _asked(args, of_answers, current, candidate, logs, notes)
+        answers = _asked(args, of_answers, current, candidate, logs, notes, now)
         report |= answers
         reasons += reasons_of_answers(
             answers["answers"], answers["seconds"], of_answers, args.strict
@@ -83,6 +83,7 @@ def _asked(
     candidate: Run,
     logs: tuple[DataConfig, DataConfig],
     notes: list[str],
+    now: float,
 ) -> dict[str, Any]:
     """Both runs are asked the same; `notes` gets what somebody should know."""
     runs = dict(zip(SIDES, (current, candidate), strict=True))
@@ -91,9 +92,16 @@ def _asked(
             raise InputError(
                 f"--k {args.k}: the {side} run answers {most} at most (evaluate.max_k)"
             )
-    questions = read_questions(*logs, args.since, args.users, say)
+    learned = {side: learned_until(run, now) for side, run in runs.items()}
+    after = max(newest / per for newest, per in learned.values()) if args.unseen else None
+    questions = read_questions(*logs, args.since, args.users, say, after)
     for side, run in runs.items():
-        check_unseen(f"--{side} {run.directory}", run, questions.since)
+        check_unseen(f"--{side} {run.directory}", learned[side], questions.since)
+    if args.unseen:
+        notes.append(
+            f"{questions.passed_over:,} rows of --test are passed over, as they are not later than "
+            "all that either run has learned from"
+        )
     say(
         f"Asking both for {len(questions.targets):,} targets of {len(questions.users):,} users in "
         f"{len(questions.domains)} domains."
@@ -116,6 +124,7 @@ def _asked(
         "questions": {
             "test": str(args.test),
             "since": questions.since,
+            "passed_over": questions.passed_over,
             "users": len(questions.users),
             "users_without_history": new,
             "targets": len(questions.targets),

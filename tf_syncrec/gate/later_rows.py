@@ -33,6 +33,7 @@ class Questions:
         later_items: distinct items of all later rows of these users.
         later_domains: `[later items]` index of the domain.
         later_rows: `[later items]` rows of each.
+        passed_over: rows of the log with the later rows that are from before the moment.
     """
 
     since: float
@@ -46,6 +47,7 @@ class Questions:
     later_items: np.ndarray
     later_domains: np.ndarray
     later_rows: np.ndarray
+    passed_over: int = 0
 
 
 def read_questions(
@@ -54,6 +56,7 @@ def read_questions(
     since: float | datetime.datetime | None,
     most_users: int,
     report: Callable[[str], None] = print,
+    after: float | None = None,
 ) -> Questions:
     """Reads both logs.
 
@@ -67,6 +70,8 @@ def read_questions(
         since: the moment, in the unit of the log or as a date; None: the first row of `test`.
         most_users: where there are more, so many of them, drawn by a hash of their ids.
         report: told one line a step.
+        after: in place of `since`: the moment is the first row of `test` later than this, in
+            seconds.
 
     Raises:
         InputError: a log cannot be read, has no row from the moment on, or the two have times of
@@ -78,19 +83,38 @@ def read_questions(
         first = min(_bound(batch, pc.min) for batch in _batches(file))
         if isinstance(since, datetime.datetime):
             since = since.timestamp() * per_second(first)
-        since = first if since is None else since
+        if after is not None:
+            since, asked = _first_after(file, after)
+        else:
+            since = first if since is None else since
+            asked = f"from {since:.15g} on"
         later = _Later(since, most_users)
+        passed_over = 0
         for batch in _batches(file):
             later.add(batch)
+            earlier = pc.sum(pc.less(batch["timestamps"].flatten(), since)).as_py()
+            passed_over += earlier or 0
         if not later.users:
             raise InputError(
-                f"--test {test.path}: has no row from {since:.15g} on; its rows are of "
+                f"--test {test.path}: has no row {asked}; its rows are of "
                 f"{first:.15g} to {max(_bound(batch, pc.max) for batch in _batches(file)):.15g}"
             )
         file = Path(folder) / "histories.arrow"
         write_histories(past, file, report)
         histories, times = _past(file, later.users, since)
-    return later.questions(histories, times)
+    return dataclasses.replace(later.questions(histories, times), passed_over=passed_over)
+
+
+def _first_after(file: Path, seconds: float) -> tuple[float, str]:
+    """The first row after a time, infinite if there is none, and what was looked for, in words."""
+    some = next(batch for batch in _batches(file) if batch.num_rows)
+    # One wrong row does not decide the unit.
+    unit = per_second(float(np.median(some["timestamps"].flatten().to_numpy())))
+    first = np.inf
+    for batch in _batches(file):
+        times = batch["timestamps"].flatten().to_numpy()
+        first = min(first, float(times[times / unit > seconds].min(initial=np.inf)))
+    return first, f"after {seconds * unit:.15g}, until when a run has learned"
 
 
 class _Later:

@@ -65,7 +65,10 @@ class ModelLimits:
         0.05, "by how much that part may be larger than the current run's", 1.0
     )
     narrower: float = _limit(
-        0.2, "part by which the share of a domain's items that is recommended may fall", 1.0
+        0.2,
+        "part by which different items of a domain that are recommended may be fewer, in number "
+        "and as a share of those known",
+        1.0,
     )
     slower: float = _limit(1.5, "how many times the current seconds of a request may take", least=1)
 

@@ -4,13 +4,14 @@ import datetime
 
 import numpy as np
 
-from data_prep import InputError
-from data_prep.pipeline.times import per_second
+from data_prep import InputError, PreparedDataset
+from data_prep.pipeline.times import DAY, per_second
 from tf_syncrec import cli
+from tf_syncrec.gate.clocks import newest_row
 from tf_syncrec.run import Run
 
 
-def check_unseen(name: str, run: Run, since: float) -> None:
+def check_unseen(name: str, learned: tuple[float, float], since: float) -> None:
     """Refuses a run that has learned from rows of the test.
 
     What trains and what chooses (targets of validation) has to be older than the moment. Targets of
@@ -18,41 +19,66 @@ def check_unseen(name: str, run: Run, since: float) -> None:
 
     Args:
         name: of the run, for the message.
-        run: a finished run.
+        learned: until when it has, of `learned_until`.
         since: the moment, in the unit of the log.
 
     Raises:
-        InputError: it has, or nobody knows.
+        InputError: it has.
     """
-    newest, per = learned_until(run)
+    newest, per = learned
     if newest / per >= since / per_second(since):
         raise InputError(
             f"{name}: learned from rows up to {_moment(newest, per)}, which is not before the "
             f"first row that is asked for, {_moment(since, per_second(since))}: give later rows, "
-            "or say from when on rows of --test count by --since"
+            "or say from when on rows of --test count by --since, or by --unseen"
         )
 
 
-def learned_until(run: Run) -> tuple[float, float]:
-    """Time of the newest row that a run has learned from, and how many of its unit a second has."""
-    card = run.read_json(run.data_card_file)
-    if times := card.get("times"):
+def learned_until(run: Run, now: float) -> tuple[float, float]:
+    """Time of the newest row that a run has learned from, and how many of its unit a second has.
+
+    Rows of days to come are of a wrong clock, and do not count: with one of them no row would ever
+    be later. The card tells the newest row alone; the data itself says which was before that, where
+    it is still there, else the card's days say until when it can have been.
+
+    Args:
+        run: a finished run.
+        now: seconds since 1970.
+
+    Raises:
+        InputError: nobody knows: the card is of an earlier version, and the data is gone.
+    """
+    times = run.read_json(run.data_card_file).get("times")
+    today = int(now // DAY)
+    if times:
         found = [times["newest_by_split"][split] for split in ("train", "validation")]
-        return max(time for time in found if time is not None), times["per_second"]
-    # The card is of an earlier version: the data itself says it, where it is still there.
+        newest, per = max(time for time in found if time is not None), times["per_second"]
+        if newest / per < (today + 1) * DAY:
+            return newest, per
     name = run.metrics["protocol"]["dataset"]
     prepared = cli.find_data(run.config, name, None)
+    if prepared is None and times:
+        return float(np.nextafter(newest_row(times, today), 0)) * per, per
     if prepared is None:
         raise InputError(
             f"--run {run.directory}: nobody knows how new the rows are that it learned from: its "
             f"data card is of an earlier version, and its data, {name}, is gone; train it again"
         )
-    newest = -np.inf
-    for row in prepared.as_dataset("train").as_numpy_iterator():
-        newest = max(newest, float(row["timestamps"].max(initial=-np.inf)))
-    for row in prepared.as_dataset("validation").as_numpy_iterator():
-        newest = max(newest, float(row["target_timestamp"]))
-    return newest, per_second(newest)
+    return _newest_in(prepared, (today + 1) * DAY)
+
+
+def _newest_in(prepared: PreparedDataset, end: float) -> tuple[float, float]:
+    """Of what trains and chooses, the newest time before `end`, in seconds, and its unit."""
+    newest, unit = -np.inf, 0.0
+    for split in ("train", "validation"):
+        for row in prepared.as_dataset(split).as_numpy_iterator():
+            times = np.atleast_1d(row["timestamps" if split == "train" else "target_timestamp"])
+            if not len(times):
+                continue
+            unit = unit or per_second(float(np.median(times)))
+            times = times[times / unit < end]
+            newest = max(newest, float(times.max(initial=-np.inf)))
+    return newest, unit
 
 
 def _moment(time: float, per: float) -> str:

@@ -63,8 +63,9 @@ def quality(
         `{"overall": row, "domains": {name: row}}`, `row = {"targets", "ndcg": {side: value}, "hr":
         {side: value}, "difference": D, "relative": [mean, low, high] or None, "verdict"}`; D as
         `significance.compare_to_reference` has it, of NDCG@k, candidate less current; `relative`
-        by the current value, None where that is 0. Domains also have `unknown` and `coverage` by
-        side, and `rows`, the later rows that `unknown` is of.
+        by the current value, None where that is 0. Domains also have `unknown`, `coverage` and
+        `recommended` (how many different items) by side, and `rows`, the later rows that `unknown`
+        is of.
     """
     sides = dict(zip(SIDES, (current, candidate), strict=True))
     ndcg = {side: user_gains(scored.ranks, f"ndcg@{k}") for side, scored in sides.items()}
@@ -80,6 +81,7 @@ def quality(
             "rows": int(later[index]),
             "unknown": {side: float(scored.unknown[index]) for side, scored in sides.items()},
             "coverage": {side: float(scored.coverage[index]) for side, scored in sides.items()},
+            "recommended": {side: int(scored.recommended[index]) for side, scored in sides.items()},
         }
     of_users = [
         {side: _by_user(questions, g) for side, g in gains.items()} for gains in (ndcg, hits)
@@ -188,11 +190,14 @@ def reasons_of_answers(
             )
             text = f"unknown items in {name}: {old:.1%} → {new:.1%} of later rows ({limit})"
             found.append(Reason("unknown", name, text))
-        old, new = (row["coverage"][side] for side in SIDES)
-        if new < old * (1 - limits.narrower):
+        # Of a catalogue that grows the same items are a smaller share, and of one that shrinks the
+        # same share is fewer items: neither says that the answers are narrower.
+        shares, counts = ([row[what][s] for s in SIDES] for what in ("coverage", "recommended"))
+        if all(new < old * (1 - limits.narrower) for old, new in (shares, counts)):
             text = (
-                f"coverage of {name} has fallen: {old:.1%} → {new:.1%} of its items are "
-                f"recommended (limit: −{100 * limits.narrower:g} %)"
+                f"coverage of {name} has fallen: {shares[0]:.1%} → {shares[1]:.1%} of its items "
+                f"are recommended, {counts[0]:,} → {counts[1]:,} different ones "
+                f"(limit: −{100 * limits.narrower:g} % of both)"
             )
             found.append(Reason("coverage", name, text))
     if speed and speed["candidate"] > limits.slower * speed["current"]:

@@ -107,6 +107,130 @@ def test_each_row_is_asked_of_its_label_and_answered_in_its_place(monkeypatch):
         Client("http://x", version=7).recommend(histories, labels="a")
 
 
+NEW = {
+    "serving_default": {"items", "domain"},
+    "top_k": {"items", "domain", "k"},
+    "filtered": {"items", "domain", "k", "allow", "deny"},
+    "with_options": {"items", "domain", "k", "exclude_seen", "allow", "deny"},
+}
+VERSIONS = {
+    "new": NEW,
+    # Before there were filters.
+    "old": {
+        "serving_default": NEW["serving_default"],
+        "top_k": NEW["top_k"],
+        "with_options": NEW["with_options"] - {"allow", "deny"},
+    },
+    # People come back to items: times have a say.
+    "timed": {name: inputs | {"timestamps", "now"} for name, inputs in NEW.items()}
+    | {
+        "serving_default": NEW["serving_default"],
+        "top_k": NEW["top_k"],
+        "with_times": NEW["top_k"] | {"timestamps", "now"},
+    },
+    # Users are known.
+    "users": {name: inputs | {"user_id"} for name, inputs in NEW.items()},
+}
+
+
+class Strict:
+    """A server of these versions that, as TensorFlow Serving, takes their inputs and no others."""
+
+    def __init__(self, monkeypatch):
+        self.asked = []
+        monkeypatch.setattr(Connection, "call", lambda _, *request: self.call(*request))
+
+    def call(self, method, url, request=None):
+        if method == "GET":
+            inputs = VERSIONS[url.split("/labels/")[1].split("/")[0]]
+            found = {name: {"inputs": dict.fromkeys(names)} for name, names in inputs.items()}
+            return {"metadata": {"signature_def": {"signature_def": found}}}
+        label = url.split("/labels/")[1].split(":")[0]
+        name, inputs = request["signature_name"], request["inputs"]
+        if inputs.keys() != VERSIONS[label].get(name):
+            raise ServingError(400, f"{label} {name}: received {sorted(inputs)}")
+        self.asked.append((label, name, inputs))
+        rows = len(inputs["items"])
+        outputs = {"items": [[label]] * rows, "scores": [[1.0]] * rows, "domains": [["d"]] * rows}
+        return {"outputs": outputs | {"known_items": [1] * rows, "fallback": [0] * rows}}
+
+
+@pytest.mark.parametrize("url", ["new", "old", "timed"])
+@pytest.mark.parametrize(
+    ("options", "labels"),
+    [
+        ({}, ["new", "old", "timed"]),
+        ({"exclude_seen": True}, ["new", "old", "timed"]),
+        ({"exclude_seen": True, "timestamps": [[1.0]] * 3}, ["timed", "old", "new"]),
+        ({"timestamps": [[1.0]] * 3, "now": 2.0}, ["timed", "old", "new"]),
+        ({"deny": ["x"]}, ["new", "timed", "new"]),
+        ({"allow": ["x"], "timestamps": [[1.0]] * 3}, ["new", "timed", "timed"]),
+        ({"user_ids": ["u", "v", "w"]}, ["users", "old", "timed"]),
+    ],
+    ids=str,
+)
+def test_each_label_is_asked_by_what_its_version_takes(monkeypatch, url, options, labels):
+    """Whatever version the client itself is of."""
+    server = Strict(monkeypatch)
+    found = Client("http://x", label=url).recommend([["i"]] * 3, "d", labels=labels, **options)
+    assert [answer.items for answer in found] == [[label] for label in labels]
+    for label, name, inputs in server.asked:
+        if label == "timed" and "timestamps" in options:
+            assert name != "top_k" and set(map(tuple, inputs["timestamps"])) == {(1.0,)}
+
+
+def test_a_version_without_filters_refuses_them(monkeypatch):
+    """Not to be left out: what was denied would come."""
+    Strict(monkeypatch)
+    with pytest.raises(ServingError, match="400: old filtered"):
+        Client("http://x", label="new").recommend([["i"]], "d", labels="old", deny=["x"])
+
+
+class OneUser:
+    """A store."""
+
+    def latest(self, user_id):
+        return [("i", 5.0)] if user_id == "u" else []
+
+
+@pytest.mark.parametrize("label", ["new", "old", "timed", "users"])
+def test_one_user_is_asked_of_a_label_with_filters(monkeypatch, label):
+    server = Strict(monkeypatch)
+    client = Client("http://x", label="new", histories=OneUser())
+    for user in ("u", "nobody"):
+        assert client.recommend_user(user, "d", label=label).items == [label]
+        seen = client.recommend_user(user, "d", exclude_seen=True, label=label)
+        assert seen.items == [label]
+    times = [inputs.get("timestamps") for _, _, inputs in server.asked]
+    timed = label == "timed"
+    assert times == ([[[5.0]], [[5.0]], None, [[0.0]]] if timed else [None] * 4)
+    # As many for whoever has no history.
+    assert [inputs.get("k") for _, _, inputs in server.asked[::2]] == [[10] if timed else None] * 2
+    if label == "old":
+        return
+    client.recommend_user("u", "d", 3, allow=iter(["a", ""]), deny=["b"], label=label)
+    _, name, inputs = server.asked[-1]
+    assert (name, inputs["allow"], inputs["deny"], inputs["k"]) == (
+        "filtered",
+        [["a"]],
+        [["b"]],
+        [3],
+    )
+    with pytest.raises(TypeError, match="allow: expected a list of item ids, received 'ab'"):
+        client.recommend_user("u", "d", allow="ab")
+
+
+@pytest.mark.parametrize("allow", [[], [""], [[""], ["a"]], [["a"], ["", ""]]], ids=str)
+def test_a_list_that_allows_nothing_is_refused(monkeypatch, allow):
+    """An empty id alone would be sent as a list that allows everything."""
+    with pytest.raises(ValueError, match="allow: expected item ids, received an empty list"):
+        Client("http://127.0.0.1:1").recommend([["i"]] * 2, allow=allow)
+    if allow in ([], [""]):
+        Strict(monkeypatch)
+        with pytest.raises(ValueError, match="allow: expected item ids"):
+            Client("http://x", label="new", histories=OneUser()).recommend_user("u", allow=allow)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"timeout": 0}, {"timeout": float("nan")}, {"retries": -1}, {"backoff": -1.0}]
 )

@@ -39,10 +39,11 @@ def test_another_version_may_take_something_else(rest, store):
     client = Client(rest.url, histories=store)
     store.record("u", rest.served.ids[40], NOON)
     expected = client.recommend_user("u", "música")
-    fresh = client._signatures.inputs()
-    client._signatures._known = {"with_times": frozenset({"timestamps"})}  # of the version before
+    signatures = client._signatures_of(client._model_url)
+    fresh = signatures.inputs()
+    signatures._known = {"with_times": frozenset({"timestamps"})}  # of the version before
     assert client.recommend_user("u", "música").items == expected.items
-    assert client._signatures.inputs() == fresh
+    assert signatures.inputs() == fresh
     with pytest.raises(ServingError, match="unknown domain"):
         client.recommend_user("u", "film")
 

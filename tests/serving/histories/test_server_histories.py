@@ -1,5 +1,6 @@
 """The local server reads and writes a store for its demo page."""
 
+import json
 import time
 
 import pytest
@@ -7,7 +8,8 @@ import requests
 
 from serving.client import Client
 from serving.histories import open_histories
-from tests.support.rest_server import LIMITS, running
+from serving.histories.rest import answer as rest_answer
+from tests.support.rest_server import LIMITS, raw, running
 
 NOON = 1_600_000_000.0
 
@@ -15,6 +17,7 @@ NOON = 1_600_000_000.0
 @pytest.fixture(scope="module")
 def rest(served, tmp_path_factory):
     histories = open_histories(str(tmp_path_factory.mktemp("store") / "histories.db"))
+    histories.record("somebody", "a", NOON)
     with running(served.base, LIMITS, histories=histories) as server:
         yield server
 
@@ -39,6 +42,75 @@ def test_a_click_is_of_now_in_the_unit_of_the_users_events(rest, unit):
     when = post(rest, "record", {"user_id": user, "item_id": "b"}).json()["timestamp"]
     assert abs(when / unit - time.time()) < 60
     assert post(rest, "latest", {"user_id": user}).json()["items"] == ["a", "b"]
+
+
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+def test_a_first_click_is_of_now_in_the_unit_of_the_store(store, unit):
+    """One of a wrong clock among them; in another unit it would be the first of all for ever."""
+    ask = {"user_id": "new", "item_id": "b"}
+    with pytest.raises(ValueError, match="timestamp: the store is empty"):
+        rest_answer(store, "record", ask)
+    assert store.latest("new") == []
+    store.record("clock", "a", 0.0)
+    store.record_many([(f"u{n}", "a", (NOON + n) * unit) for n in range(9)])
+    when = rest_answer(store, "record", ask)["timestamp"]
+    assert abs(when / unit - time.time()) < 60
+    store.record("new", "c", (NOON + 1) * unit)
+    assert rest_answer(store, "latest", {"user_id": "new"})["items"] == ["c", "b"]
+
+
+def send(rest, path="/v1/histories:record", **headers):
+    """A request by these headers and no others of its own."""
+    lines = {"Host": f"127.0.0.1:{rest.port}", "Content-Type": "application/json"} | {
+        name.replace("_", "-"): value.format(port=rest.port) for name, value in headers.items()
+    }
+    body = b'{"user_id": "victim", "item_id": "a"}'
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value)
+    head = f"POST {path} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return int(raw(rest.port, head.encode() + body).split()[1])
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Content_Type": "Application/JSON; charset=utf-8"}, 200),
+        ({"Origin": "http://127.0.0.1:{port}"}, 200),
+        ({"Host": "localhost:{port}", "Origin": "http://localhost:{port}"}, 200),
+        ({"Host": "[::1]:{port}", "Origin": "http://[::1]:{port}"}, 200),
+        ({"Host": "shop:{port}"}, 200),  # a program that knows the server by a name
+        *(({"Content_Type": kind}, 415) for kind in ("text/plain", "multipart/form-data", "")),
+        ({"Content_Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content_Type": "application/json-seq"}, 415),
+        *(({"Origin": site}, 403) for site in ("http://evil.example", "null", "http://[", "x")),
+        ({"Origin": "https://127.0.0.1:{port}"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "http://127.0.0.1:{port}.evil.example"}, 403),
+        # A name of theirs that leads here.
+        ({"Host": "evil.example:{port}", "Origin": "http://evil.example:{port}"}, 403),
+        ({"Host": "[:{port}", "Origin": "http://[:{port}"}, 403),
+    ],
+    ids=str,
+)
+def test_a_page_of_another_site_can_neither_read_nor_write(rest, headers, status):
+    """A browser sends text anywhere unasked, JSON only where it may, and says of which site."""
+    histories = rest.server.api.histories
+    before = histories.latest("victim")
+    assert send(rest, **headers) == status
+    assert (histories.latest("victim") == before) == (status != 200)
+    told = send(rest, "/v1/histories:latest", **headers)
+    assert told in (400, 403, 415) and (told == 400) == (status == 200)
+
+
+def test_predictions_are_asked_as_ever(rest):
+    """As TensorFlow Serving takes them: of any type, from anywhere."""
+    body = json.dumps({"instances": [{"items": ["a"], "domain": ""}]})
+    headers = {"Content-Type": "text/plain", "Origin": "http://elsewhere.example"}
+    url = f"{rest.url}/v1/models/syncrec:predict"
+    assert requests.post(url, data=body, headers=headers, timeout=30).status_code == 200
+    for name, value in (("Accept-Post", "application/json"), ("Accept-Encoding", "gzip")):
+        answer = requests.post(f"{rest.url}/v1/histories:latest", data="{}", timeout=30)
+        assert answer.status_code == 415 and answer.headers[name] == value
 
 
 @pytest.mark.parametrize(
