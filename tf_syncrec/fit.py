@@ -59,7 +59,7 @@ def fit(
         callbacks: one of Keras's or several, for the training; their logs have `val_ndcg@10` and
             `val_ndcg@10/DOMAIN`. What they keep of their own begins anew after an interruption.
             The votes and the weights of the views are fitted when the training has ended, so that
-            a model that `ModelCheckpoint` saves has none.
+            a model that `ModelCheckpoint` saves has none. Trials of `tune` have no callbacks.
         verbose: whether to say what is done.
         options: of the command line, by the same names: `dataset="interactions"`,
             `path="log.csv"`, `model="sasrec"`, `epochs=3`, `seed=1`, `output_dir="runs/shop"`,

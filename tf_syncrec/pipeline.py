@@ -237,6 +237,7 @@ def _story(
     for label, path in {
         "metrics": run.metrics_file,
         **({"ranks": run.ranks_file} if test_ranks is not None else {}),
+        **({"trials": run.tuning_file} if run.tuned else {}),
         "report": page,
         "TensorBoard": run.log_dir,
         "SavedModel": version,

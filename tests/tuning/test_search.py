@@ -3,10 +3,12 @@
 import json
 import math
 import os
+import sqlite3
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from optuna.exceptions import StorageInternalError
 
 import tf_syncrec
 from data_prep import InputError
@@ -18,6 +20,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.fit import main as fit
 from tf_syncrec.training.run_directory import RunDirectory
 from tf_syncrec.tuning import search
+from tf_syncrec.tuning.study import Study
 from tf_syncrec.tuning.trial import Trainer
 from tf_syncrec.utils.stopping import Stopped
 
@@ -294,6 +297,20 @@ def test_the_number_of_trials_may_change_until_the_best_is_trained(
     ends_as(whole, directory)
 
 
+def test_a_disk_that_is_full_is_told_in_one_line(whole, tmp_path, trials):
+    directory = tmp_path / "run"
+
+    def full(*_):
+        raise StorageInternalError from sqlite3.OperationalError("database or disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Study, "tell", full)
+        with pytest.raises(Stopped, match=r"cannot be written \(database or disk is full.*--re"):
+            tune(directory)
+    fit(["--resume", "--quiet", "--output_dir", str(directory)])
+    ends_as(whole, directory)
+
+
 # ---------------------------------------------------------------------------------- what is refused
 
 
@@ -352,3 +369,14 @@ def test_data_that_have_changed_since(tmp_path, trials, monkeypatch):
 def test_the_trainer_is_the_product_s():
     """What stands in above is called as this is."""
     assert search.Trainer is Trainer
+
+
+def test_a_file_of_trials_that_is_damaged(tmp_path, trials, capsys):
+    directory = tmp_path / "run"
+    trials.at, trials.then = 9, Killed()
+    with pytest.raises(Killed):
+        tune(directory)
+    RunDirectory(directory).lock.release()
+    (directory / "tuning" / "optuna.db").write_bytes(b"no database " * 100)
+    said = refused(["--resume", "--output_dir", str(directory)], capsys)
+    assert "optuna.db cannot be read" in said

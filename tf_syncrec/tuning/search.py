@@ -4,6 +4,8 @@ import contextlib
 import shutil
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
+
 from data_prep import InputError
 from tf_syncrec.cli import prepare_data, say
 from tf_syncrec.config import Config
@@ -17,7 +19,7 @@ from tf_syncrec.tuning.space import first_points, shortened, with_settings
 from tf_syncrec.tuning.states import FAILED, FINISHED, PRUNED, STATES
 from tf_syncrec.tuning.study import Running, Study
 from tf_syncrec.tuning.trial import Trainer
-from tf_syncrec.utils.stopping import StopRequests
+from tf_syncrec.utils.stopping import Stopped, StopRequests
 
 
 def tune(
@@ -55,7 +57,13 @@ def tune(
             strategy = strategy_of(config.train.strategy, config.train.on_nan, report=say)
             with StopRequests(lambda: run.how_to_go_on) as stop:
                 trainer = Trainer(config, prepared, strategy, stop, say)
-                _Trials(config, run, tuning, prepared.name, trainer).run()
+                try:
+                    _Trials(config, run, tuning, prepared.name, trainer).run()
+                except StorageInternalError as error:  # of SQLite, a full disk is no OSError
+                    raise Stopped(
+                        f"{run.directory}: the trials cannot be written ({error.__cause__}); what "
+                        f"was written before is whole; {run.how_to_go_on}"
+                    ) from error
         best = best_of(run.read_json(run.tuning_file)["trials"])
         if best is None:
             raise FloatingPointError(

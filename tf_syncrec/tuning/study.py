@@ -1,11 +1,14 @@
 """What Optuna decides: what is tried next, and which trial is given up."""
 
+import contextlib
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from data_prep import InputError
 from tf_syncrec.tuning.space import Settings, Space
 from tf_syncrec.tuning.states import FAILED, FINISHED, PRUNED, RUNNING, Tried
 
@@ -73,9 +76,20 @@ class Study:
         space: what is searched.
         first: what is tried first of all, in this order.
         seed: of the draws.
+
+    Raises:
+        InputError: the file is damaged.
     """
 
     def __init__(self, file: Path, space: Space, first: Sequence[Settings], seed: int):
+        try:
+            with contextlib.closing(sqlite3.connect(file)) as content:
+                content.execute("PRAGMA schema_version")
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"--resume: {file} cannot be read ({error}); put it back from a copy, or begin "
+                "another run"
+            ) from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space, self._seed = space, seed
         self._study = optuna.create_study(
