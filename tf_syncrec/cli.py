@@ -32,7 +32,12 @@ _prepared: list["PreparedDataset"] = []
 
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
-EXTRAS = {"prometheus_client": "serving", "starlette": "serving", "uvicorn": "serving"}
+EXTRAS = {
+    "optuna": "tune",
+    "prometheus_client": "serving",
+    "starlette": "serving",
+    "uvicorn": "serving",
+}
 """Modules that only some commands need → the extra of the project that brings them."""
 
 

@@ -27,6 +27,7 @@ from tf_syncrec.training.resuming import (
     new_config,
     tidy,
 )
+from tf_syncrec.tuning.options import add_tuning_options, read_tuning
 from tf_syncrec.utils.callable_module import let_be_called
 from tf_syncrec.utils.nested import flat
 from tf_syncrec.utils.terminal import be_quiet
@@ -58,11 +59,11 @@ def fit(
         callbacks: one of Keras's or several, for the training; their logs have `val_ndcg@10` and
             `val_ndcg@10/DOMAIN`. What they keep of their own begins anew after an interruption.
             The votes and the weights of the views are fitted when the training has ended, so that
-            a model that `ModelCheckpoint` saves has none.
+            a model that `ModelCheckpoint` saves has none. Trials of `tune` have no callbacks.
         verbose: whether to say what is done.
         options: of the command line, by the same names: `dataset="interactions"`,
             `path="log.csv"`, `model="sasrec"`, `epochs=3`, `seed=1`, `output_dir="runs/shop"`,
-            `resume=True`.
+            `tune=12`, `resume=True`.
 
     Returns:
         The run, which recommends and evaluates.
@@ -104,6 +105,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
             "--dataset interactions --path log.csv --output_dir runs/shop",
             "--dataset interactions --path log.csv --set data.columns.user_id=customer",
             "--dataset interactions --path log.csv --model sasrec",
+            "--dataset interactions --path log.csv --tune 12 --output_dir runs/shop",
             "--init_from runs/yesterday --path log.csv --output_dir runs/today",
             "--resume --output_dir runs/shop",
         ],
@@ -114,6 +116,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
         "--output_dir", type=path_option, metavar="DIR", help="default: runs/DATASET-DATE-TIME"
     )
     add_run_options(parser)
+    add_tuning_options(parser)
     parser.add_argument(
         "--titles",
         type=path_option,
@@ -139,7 +142,9 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         run = RunDirectory(args.output_dir or f"runs/{config.data.dataset}-{now}")
         run.check_free()
+    tuning = None
     if not run.finished:
+        tuning = read_tuning(args, config, run, begun)
         check_files(config)
     load_tensorflow()
     if run.finished:
@@ -149,12 +154,18 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
     from tf_syncrec.run import Run
 
     if not run.finished:
+        cluster = cluster_of(args.workers, args.worker_index, config.train.strategy)
+        if tuning is not None:
+            from tf_syncrec.tuning.search import tune
+
+            config = tune(config, run, tuning, begun, cluster)
+            begun = run.config_file.exists()
         fit_run(
             config,
             run,
             command,
             resume=begun,
-            cluster=cluster_of(args.workers, args.worker_index, config.train.strategy),
+            cluster=cluster,
             patience=args.worker_patience,
             titles_file=args.titles,
             profile=args.profile,

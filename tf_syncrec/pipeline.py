@@ -41,6 +41,7 @@ from tf_syncrec.training.resuming import told_of_full_disk
 from tf_syncrec.training.run_directory import RunDirectory, network_json
 from tf_syncrec.training.run_metrics import measure
 from tf_syncrec.training.tensorboard.projector import write_projector
+from tf_syncrec.tuning.record import summary_of
 from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.stopping import StopRequests
 from tf_syncrec.utils.terminal import width
@@ -198,6 +199,8 @@ def _story(
         model, scorer, config, prepared, validation, test, trained, cross_fitted
     )
     metrics["training"] |= {"model": name, "command": command, "commit": code}
+    if run.tuned:
+        metrics["tuning"] = summary_of(run.read_json(run.tuning_file))
     samples = sample_recommendations(scorer, validation if test is None else test, catalogue)
     titles = sample_titles(titles_file, samples)
     run.write_json(run.samples_file, samples)
@@ -234,6 +237,7 @@ def _story(
     for label, path in {
         "metrics": run.metrics_file,
         **({"ranks": run.ranks_file} if test_ranks is not None else {}),
+        **({"trials": run.tuning_file} if run.tuned else {}),
         "report": page,
         "TensorBoard": run.log_dir,
         "SavedModel": version,

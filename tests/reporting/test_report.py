@@ -314,3 +314,16 @@ def test_many_domains_show_the_extremes(tmp_path):
     weights = source[source.index("λ per domain</h3>") : source.index("Gap per domain</h3>")]
     legend = re.findall(r"</svg>([^<]+)</li>", weights)
     assert legend == [*domains[:4], *domains[-4:], "42 others"]
+
+
+def test_a_run_whose_settings_were_tuned_says_of_how_many_trials_they_are(tmp_path):
+    run = make_run(tmp_path / "run", ["books", "toys"])
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert "trials" not in " ".join(Page(render(run)).text)
+    tuning = {"trials": 12, "chosen": 7, "settings": {"model.dropout": 0.35}}
+    for first in (0.4321, None):  # None: the first one failed
+        of_tuning = {"tuning": tuning | {"validation": 0.5432, "validation_of_first": first}}
+        (run / "metrics.json").write_text(json.dumps(metrics | of_tuning))
+        text = " ".join(" ".join(Page(render(run)).text).split())
+        assert "best of 12 trials on validation" in text and "model.dropout=0.35" in text
+        assert ("0.5432" in text) == ("0.4321" in text) == (first is not None)

@@ -46,7 +46,7 @@ def read_grid(
     """
     if not assignments:
         return [], []
-    axes = [_axis(assignment) for assignment in assignments]
+    axes = [read_axis(assignment) for assignment in assignments]
     names = [axis[0][0] for axis in axes]
     for name, axis in zip(names, axes, strict=True):
         if names.count(name) > 1:
@@ -69,8 +69,15 @@ def read_grid(
     return names, points
 
 
-def _axis(assignment: str) -> list[Override]:
-    """The values of one setting, each an override."""
+def read_axis(assignment: str) -> list[Override]:
+    """The values of one setting, each an override.
+
+    Args:
+        assignment: `SECTION.NAME=V1,V2`.
+
+    Raises:
+        InputError: it is none, or the setting cannot be tried.
+    """
     source = f"--grid {' '.join(assignment.split())}"
     name, separator, texts = assignment.partition("=")
     if not separator or not name:

@@ -77,6 +77,7 @@ def write_report(
         gates=gates_at(history, best),
         charts=charts,
         training=training,
+        tuning=metrics.get("tuning"),
         last=history[-1] if history else {},
         samples=read_json(run_dir / "samples.json") or [],
         titles=titles or {},

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from data_prep import InputError
+from tf_syncrec import config as config_module
 from tf_syncrec.cli import add_settings, config_from
 from tf_syncrec.config import Config, parse_set, schema
 from tf_syncrec.distributed.cluster import PATIENCE
@@ -99,13 +100,15 @@ def new_config(args: argparse.Namespace) -> Config:
 def config_to_resume(args: argparse.Namespace) -> tuple[Config, RunDirectory, bool]:
     """The configuration of a run to go on with, the run, and whether it has been begun.
 
+    Of a run that is tuned, it is the configuration of its first trial.
+
     Raises:
         InputError: there is none, or the options say something else than it was begun with.
     """
     if not args.output_dir:
         raise InputError("--resume: give the directory of the run as --output_dir DIR")
     run = RunDirectory(args.output_dir)
-    if not run.config_file.exists():
+    if not run.begun_file.exists():
         begun_by = ("data.dataset", "train.init_from")
         if not (args.config or any(getattr(args, option) for option in begun_by)):
             raise InputError(
@@ -114,10 +117,10 @@ def config_to_resume(args: argparse.Namespace) -> tuple[Config, RunDirectory, bo
             )
         run.check_free()
         return new_config(args), run, False
-    there = run.load_config()
+    there = config_module.load(run.begun_file)
     if not run.finished:
         _check_complete(run, there)
-    config = with_network_settings(config_from(args, default_file=run.config_file))
+    config = with_network_settings(config_from(args, default_file=run.begun_file))
     begun_with = there.fixed()
     for name, value in config.fixed().items():
         if begun_with.get(name) != value:
@@ -137,7 +140,7 @@ def _check_complete(run: RunDirectory, config: Config) -> None:
             section = getattr(section, part)
         if not given:
             raise InputError(
-                f"--resume: {run.config_file} does not have all settings, {name} is missing; put "
+                f"--resume: {run.begun_file} does not have all settings, {name} is missing; put "
                 "it back from a copy, or begin another run"
             )
 

@@ -54,6 +54,9 @@ class RunDirectory:
         self.export_dir = self.directory / "export" / "syncrec"
         self.report_file = self.directory / "report.html"
         self.manifest_file = self.directory / manifest.NAME
+        self.tuning_dir = self.directory / "tuning"
+        self.tuning_file = self.directory / "tuning.json"
+        self.first_config_file = self.tuning_dir / "config.yaml"
         self.lock = RunLock(self.directory)
 
     @property
@@ -66,9 +69,19 @@ class RunDirectory:
         return ended and not any(self.checkpoint_file.parent.glob("step-*"))
 
     @property
+    def tuned(self) -> bool:
+        """Whether its settings are, or will be, the best of several trials."""
+        return self.first_config_file.exists()
+
+    @property
+    def begun_file(self) -> Path:
+        """The settings that it was begun with: of a run that is tuned, those of its first trial."""
+        return self.first_config_file if self.tuned else self.config_file
+
+    @property
     def how_to_go_on(self) -> str:
         """What to do when it was interrupted."""
-        if not self.config_file.exists():
+        if not self.begun_file.exists():
             return "training had not begun, so give the same command again"
         directory = shlex.quote(str(self.directory))
         return f"go on with: python -m tf_syncrec.fit --resume --output_dir {directory}"
@@ -84,10 +97,10 @@ class RunDirectory:
             raise InputError(f"--output_dir {self.directory}: {place} cannot be written to")
         trained = self.checkpoint_file.parent
         # A run that was killed before `config.yaml` has nothing that is worth keeping.
-        for file in (self.metrics_file, self.config_file, *trained.glob("*")):
+        for file in (self.metrics_file, self.begun_file, *trained.glob("*")):
             if file.exists():
                 kind, instead = "a run", ""
-                if not self.finished and self.config_file.exists():
+                if not self.finished and self.begun_file.exists():
                     kind, instead = "an unfinished run", "go on with it by --resume, or "
                 elif not self.finished:
                     kind = "what is left of a run without config.yaml"
@@ -135,6 +148,7 @@ class RunDirectory:
         written = (
             *(self.catalogue_file, self.model_file, self.checkpoint_file, self.metrics_file),
             *(self.history_file, self.samples_file, self.data_card_file, self.ranks_file),
+            self.tuning_file,
         )
         manifest.seal(self.directory, [file for file in written if file.exists()])
 
