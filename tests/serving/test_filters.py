@@ -18,13 +18,14 @@ from tests.support.exporting import (
     padded,
     random_histories,
 )
-from tests.support.networks import each
 from tests.support.rest_server import LIMITS, running
 
 TERMS = "syncrec, with all that can be fitted on top, and people who come back"
 
 
-@pytest.fixture(scope="module", params=[*each(("syncrec", "bprmf")), TERMS])
+@pytest.fixture(
+    scope="module", params=["syncrec", pytest.param("bprmf", marks=pytest.mark.slow), TERMS]
+)
 def asked(request):
     """A recommender that may answer with all items, and by users where it knows them."""
     catalogue = make_catalogue()
@@ -72,8 +73,8 @@ def assert_same(found, expected):
     )
 
 
-@pytest.mark.parametrize("domain", [*DOMAINS, ""])
-@pytest.mark.parametrize("exclude", [None, False, True])
+@pytest.mark.parametrize("domain", ["audio", "música", ""])
+@pytest.mark.parametrize("exclude", [None, True])
 def test_answers_are_what_is_left_of_the_whole_ranking(asked, domain, exclude):
     """Of rows that allow something, that deny something, both or neither, all in one batch."""
     rng = np.random.default_rng(0)
@@ -99,7 +100,7 @@ def test_answers_are_what_is_left_of_the_whole_ranking(asked, domain, exclude):
         ]
         assert_same(some[row], left[:5])
         shorter += left[:5] != whole[row][:5]
-    assert shorter > rows / 2 or domain == "empty"
+    assert shorter > rows / 2
 
 
 def test_what_is_denied_takes_no_place_of_the_answer(asked):

@@ -82,7 +82,7 @@ def rows_of(reply, row_format):
 OPTIONS: dict[str, dict] = {
     "serving_default": {},
     "top_k": {"k": 3},
-    "with_options": {"k": 40, "exclude_seen": True},
+    "with_options": {"k": 40, "exclude_seen": True, "allow": ("",), "deny": ("",)},
 }
 
 

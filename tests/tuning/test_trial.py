@@ -34,6 +34,9 @@ class WithoutTest:
         return self._prepared.as_dataset(split)
 
 
+pytestmark = pytest.mark.slow  # real trainings
+
+
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
     """A real tuning whose trials cannot read the test split, and one that was stopped twice."""
