@@ -23,7 +23,7 @@ from tf_syncrec.cli import (
     say,
 )
 from tf_syncrec.config import Config
-from tf_syncrec.recommending.chosen_log import chosen_log, content_of
+from tf_syncrec.recommending.chosen_log import add_settings_of_data, chosen_log, content_of
 
 if TYPE_CHECKING:
     from data_prep import PreparedDataset
@@ -73,14 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         metavar="DIR",
         help="where the log is kept in order until all is filled in (histories.filling)",
     )
-    add(
-        "--set",
-        dest="of_data",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting of data, e.g. --set data.columns.user_id=customer",
-    )
+    add_settings_of_data(parser)
     add("--quiet", action="store_true", help="say nothing but errors")
     args = parser.parse_args(argv)
     if args.run is None and args.input is None:

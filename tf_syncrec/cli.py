@@ -5,7 +5,9 @@ Nothing heavy is imported before the options are read: a mistake is told at once
 
 import argparse
 import contextlib
+import datetime
 import errno
+import math
 import os
 import re
 import shlex
@@ -112,6 +114,23 @@ def number_option(
         return value
 
     return read
+
+
+def moment_option(text: str) -> float | datetime.datetime:
+    """The type of an option that takes a moment: a finite number, or ISO 8601, by itself of UTC."""
+    try:
+        number = float(text)
+    except ValueError:
+        try:
+            found = datetime.datetime.fromisoformat(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"expected a number or a time by ISO 8601, received {text!r}"
+            ) from None
+        return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"expected a finite number, received {text!r}")
+    return number
 
 
 def command_of(module: str, argv: Sequence[str] | None) -> str:

@@ -7,13 +7,18 @@ is finished is kept until all is: the same command goes on where it was stopped.
 
 import argparse
 import dataclasses
-import datetime
-import math
 from pathlib import Path
 
 from data_prep.errors import InputError
-from tf_syncrec.cli import Parser, load_tensorflow, path_option, run_command, say
-from tf_syncrec.recommending.chosen_log import chosen_log, content_of
+from tf_syncrec.cli import (
+    Parser,
+    load_tensorflow,
+    moment_option,
+    path_option,
+    run_command,
+    say,
+)
+from tf_syncrec.recommending.chosen_log import add_settings_of_data, chosen_log, content_of
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -82,14 +87,7 @@ def main(argv: list[str] | None = None) -> None:
         help="what reads the log and answers: duckdb, on this machine, or spark, on those that it "
         "has, into a folder (default: what prepared the data of --run, else duckdb)",
     )
-    parser.add_argument(
-        "--set",
-        dest="of_data",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting of data, e.g. --set data.columns.user_id=customer",
-    )
+    add_settings_of_data(parser)
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     args = parser.parse_args(argv)
     if (args.run is None) == (args.export_dir is None):
@@ -166,17 +164,8 @@ def _check_for_spark(args: argparse.Namespace) -> None:
 
 
 def _time(text: str) -> str:
-    """A finite number, or a time by ISO 8601; what unit it is in, the log says."""
-    try:
-        if not math.isfinite(float(text)):
-            raise argparse.ArgumentTypeError(f"expected a finite number, received {text!r}")
-    except ValueError:
-        try:
-            datetime.datetime.fromisoformat(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"expected a number or a time by ISO 8601, received {text!r}"
-            ) from None
+    """A time as it was given: what unit a number is in, the log says."""
+    moment_option(text)
     return text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,20 @@ def time_profile(sequences: Sequences) -> dict[str, Any]:
         domains = sequences.item_domains[some.items]
         counted.add(some, domains, sequences.assign(some), sequences.ticks)
     return counted.told(sequences.catalogue.domains)
+
+
+def events_by_day(times: Mapping[str, Any], domain: str = "") -> dict[int, int]:
+    """Events by day since 1970, of a `time_profile`.
+
+    Args:
+      times: the profile.
+      domain: of which domain; "": of all together.
+    """
+    found: collections.Counter[int] = collections.Counter()
+    for name, days in times["days"].items():
+        if domain in ("", name):
+            found.update({int(day): events for day, events in days.items()})
+    return dict(found)
 
 
 class _Counted:

@@ -5,16 +5,23 @@ used, and nothing was judged.
 """
 
 import argparse
-import datetime
 import json
-import math
 import sys
 
 from data_prep.errors import InputError
 from data_prep.files import write_whole
-from tf_syncrec.cli import Parser, load_tensorflow, path_option, prepare_data, run_command, say
+from tf_syncrec.cli import (
+    Parser,
+    load_tensorflow,
+    moment_option,
+    path_option,
+    prepare_data,
+    run_command,
+    say,
+)
 from tf_syncrec.gate.limits import add_options, limits_from
 from tf_syncrec.gate.log_settings import SAME_LOG, config_of_data, logs_of_questions
+from tf_syncrec.recommending.chosen_log import add_settings_of_data
 
 HELD_BACK = 3
 """Exit code."""
@@ -97,7 +104,7 @@ def _parser() -> Parser:
     )
     questions.add_argument(
         "--since",
-        type=_moment,
+        type=moment_option,
         metavar="TIME",
         help="the moment from which rows of --test count: ISO 8601, or a number in the unit of the "
         "log; default: its first row",
@@ -127,20 +134,13 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--now",
-        type=_moment,
+        type=moment_option,
         metavar="TIME",
         help="rows of later days are of a wrong clock: ISO 8601, or seconds since 1970; default: "
         "what the clock of this machine says",
     )
     parser.add_argument("--output", type=path_option, metavar="FILE", help="all of it, as JSON")
-    parser.add_argument(
-        "--set",
-        dest="of_data",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting of data of LOG, e.g. --set data.columns.user_id=customer",
-    )
+    add_settings_of_data(parser, "data of LOG")
     parser.add_argument(
         "--strict",
         action="store_true",
@@ -152,23 +152,6 @@ def _parser() -> Parser:
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     add_options(parser)
     return parser
-
-
-def _moment(text: str) -> float | datetime.datetime:
-    """A finite number, or a time by ISO 8601, of UTC where it names no zone."""
-    try:
-        number = float(text)
-    except ValueError:
-        try:
-            found = datetime.datetime.fromisoformat(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"expected a number or a time by ISO 8601, received {text!r}"
-            ) from None
-        return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"expected a finite number, received {text!r}")
-    return number
 
 
 def _check(args: argparse.Namespace) -> None:

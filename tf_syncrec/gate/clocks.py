@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from data_prep.pipeline.times import DAY
+from data_prep.pipeline.times import DAY, events_by_day
 from tf_syncrec.gate.checks import Check, check
 from tf_syncrec.gate.limits import DataLimits
 
@@ -38,7 +38,7 @@ def compare_times(
     ends = [newest_row(times, today) for times in (olds, news)]
     yield check("newest row", "time", ends, "not older", ends[1] < ends[0])
     to_come = [
-        sum(events for day, events in _days(card["times"]).items() if day > today)
+        sum(events for day, events in events_by_day(card["times"]).items() if day > today)
         / max(card["rows"]["kept"], 1)
         for card in (before, after)
     ]
@@ -61,9 +61,9 @@ def _daily(before, after, limits: DataLimits, today: int) -> Iterator[Check]:
     """The days that are usual, and what came after: one bad day is lost in the sum of all."""
     ends = [newest_row(times, today) for times in (before, after)]
     last, elapsed = int(ends[0] // DAY), (ends[1] - ends[0]) / DAY
-    first = max(min(_days(before), default=last), last - USUAL_DAYS + 1)
+    first = max(min(events_by_day(before), default=last), last - USUAL_DAYS + 1)
     for domain in ("", *(name for name in before["days"] if name in after["days"])):
-        old, new = _days(before, domain), _days(after, domain)
+        old, new = events_by_day(before, domain), events_by_day(after, domain)
         # The last day may have gone on after the end of the log.
         whole = [sum(days.get(day, 0) for day in range(first, last)) for days in (old, new)]
         yield check(
@@ -98,7 +98,10 @@ def _ends(before, after, limits: DataLimits, today: int) -> Iterator[Check]:
     """
 
     def lags(times):
-        past = {name: [day for day in _days(times, name) if day <= today] for name in times["days"]}
+        past = {
+            name: [day for day in events_by_day(times, name) if day <= today]
+            for name in times["days"]
+        }
         last = {name: max(days) for name, days in past.items() if days}
         return {name: max(last.values()) - day for name, day in last.items()}
 
@@ -117,15 +120,5 @@ def newest_row(times: Mapping[str, Any], today: int) -> float:
         times: of a data card.
         today: day since 1970. Where the card has later ones, the end of the last day up to it.
     """
-    past = [day for day in _days(times) if day <= today]
+    past = [day for day in events_by_day(times) if day <= today]
     return min(times["newest"] / times["per_second"], (max(past, default=0) + 1) * DAY)
-
-
-def _days(times, domain: str = "") -> dict[int, int]:
-    """Rows by day since 1970, of a domain or of all."""
-    found: dict[int, int] = {}
-    for name, days in times["days"].items():
-        if domain in ("", name):
-            for day, events in days.items():
-                found[int(day)] = found.get(int(day), 0) + events
-    return found

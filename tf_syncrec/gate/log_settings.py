@@ -1,32 +1,24 @@
 """Which logs a command means: their settings, and that the files are there."""
 
 import argparse
-from pathlib import Path
-from typing import Any
 
 from data_prep.errors import InputError
 from data_prep.settings import DataConfig
 from tf_syncrec import config as settings
 from tf_syncrec.cli import check_files, path_option
 from tf_syncrec.config import Config
+from tf_syncrec.recommending.chosen_log import overrides_of_data, own_log, read_as
 from tf_syncrec.training.run_directory import RunDirectory
 
 SAME_LOG = ""
 """Of `--candidate_data` without a path: the log that the settings of the current run name."""
 
 
-def _overrides(args: argparse.Namespace) -> list[tuple[str, Any, str]]:
-    overrides = [*map(settings.parse_set, args.of_data)]
-    if wrong := [key for key, *_ in overrides if not key.startswith("data.")]:
-        raise InputError(f"--set {wrong[0]}: only settings of data make a difference here")
-    return overrides
-
-
 def config_of_data(args: argparse.Namespace) -> Config:
     """How a log is prepared that nothing was trained on yet: as the current run's was."""
     run = RunDirectory(args.current)
     run.check_finished()
-    overrides = _overrides(args)
+    overrides = overrides_of_data(args.of_data)
     if args.candidate_data != SAME_LOG:
         kind = run.load_config().data.dataset
         source = f"--candidate_data {args.candidate_data}"
@@ -52,19 +44,9 @@ def logs_of_questions(args: argparse.Namespace) -> tuple[DataConfig, DataConfig]
     run.check_finished()
     RunDirectory(args.current).check_finished()
     trained = run.load_config().data
-    kept = {
-        f"data.{name}": getattr(trained, name)
-        for name in ("columns", "max_bad_share", "engine", "spark_master")
-    }
-
-    def log(option: str, path: Path) -> DataConfig:
-        source = f"{option} {path}"
-        given = [(name, value, "--candidate") for name, value in kept.items()]
-        given += [("data.dataset", "interactions", source), ("data.path", str(path), source)]
-        return settings.load(settings.shipped("amazon"), [*given, *_overrides(args)]).data
-
-    test = log("--test", args.test)
-    past = log("--history", args.history) if args.history else trained
+    overrides = read_as(trained, "--candidate") + overrides_of_data(args.of_data)
+    test = own_log("--test", args.test, overrides).data
+    past = own_log("--history", args.history, overrides).data if args.history else trained
     given = (
         f"--history {args.history}" if args.history else f"--candidate {args.candidate}: its log"
     )

@@ -113,7 +113,7 @@ class ServedModel:
             exclude_seen = True  # the rule of every domain in exports of earlier versions
         usual = "with_times" if times and "with_times" in self.signatures else "top_k"
         name = usual if filters is None else "filtered"
-        asked = self._signature(name if exclude_seen is None else "with_options")
+        asked = self._signature(name if exclude_seen is None else "with_options", filters)
         found = self._ask(asked, names, histories, domain, k, exclude_seen, times, filters)
         user, place = np.nonzero(found["items"] != b"")
         return Answers(
@@ -156,7 +156,8 @@ class ServedModel:
             whole = Answers(*(np.concatenate(column) for column in zip(*parts, strict=True)))
             order = np.argsort(whole.users, kind="stable")
             return Answers(*(column[order] for column in whole))
-        asked = self._signature("each_domain" if filters is None else "each_domain_filtered")
+        name = "each_domain" if filters is None else "each_domain_filtered"
+        asked = self._signature(name, filters)
         found = self._ask(asked, names, histories, "", k, None, times, filters)
         known = [name.decode() for name in found["domains"][0]]
         chosen = [known.index(name) for name in domains] if domains else list(range(len(known)))
@@ -171,13 +172,15 @@ class ServedModel:
             found["fallback"][user] > 0,
         )
 
-    def _signature(self, name: str) -> Any:
-        if name not in self.signatures:
+    def _signature(self, name: str, filters: Filters | None) -> Any:
+        """A signature, with filters where there are some; exports of earlier versions lack them."""
+        asked = self.signatures.get(name)
+        if asked is None or (filters and "allow" not in asked.structured_input_signature[1]):
+            what = "takes no filters" if filters else f"has no signature {name!r}"
             raise InputError(
-                f"the export has no signature {name!r}: it was written by an earlier version, so "
-                "export the run again"
+                f"the export {what}: it was written by an earlier version, so export the run again"
             )
-        return self.signatures[name]
+        return asked
 
     def _ask(
         self, asked, names, histories, domain, k, exclude_seen, times, filters
@@ -200,10 +203,5 @@ class ServedModel:
             "user_id": tf.constant([str(name) for name in names], tf.string, [rows]),
         }
         wanted = asked.structured_input_signature[1]
-        if filters is not None and "allow" not in wanted:
-            raise InputError(
-                "the export knows no filters: it was written by an earlier version, so export the "
-                "run again"
-            )
         answer = asked(**{name: value for name, value in inputs.items() if name in wanted})
         return {name: value.numpy() for name, value in answer.items()}

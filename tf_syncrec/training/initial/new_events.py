@@ -1,13 +1,12 @@
 """Users of whom there are new events since an earlier run, who are seen more often."""
 
-import collections
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from data_prep.pipeline.times import DAY
+from data_prep.pipeline.times import DAY, events_by_day
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences, as_it_is, without_autotuning
 from tf_syncrec.training.run_directory import RunDirectory
@@ -68,9 +67,7 @@ def learned_until(earlier: RunDirectory, split: str) -> float | None:
     if times is None:
         return None
     newest = times["newest"] if split == "leave_one_out" else times["newest_by_split"]["train"]
-    days: collections.Counter[int] = collections.Counter()
-    for of_domain in times["days"].values():
-        days.update({int(day): events for day, events in of_domain.items()})
+    days = events_by_day(times)
     left = FEW * sum(days.values())
     for day in sorted(days, reverse=True):
         left -= days[day]
