@@ -21,7 +21,7 @@ from data_prep.pipeline.splits import TRAIN
 from data_prep.read.items.item_table import Items
 
 FEW = 0.5
-"""Where a file knows fewer of the log's items than that, one is told that it may be another's."""
+"""Where a file knows fewer items of every domain than that, it may be of another log."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,11 +156,15 @@ def told_of_items(items: Items, totals: dict[str, Any]) -> list[str]:
     ]
     for name, what in {"repeated_rows": "again", "conflicting_rows": "otherwise"}.items():
         if rows := items.faults.get(name):
-            lines.append(f"{label}: {rows:,} rows say {what} what an earlier row of their item says.")
+            lines.append(
+                f"{label}: {rows:,} rows say {what} what an earlier row of their item says."
+            )
     for name, number in items.faults.items():
         if name.startswith("unread:"):
             column = name.partition(":")[2]
-            lines.append(f"{label}: {number:,} values of column '{column}' are no numbers: missing.")
+            lines.append(
+                f"{label}: {number:,} values of column '{column}' are no numbers: missing."
+            )
     if "domain" not in items.table.column_names:
         lines.append(
             f"{label}: has no column 'domain', so that only items that the log will have are "
@@ -173,7 +177,8 @@ def told_of_items(items: Items, totals: dict[str, Any]) -> list[str]:
         parts = ", ".join(
             f"{name} {n:,} of {totals['items_of_domain'][name]:,}" for name, n in missing.items()
         )
-        few = "; is it of this log?" if share < FEW else "."
+        most = max(1 - missing.get(name, 0) / n for name, n in totals["items_of_domain"].items())
+        few = "; is it of this log?" if most < FEW else "."
         lines.append(f"{label}: knows {share:.1%} of the log's items; it lacks: {parts}{few}")
     if left_out := totals["listed_items_left_out"]:
         lines.append(

@@ -49,7 +49,9 @@ def as_table(
     taken = np.arange(domains.shape[1]) < lengths[:, None]  # (users, steps)
     users = np.broadcast_to(np.arange(len(lengths))[:, None], taken.shape)
     first = np.cumsum([0, *sizes[:-1]])  # of each domain in what all have together
-    of_items = np.concatenate([item_names(name, size) for name, size in zip(names, sizes, strict=True)])
+    of_items = np.concatenate(
+        [item_names(name, size) for name, size in zip(names, sizes, strict=True)]
+    )
     domain = domains[taken]
     label = labels[first[domain] + items[taken]]
     return pa.table(

@@ -104,9 +104,7 @@ def _raw(file: ItemFile) -> pa.Table:
     return read_table(file.source)
 
 
-def _decided(
-    file: ItemFile, raw: pa.Table, columns: Sequence[Column] | None
-) -> tuple[Column, ...]:
+def _decided(file: ItemFile, raw: pa.Table, columns: Sequence[Column] | None) -> tuple[Column, ...]:
     others = [name for name in raw.column_names if name not in file.names.values()]
     if columns is None:
         found = tuple(column_of(name, raw[name], file.kinds.get(name)) for name in others)
