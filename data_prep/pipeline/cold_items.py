@@ -71,8 +71,8 @@ def cold_items(items: Items, item_ids: pa.Array, counts: EventCounts) -> ColdIte
     covered[codes[codes >= 0]] = True
     if not np.any(covered & used):
         raise InputError(
-            f"{items.label}: none of the {int(used.sum()):,} items of the log is in it, whose first is "
-            f"'{names[0].as_py()}', the log's '{item_ids[int(np.argmax(used))].as_py()}'; is it "
+            f"{items.label}: none of the {int(used.sum()):,} items of the log is in it; its first "
+            f"is '{names[0].as_py()}', the log's '{item_ids[int(np.argmax(used))].as_py()}'; is it "
             "of another log, or are its ids other ones?"
         )
     of_file = _indexes(listed, counts.domains)
@@ -154,17 +154,16 @@ def told_of_items(items: Items, totals: dict[str, Any]) -> list[str]:
     lines = [
         f"Indexed {sum(totals['cold_items'].values()):,} items without training events, of {label}."
     ]
-    for name, what in {"repeated_rows": "again", "conflicting_rows": "otherwise"}.items():
+    for name, what in {
+        "repeated_rows": "repeat an earlier row",
+        "conflicting_rows": "differ from an earlier row of their item, which counts",
+    }.items():
         if rows := items.faults.get(name):
-            lines.append(
-                f"{label}: {rows:,} rows say {what} what an earlier row of their item says."
-            )
+            lines.append(f"{label}: {rows:,} rows {what}.")
     for name, number in items.faults.items():
         if name.startswith("unread:"):
             column = name.partition(":")[2]
-            lines.append(
-                f"{label}: {number:,} values of column '{column}' are no numbers: missing."
-            )
+            lines.append(f"{label}: {number:,} values of '{column}' are no numbers: missing.")
     if "domain" not in items.table.column_names:
         lines.append(
             f"{label}: has no column 'domain', so that only items that the log will have are "

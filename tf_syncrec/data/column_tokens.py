@@ -67,7 +67,8 @@ def _bins(values: pa.Array, edges: np.ndarray) -> Occurrences:
 
 
 def _beginnings(values: pa.Array) -> Occurrences:
-    joined = pc.binary_join(values, _STEP).dictionary_encode()
+    # Arrow joins no large lists.
+    joined = pc.binary_join(values.cast(pa.list_(pa.string())), _STEP).dictionary_encode()
     starts: dict[str, int] = {}
     of_path, sizes = [], []
     for path in joined.dictionary.to_pylist():

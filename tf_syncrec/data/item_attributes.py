@@ -1,4 +1,4 @@
-"""What is known of each item, as arrays and as one sparse matrix: numpy and scipy, no TensorFlow."""
+"""What is known of each item, as arrays and as one sparse matrix; needs no TensorFlow."""
 
 import dataclasses
 from typing import Any

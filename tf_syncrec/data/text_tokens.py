@@ -20,7 +20,7 @@ class Occurrences:
     """What was found in the cells of a column, one after the other.
 
     Attributes:
-        rows: `[n]` int, the cell; never decreasing.
+        rows: `[n]` int, the cell.
         keys: `[n]` uint64, what was found: equal things have equal keys.
         words: texts by code.
         codes: `[n, 2]` int, the words that a thing is of; -1: of one alone.

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -69,7 +70,7 @@ def column_of(name: str, values: pa.ChunkedArray, said: str | None = None) -> Co
     sample = _sample(known)
     kind = said or _kind(name, known, sample)
     texts = [value for value in sample if isinstance(value, str)]
-    separators = {"path": _STEPS + ("|",), "tokens": tuple(_MARKS)}.get(kind, ())
+    separators = {"path": (*_STEPS, "|"), "tokens": tuple(_MARKS)}.get(kind, ())
     counts = {mark: sum(mark in text for text in texts) for mark in separators}
     best = max(counts, key=lambda mark: counts[mark], default="")
     return Column(name, kind, best if counts.get(best) else "")
@@ -129,7 +130,7 @@ def _of_numbers(name: str, values: pa.ChunkedArray, whole: bool) -> str:
 
 def _nested(lists: Sequence[list[str]]) -> bool:
     """Whether what stands in a list says what stands before it."""
-    steps = [pair for one in lists for pair in zip(one, one[1:], strict=False)]
+    steps = [pair for one in lists for pair in itertools.pairwise(one)]
     pairs = set(steps)
     children = {child for _, child in pairs}
     return len(steps) > len(pairs) > 0 and len(children) >= 0.9 * len(pairs)
