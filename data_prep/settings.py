@@ -102,7 +102,7 @@ class ItemsConfig(Section):
         "path, title or ignore",
     )
     text_tokens: int = setting(
-        2**15, "of a column of text, words and word pairs that count, those of most items", ge=1
+        2**15, "of a column of text, words and word pairs that count, the most frequent", ge=1
     )
     max_tokens: int = setting(32, "attributes of an item that count, the heaviest", ge=1)
 
@@ -225,9 +225,9 @@ class DataConfig(Section):
             return
         made = self.dataset == "synthetic" and self.synthetic.kind == "shared_taste"
         if self.dataset != "complete_journey" and not made:
-            kind = " of kind telco" if self.dataset == "synthetic" else ""
+            telco = " of kind telco" if self.dataset == "synthetic" else ""
             raise InputError(
-                f"--items {of.path}: --dataset {self.dataset}{kind} knows nothing of its items; "
+                f"--items {of.path}: --dataset {self.dataset}{telco} knows nothing of its items; "
                 "give a file."
             )
 

@@ -58,13 +58,11 @@ def load(prepared: Any) -> ItemAttributes | None:
     said = getattr(prepared, "item_columns", None)
     if said is None:
         return None
-    settings = getattr(prepared, "settings", None)
-    items = ItemsConfig() if settings is None else settings.items
+    data = getattr(prepared, "settings", None)
+    items = ItemsConfig() if data is None else data.items
     trained = prepared.catalogue.counts > 0
-    encoder = ItemEncoder.fit(
-        said.table, said.columns, trained, items.text_tokens, items.max_tokens
-    )
-    return of_catalogue(encoder, encoder.encode(said.table))
+    settings = items.text_tokens, items.max_tokens
+    return of_catalogue(*ItemEncoder.fit(said.table, said.columns, trained, *settings))
 
 
 def of_catalogue(encoder: ItemEncoder, found: EncodedRows) -> ItemAttributes:

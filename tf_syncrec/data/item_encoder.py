@@ -19,6 +19,7 @@ import pyarrow as pa
 from data_prep.files import written_whole
 from data_prep.read.items.kinds import Column
 from tf_syncrec.data.column_tokens import IS_WEIGHTED, edges_of, tokens_of
+from tf_syncrec.data.text_tokens import Occurrences
 
 LEAST_ITEMS = 2
 _VERSION = 1
@@ -61,6 +62,16 @@ class EncodedRows:
     dense: np.ndarray | None
 
 
+@dataclasses.dataclass
+class _Part:
+    """What was found of one column: attributes from 0, of norm 1 in each row; or vectors."""
+
+    rows: np.ndarray
+    ids: np.ndarray
+    weights: np.ndarray
+    dense: np.ndarray | None = None
+
+
 class ItemEncoder:
     """What was learned of the columns of a file.
 
@@ -80,22 +91,25 @@ class ItemEncoder:
         trained: np.ndarray,
         text_tokens: int,
         max_tokens: int,
-    ) -> Self:
-        """Learns what attributes there are.
+    ) -> tuple[Self, EncodedRows]:
+        """Learns what attributes there are, and finds those of the same items.
 
         Args:
             table: `listed: bool` and the columns, an item a row, as `item_columns` stores them.
             columns: what they are.
             trained: `[rows]` bool, whether an item has training rows.
-            text_tokens: of a column of text, words and word pairs that count, those of most items.
+            text_tokens: of a column of text, words and word pairs that count, the most frequent.
             max_tokens: see above.
         """
-        listed = table["listed"].to_numpy()
-        known, trained = table.filter(pa.array(listed)), trained[listed]
-        return cls(
-            [_fitted(column, _whole(known, column), trained, text_tokens) for column in columns],
-            max_tokens,
-        )
+        listed, vocabularies, parts = table["listed"].to_numpy(), [], []
+        for column in columns:
+            values = _whole(table, column)
+            # One after the other: of a million texts the words alone are some hundred MiB.
+            vocabulary, found = _fitted(column, values, listed, trained, text_tokens)
+            vocabularies.append(vocabulary)
+            parts.append(_found(vocabulary, values, listed, found))
+        encoder = cls(vocabularies, max_tokens)
+        return encoder, encoder._together(parts, len(table))
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -122,27 +136,23 @@ class ItemEncoder:
         Args:
             table: as of `fit`. Values that were not there have no attribute.
         """
-        rows, ids, weights = [], [], []
-        listed, first, vectors = table["listed"].to_numpy(), 1, []
-        counts = np.zeros(len(table), np.int32)
-        for vocabulary in self.vocabularies:
-            values = _whole(table, vocabulary.column)
-            if vocabulary.column.kind == "vector":
-                vectors.append(_unit_vectors(values, vocabulary.length))
-                continue
-            row, code, weight = _found(vocabulary, values, listed)
-            counts[row[np.diff(row, prepend=-1) > 0]] += 1
-            rows.append(row)
-            ids.append(code + first)
-            weights.append(weight)
+        listed = table["listed"].to_numpy()
+        parts = [_found(v, _whole(table, v.column), listed) for v in self.vocabularies]
+        return self._together(parts, len(table))
+
+    def _together(self, parts: Sequence[_Part], size: int) -> EncodedRows:
+        """Puts the attributes of all columns side by side; those of a column are used up."""
+        first, counts = 1, np.zeros(size, np.int32)
+        for part, vocabulary in zip(parts, self.vocabularies, strict=True):
+            part.ids += first
             first += len(vocabulary.keys)
+            counts[part.rows[np.diff(part.rows, prepend=-1) > 0]] += 1
+        rows = np.concatenate([part.rows for part in parts])
+        weights = np.concatenate([part.weights for part in parts]) / np.sqrt(counts[rows])
+        ids = np.concatenate([part.ids for part in parts])
+        vectors = [part.dense for part in parts if part.dense is not None]
         dense = np.concatenate(vectors, axis=1) if vectors else None
-        if not rows:
-            return EncodedRows(*_padded([], [], [], len(table), self.max_tokens), dense)
-        row = np.concatenate(rows)
-        weight = np.concatenate(weights) / np.sqrt(counts[row])
-        found = _padded(row, np.concatenate(ids), weight, len(table), self.max_tokens)
-        return EncodedRows(*found, dense)
+        return EncodedRows(*_padded(rows, ids, weights, size, self.max_tokens), dense)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes what was learned into one `.npz` file."""
@@ -189,55 +199,76 @@ def _whole(table: pa.Table, column: Column) -> pa.Array:
     return pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values
 
 
-def _fitted(column: Column, values: pa.Array, trained: np.ndarray, most: int) -> Vocabulary:
+def _fitted(
+    column: Column, values: pa.Array, listed: np.ndarray, trained: np.ndarray, most: int
+) -> tuple[Vocabulary, Occurrences | None]:
+    """What there is in a column, and where."""
     nothing = np.empty(0)
     if column.kind == "vector":
         known = values.drop_null()
-        length = len(known[0]) if len(known) else 0
         empty = (nothing.astype(np.uint64), (), nothing.astype(np.float32), nothing)
-        return Vocabulary(column, *empty, length)
+        return Vocabulary(column, *empty, len(known[0]) if len(known) else 0), None
     edges = edges_of(values, trained) if column.kind == "number" else nothing
     found = tokens_of(column, values, edges)
-    keys, places, codes, counts = np.unique(
-        found.keys, return_index=True, return_inverse=True, return_counts=True
-    )
-    often = counts >= LEAST_ITEMS  # Of the others none can be on two items.
-    of_often = (np.cumsum(often) - 1)[codes]
-    kept = often[codes]
-    row, code = _distinct(found.rows[kept], of_often[kept], int(often.sum()))
-    keys, places = keys[often], places[often]
-    items = np.bincount(code, minlength=len(keys))
-    chosen = items >= LEAST_ITEMS
-    if column.kind in ("text", "title") and chosen.sum() > most:
-        order = np.lexsort((keys, -items))[:most]
-        chosen &= np.isin(np.arange(len(keys)), order)
-    total = np.count_nonzero(np.diff(row, prepend=-1))
-    idf = np.log1p(total / items[chosen]) if IS_WEIGHTED(column.kind) else np.ones(chosen.sum())
-    names = tuple(found.names(places[chosen]))
-    return Vocabulary(column, keys[chosen], names, idf.astype(np.float32), edges)
+    found = found if listed.all() else found.at(listed[found.rows])
+    keys = _frequent(found.keys, most if column.kind in ("text", "title") else None)
+    rows, codes, places = _among(found, keys)
+    items = np.bincount(codes, minlength=len(keys))
+    shared = items >= LEAST_ITEMS
+    idf = np.ones(np.count_nonzero(shared))
+    if IS_WEIGHTED(column.kind):
+        idf = np.log1p(np.count_nonzero(np.diff(rows, prepend=-1)) / items[shared])
+    names = tuple(found.names(places[shared]))
+    return Vocabulary(column, keys[shared], names, idf.astype(np.float32), edges), found
 
 
-def _distinct(rows: np.ndarray, codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each token of a row once, in the order of rows and codes."""
-    both = np.sort(rows.astype(np.int64) * max(size, 1) + codes)
-    # Not np.unique, which hashes, and takes ten times as long.
+def _frequent(keys: np.ndarray, most: int | None) -> np.ndarray:
+    """Keys that come twice or more, ascending; no more than the `most` frequent ones."""
+    # Not np.unique, which sorts places as well, or hashes, and takes several times as long.
+    ordered = np.sort(keys)
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
+    counts = np.diff(np.append(starts, len(ordered)))
+    often = counts >= LEAST_ITEMS
+    found, counts = ordered[starts[often]], counts[often]
+    if most is not None and len(found) > most:
+        found = np.sort(found[np.argsort(-counts, kind="stable")[:most]])
+    return found
+
+
+def _among(found: Occurrences, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where some keys were found.
+
+    Returns:
+        Rows and places among the keys, each key of a row once, in the order of both; and of each
+        key one place among all that was found.
+    """
+    codes = np.searchsorted(keys, found.keys)
+    codes[codes == len(keys)] = 0
+    known = np.flatnonzero(keys[codes] == found.keys if len(keys) else np.zeros(len(codes), bool))
+    codes, places = codes[known], np.zeros(len(keys), np.int64)
+    places[codes] = known
+    both = np.sort(found.rows[known].astype(np.int64) * max(len(keys), 1) + codes)
     both = both[np.diff(both, prepend=-1) > 0]
-    return both // max(size, 1), both % max(size, 1)
+    return *np.divmod(both, max(len(keys), 1)), places
 
 
 def _found(
-    vocabulary: Vocabulary, values: pa.Array, listed: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, attributes from 0 and weights, of norm 1 in each row, of one column."""
-    found, keys = tokens_of(vocabulary.column, values, vocabulary.edges), vocabulary.keys
-    places = np.searchsorted(keys, found.keys)
-    places[places == len(keys)] = 0
-    known = (keys[places] == found.keys) if len(keys) else np.zeros(len(places), bool)
-    known &= listed[found.rows]
-    rows, codes = _distinct(found.rows[known], places[known], len(keys))
-    weights = vocabulary.idf[codes]
+    vocabulary: Vocabulary,
+    values: pa.Array,
+    listed: np.ndarray,
+    found: Occurrences | None = None,
+) -> _Part:
+    if vocabulary.column.kind == "vector":
+        nothing = np.empty(0, np.int64)
+        dense = _unit_vectors(values, vocabulary.length)
+        return _Part(nothing, nothing.copy(), np.empty(0), dense)
+    if found is None:
+        found = tokens_of(vocabulary.column, values, vocabulary.edges)
+        found = found if listed.all() else found.at(listed[found.rows])
+    rows, ids, _ = _among(found, vocabulary.keys)
+    weights = vocabulary.idf[ids]
     norms = np.sqrt(np.bincount(rows, weights * weights, minlength=1))
-    return rows, codes, weights / norms[rows]
+    return _Part(rows, ids, (weights / norms[rows]).astype(np.float32))
 
 
 def _unit_vectors(values: pa.Array, length: int) -> np.ndarray:
@@ -254,15 +285,15 @@ def _unit_vectors(values: pa.Array, length: int) -> np.ndarray:
     return dense
 
 
-def _padded(rows, ids, weights, size: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+def _padded(
+    rows: np.ndarray, ids: np.ndarray, weights: np.ndarray, size: int, most: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Puts the attributes of each row side by side, the heaviest first, with weights of norm 1."""
-    rows, ids = np.asarray(rows, np.uint64), np.asarray(ids)
     weights = np.asarray(weights, np.float32)
     # One sort in place of three: bits of floats above 0 are in the order of the floats. Those of
     # equal weight stay in the order of columns and keys.
     lightness = np.uint64(0x7F800000) - weights.view(np.uint32)
-    order = np.argsort(rows << np.uint64(32) | lightness, kind="stable")
-    rows = rows.astype(np.int64)
+    order = np.argsort(rows.astype(np.uint64) << np.uint64(32) | lightness, kind="stable")
     rows, ids, weights = rows[order], ids[order], weights[order]
     counts = np.bincount(rows, minlength=size)
     place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)

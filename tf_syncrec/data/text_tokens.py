@@ -31,6 +31,10 @@ class Occurrences:
     words: pa.Array
     codes: np.ndarray
 
+    def at(self, which: np.ndarray) -> "Occurrences":
+        """Those of a selection, `[n]` bool."""
+        return Occurrences(self.rows[which], self.keys[which], self.words, self.codes[which])
+
     def names(self, places: np.ndarray) -> list[str]:
         """What was found at some places, to read."""
         found = []
