@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tabulate import tabulate
 
+from data_prep.item_card import item_card, item_sections
 from data_prep.pipeline.times import time_profile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from data_prep.pipeline.sequences import Sequences
+    from data_prep.read.items.item_table import Items
     from data_prep.read.quarantine import Quarantine
 
 FILE_NAMES = ("data_card.json", "data_card.md", "data_card.png")
@@ -28,6 +30,7 @@ def data_card(
     bad: Quarantine,
     sequences: Sequences,
     notes: Mapping[str, int] | None = None,
+    items: Items | None = None,
 ) -> dict[str, Any]:
     """Counts everything.
 
@@ -38,6 +41,7 @@ def data_card(
       bad: the rows that were set aside.
       sequences: the result of the pipeline.
       notes: numbers of rows whose values were changed, see `Reading`; None where nothing was read.
+      items: what a file says of items, if one was given.
 
     Returns:
       The card, as plain JSON values.
@@ -72,7 +76,15 @@ def data_card(
         "shared_users": sequences.counts.shared_users.tolist(),
         "lengths": _lengths(sequences.counts.lengths),
         "times": time_profile(sequences),
-    } | ({} if notes is None else {"reading": dict(notes)})
+    } | _given(notes, items, totals)
+
+
+def _given(
+    notes: Mapping[str, int] | None, items: Items | None, totals: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Sections that not every card has."""
+    found: dict[str, Any] = {} if notes is None else {"reading": dict(notes)}
+    return found if items is None else found | {"item_file": item_card(items, totals)}
 
 
 def _domains(sequences: Sequences) -> dict[str, dict[str, Any]]:
@@ -137,6 +149,7 @@ def markdown(card: Mapping[str, Any]) -> str:
                 "## Rows",
                 _table(steps, ["", "rows"]),
                 *_reading(card),
+                *item_sections(card),
                 "## Users and items",
                 _table(people, ["", "number"]),
                 "## Domains",

@@ -17,16 +17,18 @@ _DOMAINS_KEY, _REPEATS_KEY = b"domains", b"repeats"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Catalogue:
-    """Items seen in training rows; index `i` of every array is the item with id `i + 1`.
+    """The items that are candidates; index `i` of every array is the item with id `i + 1`.
 
-    Id 0 means padding or unknown. Ids of one domain are contiguous, so a domain's items are a
-    slice of any item table: `table[offset:offset + size]`.
+    These are the items seen in training rows, the trained ones, and the cold ones: those that only
+    the file of items knows, if there is one. Id 0 means padding or unknown. Ids of one domain are
+    contiguous, so a domain's items are a slice of any item table: `table[offset:offset + size]`,
+    of which the first `trained_size` are trained, and the others cold.
 
     Attributes:
       domains: names, alphabetical; a domain may have no trained item.
       item_ids: `[N]` strings as the source wrote them.
       item_domains: `[N]` int32, index into `domains`, never decreasing.
-      counts: `[N]` int64, training rows per item.
+      counts: `[N]` int64, training rows per item; 0 for a cold one.
       repeats: `[D]` bool, whether people come back to items of a domain: the items of a user's
         history are candidates there, and nowhere else. By default in no domain.
     """
@@ -60,8 +62,19 @@ class Catalogue:
 
     @property
     def sizes(self) -> np.ndarray:
-        """`[D]` int64: known items per domain."""
+        """`[D]` int64: known items per domain, trained and cold."""
         return np.bincount(self.item_domains, minlength=self.num_domains).astype(np.int64)
+
+    @property
+    def trained_sizes(self) -> np.ndarray:
+        """`[D]` int64: trained items per domain, of ids `offset` to `offset + trained_size - 1`."""
+        trained = self.item_domains[self.counts > 0]
+        return np.bincount(trained, minlength=self.num_domains).astype(np.int64)
+
+    @property
+    def cold(self) -> np.ndarray:
+        """`[N + 1]` bool by id: a known item without training rows."""
+        return np.append(False, self.counts == 0)
 
     @property
     def offsets(self) -> np.ndarray:

@@ -10,10 +10,12 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
 from data_prep.files import local_path
+from data_prep.read.items.item_file import locate_items
 from data_prep.read.locate import locate
 from data_prep.settings import DataConfig, data_config
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
     from data_prep.catalogue import Catalogue
+    from data_prep.store.item_columns import ItemColumns
     from data_prep.store.sequence_builder import SequenceBuilder, SequenceConfig
 
 _TRAIN_FEATURES = ("user_id", "items", "timestamps")
@@ -58,6 +61,19 @@ class PreparedDataset:
         from data_prep.card import FILE_NAMES
 
         return json.loads((self.builder.data_path / FILE_NAMES[0]).read_text("utf-8"))
+
+    @property
+    def settings(self) -> DataConfig:
+        """What it was prepared with."""
+        config: Any = self.builder.builder_config
+        return config.settings
+
+    @property
+    def item_columns(self) -> ItemColumns | None:
+        """What the file of items says of each known item; None where none was given."""
+        from data_prep.store import item_columns
+
+        return item_columns.read(Path(self.builder.data_path))
 
     def damage(self) -> str | None:
         """What is wrong with the files on disk; None if all can be read. Reads all of them."""
@@ -120,13 +136,14 @@ def prepare(
       InputError: what was given cannot be used.
     """
     config = data_config(dataset, **settings)
-    located = locate(config)
+    located, items = locate(config), locate_items(config)
 
     from data_prep.store.sequence_builder import SequenceConfig
 
     with _quiet():
         try:
-            builder = _builder(SequenceConfig(settings=config, located=located), report)
+            found = SequenceConfig(settings=config, located=located, items=items)
+            builder = _builder(found, report)
             builder.download_and_prepare()
         except OSError as error:
             place = config.data_dir or "(TFDS's default)"

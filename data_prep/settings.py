@@ -81,6 +81,32 @@ class SyntheticConfig(Section):
         return harm
 
 
+ITEMS_OF_DATASET = "auto"
+"""Of `data.items.path`: what the dataset itself knows of its items."""
+
+ItemKind = Literal["category", "tokens", "text", "number", "vector", "path", "title", "ignore"]
+
+
+class ItemsConfig(Section):
+    """What is known of items: docs/items.md."""
+
+    path: _LocalPath | None = setting(
+        None,
+        "CSV, TSV or Parquet file with `item_id` and any other columns; auto: that of "
+        "complete_journey or synthetic",
+        min_length=1,
+    )
+    columns: dict[str, ItemKind] = setting(
+        {},
+        "what a column is, where that is seen wrongly: category, tokens, text, number, vector, "
+        "path, title or ignore",
+    )
+    text_tokens: int = setting(
+        2**15, "of a column of text, words and word pairs that count, the most frequent", ge=1
+    )
+    max_tokens: int = setting(32, "attributes of an item that count, the heaviest", ge=1)
+
+
 class DataConfig(Section):
     """Which interactions, and how they become sequences."""
 
@@ -143,6 +169,7 @@ class DataConfig(Section):
     spark_master: str | None = setting(
         None, "spark: its master, by default what Spark is set up with", min_length=1
     )
+    items: ItemsConfig = ItemsConfig()
     synthetic: SyntheticConfig = SyntheticConfig()
 
     def check(self) -> None:
@@ -165,6 +192,7 @@ class DataConfig(Section):
                 f"data.spark_master={self.spark_master}: belongs to --engine spark, not to "
                 f"{self.engine}."
             )
+        self._check_items()
         for name in ("items_per_domain", "harm"):
             value = getattr(made := self.synthetic, name)
             if made.kind == "telco" and value != SyntheticConfig.model_fields[name].default:
@@ -185,6 +213,23 @@ class DataConfig(Section):
                 raise InputError(
                     f"data.{name}={share}: belongs to data.split=global_time, not to {self.split}."
                 )
+
+    def _check_items(self) -> None:
+        of = self.items
+        if of.path is None and of.columns:
+            name, kind = next(iter(of.columns.items()))
+            raise InputError(
+                f"data.items.columns.{name}={kind}: belongs to --items FILE, which is not given."
+            )
+        if of.path != ITEMS_OF_DATASET:
+            return
+        made = self.dataset == "synthetic" and self.synthetic.kind == "shared_taste"
+        if self.dataset != "complete_journey" and not made:
+            telco = " of kind telco" if self.dataset == "synthetic" else ""
+            raise InputError(
+                f"--items {of.path}: --dataset {self.dataset}{telco} knows nothing of its items; "
+                "give a file."
+            )
 
 
 _OF_DATASET = {

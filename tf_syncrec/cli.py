@@ -277,6 +277,8 @@ def add_settings(options: Any, *settings: str) -> None:
 def option_of(setting: str) -> str:
     """How the command lines call a setting: `train.seed` is `--seed`, `model.name` is `--model`."""
     section, _, name = setting.rpartition(".")
+    if setting == "data.items.path":
+        return "--items"
     return f"--{section if name == 'name' else name}"
 
 
@@ -297,7 +299,7 @@ def add_data_options(parser: argparse.ArgumentParser, one_seed: bool = True) -> 
     add_settings(
         data,
         *("data.dataset", "data.raw_dir", "data.release", "data.categories", "data.path"),
-        *("data.data_dir", "data.engine"),
+        *("data.items.path", "data.data_dir", "data.engine"),
     )
     run = parser.add_argument_group("settings")
     run.add_argument(
@@ -370,10 +372,12 @@ def check_files(config: Config) -> None:
     Raises:
         InputError: no such file or folder, or settings of data that do not fit one another.
     """
+    from data_prep.read.items.item_file import locate_items
     from data_prep.read.locate import locate
 
     config.data.check()
     locate(config.data)
+    locate_items(config.data)
 
 
 def prepare_data(config: Config, report: Callable[[str], None] | None = say) -> "PreparedDataset":

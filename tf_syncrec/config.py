@@ -15,7 +15,7 @@ from pydantic import Field
 
 from data_prep.errors import InputError
 from data_prep.files import write_whole
-from data_prep.settings import DataConfig, Section
+from data_prep.settings import ITEMS_OF_DATASET, DataConfig, Section
 from tf_syncrec.schema import (
     EvaluateConfig,
     LossConfig,
@@ -26,7 +26,8 @@ from tf_syncrec.schema import (
 from tf_syncrec.utils.nested import flat
 
 _FREE = {
-    *(f"data.{name}" for name in ("raw_dir", "path", "data_dir", "base_url")),  # where, not what
+    # Where, not what.
+    *(f"data.{name}" for name in ("raw_dir", "path", "data_dir", "base_url", "items.path")),
     *(f"train.{name}" for name in ("checkpoint_steps", "checkpoint_minutes", "on_nan", "strategy")),
 }
 """Settings that may change from one part of a run to the next, besides those of `evaluate`."""
@@ -55,6 +56,9 @@ class Config(Section):
         for section, name in paths:
             if (value := settings[section][name]) is not None:
                 settings[section][name] = os.path.abspath(os.path.expanduser(value))
+        items = settings["data"]["items"]
+        if items["path"] not in (None, ITEMS_OF_DATASET):
+            items["path"] = os.path.abspath(os.path.expanduser(items["path"]))
         return settings
 
     def identity(self, dataset: str) -> dict[str, Any]:
@@ -65,6 +69,8 @@ class Config(Section):
         """Settings that may not change from one part of a run to the next, by dotted name."""
         sections = self.model_dump(mode="json", exclude={"evaluate", "recbole"})
         found = {name: value for name, value in flat(sections) if name not in _FREE}
+        if self.data.items.path is None:  # as of runs before there were items
+            found = {name: v for name, v in found.items() if not name.startswith("data.items.")}
         if found["model.name"] == "syncrec":  # what runs of 0.1 are, which do not say so
             del found["model.name"]
         return found

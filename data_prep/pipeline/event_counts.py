@@ -67,6 +67,11 @@ class EventCounts:
         return (self._kept.cumsum() - 1).astype(np.int32)[self._domain]
 
     @property
+    def log_domains(self) -> np.ndarray:
+        """`[items]` int64, index into `domains` also of an item without events; -1: not in it."""
+        return np.where(self._kept, self._kept.cumsum() - 1, -1)[self._domain]
+
+    @property
     def shared_users(self) -> np.ndarray:
         """`[domains, domains]`, users with events in both."""
         return self._shared[np.ix_(self._kept, self._kept)]

@@ -8,7 +8,8 @@
 4. A user's events are ordered by timestamp; inside a tie, which no log can order, by a hash.
 5. A split says which events train and which are targets of validation and test: leave-one-out on
    each user's sequence, or periods of one time for everybody; see `splits`.
-6. Items of training events get ids 1..N, contiguous by domain; 0 is padding or unknown.
+6. Items of training events get ids 1..N, contiguous by domain; 0 is padding or unknown. So do the
+   items of a file of items, behind those of their domain that train; see `cold_items`.
 
 What joins and sorts the log are Ibis expressions, with users and items as numbers: texts are
 compared once. They end in a stream of whole users, which the rest takes batch by batch in numpy:
@@ -32,11 +33,13 @@ from data_prep.catalogue import Catalogue
 from data_prep.engines.base import Engine
 from data_prep.errors import InputError
 from data_prep.pipeline import user_histories
+from data_prep.pipeline.cold_items import cold_items, told_of_items, with_cold_items
 from data_prep.pipeline.event_counts import EventCounts
 from data_prep.pipeline.k_core import Core
 from data_prep.pipeline.repeats import decide, told_of_repeats
 from data_prep.pipeline.splits import TEST, TRAIN, LeaveOneOut, Split
 from data_prep.pipeline.user_histories import Histories
+from data_prep.read.items.item_table import Items
 
 EVERYTHING, LEAVE_ONE_OUT = Core(), LeaveOneOut()
 BATCH = 200_000
@@ -57,13 +60,13 @@ class Rows:
       starts: `[users + 1]`, where each user's history starts, and the length of all.
       ids: `[events]` int32, items of the histories, oldest first.
       timestamps: `[events]` float64, in the unit of the log.
-      targets: `[users]` ids; 0 for an item that never trains, and for training.
+      targets: `[users]` ids; 0 for an unknown item, and for training.
       target_item_ids: `[users]` strings; empty for training.
       domains: `[users]`, that of the target; -1 for training.
       target_timestamps: `[users]` float64; 0 for training.
       basket_starts: `[users + 1]`, as `starts`, of the baskets.
       baskets: all that the user did in the target's domain at the target's time, the target as
-        well: ids, in any order; 0 for an item that never trains. Empty for training.
+        well: ids, in any order; 0 for an unknown item. Empty for training.
     """
 
     user_ids: pa.Array
@@ -87,7 +90,7 @@ class Sequences:
       assign: gives the role of each event, see `splits`.
       item_ids: `[items]` large strings by code, of all items of the log.
       item_domains: `[items]`, index into `catalogue.domains`.
-      ids: `[items]` int32, 0 for an item without training rows.
+      ids: `[items]` int32, 0 for an item without training rows that no file of items has.
       catalogue: the known items.
       counts: events and users by role, domain and length.
       statistics: counts worth telling, by name.
@@ -184,6 +187,7 @@ def build_sequences(
     held: Iterable[ir.Table] = (),
     ticks: int = 1,
     repeats: str = "auto",
+    items: Items | None = None,
 ) -> Sequences:
     """Runs the pipeline.
 
@@ -198,34 +202,35 @@ def build_sequences(
         are most of what the engine holds.
       ticks: how many units of `timestamp` are one of the log, see `Reading`.
       repeats: the setting, see `pipeline.repeats`.
+      items: what a file says of items, which are known as well.
 
     Returns:
       The sequences and what is known about them.
 
     Raises:
-      InputError: fewer than two domains are left, or no target.
+      InputError: fewer than two domains are left, or no target, or the file is of other items.
     """
     starts = split.starts(engine, interactions)
-    items = engine.hold(items_of(interactions, list(starts.values())))
+    numbered = engine.hold(items_of(interactions, list(starts.values())))
     users = engine.hold(users_of(interactions))
-    everything = engine.hold(events_of(interactions, users, items))
-    before = _before_core(engine, interactions, users, items, everything)
+    everything = engine.hold(events_of(interactions, users, numbered))
+    before = _before_core(engine, interactions, users, numbered, everything)
     engine.release(*held)
-    events = core.of(engine, everything, items, starts.get("validation_start"))
-    left = items if events is everything else items.semi_join(events, "item")
+    events = core.of(engine, everything, numbered, starts.get("validation_start"))
+    left = numbered if events is everything else numbered.semi_join(events, "item")
     domains = engine.fetch(left.select("domain").distinct())[0].to_pylist()
     _require_domains(domains, core.after)
-    listed = engine.fetch(items.order_by("item").select("item_id", "domain"))
-    item_ids = listed["item_id"].cast(pa.large_string()).combine_chunks()
+    logged = engine.fetch(numbered.order_by("item").select("item_id", "domain"))
+    item_ids = logged["item_id"].cast(pa.large_string()).combine_chunks()
     path = engine.folder / "histories.arrow"
     settled = settled_histories(engine, events, users, item_ids, batch_rows)
     user_histories.write(settled, path, interactions.timestamp.type().to_pyarrow())
-    engine.release(items, users, events)
+    engine.release(numbered, users, events)
 
     def assign(some: Histories) -> np.ndarray:
         return split.roles(some, starts)
 
-    counts = EventCounts(listed["domain"].dictionary_encode().combine_chunks())
+    counts = EventCounts(logged["domain"].dictionary_encode().combine_chunks())
     for some in user_histories.read(path):
         counts.add(some, assign(some))
     told = dict(starts)
@@ -237,19 +242,16 @@ def build_sequences(
         f"Kept {totals['events']:,} events of {totals['users']:,} users; {split.outcome(totals)}"
     )
     split.require(totals, core.after)
-    codes = _by_id(counts)
-    catalogue = Catalogue(
-        domains=counts.domains,
-        item_ids=item_ids.take(pa.array(codes)).to_numpy(zero_copy_only=False),
-        item_domains=counts.item_domains[codes],
-        counts=counts.events[TRAIN, codes],
-        repeats=decide(repeats, counts.repeated_share),
-    )
-    ids = np.zeros(len(item_ids), np.int32)
-    ids[codes] = np.arange(1, len(codes) + 1)
+    catalogue, ids = _catalogue(counts, item_ids, repeats)
     totals["known_items"] = catalogue.num_items
+    if items is not None:
+        cold = cold_items(items, item_ids, counts)
+        catalogue, ids = with_cold_items(catalogue, ids, cold)
+        totals |= cold.totals | {"cold_test_targets": _cold_targets(counts, catalogue, ids)}
     totals["unknown_test_targets"] = int(counts.events[TEST, ids == 0].sum())
-    report(f"Indexed {catalogue.num_items:,} items of {catalogue.num_domains} domains.")
+    report(f"Indexed {totals['known_items']:,} items of {catalogue.num_domains} domains.")
+    for line in [] if items is None else told_of_items(items, totals):
+        report(line)
     if said := told_of_repeats(catalogue.domains, counts.repeated_share, catalogue.repeats):
         report(said)
     return Sequences(
@@ -328,6 +330,27 @@ def events_of(rows: ir.Table, users: ir.Table, items: ir.Table) -> ir.Table:
     """Step 2: `user, item, timestamp`."""
     numbered = rows.join(users, "user_id").join(items.select("item_id", "item"), "item_id")
     return numbered.select("user", "item", "timestamp").distinct()
+
+
+def _catalogue(
+    counts: EventCounts, item_ids: pa.Array, repeats: str
+) -> tuple[Catalogue, np.ndarray]:
+    """The items that train, and the id of each item of the log, 0 for one that does not."""
+    codes = _by_id(counts)
+    ids = np.zeros(len(item_ids), np.int32)
+    ids[codes] = np.arange(1, len(codes) + 1)
+    catalogue = Catalogue(
+        domains=counts.domains,
+        item_ids=item_ids.take(pa.array(codes)).to_numpy(zero_copy_only=False),
+        item_domains=counts.item_domains[codes],
+        counts=counts.events[TRAIN, codes],
+        repeats=decide(repeats, counts.repeated_share),
+    )
+    return catalogue, ids
+
+
+def _cold_targets(counts: EventCounts, catalogue: Catalogue, ids: np.ndarray) -> int:
+    return int(counts.events[TEST, catalogue.cold[ids]].sum())
 
 
 def _by_id(counts: EventCounts) -> np.ndarray:

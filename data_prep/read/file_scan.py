@@ -131,7 +131,7 @@ def _table(engine: DuckDB, shape: Source, paths: Sequence[Path], far: bool = Fal
 
     With `far` there may be milliseconds of years that the engine does not know.
     """
-    files = [_openable(engine, path) for path in paths]
+    files = [openable(engine, path) for path in paths]
     compression = "gzip" if shape.gzipped else "none"
     # Nothing is left to the engine's guesses: not types by a sample, nor columns by folders' names.
     if _time_type(shape) == INT96 or (far and _in_milliseconds(shape)):
@@ -162,7 +162,7 @@ def _table(engine: DuckDB, shape: Source, paths: Sequence[Path], far: bool = Fal
     return table.select(**{_column(i): table[name] for i, name in enumerate(table.columns)})
 
 
-def _openable(engine: DuckDB, path: Path) -> str:
+def openable(engine: DuckDB, path: Path) -> str:
     """What the engine calls a file.
 
     It expands patterns and `~`, takes a backslash for a slash in them, and wants UTF-8. So a name

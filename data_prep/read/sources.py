@@ -34,7 +34,7 @@ _SAID = {
     _IDS: "an id: text, bytes of UTF-8, a UUID, a number or a date",
     _TIMES: "a time: a number, a timestamp, a date, or either as text",
 }
-_HEADER_LINES = 50  # Of one header, at most.
+HEADER_LINES = 50  # Of one header, at most.
 _SHOWN = 500  # Characters of a file's first line that a message repeats.
 DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 
@@ -240,20 +240,25 @@ def user_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
         raise InputError(
             f"data.columns.{unknown[0]}: no such role; the columns to name are {', '.join(ROLES)}."
         )
-    if _is_parquet(path):
+    if is_parquet(path):
         return _parquet_source(path, label, names)
-    lines, gzipped = head(path, label, _HEADER_LINES + 1)
+    lines, gzipped = head(path, label, HEADER_LINES + 1)
     names = {role: name.strip() for role, name in names.items()}
-    separator, present, taken = _header(lines, names, label)
+    separator, present, taken = header_of(lines, names, label)
     mapping = _mapping(label, present, names)
     if len(lines) <= taken:
         raise _NoRows(f"{label}: has a header line and no rows; expected interactions.")
-    field = f'"[^"{separator}]*"|[^"{separator}]*'
-    plain = re.fullmatch(f"(?:{field})(?:{separator}(?:{field}))*", lines[0]) is not None
+    plain = is_plain(lines[0], separator)
     return Source(path, label, present, mapping, separator=separator, plain=plain, gzipped=gzipped)
 
 
-def _header(
+def is_plain(line: str, separator: str) -> bool:
+    """Whether a header has no quotes but around whole names, see `Source.plain`."""
+    field = f'"[^"{separator}]*"|[^"{separator}]*'
+    return re.fullmatch(f"(?:{field})(?:{separator}(?:{field}))*", line) is not None
+
+
+def header_of(
     lines: Sequence[str], names: Mapping[str, str], label: str
 ) -> tuple[str, tuple[str, ...], int]:
     """Finds the separator, the names of columns, and how many lines these take.
@@ -270,7 +275,7 @@ def _header(
                 raise
             continue
         found.append((separator, tuple(name.strip() for name in split), taken))
-    fitting = [header for header in found if set(names.values()) <= set(header[1])]
+    fitting = [header for header in found if names and set(names.values()) <= set(header[1])]
     return min(fitting, key=lambda header: len(header[1]), default=found[0])
 
 
@@ -305,7 +310,12 @@ def _parquet_source(path: Path, label: str, names: Mapping[str, str]) -> Source:
     return Source(path, label, tuple(schema.names), mapping, parquet=True, types=types)
 
 
-def _is_parquet(path: Path) -> bool:
+def is_parquet(path: Path) -> bool:
+    """Tells a Parquet file, by its bytes or its name.
+
+    Raises:
+      InputError: it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return file.read(4) == b"PAR1" or path.name.lower().endswith(".parquet")

@@ -24,6 +24,7 @@ from data_prep.fingerprint import fingerprint
 from data_prep.pipeline.k_core import Core
 from data_prep.pipeline.splits import TEST, TRAIN, VALIDATION, Split, split_of
 from data_prep.read import quarantine
+from data_prep.read.items.item_file import ItemFile, locate_items
 from data_prep.read.locate import Located, locate
 from data_prep.read.quarantine import Quarantine
 from data_prep.settings import DataConfig, data_config
@@ -38,6 +39,7 @@ class SequenceConfig(tfds.core.BuilderConfig):
       name: the fingerprint, unless given.
       settings: all of them; by default those of `synthetic`.
       located: where the interactions are, where that is known already.
+      items: where the file of items is, likewise, if there is one.
       content: what decides the dataset's content, with digests in place of files.
       core: what users and items must have to stay.
       split: which events train and which are targets.
@@ -46,6 +48,7 @@ class SequenceConfig(tfds.core.BuilderConfig):
     name: str = ""
     settings: DataConfig = dataclasses.field(default_factory=DataConfig)
     located: Located | None = None
+    items: ItemFile | None = None
     content: dict[str, Any] = dataclasses.field(init=False)
     core: Core = dataclasses.field(init=False)
     split: Split = dataclasses.field(init=False)
@@ -53,9 +56,13 @@ class SequenceConfig(tfds.core.BuilderConfig):
     def __post_init__(self) -> None:
         of = self.settings
         self.located = self.located or locate(of)
+        if self.items is None and not self.name:
+            self.items = locate_items(of)
         self.core = Core(of.min_interactions, of.min_domains, of.min_domain_interactions)
         self.split = split_of(of)
         self.content = self.core.content() | self.split.content() | self.located.content()
+        if self.items is not None:
+            self.content["items"] = self.items.content()
         if of.repeats != "auto":
             self.content["repeats"] = of.repeats
         if of.dataset == "synthetic":
@@ -207,10 +214,14 @@ class SequenceBuilder(  # type: ignore[call-arg]
     def _write(self, engine: Any, downloads: Path) -> None:
         from data_prep.pipeline.sequences import build_sequences
         from data_prep.read.interactions import read_dataset
+        from data_prep.read.items.item_table import read_items
+        from data_prep.store import item_columns
         from data_prep.store.tfrecords import write_split
 
         start = time.perf_counter()
         config, content, folder = self._config(), self._config().content, Path(self.data_dir)
+        # First, so that what is wrong there is told at once.
+        items = None if config.items is None else read_items(config.items, self._say)
         reading = read_dataset(engine, self._settings, config.located, downloads, self._say)
         # Of a dataset that fails nothing is left in its own folder.
         failed = Path(self.data_dir_root) / "quarantine" / f"{self.name}-{config.name}.jsonl"
@@ -232,11 +243,14 @@ class SequenceBuilder(  # type: ignore[call-arg]
             held=reading.held,
             ticks=reading.ticks,
             repeats=self._settings.repeats,
+            items=items,
         )
         if said := data_card.in_several_domains(sequences.statistics):
             self._say(said)
         known = sequences.catalogue
         known.save(folder / catalogue.FILE_NAME)
+        if items is not None:
+            item_columns.write(items, known.item_ids, folder)
         self.info.metadata.update(
             domains=list(known.domains),
             domain_sizes=known.sizes.tolist(),
@@ -245,7 +259,13 @@ class SequenceBuilder(  # type: ignore[call-arg]
             **sequences.statistics,
         )
         card = data_card.data_card(
-            self.info.full_name, content, config.split.protocol, bad, sequences, reading.notes
+            self.info.full_name,
+            content,
+            config.split.protocol,
+            bad,
+            sequences,
+            reading.notes,
+            items,
         )
         data_card.write(card, folder)
         roles = {"train": TRAIN, "validation": VALIDATION, "test": TEST}

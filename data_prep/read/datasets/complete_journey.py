@@ -49,6 +49,8 @@ _FILES: dict[str, Mapping[str, tuple[str, ...]]] = {
     "transactions.parquet": _TRANSACTIONS,
     "products.parquet": _PRODUCTS,
 }
+ITEM_COLUMNS = {"item_id": "product_id", "domain": "department"}
+"""What `products.parquet` calls our columns, where it is the file of `--items`."""
 _MAY_BE_EMPTY = ("department",)
 
 

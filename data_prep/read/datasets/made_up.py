@@ -18,8 +18,13 @@ def draw_lengths(rng: np.random.Generator, settings: SyntheticConfig) -> np.ndar
     return np.maximum(lengths, 3)
 
 
+def draw_labels(rng: np.random.Generator, sizes: Sequence[int]) -> np.ndarray:
+    """Draws the number in its name of each item of each domain, apart from the structure."""
+    return np.concatenate([rng.permutation(size) for size in sizes])
+
+
 def as_table(
-    rng: np.random.Generator,
+    labels: np.ndarray,
     names: Sequence[str],
     sizes: Sequence[int],
     lengths: np.ndarray,
@@ -30,7 +35,7 @@ def as_table(
     """Makes the table; an item's number in it says nothing of what it is like.
 
     Args:
-      rng: draws the numbers, apart from the structure.
+      labels: of `draw_labels`.
       names: of the domains.
       sizes: how many items each domain has.
       lengths: `[users]`.
@@ -43,14 +48,15 @@ def as_table(
     """
     taken = np.arange(domains.shape[1]) < lengths[:, None]  # (users, steps)
     users = np.broadcast_to(np.arange(len(lengths))[:, None], taken.shape)
-    labels = np.concatenate([rng.permutation(size) for size in sizes])
     first = np.cumsum([0, *sizes[:-1]])  # of each domain in what all have together
-    of_items = np.concatenate([_names(name, size) for name, size in zip(names, sizes, strict=True)])
+    of_items = np.concatenate(
+        [item_names(name, size) for name, size in zip(names, sizes, strict=True)]
+    )
     domain = domains[taken]
     label = labels[first[domain] + items[taken]]
     return pa.table(
         {
-            "user_id": pa.array(_names("user", len(lengths))[users[taken]], pa.string()),
+            "user_id": pa.array(item_names("user", len(lengths))[users[taken]], pa.string()),
             "item_id": pa.array(of_items[first[domain] + label], pa.string()),
             "domain": pa.array(np.array(names, dtype=object)[domain], pa.string()),
             "timestamp": pa.array(times[taken].astype(np.float64)),
@@ -58,6 +64,7 @@ def as_table(
     )
 
 
-def _names(prefix: str, total: int) -> np.ndarray:
+def item_names(prefix: str, total: int) -> np.ndarray:
+    """Names with a number from 0, `[total]`: all of one length."""
     digits = len(str(total - 1))
     return np.array([f"{prefix}_{i:0{digits}d}" for i in range(total)], dtype=object)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from data_prep.read.datasets.made_up import as_table, draw_lengths
+from data_prep.read.datasets.made_up import as_table, draw_labels, draw_lengths, item_names
 from data_prep.settings import SyntheticConfig
 
 SHARED = ("books", "films", "music")
@@ -39,6 +39,34 @@ _DAY = 86_400
 
 def generate(settings: SyntheticConfig) -> pa.Table:
     """Generates the interactions, see `data_prep.read.datasets.synthetic`."""
+    return as_table(*_drawn(settings))
+
+
+def items(settings: SyntheticConfig) -> pa.Table:
+    """What is known of the items: of which taste each is, and two things that say nothing of it.
+
+    Returns:
+      `item_id, domain, taste, maker, price`, a row an item, in the order of their names; an item
+      that only chance brings is of no taste.
+    """
+    labels, names, (total, *_), *_ = _drawn(settings)
+    number = np.argsort(labels.reshape(len(names), total), axis=1).ravel()  # by name
+    clusters, size = _clusters(total)
+    of_taste = item_names("taste", clusters)[np.minimum(number // size, clusters - 1)]
+    chance = np.random.default_rng([settings.seed, 1])
+    return pa.table(
+        {
+            "item_id": pa.array(np.concatenate([item_names(name, total) for name in names])),
+            "domain": pa.array(np.repeat(np.array(names, dtype=object), total)),
+            "taste": pa.array(of_taste, mask=number >= clusters * size),
+            "maker": pa.array(item_names("maker", 8)[chance.integers(0, 8, len(number))]),
+            "price": pa.array(chance.lognormal(2, 1, len(number)).round(2)),
+        }
+    )
+
+
+def _drawn(settings: SyntheticConfig) -> tuple:
+    """The arguments of `as_table`."""
     rng = np.random.default_rng(settings.seed)
     lengths = draw_lengths(rng, settings)
     steps = int(lengths.max())
@@ -47,7 +75,13 @@ def generate(settings: SyntheticConfig) -> pa.Table:
     gaps = rng.exponential(_DAY, (settings.users, steps)).astype(np.int64) + 60
     times = _START + rng.integers(0, 365 * _DAY, (settings.users, 1)) + gaps.cumsum(axis=1)
     sizes = [settings.items_per_domain] * len(names)
-    return as_table(rng, names, sizes, lengths, domains, items, times)
+    return draw_labels(rng, sizes), names, sizes, lengths, domains, items, times
+
+
+def _clusters(num_items: int) -> tuple[int, int]:
+    """How many tastes there are, and how many items of a domain are of each."""
+    clusters = max(2, num_items // _CLUSTER_ITEMS)
+    return clusters, num_items // clusters
 
 
 def domains_of(settings: SyntheticConfig) -> tuple[tuple[str, ...], np.ndarray]:
@@ -62,8 +96,7 @@ def _walk(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws all users' domains and items; loops over time, not over users."""
     users, num_items = sizes.users, sizes.items_per_domain
-    clusters = max(2, num_items // _CLUSTER_ITEMS)
-    size = num_items // clusters
+    clusters, size = _clusters(num_items)
     weights = 1 / np.sqrt(np.arange(clusters) + 5)  # The mild skew.
     weights /= weights.sum()
     everyone = np.arange(users)

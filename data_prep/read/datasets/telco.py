@@ -27,7 +27,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from data_prep.read.datasets.made_up import as_table, draw_lengths
+from data_prep.read.datasets.made_up import as_table, draw_labels, draw_lengths
 from data_prep.settings import SyntheticConfig
 
 DOMAINS = ("app_use", "call_use", "navi", "coupon_use", "e_comm")
@@ -78,7 +78,7 @@ def generate(settings: SyntheticConfig) -> pa.Table:
     times = _times(rng, lengths)  # This and what follows: (users, steps)
     domains = _domains(rng, times.shape)
     items = _items(rng, sizes, times, domains)
-    return as_table(rng, DOMAINS, sizes, lengths, domains, items, times)
+    return as_table(draw_labels(rng, sizes), DOMAINS, sizes, lengths, domains, items, times)
 
 
 def _times(rng: np.random.Generator, lengths: np.ndarray) -> np.ndarray:

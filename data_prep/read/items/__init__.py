@@ -1,0 +1,5 @@
+"""What is known of items: a file → one typed table, an item a row.
+
+`item_file` finds it, `kinds` sees what a column is, `cells` reads its values, `item_table` is all.
+May import: `read.tables`, `read.datasets`, `settings`, `errors`.
+"""

@@ -1,0 +1,79 @@
+"""What is known of each item, as arrays and as one sparse matrix; needs no TensorFlow."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from data_prep.settings import ItemsConfig
+from tf_syncrec.data.item_encoder import EncodedRows, ItemEncoder
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemAttributes:
+    """Attributes of the items of a catalogue, by item id; row 0 is padding, and empty.
+
+    Attributes:
+        tokens: `[items + 1, F]` int32, ids of attributes from 1, the heaviest first; 0 pads.
+        weights: `[items + 1, F]` float32, of norm 1, or 0 for an item of which nothing is known.
+        dense: `[items + 1, m]` float32: all vectors side by side, each of norm 1, or 0 where an
+            item has none; None where there is no column of them.
+        names: of attributes by id, `column=value`; the first one is "".
+        column_of: `[size + 1]` int32, index into `columns` by attribute; -1 of padding.
+        columns: names of the columns.
+        encoder: finds the same attributes in another file.
+    """
+
+    tokens: np.ndarray
+    weights: np.ndarray
+    dense: np.ndarray | None
+    names: tuple[str, ...]
+    column_of: np.ndarray
+    columns: tuple[str, ...]
+    encoder: ItemEncoder
+
+    @property
+    def size(self) -> int:
+        """How many attributes there are, padding apart."""
+        return len(self.names) - 1
+
+    def matrix(self) -> scipy.sparse.csr_matrix:
+        """`[items + 1, size + 1]` float32: the weights; a row and the first column of padding."""
+        filled = self.tokens > 0
+        starts = np.append(0, filled.sum(axis=1).cumsum())
+        shape = (len(self.tokens), self.size + 1)
+        parts = (self.weights[filled], self.tokens[filled], starts)
+        found = scipy.sparse.csr_matrix(parts, shape=shape)
+        found.sort_indices()
+        return found
+
+
+def load(prepared: Any) -> ItemAttributes | None:
+    """Attributes of the items of a prepared dataset; None where no file of items was given.
+
+    Args:
+        prepared: a `PreparedDataset`, or what has its `catalogue`, `item_columns` and `settings`.
+    """
+    said = getattr(prepared, "item_columns", None)
+    if said is None:
+        return None
+    data = getattr(prepared, "settings", None)
+    items = ItemsConfig() if data is None else data.items
+    trained = prepared.catalogue.counts > 0
+    settings = items.text_tokens, items.max_tokens
+    return of_catalogue(*ItemEncoder.fit(said.table, said.columns, trained, *settings))
+
+
+def of_catalogue(encoder: ItemEncoder, found: EncodedRows) -> ItemAttributes:
+    """Puts the row of padding before those of the items.
+
+    Args:
+        encoder: what has found them.
+        found: attributes of all items of a catalogue, in its order.
+    """
+    arrays = (found.tokens, found.weights, found.dense)
+    tokens, weights, dense = (None if a is None else np.pad(a, ((1, 0), (0, 0))) for a in arrays)
+    assert tokens is not None and weights is not None
+    names = tuple(column.name for column in encoder.columns)
+    return ItemAttributes(tokens, weights, dense, encoder.names, encoder.column_of, names, encoder)
