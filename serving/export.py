@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(
         prog="python -m serving.export",
         description="Export the best epoch of a run as a SavedModel for TF Serving.",
-        examples=["--run runs/shop"],
+        examples=["--run runs/shop", "--run runs/shop --items new_items.csv"],
     )
     parser.add_argument(
         "--run", type=path_option, required=True, metavar="DIR", help="the run directory"
@@ -99,6 +99,13 @@ def main(argv: list[str] | None = None) -> None:
         metavar="FILE",
         help="TensorFlow Serving's models.config: versions that it labels or names are not deleted",
     )
+    parser.add_argument(
+        "--items",
+        type=path_option,
+        metavar="FILE",
+        help="items that the run does not know, with the columns of its own items file: they are "
+        "answered by their attributes, without a training",
+    )
     args = parser.parse_args(argv)
     labelled = _named_versions(args.model_config_file) if args.model_config_file else ()
     run = RunDirectory(args.run)
@@ -118,6 +125,10 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(
             f"--export_dir {export_dir}: cannot be written to ({error.strerror})"
         ) from None
+    if args.items:
+        from serving.more_items import read_more_items
+
+        model, catalogue = read_more_items(args.items, config, model, catalogue, say)
     version = export(model, catalogue, export_dir, config.evaluate, args.index, labelled)
     say(f"SavedModel: {version}")
 

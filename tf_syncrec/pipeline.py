@@ -169,7 +169,8 @@ def _story(
         else:
             initialise_items(model, config, prepared, say)
         run.create(config, catalogue, model)
-    take_from_chief(strategy, model.learned if config.train.init_from else model.item_tables)
+    first = [weight for embedding in model.embeddings for weight in embedding.item_weights]
+    take_from_chief(strategy, model.learned if config.train.init_from else first)
     trained = train(
         model,
         config,
@@ -223,10 +224,13 @@ def _story(
     say()
     say(metrics_table(metrics[targets], popularity, metrics["views"], width()))
     say()
+    cold, unknown = (
+        metrics["protocol"][f"{kind}_target_share"][targets] for kind in ("cold", "unknown")
+    )
     say(
         f"{targets.capitalize()} users {metrics[targets]['overall']['users']:,}; targets never "
-        f"seen in training: {metrics['protocol']['cold_target_share'][targets]:.1%} (they count as "
-        "misses)."
+        f"seen in training: {cold:.1%}"
+        + (" (they count as misses)." if cold == unknown else f", {unknown:.1%} count as misses.")
     )
     if test is None:
         directory = shlex.quote(str(run.directory))

@@ -24,7 +24,7 @@ def _loss(name: str) -> str:
     return name
 
 
-TERMS = ("neighbours", "repeat_consumption", "trend")
+TERMS = ("neighbours", "likeness", "repeat_consumption", "trend", "new_items")
 """Settings of `model` that add a term to the network's score; 0 or false where there is none."""
 
 
@@ -69,6 +69,22 @@ class ModelConfig(Section):
         "network's score; validation chooses what they weigh; 0: none",
         ge=0,
     )
+    item_attributes: bool = _setting(
+        True, "what the items file (--items) says of an item is a part of its vector"
+    )
+    own_dropout: float = _setting(
+        0.1,
+        "share of the items of a step that are what their attributes say alone, so that these "
+        "learn to do for items that nobody has had",
+        ge=0,
+        lt=1,
+    )
+    likeness: int = _setting(
+        50,
+        "votes of each history item for so many items with like attributes, where there is an "
+        "items file; validation chooses what they weigh; 0: none",
+        ge=0,
+    )
     repeat_consumption: bool = _setting(
         False,
         "items of the history gain or lose by how often and how lately one had them, on top of the "
@@ -78,6 +94,11 @@ class ModelConfig(Section):
         False,
         "items gain by how popular they have been lately, on top of the network's score; half-life "
         "and weight are fitted on validation",
+    )
+    new_items: bool = _setting(
+        True,
+        "items that nobody had in training gain or lose by that, where there is an items file; "
+        "fitted on validation",
     )
 
     @pydantic.model_validator(mode="after")

@@ -46,6 +46,7 @@ class Recommender(tf.Module):
         index: str = "exact",
     ):
         super().__init__(name="recommender")
+        model = model.plain()
         # The variables under the Keras ones, and not the model: a Keras variable is written as two,
         # and TensorFlow Serving restores the one that nothing reads (keras-team/keras#20095).
         self.weights = [weight.value for weight in model.weights]

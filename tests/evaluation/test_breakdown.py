@@ -1,5 +1,6 @@
 """Groups are those of literal loops and of planted cases, and their metrics add up."""
 
+from collections import Counter
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +10,14 @@ import tensorflow as tf
 from data_prep import Catalogue, prepare
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation import breakdown as breakdown_module
-from tf_syncrec.evaluation.breakdown import LENGTH_BINS, TargetGroups, breakdown, group_targets
+from tf_syncrec.evaluation.breakdown import (
+    AGE_BINS,
+    FREQUENCY_BINS,
+    LENGTH_BINS,
+    TargetGroups,
+    breakdown,
+    group_targets,
+)
 from tf_syncrec.evaluation.full_ranking import PopularityScorer, rank_split
 from tf_syncrec.metrics.gains import rank_metrics
 
@@ -94,21 +102,35 @@ def literal_groups(prepared, per_day=DAY):
         for pair, shared in together.items()
         if len(shared) >= 2
     }
+    trained = Counter(item for events in prepared.train.values() for item, _ in events)
+    first: dict[int, float] = {}
+    for events in prepared.train.values():
+        for item, when in events:
+            first[item] = min(when, first.get(item, when))
     found = {}
     for user, (history, target, domain, time) in prepared.targets.items():
         own = [(item, when) for item, when in history if domains[item] == domain]
         last = [domains[item] for item, _ in history[-1:]]
         near = {twins.get((min(item, target), max(item, target)), "no") for item, _ in history}
-        labels = [label for label, least in LENGTH_BINS.items() if least <= len(own)]
         found[user] = {
             "last_item": None if not last else ["other", "same"][last == [domain]] + " domain",
             "same_day": any(when // per_day == time // per_day for _, when in own),
             "near_duplicate": min(near | {"no"}, key=["close", "loose", "no"].index),
-            "in_domain_history": labels[-1],
+            "in_domain_history": label_of(len(own), LENGTH_BINS),
             "repeated": target in {item for item, _ in history},
-            "cold": target == 0,
+            "cold": target == 0 or not trained[target],
+            "candidate": target > 0,
+            "item_frequency": label_of(trained[target], FREQUENCY_BINS),
+            "item_age": "new"
+            if not trained[target]
+            else label_of(max(time // per_day - first[target] // per_day, 0), AGE_BINS),
         }
     return found
+
+
+def label_of(value, bins):
+    """The last bin that begins at or below a value."""
+    return [label for label, least in bins.items() if least <= value][-1]
 
 
 def labels_of(targets):
@@ -178,6 +200,8 @@ CASES = {
     "none in the domain": ([(9, 1.0)] * 10, 3, 0, "in_domain_history", "0"),
     "never trained": ([(1, 1.0)], 0, 0, "cold", True),
     "trained": ([(1, 1.0)], 2, 0, "cold", False),
+    "nothing knows it": ([(1, 1.0)], 0, 0, "candidate", False),
+    "new": ([(1, 1.0)], 0, 0, "item_age", "new"),
 }
 
 

@@ -56,7 +56,7 @@ def _run_gap(layer, cross, single, blocks, x):
 HALF = {"dtype": "mixed_bfloat16"}
 LAYERS: list[tuple[keras.layers.Layer, Callable]] = [
     (SharedEmbedding(12, 3, 6, 8, dropout=0.3), _run_embedding),
-    (SharedEmbedding(12, 3, 6, 8, style="paper", **HALF), _run_embedding),
+    (SharedEmbedding(12, 3, 6, 8, style="paper", dtype="mixed_bfloat16"), _run_embedding),
     (
         ACMoE(3, 1, 3, 6, 8, 1, 2, 5, 0.1, "paper", "sequence", False, name="mixture"),
         _run_acmoe,

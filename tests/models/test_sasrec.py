@@ -120,6 +120,6 @@ def test_the_two_begin_with_seeds_of_their_own(make_prepared):
     prepared = make_prepared(SIZES)
     config = Config.model_validate({"model": {"dim": 8, "item_init": "cooccurrence"}})
     initialise_items(pair, config, prepared, lambda line: None)
-    tables = [table.numpy() for table in pair.item_tables]
+    tables = [embedding.items.numpy() for embedding in pair.embeddings]
     np.testing.assert_array_equal(tables[0], item_vectors(prepared, 8, config.train.seed))
     assert (tables[0] != tables[1]).any(axis=1).all()

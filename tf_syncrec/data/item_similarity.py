@@ -11,6 +11,9 @@ from tf_syncrec.data.batches import Sequences
 PAIRS_AT_ONCE = 2**22
 """Pairs of items counted at a time while fitting: some 200 MB, whatever the catalogue."""
 
+LIKENESS_PAIRS = 2e9
+"""Pairs of items with an attribute in common that are looked at: half a minute."""
+
 USERS_AT_ONCE = 8192
 """Training rows read at a time."""
 
@@ -48,7 +51,8 @@ def similarities(
     of `PAIRS_AT_ONCE` pairs, never items x items.
 
     Args:
-        interactions: `[users, items + 1]` of 0 and 1, from `user_items`.
+        interactions: `[users, items + 1]` of 0 and 1, from `user_items`; or of other numbers, of
+            whose columns it is the cosine.
         catalogue: items and domains.
         shrinkage: from 0; takes from similarities that few users support.
         neighbours: the most similar items kept for each item in each domain (of equals, those with
@@ -61,13 +65,13 @@ def similarities(
         raise ValueError(f"shrinkage must be 0 or more. Received: {shrinkage}")
     if neighbours is not None and neighbours < 1:
         raise ValueError(f"neighbours must be 1 or more, or None. Received: {neighbours}")
-    users = interactions.sum(axis=0, dtype=np.float64)
+    users = interactions.power(2).sum(axis=0, dtype=np.float64)  # of 0 and 1, their number
     by_item = interactions.T.tocsr()
     result = []
     for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True):
         of_domain = interactions[:, offset : offset + size]
         # How many pairs of interactions each row of the product is summed from.
-        pairs = by_item @ of_domain.sum(axis=1, dtype=np.float64)
+        pairs = (by_item != 0) @ np.diff(of_domain.tocsr().indptr).astype(np.float64)
         blocks = []
         for start, stop in _row_blocks(pairs):
             shared = (by_item[start:stop] @ of_domain).tocoo()
@@ -101,3 +105,26 @@ def _nearest(rows, columns, values, neighbours: int) -> np.ndarray:
     mask = np.ones(len(rows), bool)
     mask[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered) < neighbours
     return mask
+
+
+def likenesses(
+    attributes: sparse.csr_array, catalogue: Catalogue, neighbours: int | None = None
+) -> list[sparse.csr_array]:
+    """Cosine similarity of items over their attributes.
+
+    Attributes of very many items say next to nothing and cost the square of their number, so the
+    commonest are left out, until there are `LIKENESS_PAIRS` pairs at most.
+
+    Args:
+        attributes: `[items + 1, attributes]`, shares, of `data.item_attributes`.
+        catalogue: items and domains.
+        neighbours: as in `similarities`.
+
+    Returns:
+        As `similarities`.
+    """
+    by_attribute = attributes.T.tocsr()
+    held = np.diff(by_attribute.indptr).astype(np.float64)
+    rarest = np.argsort(held, kind="stable")
+    kept = np.sort(rarest[np.cumsum(held[rarest] ** 2) <= LIKENESS_PAIRS])
+    return similarities(by_attribute[kept], catalogue, neighbours=neighbours)

@@ -13,6 +13,12 @@ from tf_syncrec.metrics.gains import user_gains
 LENGTH_BINS = {"0": 0, "1": 1, "2": 2, "3-5": 3, "6-10": 6, "11+": 11}
 """Numbers of interactions in the target's domain: label and lower end."""
 
+FREQUENCY_BINS = {"0": 0, "1-4": 1, "5-9": 5, "10-29": 10, "30-99": 30, "100+": 100}
+"""Training interactions of an item: label and lower end."""
+
+AGE_BINS = {"0-6": 0, "7-29": 7, "30-179": 30, "180-364": 180, "365+": 365}
+"""Days since an item was first had: label and lower end."""
+
 MIN_SHARED_USERS = 2
 MIN_SHARED_PART = 0.5
 """Two items of a domain are near-duplicates, as the variants of a product are, when at least
@@ -57,6 +63,11 @@ def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
     * `in_domain_history`: interactions of the history in the target's domain, by `LENGTH_BINS`.
     * `repeated`: the user had the target before: `yes`, `no`.
     * `cold`: the target never occurs in training: `yes`, `no`.
+    * `candidate`: whether it can be recommended at all: `no` of a target that neither training nor
+      an items file knows.
+    * `item_frequency`: training interactions of the target, by `FREQUENCY_BINS`.
+    * `item_age`: days between the target's first training interaction and the target's time, by
+      `AGE_BINS`; `new` where it has none.
 
     Args:
         prepared: the dataset; histories are those the models get.
@@ -66,6 +77,8 @@ def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
     duplicates, close = near_duplicates(prepared, per_day)
     base = prepared.catalogue.num_items + 1
     item_domains = np.concatenate([[-1], prepared.catalogue.item_domains])  # by id
+    counts = np.append(0, prepared.catalogue.counts)
+    first_days = _days(_first_times(prepared), per_day)
     parts = []
     for rows in _batches(prepared, split):
         lengths = rows["items"].row_lengths().numpy()
@@ -93,11 +106,12 @@ def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
                 "close": np.bincount(owner[nearer], minlength=users) > 0,
                 "length": np.bincount(owner[in_domain], minlength=users),
                 "repeated": np.bincount(owner[items == target[owner]], minlength=users) > 0,
-                "cold": target == 0,
+                "candidate": target > 0,
+                "count": counts[target],
+                "age": _days(rows["target_timestamp"].numpy(), per_day) - first_days[target],
             }
         )
     of = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    bins = np.searchsorted(list(LENGTH_BINS.values()), of["length"], side="right") - 1
     groups = {
         "last_item": {
             "same domain": of["last_same"],
@@ -109,9 +123,16 @@ def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
             "loose": of["near"] & ~of["close"],
             "no": ~of["near"],
         },
-        "in_domain_history": {label: bins == i for i, label in enumerate(LENGTH_BINS)},
+        "in_domain_history": _binned(of["length"], LENGTH_BINS),
         "repeated": _yes_no(of["repeated"]),
-        "cold": _yes_no(of["cold"]),
+        "cold": _yes_no(of["count"] == 0),
+        "candidate": _yes_no(of["candidate"]),
+        "item_frequency": _binned(of["count"], FREQUENCY_BINS),
+        "item_age": {"new": of["count"] == 0}
+        | {
+            label: members & (of["count"] > 0)
+            for label, members in _binned(np.maximum(of["age"], 0), AGE_BINS).items()
+        },
     }
     return TargetGroups(of["user_id"], groups)
 
@@ -223,7 +244,24 @@ def _units_a_day(prepared: PreparedDataset) -> float:
 
 
 def _days(timestamps: np.ndarray, per_day: float) -> np.ndarray:
-    return np.floor(timestamps / per_day).astype(np.int64)
+    days = np.floor(timestamps / per_day)
+    return np.where(np.isfinite(days), days, 0).astype(np.int64)
+
+
+def _first_times(prepared: PreparedDataset) -> np.ndarray:
+    """When each item was first had in training, by id; `inf` of one that was not."""
+    first = np.full(prepared.catalogue.num_items + 1, np.inf)
+    for rows in _batches(prepared, "train"):
+        np.minimum.at(
+            first, rows["items"].flat_values.numpy(), rows["timestamps"].flat_values.numpy()
+        )
+    return first
+
+
+def _binned(values: np.ndarray, bins: dict[str, int]) -> dict[str, np.ndarray]:
+    """Who is in which of bins, given by label and lower end."""
+    places = np.searchsorted(list(bins.values()), values, side="right") - 1
+    return {label: places == place for place, label in enumerate(bins)}
 
 
 def _yes_no(members: np.ndarray) -> dict[str, np.ndarray]:

@@ -88,11 +88,12 @@ def evaluate_split(
                 full.domains,
                 catalogue.domains,
             )
-    cold = ranks[0].cold
+    cold, unknown = ranks[0].cold, ranks[0].unknown
     about |= {
         "window": config.model.window,
         **({"score": model.score} if hasattr(model, "score") else {}),
         "cold_target_share": {split: float(cold.mean()) if len(cold) else 0.0},
+        "unknown_target_share": {split: float(unknown.mean()) if len(cold) else 0.0},
     }
     others["popularity"] = ranks[1]
     return {

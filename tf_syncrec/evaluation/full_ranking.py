@@ -142,10 +142,21 @@ class ModelScorer(Scorer):
     def refresh(self):
         """Reads the lengths of the item vectors, and who has a say."""
         self._scaled: tuple[tuple[int, int], tf.Tensor] | None = None  # the last domain's vectors
-        self._scales = self._model.candidate_scales()
+        # Of items that are more than their row, all that they are, once.
+        self._whole = [
+            None if each.attributes is None else each.whole_table()
+            for each in self._model.embeddings
+        ]
+        tables = self._tables()
+        self._scales = [self._model.candidate_scales(table) for table in tables]
         self._voters = tuple(v for v in self._model.voters if self._votes and bool(v.voting()))
         trend = self._model.trend if self._votes else None
         self._trend = None if trend is None else in_place(trend.gain)
+
+    def _tables(self):
+        """Vectors of all items, of each of the network's embeddings."""
+        both = zip(self._whole, self._model.embeddings, strict=True)
+        return [each.whole_table() if whole is None else whole for whole, each in both]
 
     def queries(self, batch):
         """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""
@@ -186,15 +197,14 @@ class ModelScorer(Scorer):
 
     def products(self, vectors, offset, size):
         """Dot products of query vectors `[rows, dim]` with the items of one domain."""
-        tables = [in_place(table) for table in self._model.item_tables]
-        scaled = list(zip(tables, self._scales, strict=True))
+        scaled = list(zip(self._tables(), self._scales, strict=True))
         # Of two ways to the same scores, but for rounding, one takes no more memory than they do.
         if held_at_once(size * vectors.shape[1]):
             if self._scaled is None or self._scaled[0] != (offset, size):
                 rows = [_scaled_rows(*table, offset, size) for table in scaled]
                 self._scaled = (offset, size), tf.concat(rows, axis=1)
             return tf.matmul(vectors, self._scaled[1], transpose_b=True)
-        parts = zip(tf.split(vectors, len(tables), axis=1), scaled, strict=True)
+        parts = zip(tf.split(vectors, len(scaled), axis=1), scaled, strict=True)
         return tf.add_n([_scaled_products(part, *table, offset, size) for part, table in parts])
 
 
@@ -244,7 +254,8 @@ class Ranks:
         user_ids: `[users]` bytes.
         domains: `[users]` int32, domain of the target.
         target_ids: `[users]` bytes, raw id of the target; it and the histories may be left out.
-        cold: `[users]` bool, the target never occurs in training.
+        cold: `[users]` bool, the target never occurs in training. It may be a candidate all the
+            same, where an items file knows it.
         ranks: `[users]` float64, 1 = best, `gains.MISS` for a miss.
         history_items: all histories end to end, int32 ids, oldest first.
         history_lengths: `[users]` int64.
@@ -263,6 +274,11 @@ class Ranks:
     history_times: np.ndarray
     target_times: np.ndarray
     beside: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def unknown(self) -> np.ndarray:
+        """`[users]` bool: a cold target that nothing knows of, and so a miss."""
+        return self.cold & (self.ranks == MISS)
 
     def by(self, name: str) -> "Ranks":
         """The ranks by one of the scorers `beside`."""
@@ -301,7 +317,8 @@ def rank_split(
             found[name].append(rank_beside(batch))
         return rank(batch)
 
-    ranks = collect_ranks(rank_all, batches, with_rows)
+    trained = np.append(False, catalogue.counts > 0)
+    ranks = collect_ranks(rank_all, batches, with_rows, trained)
     of_others = {name: np.concatenate(parts) for name, parts in found.items()}
     return dataclasses.replace(ranks, beside=of_others)
 
@@ -339,7 +356,10 @@ def take_rows(queries, rows: slice):
 
 
 def collect_ranks(
-    rank: Callable[[Any], np.ndarray], batches: Batches, with_rows: bool = True
+    rank: Callable[[Any], np.ndarray],
+    batches: Batches,
+    with_rows: bool = True,
+    trained: np.ndarray | None = None,
 ) -> Ranks:
     """Ranks batch by batch and puts the results together.
 
@@ -348,6 +368,7 @@ def collect_ranks(
         batches: from `data.batches.evaluation_batches`.
         with_rows: False leaves out what only `test_ranks.parquet` needs: raw item ids, histories,
             times.
+        trained: `[items + 1]` bool by id, whether training has it; None: all that have an id.
     """
     kinds = (object, np.int32, object, bool, np.float64, np.int32, np.int64, float, float)
     nobody = tuple(np.empty(0, kind) for kind in kinds)
@@ -356,12 +377,13 @@ def collect_ranks(
         items, times = (batch[name].numpy() for name in ("items", "timestamps"))
         items = items[: None if with_rows else 0]
         known = items > 0
+        target = batch["target"].numpy()
         columns.append(
             (
                 batch["user_id"].numpy(),
                 batch["domain"].numpy(),
                 batch["target_item_id"].numpy()[: len(items)],
-                batch["target"].numpy() == 0,
+                target == 0 if trained is None else ~trained[target],
                 rank(batch),
                 items[known],
                 known.sum(axis=1),

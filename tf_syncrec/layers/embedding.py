@@ -1,11 +1,17 @@
 """Shared embedding layer: items, start tokens and positions (paper 4.1)."""
 
+import contextlib
+from collections.abc import Iterator, Mapping
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_syncrec.layers.dropout import Dropout
 from tf_syncrec.layers.experts import EPSILON
+from tf_syncrec.layers.item_attributes import ItemAttributes
 from tf_syncrec.layers.views import PAD, View
+from tf_syncrec.utils.variables import fill, in_place
 
 ROWS_AT_ONCE = 1 << 18
 """Rows of M that are drawn together. Drawing takes three times the memory of what is drawn, and
@@ -27,6 +33,10 @@ class SharedEmbedding(keras.layers.Layer):
         dropout: rate applied to the embedded sequence in training.
         style: `"paper"`: E + P as it is; `"pre_norm"`: each row of it is normalised, so that an
             item counts as much in the residual stream as what the blocks add to it.
+        attributes: of an `ItemAttributes`, which is a part of items' vectors: `size`, `per_item`
+            and, where there are ready-made vectors, `ready_made`; None: nothing is known of items.
+        own_dropout: rate at which, in a step of the training, an item of which something is known
+            is that alone, so that attributes learn to do for items that have nothing else.
 
     ```python
     items = tf.constant([[0, 0, 3, 12], [1, 11, 2, 15]])  # of domains with 10 and 5 items
@@ -39,7 +49,16 @@ class SharedEmbedding(keras.layers.Layer):
     """
 
     def __init__(
-        self, num_items, num_domains, window, dim, dropout=0.0, style="pre_norm", **kwargs
+        self,
+        num_items,
+        num_domains,
+        window,
+        dim,
+        dropout=0.0,
+        style="pre_norm",
+        attributes: Mapping[str, int] | None = None,
+        own_dropout=0.0,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_items = num_items
@@ -49,6 +68,13 @@ class SharedEmbedding(keras.layers.Layer):
         self.dropout_rate = dropout
         self.style = style
         self.dropout = Dropout(dropout, dtype=self.dtype_policy)
+        self.attributes = None
+        if attributes:
+            self.attributes = ItemAttributes(num_items, dim=dim, **attributes, dtype="float32")
+        self._sizes_of_attributes = attributes and dict(attributes)
+        self.own_dropout = own_dropout
+        self._seed = keras.random.SeedGenerator() if attributes and own_dropout else None
+        self._of_batch: tuple[tf.Tensor, tf.Tensor] | None = None
 
     def build(self, input_shape=None):
         """Creates M `[items + 1, dim]`, (SOS) `[1 + domains, dim]` and P `[window, dim]`."""
@@ -73,6 +99,8 @@ class SharedEmbedding(keras.layers.Layer):
             initializer=keras.initializers.RandomNormal(stddev=0.02),
             name="positions",
         )
+        if self.attributes is not None:
+            self.attributes.build()
         self.built = True
 
     def call(self, view: View, training=None):
@@ -94,10 +122,78 @@ class SharedEmbedding(keras.layers.Layer):
         embedded = self.dropout(embedded, training=training)
         return embedded * tf.cast(tokens != PAD, embedded.dtype)[..., None]
 
-    def embed_items(self, items):
-        """Rows of M for int32 ids of any shape."""
-        # Through the variable, not a copy of it: the gradient then is the rows that were read.
-        return tf.cast(tf.gather(self.items.value, items), self.compute_dtype)
+    @property
+    def item_weights(self) -> list[keras.Variable]:
+        """What vectors of items are made of: M, and what is learned of attributes."""
+        learned = [] if self.attributes is None else self.attributes.trainable_weights
+        return [self.items, *learned]
+
+    def embed_items(self, items, of_batch=True):
+        """Vectors of items: rows of M, and what follows from their attributes.
+
+        Args:
+            items: int32 ids of any shape.
+            of_batch: whether all of them are in the batch that is being `read`.
+
+        Returns:
+            `[..., dim]`.
+        """
+        if self._of_batch is not None and of_batch:
+            places, vectors = self._of_batch
+            vectors = tf.gather(vectors, tf.gather(places, items))
+        elif self.attributes is None:
+            # Through the variable, not a copy of it: the gradient then is the rows that were read.
+            vectors = tf.gather(self.items.value, items)
+        else:
+            vectors = self._combined(tf.reshape(items, [-1]))
+            vectors = tf.reshape(vectors, tf.concat([tf.shape(items), [self.dim]], axis=0))
+        return tf.cast(vectors, self.compute_dtype)
+
+    def _combined(self, items, drop=False):
+        """What items are by themselves and by their attributes, `[n, dim]` of `[n]` ids."""
+        assert self.attributes is not None
+        own = tf.gather(self.items.value, items)
+        if drop and self._seed is not None:
+            drawn = keras.random.uniform(tf.shape(items), seed=self._seed)
+            kept = (drawn >= self.own_dropout) | ~self.attributes.known(items)
+            own *= tf.cast(kept, own.dtype)[:, None]
+        return own + self.attributes(items)
+
+    @contextlib.contextmanager
+    def read(self, items) -> Iterator[None]:
+        """A step of the training on a batch, inside: each of its items is embedded once.
+
+        Here an item may be without its own part. Without attributes there is nothing to prepare.
+
+        Args:
+            items: int32 ids of any shape, all of the batch.
+        """
+        if self.attributes is None:
+            yield
+            return
+        unique = tf.unique(tf.concat([[PAD], tf.reshape(items, [-1])], axis=0)).y
+        places = tf.tensor_scatter_nd_update(
+            tf.zeros([self.num_items + 1], tf.int32), unique[:, None], tf.range(tf.size(unique))
+        )
+        self._of_batch = places, self._combined(unique, drop=True)
+        try:
+            yield
+        finally:
+            self._of_batch = None
+
+    def set_attributes(self, ids, shares, vectors=None) -> None:
+        """Says what is known of items; arguments as of `ItemAttributes.set`."""
+        assert self.attributes is not None
+        self.attributes.set(ids, shares, vectors)
+
+    def whole_table(self) -> tf.Tensor:
+        """Vectors of all items, `[items + 1, dim]` float32; not to be kept, as `in_place`."""
+        table = in_place(self.items)
+        return table if self.attributes is None else table + self.attributes.of_all()
+
+    def set_table(self, vectors: np.ndarray) -> None:
+        """Gives items vectors; with attributes, their own part is what these do not say."""
+        fill(self.items, vectors if self.attributes is None else vectors - self.attributes.of_all())
 
     def get_config(self):
         """Constructor arguments."""
@@ -108,4 +204,6 @@ class SharedEmbedding(keras.layers.Layer):
             "dim": self.dim,
             "dropout": self.dropout_rate,
             "style": self.style,
+            "attributes": self._sizes_of_attributes,
+            "own_dropout": self.own_dropout,
         }

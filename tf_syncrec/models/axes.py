@@ -1,18 +1,20 @@
-"""Which axes of a network's arrays are of domains, of items or of users."""
+"""Which axes of a network's arrays are of domains, of items, of their attributes or of users."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from tf_syncrec.models.base import MultiDomainModel
 
-Kind = Literal["domains", "items", "users"]
+Kind = Literal["domains", "items", "users", "attributes"]
 Shape = tuple[int, ...]
+Origins = Mapping[Kind, np.ndarray]
+"""`[n]` int of each kind: which one of those before each one of now is, -1 if it is new."""
 
 
 class Axis(NamedTuple):
-    """An axis whose size is `others + each * n`, n the number of domains, items or users.
+    """An axis whose size is `others + each * n`, n the number of what `kind` says.
 
     First stand what belongs to none of them, the row of padding or the start token of the cross
     view; then `each` entries of the first of them, then those of the second. Of users, the row of
@@ -66,10 +68,14 @@ def axes_of(
     last = str(model.num_domains - 1)
     users = [str(user) for user in range(few)]
 
-    def shapes(sizes: dict[str, int], user_ids: list[str]) -> Sequence[Shape]:
-        config = model.get_config() | {"domain_sizes": sizes}
+    def shapes(
+        sizes: dict[str, int], user_ids: list[str], attributes: int = few
+    ) -> Sequence[Shape]:
+        config = model.get_config() | {"domain_sizes": sizes, "trained_sizes": None}
         if "user_ids" in config:
             config["user_ids"] = user_ids
+        if config["attributes"]:
+            config["attributes"] = config["attributes"] | {"size": attributes}
         return shapes_of(type(model).from_config(config))
 
     before = shapes(domains, users)
@@ -77,11 +83,13 @@ def axes_of(
         "domains": len(domains),
         "items": few * len(domains),
         "users": len(users),
+        "attributes": few,
     }
     with_one_more: dict[Kind, Sequence[Shape]] = {
         "domains": shapes(domains | {str(len(domains)): 0}, users),
         "items": shapes(domains | {last: few + 1}, users),
         "users": shapes(domains, [*users, "another"]),
+        "attributes": shapes(domains, users, few + 1),
     }
     found: list[dict[int, Axis]] = [{} for _ in before]
     for kind, after in with_one_more.items():
@@ -90,3 +98,27 @@ def axes_of(
                 if each := larger - size:
                     found[array][axis] = Axis(kind, size - each * counts[kind], each)
     return found
+
+
+def carried(
+    old: np.ndarray, new: np.ndarray, axes: Mapping[int, Axis], origins: Origins
+) -> np.ndarray:
+    """`new` with what `old` knows: entries of which every axis was there before; changed.
+
+    Args:
+        old: of the earlier run.
+        new: of the same shape but for `axes`.
+        axes: of `axes_of`.
+        origins: which one of those before each one is.
+    """
+    places = {axis: found.places(origins[found.kind]) for axis, found in axes.items()}
+    if not places:
+        new[...] = old
+        return new
+    to = [
+        np.flatnonzero(places[a] >= 0) if a in places else np.arange(n)
+        for a, n in enumerate(new.shape)
+    ]
+    of = [places[a][to[a]] if a in places else rows for a, rows in enumerate(to)]
+    new[np.ix_(*to)] = old[np.ix_(*of)]
+    return new

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Layout, Sequences
+from tf_syncrec.data.item_attributes import load as load_attributes
+from tf_syncrec.data.item_encoder import ItemEncoder
 from tf_syncrec.layers import (
     DomainBlocks,
     ItemNeighbours,
@@ -28,7 +30,7 @@ from tf_syncrec.losses.functions import EXCLUDED
 from tf_syncrec.losses.negatives import UniformNegatives
 from tf_syncrec.metrics.target_ranks import ranks_by_domain
 from tf_syncrec.models.trainer import Trainer
-from tf_syncrec.utils.variables import in_place, pieces
+from tf_syncrec.utils.variables import as_array, fill, pieces
 
 VOTING = 20
 """The latest interactions, whose neighbours have votes: with the decays that `neighbours` tries,
@@ -72,8 +74,8 @@ class MultiDomainModel(Trainer):
     `data.batches.datasets`, `evaluate` on `evaluation_batches`, `save("model.keras")`.
 
     Args:
-        domain_sizes: trained items of each domain, `{name: size}`, or a sequence of sizes; item ids
-            are contiguous by domain from 1.
+        domain_sizes: items of each domain, `{name: size}`, or a sequence of sizes; item ids are
+            contiguous by domain from 1.
         window: T, how many items of a history are looked at.
         dim: r, the width.
         dropout: rate, wherever the network drops.
@@ -81,8 +83,14 @@ class MultiDomainModel(Trainer):
         similarity: `"cosine"` or `"dot"`.
         temperature: divides the score.
         neighbours: co-occurring items of each item that vote in a prediction; 0: none.
+        likeness: items with like attributes that vote in the same way; 0: none.
         repeat_consumption: whether coming back to an item has a part in a prediction.
         trend: whether what is popular lately has a part in a prediction.
+        new_items: whether an item has a part in it that nobody had in training.
+        trained_sizes: items of each domain that occur in training, which stand before those that
+            do not; None: all. Negatives are drawn from them alone.
+        attributes: what is known of items, see `SharedEmbedding`; None: nothing.
+        own_dropout: see `SharedEmbedding`.
         loss: name of a loss of `losses.functions`, or a function of the same kind.
         negatives: how many items of its domain a target is compared with, or what draws them.
         shared_negatives: of a number of negatives, whether all targets of a domain and batch have
@@ -95,6 +103,9 @@ class MultiDomainModel(Trainer):
         "domain": tf.TensorSpec([None], tf.int32),
     }
     """What `call` reads of a batch of `data.batches.evaluation_batches`."""
+
+    item_encoder: ItemEncoder | None = None
+    """What finds the attributes that it knows of items in other files of them."""
 
     batch_layout: ClassVar[Layout] = "packed"
     """How `data.batches.train_batches` lays out what `batch_losses` reads."""
@@ -110,8 +121,13 @@ class MultiDomainModel(Trainer):
         similarity: str = "cosine",
         temperature: float = 0.1,
         neighbours: int = 0,
+        likeness: int = 0,
         repeat_consumption: bool = False,
         trend: bool = False,
+        new_items: bool = False,
+        trained_sizes: Sequence[int] | None = None,
+        attributes: Mapping[str, int] | None = None,
+        own_dropout: float = 0.0,
         loss: str | Callable = "sampled_softmax",
         negatives: int | UniformNegatives = 256,
         shared_negatives: bool = True,
@@ -119,10 +135,12 @@ class MultiDomainModel(Trainer):
     ):
         super().__init__(**kwargs)
         self.domains, self.domain_sizes = _domains(domain_sizes)
+        self.trained_sizes = _trained(trained_sizes, self.domain_sizes)
         for name, value, least in (
             ("window", window, 2),
             ("dim", dim, 1),
             ("neighbours", neighbours, 0),
+            ("likeness", likeness, 0),
         ):
             if value < least:
                 raise ValueError(f"{name} must be {least} or more. Received: {value}")
@@ -135,14 +153,24 @@ class MultiDomainModel(Trainer):
         self._offsets = [1 + sum(self.domain_sizes[:d]) for d in range(self.num_domains)]
         self._seed = keras.random.SeedGenerator()
         self.embedding = SharedEmbedding(
-            self.num_items, self.num_domains, window, dim, dropout, style, dtype=self.dtype_policy
+            self.num_items,
+            self.num_domains,
+            window,
+            dim,
+            dropout,
+            style,
+            attributes,
+            own_dropout,
+            dtype=self.dtype_policy,
         )
         self.similarity = Similarity(similarity, temperature, dtype=self.dtype_policy)
-        self.neighbours = None
-        if neighbours:
-            self.neighbours = ItemNeighbours(self.num_items, neighbours, min(VOTING, window))
+        self.neighbours, self.likeness = (
+            ItemNeighbours(self.num_items, count, min(VOTING, window)) if count else None
+            for count in (neighbours, likeness)
+        )
         self.repeats = RepeatConsumption(self.domain_sizes) if repeat_consumption else None
-        self.trend = PopularityTrend(self.num_items) if trend else None
+        self.trend = PopularityTrend(self.num_items) if trend or new_items else None
+        self.trending, self.new_items = trend, new_items
 
     @classmethod
     def from_settings(cls, config: Config, domain_sizes, **more) -> Self:
@@ -162,14 +190,35 @@ class MultiDomainModel(Trainer):
             for name, parameter in inspect.signature(kind.__init__).parameters.items()
             if parameter.kind is parameter.KEYWORD_ONLY
         }
-        arguments = {name: value for name, value in given.items() if name in taken}
-        return cls(domain_sizes, **arguments | more)
+        arguments = {name: value for name, value in given.items() if name in taken} | more
+        if not arguments.get("attributes"):
+            arguments |= {"likeness": 0, "new_items": False}
+        return cls(domain_sizes, **arguments)
 
     @classmethod
     def from_data(cls, config: Config, prepared: Sequences) -> Self:
-        """A new network for a dataset."""
+        """A new network for a dataset, told what its items file says."""
         catalogue = prepared.catalogue
-        return cls.from_settings(config, dict(zip(catalogue.domains, catalogue.sizes, strict=True)))
+        sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
+        more = cls.arguments_from(prepared) | {"trained_sizes": catalogue.trained_sizes.tolist()}
+        known = load_attributes(prepared) if config.model.item_attributes else None
+        if known is not None:
+            more["attributes"] = {
+                "size": known.size,
+                "per_item": known.tokens.shape[1],
+                "ready_made": 0 if known.dense is None else known.dense.shape[1],
+            }
+        model = cls.from_settings(config, sizes, **more)
+        if known is not None:
+            for embedding in model.embeddings:
+                embedding.set_attributes(known.tokens, known.weights, known.dense)
+            model.item_encoder = known.encoder
+        return model
+
+    @classmethod
+    def arguments_from(cls, prepared: Sequences) -> dict[str, Any]:
+        """What a network's constructor takes of a dataset, besides the sizes of its domains."""
+        return {}
 
     def get_config(self):
         """Constructor arguments."""
@@ -182,8 +231,15 @@ class MultiDomainModel(Trainer):
             "similarity": self.similarity.kind,
             "temperature": self.similarity.temperature,
             "neighbours": self.neighbours.count if self.neighbours else 0,
+            "likeness": self.likeness.count if self.likeness else 0,
             "repeat_consumption": self.repeats is not None,
-            "trend": self.trend is not None,
+            "trend": self.trending,
+            "new_items": self.new_items,
+            "trained_sizes": None
+            if self.trained_sizes == self.domain_sizes
+            else self.trained_sizes,
+            "attributes": self.embedding.get_config()["attributes"],
+            "own_dropout": self.embedding.own_dropout,
             "loss": losses_by_name.serialize(self.target_loss),
             "negatives": keras.saving.serialize_keras_object(self.negatives),
         }
@@ -193,11 +249,33 @@ class MultiDomainModel(Trainer):
         """A network with the arguments of `get_config`, newly initialised."""
         return cls(**keras.saving.deserialize_keras_object(config, custom_objects))
 
+    def plain(self) -> Self:
+        """The same network with all that items are in one table, as it is served.
+
+        Returns:
+            Itself, if it knows no attributes.
+        """
+        if self.embedding.attributes is None:
+            return self
+        inside = {"attributes": None, "own_dropout": 0.0}
+        found = self.from_config(self.get_config() | inside)
+        left = {
+            id(weight)
+            for embedding in self.embeddings
+            if embedding.attributes is not None
+            for weight in embedding.attributes.weights
+        }
+        kept = [weight for weight in self.weights if id(weight) not in left]
+        for weight, same in zip(kept, found.weights, strict=True):
+            fill(same, as_array(weight))
+        for embedding, same in zip(self.embeddings, found.embeddings, strict=True):
+            fill(same.items, embedding.whole_table().numpy())
+        return found
+
     def build_parts(self, *parts: keras.layers.Layer) -> None:
         """Creates all weights; shapes follow from the constructor's arguments alone."""
         self.mixture = DomainMixture(self.domain_sizes, dtype="float32")
-        fitted = (self.neighbours, self.repeats, self.trend, *parts, self.mixture)
-        for part in (self.embedding, self.similarity, *fitted):
+        for part in (self.embedding, self.similarity, *self.terms, *parts, self.mixture):
             if part is not None:
                 part.build()
         self.built = True
@@ -222,7 +300,7 @@ class MultiDomainModel(Trainer):
 
     @property
     def sizes(self):
-        """Trained items of each domain, `[domains]` int32."""
+        """Items of each domain, `[domains]` int32."""
         return tf.constant(self.domain_sizes, tf.int32)
 
     # ------------------------------------------------------------------------------ prediction
@@ -233,7 +311,8 @@ class MultiDomainModel(Trainer):
     @property
     def voters(self) -> tuple[ItemNeighbours | RepeatConsumption, ...]:
         """What says more of items than the network does, by the history, once it is fitted."""
-        return tuple(part for part in (self.neighbours, self.repeats) if part is not None)
+        parts = self.neighbours, self.likeness, self.repeats
+        return tuple(part for part in parts if part is not None)
 
     @property
     def terms(self) -> tuple[ItemNeighbours | RepeatConsumption | PopularityTrend, ...]:
@@ -268,9 +347,9 @@ class MultiDomainModel(Trainer):
         return self.query_vectors(items, tf.tile(domains, [tf.shape(items)[0], 1]))
 
     @property
-    def item_tables(self) -> list[keras.Variable]:
-        """M, `[items + 1, dim]`; of several networks whose scores are added, that of each."""
-        return [self.embedding.items]
+    def embeddings(self) -> Sequence[SharedEmbedding]:
+        """As in `Trainer`: one."""
+        return [self.embedding]
 
     def candidate_vectors(self, items):
         """What a query vector is compared with.
@@ -279,19 +358,19 @@ class MultiDomainModel(Trainer):
             items: int32 ids of any shape.
 
         Returns:
-            `[..., dim]` float32, of several `item_tables` one after the other.
+            `[..., dim]` float32, of several `embeddings` one after the other.
         """
-        vectors = [tf.gather(table.value, items) for table in self.item_tables]
+        vectors = [tf.cast(each.embed_items(items), tf.float32) for each in self.embeddings]
         return tf.concat([self.similarity.candidate(each) for each in vectors], axis=-1)
 
-    def candidate_scales(self):
-        """What each row of each of `item_tables` is multiplied by, all `[items + 1]` float32."""
+    def candidate_scales(self, items):
+        """What each row of a table of item vectors is multiplied by, `[items + 1]` float32.
 
-        def of_table(items):
-            parts = [self.similarity.scale(items[rows])[:, 0] for rows in pieces(items)]
-            return tf.concat(parts, axis=0)
-
-        return [of_table(in_place(table)) for table in self.item_tables]
+        Args:
+            items: `[items + 1, dim]`, of one of `embeddings`.
+        """
+        parts = [self.similarity.scale(items[rows])[:, 0] for rows in pieces(items)]
+        return tf.concat(parts, axis=0)
 
     @property
     def fitted_parts(self) -> tuple[keras.layers.Layer, ...]:
@@ -302,8 +381,11 @@ class MultiDomainModel(Trainer):
     @property
     def learned(self) -> list[keras.Variable]:
         """All that training changes: weights, and what λ remembers; in the order of `weights`."""
-        fitted = {id(weight) for part in self.fitted_parts for weight in part.weights}
-        return [weight for weight in self.weights if id(weight) not in fitted]
+        others = {id(weight) for part in self.fitted_parts for weight in part.weights}
+        for embedding in self.embeddings:
+            if embedding.attributes is not None:  # what is known of items is given
+                others |= {id(weight) for weight in embedding.attributes.non_trainable_weights}
+        return [weight for weight in self.weights if id(weight) not in others]
 
     def count_trained(self) -> int:
         """Numbers that training learns; `count_params` has lists and λ as well."""
@@ -342,7 +424,7 @@ class MultiDomainModel(Trainer):
         """
         negatives, negative_vectors = self._negatives(blocks)
         positive_vectors = self.similarity.candidate(self.embedding.embed_items(targets))
-        sizes = tf.cast(tf.gather(self.sizes, blocks.domains), tf.float32)
+        sizes = tf.cast(tf.gather(self.trained_sizes, blocks.domains), tf.float32)
         rate = tf.minimum(self.negatives.count / tf.maximum(sizes - 1.0, 1.0), 1.0)
         no_negative = (negatives == targets[..., None]) | (negatives == 0)
         losses = []
@@ -364,8 +446,9 @@ class MultiDomainModel(Trainer):
             domains = tf.range(self.num_domains)
         else:
             domains = tf.broadcast_to(blocks.domains[:, None], tf.shape(blocks.slots))
-        ids = self.negatives(domains, self.offsets, self.sizes, self._seed)
-        vectors = self.similarity.candidate(self.embedding.embed_items(ids))
+        sizes = tf.constant(self.trained_sizes, tf.int32)
+        ids = self.negatives(domains, self.offsets, sizes, self._seed)
+        vectors = self.similarity.candidate(self.embedding.embed_items(ids, of_batch=False))
         if self.negatives.shared:
             # (blocks, negatives): the same for all slots of a block
             return tf.gather(ids, blocks.domains)[:, None], tf.gather(vectors, blocks.domains)
@@ -408,3 +491,18 @@ def _domains(sizes: Mapping[str, int] | Sequence[int]) -> tuple[tuple[str, ...],
             f"domain_sizes must be the numbers of items of one domain or more. Received: {sizes}"
         )
     return names, counts
+
+
+def _trained(sizes: Sequence[int] | None, all_of_them: tuple[int, ...]) -> tuple[int, ...]:
+    """Trained items of each domain, or all."""
+    if sizes is None:
+        return all_of_them
+    found = tuple(map(int, sizes))
+    if len(found) != len(all_of_them) or any(
+        not 0 <= n <= size for n, size in zip(found, all_of_them, strict=True)
+    ):
+        raise ValueError(
+            f"trained_sizes must be one a domain, and at most its items. Received: {sizes}, of "
+            f"{all_of_them}"
+        )
+    return found

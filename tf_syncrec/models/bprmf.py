@@ -57,16 +57,14 @@ class BPRMF(MultiDomainModel):
         return super().get_config() | {"user_ids": self.user_ids.tolist()}
 
     @classmethod
-    def from_data(cls, config, prepared):
-        """As in `MultiDomainModel`, with the users of the training set."""
+    def arguments_from(cls, prepared):
+        """As in `MultiDomainModel`: the users of the training set."""
         users = [
             ids
             for batch in prepared.as_dataset("train").map(lambda row: row["user_id"]).batch(65536)
             for ids in batch.numpy()
         ]
-        catalogue = prepared.catalogue
-        sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
-        return cls.from_settings(config, sizes, user_ids=users)
+        return {"user_ids": users}
 
     def call(self, inputs, training=None):
         """Query vectors `[batch, dim]` of `{"user_id": [batch]}`."""

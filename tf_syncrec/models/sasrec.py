@@ -71,9 +71,9 @@ class SASRecPair(SASRec):
         self.view_weights.build()
 
     @property
-    def item_tables(self):
+    def embeddings(self):
         """As in `MultiDomainModel`, of both."""
-        return [*super().item_tables, *self.second.item_tables]
+        return [*super().embeddings, *self.second.embeddings]
 
     @property
     def fitted_parts(self):

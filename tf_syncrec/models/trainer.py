@@ -1,5 +1,6 @@
 """How Keras trains and ranks a network: `compile`, the steps of `fit` and `evaluate`, logs."""
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_syncrec.distributed.workers import several_workers
+from tf_syncrec.layers.embedding import SharedEmbedding
 from tf_syncrec.layers.views import check_histories
 from tf_syncrec.losses import functions as losses_by_name
 from tf_syncrec.metrics.gains import METRICS
@@ -33,6 +35,11 @@ class Trainer(keras.Model):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self._evaluating = False
+
+    @property
+    def embeddings(self) -> Sequence[SharedEmbedding]:
+        """What has vectors of items; of several networks whose scores are added, that of each."""
+        raise NotImplementedError(f"{type(self).__name__} does not say where its items are")
 
     @property
     def reported(self) -> dict[str, str]:
@@ -156,7 +163,9 @@ class Trainer(keras.Model):
             raise ValueError(f"`fit` takes batches to train on. Received: {', '.join(batch)}")
         if "segments" not in batch:  # not laid out by `data.batches.train_batches`
             batch = batch | {"items": check_histories(batch["items"], self.num_items)}
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, contextlib.ExitStack() as read:
+            for embedding in self.embeddings:
+                read.enter_context(embedding.read(batch["items"]))
             losses = self.batch_losses(**batch)
             loss = self.optimizer.scale_loss(losses.total)
         weights = self.trainable_weights

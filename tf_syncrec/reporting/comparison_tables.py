@@ -21,6 +21,9 @@ GROUPS = {
     "in_domain_history": "in-domain history",
     "repeated": "the user had the target before",
     "cold": "target never seen in training",
+    "candidate": "training or the items file knows the target",
+    "item_frequency": "training interactions of the target",
+    "item_age": "days since the target was first had",
 }
 TRANSFER = (
     "NDCG@10 of the same network trained on a domain alone and on all domains together, by the "

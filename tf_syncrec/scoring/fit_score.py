@@ -47,7 +47,7 @@ def fit_score(
         return None
     count_returns(model, prepared)
     count_neighbours(model, prepared)
-    trends = None if model.trend is None else decayed_counts(prepared)
+    trends = decayed_counts(prepared) if model.trending else None
     judged = _cross_fitted(model, prepared.catalogue, trends, validation)
     _fit(model, prepared.catalogue, trends, validation, report)
     if judged is not None:
@@ -68,7 +68,7 @@ def _fit(
             part.reset()
     fit_repeats(model, catalogue, validation, report)
     fit_votes(model, catalogue, validation, report)
-    if trends is not None:
+    if model.trend is not None:
         fit_trend(model, catalogue, trends, validation, report)
     fit_view_weights(model, catalogue, validation, report)
 

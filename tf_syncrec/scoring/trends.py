@@ -1,4 +1,4 @@
-"""Fits what being popular lately is worth, in each domain, on validation."""
+"""Fits what being popular lately, or being new, is worth in each domain, on validation."""
 
 from collections.abc import Callable
 
@@ -11,10 +11,14 @@ from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.choices import best_of_domains, mean_gain
 from tf_syncrec.scoring.recent_popularity import HALF_LIVES
-from tf_syncrec.utils.variables import fill
+from tf_syncrec.utils.variables import as_array, fill
 
 WEIGHTS = (0.1, 0.2, 0.4, 0.8)
 """What is tried for w, with each of `HALF_LIVES`."""
+
+GAINS_OF_NEW = (0.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0)
+"""What is tried for items that nobody has had in training, of which attributes alone are known: the
+network has never seen one bought, so it cannot know how often they are."""
 
 SMOOTHING = 0.1
 """So much of the domain's mean is added: who was not popular at all is not infinitely so."""
@@ -23,7 +27,7 @@ SMOOTHING = 0.1
 def fit_trend(
     model: MultiDomainModel,
     catalogue: Catalogue,
-    counts: np.ndarray,
+    counts: np.ndarray | None,
     validation: Batches,
     report: Callable[[str], None],
 ) -> None:
@@ -32,13 +36,37 @@ def fit_trend(
     Args:
         model: trained, with a trend.
         catalogue: items and domains of what it was trained on.
-        counts: of `recent_popularity.decayed_counts`, `[HALF_LIVES, items]`.
+        counts: of `recent_popularity.decayed_counts`, `[HALF_LIVES, items]`; None: popularity is
+            no part of the score.
         validation: from `data.batches.evaluation_batches`.
         report: told what it is worth.
     """
     assert model.trend is not None
     model.trend.reset()
-    tried = _gains(counts, catalogue)
+    if counts is not None:
+        _fit(
+            model,
+            catalogue,
+            _gains(counts, catalogue),
+            validation,
+            "What is popular lately",
+            report,
+        )
+    if model.new_items and catalogue.cold.any():
+        gains = np.outer(GAINS_OF_NEW, catalogue.cold).astype(np.float32)
+        _fit(model, catalogue, gains, validation, "What nobody has had", report)
+
+
+def _fit(
+    model: MultiDomainModel,
+    catalogue: Catalogue,
+    tried: np.ndarray,
+    validation: Batches,
+    what: str,
+    report: Callable[[str], None],
+) -> None:
+    """Adds to the gains, in each domain, those of `tried`, `[trials, items + 1]`, that do best."""
+    assert model.trend is not None
     scorer = ModelScorer(model)
     scorer.refresh()
 
@@ -50,18 +78,19 @@ def fit_trend(
     found = rank_trials(validation, catalogue, len(tried), scorer.queries, scores)
     chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
     of_items = np.append(0, chosen[catalogue.item_domains])
-    fill(model.trend.gain, tried[of_items, np.arange(len(of_items))])
+    before = as_array(model.trend.gain)
+    fill(model.trend.gain, before + tried[of_items, np.arange(len(of_items))])
     if len(found.gains):
         fitted = mean_gain(found.gains, found.domains, chosen)
         report(
-            f"What is popular lately: validation {SELECTION_METRIC} {fitted:.4f}, without "
+            f"{what}: validation {SELECTION_METRIC} {fitted:.4f}, without "
             f"{found.gains[:, 0].mean():.4f}"
         )
 
 
 def _gains(counts: np.ndarray, catalogue: Catalogue) -> np.ndarray:
     """G of every trial, `[1 + HALF_LIVES * WEIGHTS, items + 1]` float32; of the first it is 0."""
-    domains, sizes = catalogue.item_domains, np.maximum(catalogue.sizes, 1)
+    domains, sizes = catalogue.item_domains, np.maximum(catalogue.trained_sizes, 1)
     found = np.zeros([1 + len(HALF_LIVES) * len(WEIGHTS), 1 + len(domains)], np.float32)
     for row, each in enumerate(counts):
         means = np.bincount(domains, each, catalogue.num_domains) / sizes

@@ -14,6 +14,7 @@ from data_prep import Catalogue, InputError
 from data_prep.files import local_path, remove_partial, write_whole, written_whole
 from tf_syncrec import config as config_module
 from tf_syncrec.config import Config
+from tf_syncrec.data.item_encoder import ItemEncoder
 from tf_syncrec.training import manifest
 from tf_syncrec.utils.locks import RunLock
 
@@ -44,6 +45,7 @@ class RunDirectory:
         self.config_file = self.directory / "config.yaml"
         self.catalogue_file = self.directory / "items.parquet"
         self.model_file = self.directory / "model.json"
+        self.item_encoder_file = self.directory / "item_encoder.npz"
         self.metrics_file = self.directory / "metrics.json"
         self.history_file = self.directory / "history.json"
         self.samples_file = self.directory / "samples.json"
@@ -124,6 +126,8 @@ class RunDirectory:
         if not self.lock.held:  # else it is a run that is gone on with
             self.lock.acquire()
             self.check_free()
+        if model.item_encoder is not None:
+            model.item_encoder.save(self.item_encoder_file)
         self.describe(config, catalogue, network_json(model))
 
     def describe(self, config: Config, catalogue: Catalogue, network: str) -> None:
@@ -147,6 +151,7 @@ class RunDirectory:
         """Writes down what the files are that others read, once all of them are there."""
         written = (
             *(self.catalogue_file, self.model_file, self.checkpoint_file, self.metrics_file),
+            self.item_encoder_file,
             *(self.history_file, self.samples_file, self.data_card_file, self.ranks_file),
             self.tuning_file,
         )
@@ -206,6 +211,11 @@ class RunDirectory:
             load_weights(model, self.checkpoint_file, later=model.mixture.weights)
         except ValueError as error:
             raise InputError(f"--run {self.directory}: its weights do not fit: {error}") from error
+        if self.item_encoder_file.exists():
+            try:
+                model.item_encoder = ItemEncoder.load(self.item_encoder_file)
+            except (OSError, ValueError, KeyError) as error:
+                raise self._unreadable(self.item_encoder_file, error) from error
         return config, catalogue, model
 
     def load_config(self) -> Config:

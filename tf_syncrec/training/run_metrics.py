@@ -68,6 +68,7 @@ def measure(
     about = {
         "window": config.model.window,
         "cold_target_share": {split: float(of.cold.mean()) for split, of in ranks.items()},
+        "unknown_target_share": {split: float(of.unknown.mean()) for split, of in ranks.items()},
     }
     if test is None:
         about["selection"] = "validation ndcg@10; test was left out"

@@ -13,6 +13,7 @@ from data_prep import PreparedDataset
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.metrics.gains import SELECTION_METRIC
+from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.registry import network_of, trained_name
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.training.backup import Backup
@@ -131,12 +132,17 @@ class Trainer:
         """First item vectors, which are the same for all trials of a width."""
         key = config.model.dim, config.model.item_init
         if key in self._first_vectors:
-            for table, vectors in zip(model.item_tables, self._first_vectors[key], strict=True):
-                fill(table, vectors)
+            for weight, first in zip(_first(model), self._first_vectors[key], strict=True):
+                fill(weight, first)
             return
         initialise_items(model, config, self._prepared, _silence)
         if config.model.item_init != "random":
-            self._first_vectors[key] = [np.array(as_array(table)) for table in model.item_tables]
+            self._first_vectors[key] = [np.array(as_array(weight)) for weight in _first(model)]
+
+
+def _first(model: MultiDomainModel) -> list[keras.Variable]:
+    """What `initialise_items` sets."""
+    return [weight for embedding in model.embeddings for weight in embedding.item_weights]
 
 
 def _silence(line: str) -> None:

@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.sparse as sparse
+import tensorflow as tf
 from scipy.sparse.linalg import svds
 
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.training.initial.attribute_vectors import initialise_with_attributes
 from tf_syncrec.utils.variables import fill
 
 NEIGHBOURHOOD = 10
@@ -68,11 +70,23 @@ def initialise_items(
     if config.model.item_init == "cooccurrence":
         start = time.perf_counter()
         first = config.train.seed
-        for number, table in enumerate(model.item_tables):
+        for number, embedding in enumerate(model.embeddings):
             # Networks that a model is made of begin as with seeds of their own.
             seed = [first, number] if number else first
-            fill(table, item_vectors(prepared, config.model.dim, seed))
+            vectors = item_vectors(prepared, config.model.dim, seed)
+            if embedding.attributes is None:
+                fill(embedding.items, vectors)
+            else:
+                initialise_with_attributes(embedding, vectors, prepared.catalogue.counts)
         report(f"Item vectors from co-occurrence: {time.perf_counter() - start:.0f} s")
+        return
+    untrained = np.flatnonzero(prepared.catalogue.counts == 0) + 1
+    for embedding in model.embeddings:
+        if embedding.attributes is not None and len(untrained):
+            # A random direction that is never trained says less than nothing.
+            known = untrained[embedding.attributes.known(untrained).numpy()]
+            nothing = tf.zeros([len(known), embedding.dim])
+            embedding.items.value.scatter_update(tf.IndexedSlices(nothing, known))
 
 
 def _context_counts(prepared: Sequences, size: int) -> sparse.csr_array:

@@ -1,7 +1,7 @@
 """A training that goes on from another run, whose items, users and domains may be others."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
@@ -9,15 +9,12 @@ from scipy.linalg import orthogonal_procrustes
 from data_prep import Catalogue, InputError
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences
-from tf_syncrec.models.axes import Axis, Kind, axes_of
+from tf_syncrec.models.axes import Origins, axes_of, carried
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.initial.item_vectors import item_vectors
 from tf_syncrec.training.run_directory import RunDirectory
 from tf_syncrec.utils.nested import flat
 from tf_syncrec.utils.variables import as_array, fill
-
-Origins = Mapping[Kind, np.ndarray]
-"""`[n]` int of domains, items and users: which one of the earlier run each is, -1 if it is new."""
 
 
 def go_on_from(
@@ -71,7 +68,7 @@ def go_on_from(
 def origins_of(
     before: Catalogue, after: Catalogue, earlier: MultiDomainModel, model: MultiDomainModel
 ) -> Origins:
-    """Which domains, items and users of two runs are the same, by names and raw ids.
+    """Which domains, items, users and attributes of two runs are the same, by names and raw ids.
 
     Args:
         before: items of the earlier run.
@@ -83,6 +80,7 @@ def origins_of(
         "domains": _places(before.domains, after.domains),
         "items": _places(_keys(before), _keys(after)),
         "users": _places(getattr(earlier, "user_ids", ()), getattr(model, "user_ids", ())),
+        "attributes": _places(_names(earlier), _names(model)),
     }
 
 
@@ -112,30 +110,6 @@ def carry_over(earlier: MultiDomainModel, model: MultiDomainModel, origins: Orig
         fill(new, carried(as_array(old), np.array(as_array(new)), found, origins))
 
 
-def carried(
-    old: np.ndarray, new: np.ndarray, axes: Mapping[int, Axis], origins: Origins
-) -> np.ndarray:
-    """`new` with what `old` knows: entries of which every axis was there before; changed.
-
-    Args:
-        old: of the earlier run.
-        new: of the same shape but for `axes`.
-        axes: which axes are of domains, items or users.
-        origins: of `origins_of`.
-    """
-    places = {axis: found.places(origins[found.kind]) for axis, found in axes.items()}
-    if not places:
-        new[...] = old
-        return new
-    to = [
-        np.flatnonzero(places[a] >= 0) if a in places else np.arange(n)
-        for a, n in enumerate(new.shape)
-    ]
-    of = [places[a][to[a]] if a in places else rows for a, rows in enumerate(to)]
-    new[np.ix_(*to)] = old[np.ix_(*of)]
-    return new
-
-
 def place_items(
     model: MultiDomainModel, first: np.ndarray, before: np.ndarray, after: Catalogue
 ) -> None:
@@ -153,9 +127,11 @@ def place_items(
         after: of the new data.
     """
     known = before > 0
-    news = np.clip(1 - before / after.counts, 0, 1)[:, None].astype(np.float32)
-    for table in model.item_tables:
-        whole = np.array(as_array(table))
+    # Of items that nobody has had yet there is no news.
+    news = np.where(after.counts > 0, np.clip(1 - before / np.maximum(after.counts, 1), 0, 1), 0)
+    news = news[:, None].astype(np.float32)
+    for embedding in model.embeddings:
+        whole = np.array(embedding.whole_table())
         vectors = whole[1:]
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         lengths[~known] = lengths[known].mean()
@@ -163,7 +139,7 @@ def place_items(
         rotation, _ = orthogonal_procrustes(first[1:][known], learned[known])
         mixed = (1 - news) * learned + news * (first[1:] @ rotation)
         whole[1:] = np.where(news > 0, lengths * _directions(mixed), vectors)
-        fill(table, whole)
+        embedding.set_table(whole)
 
 
 def _directions(vectors: np.ndarray) -> np.ndarray:
@@ -175,6 +151,11 @@ def _keys(catalogue: Catalogue) -> list[tuple[str, str]]:
     """Domain and raw id of each item."""
     names = np.array(catalogue.domains, object)[catalogue.item_domains]
     return list(zip(names, catalogue.item_ids, strict=True))
+
+
+def _names(model: MultiDomainModel) -> tuple[str, ...]:
+    """Attributes of items that a network has vectors of, `column=value`."""
+    return () if model.item_encoder is None else model.item_encoder.names[1:]
 
 
 def _places(before, after) -> np.ndarray:

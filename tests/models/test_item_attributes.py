@@ -1,0 +1,149 @@
+"""Networks that know attributes of items: in training, plain, with more items."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.listed_items import listed, with_items
+from tf_syncrec.config import Config
+from tf_syncrec.data.batches import train_batches
+from tf_syncrec.models.registry import NETWORKS, network_of
+from tf_syncrec.scoring.more_items import NewItems, with_more_items
+from tf_syncrec.scoring.votes import count_neighbours
+from tf_syncrec.training.initial.item_vectors import initialise_items
+from tf_syncrec.training.optimizers import RowwiseAdam
+
+SETTINGS = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 12, "likeness": 4}
+
+
+@pytest.fixture
+def prepared(make_prepared):
+    return with_items(make_prepared(sizes=(12, 5, 20)))
+
+
+def built(name, prepared, seed=0, **settings):
+    """A network in which all that can be learned has some size."""
+    keras.utils.set_random_seed(seed)
+    config = Config.model_validate({"model": SETTINGS | {"name": name, "neighbours": 4} | settings})
+    model = network_of(name).build(config, prepared)
+    initialise_items(model, config, prepared, lambda line: None)
+    rng = np.random.default_rng(seed)
+    for embedding in model.embeddings:
+        for weight in embedding.item_weights[1:]:
+            weight.assign(rng.normal(0, 0.5, weight.shape))
+    for part in model.terms:
+        for weight in part.weights:
+            if weight.dtype == "float32":
+                weight.assign(rng.uniform(0.1, 0.9, weight.shape))
+    count_neighbours(model, prepared)
+    return model
+
+
+def asked(model, prepared):
+    """Queries of some users in the second domain."""
+    rows = prepared.splits["test"][:6]
+    longest = max(len(row["items"]) for row in rows)
+    items = np.stack([np.pad(row["items"], (longest - len(row["items"]), 0)) for row in rows])
+    inputs = {"items": tf.constant(items), "domain": tf.fill([len(rows)], 1)}
+    inputs["user_id"] = tf.constant([row["user_id"] for row in rows])
+    return {name: inputs[name] for name in model.evaluation_signature}
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_network_learns_attributes_and_never_touches_items_that_nobody_has_had(
+    name, prepared
+):
+    config = Config.model_validate({"model": SETTINGS | {"name": name}})
+    model = network_of(name).build(config, prepared)
+    initialise_items(model, config, prepared, lambda line: None)
+    model.compile(RowwiseAdam(0.01))
+    before = [[w.numpy() for w in each.item_weights] for each in model.embeddings]
+    batches = train_batches(prepared, model.window, 16, 0, model.batch_layout, "all")
+    for batch in batches.epochs(range(1)).take(3):
+        model.train_step(batch)
+    cold = np.flatnonzero(prepared.catalogue.cold)
+    for each, (own, table, projection) in zip(model.embeddings, before, strict=True):
+        now = [weight.numpy() for weight in each.item_weights]
+        np.testing.assert_array_equal(now[0][cold], own[cold])
+        assert not own[cold][each.attributes.known(cold)].any(), "nothing is known of them alone"
+        assert (now[0] != own).any() and (now[1] != table).any() and (now[2] != projection).any()
+
+
+@pytest.mark.parametrize("name", ["syncrec", "sasrec_pair", "bprmf"])
+def test_the_plain_network_says_the_same(name, prepared):
+    model = built(name, prepared)
+    plain = model.plain()
+    assert plain.embedding.attributes is None
+    every = tf.range(model.num_items + 1)
+    np.testing.assert_allclose(
+        plain.candidate_vectors(every), model.candidate_vectors(every), atol=1e-5
+    )
+    queries = asked(model, prepared)
+    np.testing.assert_allclose(plain(queries), model(queries), atol=1e-5)
+    histories = asked(built("sasrec", prepared), prepared)["items"]
+    for voter, same in zip(model.voters, plain.voters, strict=True):
+        for ours, theirs in zip(voter(histories), same(histories), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(plain.trend(every), model.trend(every))
+    assert plain.plain() is plain
+
+
+@pytest.mark.parametrize("name", ["syncrec", "sasrec_pair"])
+def test_items_that_come_later_are_what_their_attributes_say(name, prepared):
+    model = built(name, prepared)
+    catalogue = prepared.catalogue
+    table = listed(np.random.default_rng(5), 7)
+    rows = model.item_encoder.encode(table)
+    domains = np.array([2, 0, 1, 2, 2, 0, 1])
+    new = NewItems([f"later {n}" for n in range(7)], domains, rows)
+    larger, whole = with_more_items(model, catalogue, new)
+
+    assert whole.sizes.tolist() == (catalogue.sizes + np.array([2, 2, 3])).tolist()
+    assert whole.trained_sizes.tolist() == catalogue.trained_sizes.tolist()
+    places = {item: place for place, item in enumerate(whole.item_ids, start=1)}
+    kept = np.array([places[item] for item in catalogue.item_ids])
+    assert (np.diff(kept) > 0).all(), "in the same order"
+    added = np.array([places[item] for item in new.item_ids])
+    np.testing.assert_array_equal(whole.item_domains[added - 1], domains)
+
+    # Known items are what they were, wherever they stand now.
+    moved = np.append(0, kept)
+    np.testing.assert_allclose(
+        larger.candidate_vectors(tf.constant(kept)),
+        model.candidate_vectors(tf.range(1, catalogue.num_items + 1)),
+        atol=1e-6,
+    )
+    queries = asked(model, prepared)
+    of_larger = queries | {"items": tf.constant(moved[queries["items"].numpy()])}
+    np.testing.assert_allclose(larger(of_larger), model(queries), atol=1e-5)
+    ids, votes = model.neighbours(queries["items"])
+    same_ids, same_votes = larger.neighbours(of_larger["items"])
+    np.testing.assert_array_equal(moved[ids.numpy()], same_ids)
+    np.testing.assert_array_equal(votes, same_votes)
+    gains = model.trend(tf.range(1, catalogue.num_items + 1))
+    np.testing.assert_array_equal(larger.trend(tf.constant(kept)), gains)
+
+    # New ones are the sum over their attributes, and gain what such items gain.
+    for embedding in larger.embeddings:
+        expected = rows.dense @ embedding.attributes.projection.numpy()
+        for row in range(7):
+            for token, weight in zip(rows.tokens[row], rows.weights[row], strict=True):
+                expected[row] += weight * embedding.attributes.table.numpy()[token]
+        np.testing.assert_allclose(
+            embedding.embed_items(tf.constant(added)), expected, rtol=1e-4, atol=1e-5
+        )
+    for place, domain in zip(added, domains, strict=True):
+        cold = np.flatnonzero((catalogue.counts == 0) & (catalogue.item_domains == domain))
+        assert larger.trend.gain.numpy()[place] == model.trend.gain.numpy()[cold[0] + 1]
+    # They are voted for.
+    assert np.isin(added, larger.likeness.others.numpy()).any()
+
+
+def test_without_a_file_of_items_nothing_is_there(make_prepared):
+    config = Config.model_validate({"model": SETTINGS})
+    model = network_of("syncrec").build(config, make_prepared())
+    assert model.embedding.attributes is model.likeness is model.trend is None
+    assert model.plain() is model
+    with pytest.raises(ValueError, match="without attributes"):
+        with_more_items(model, make_prepared().catalogue, None)
