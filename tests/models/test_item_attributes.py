@@ -146,4 +146,4 @@ def test_without_a_file_of_items_nothing_is_there(make_prepared):
     assert model.embedding.attributes is model.likeness is model.trend is None
     assert model.plain() is model
     with pytest.raises(ValueError, match="without attributes"):
-        with_more_items(model, make_prepared().catalogue, None)
+        with_more_items(model, make_prepared().catalogue, NewItems((), np.array([]), None))

@@ -1,11 +1,15 @@
-"""Item-kNN as strong as it gets: settings chosen on validation."""
+"""Item-kNN by users or by attributes, as strong as it gets: settings chosen on validation."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import scipy.sparse as sparse
+
+from data_prep import InputError
 from tf_syncrec.data.batches import Sequences
-from tf_syncrec.data.item_similarity import similarities, user_items
+from tf_syncrec.data.item_attributes import load
+from tf_syncrec.data.item_similarity import likenesses, similarities, user_items
 from tf_syncrec.evaluation.full_ranking import rank_split
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.item_knn import HISTORIES, ItemKNN
@@ -39,21 +43,61 @@ def tune_item_knn(
         "neighbours", "validation": R}` a trial, in the order tried.
     """
     interactions, catalogue = user_items(prepared), prepared.catalogue
+    matrices = (
+        ({"shrinkage": shrinkage}, similarities(interactions, catalogue, shrinkage, NEIGHBOURS))
+        for shrinkage in GRID["shrinkage"]
+    )
+    return _tune("item-kNN", matrices, prepared, validation_batches, report)
+
+
+def tune_content_knn(
+    prepared: Sequences,
+    validation_batches,
+    report: Callable[[str], None] = lambda line: None,
+) -> tuple[ItemKNN, list[dict[str, Any]]]:
+    """The same with likeness of attributes in place of common users: what these alone can do.
+
+    Args:
+        prepared: the dataset, with an items file.
+        validation_batches: as of `tune_item_knn`.
+        report: likewise.
+
+    Returns:
+        As `tune_item_knn`.
+
+    Raises:
+        InputError: there is no items file.
+    """
+    attributes = load(prepared)
+    if attributes is None:
+        raise InputError("--models content_knn: needs --items FILE, which says what items are")
+    matrices: list = [({}, likenesses(attributes.matrix(), prepared.catalogue, NEIGHBOURS))]
+    return _tune("content-kNN", matrices, prepared, validation_batches, report)
+
+
+def _tune(
+    what: str,
+    matrices: Iterable[tuple[dict[str, float], list[sparse.csr_array]]],
+    prepared: Sequences,
+    validation_batches,
+    report: Callable[[str], None],
+) -> tuple[ItemKNN, list[dict[str, Any]]]:
+    """The best on validation of all histories and decays, with each of some similarities."""
+    catalogue, trials = prepared.catalogue, []
     best: ItemKNN | None = None
     highest = -1.0
-    trials = []
-    for shrinkage in GRID["shrinkage"]:
-        matrices = similarities(interactions, catalogue, shrinkage, NEIGHBOURS)
+    for found_with, matrix in matrices:
         for history, decay in itertools.product(GRID["history"], GRID["decay"]):
-            scorer = ItemKNN(matrices, catalogue, decay, history)
+            scorer = ItemKNN(matrix, catalogue, decay, history)
             ranks = rank_split(scorer, validation_batches, catalogue, with_rows=False)
             found = ranks.metrics(catalogue.domains)["overall"]
-            settings = {"history": history, "shrinkage": shrinkage, "decay": decay}
+            settings = {"history": history} | found_with | {"decay": decay}
             trials.append(settings | {"neighbours": NEIGHBOURS, "validation": found})
-            report(
-                f"item-kNN, history {history}, shrinkage {shrinkage:g}, decay {decay:g}: "
-                f"validation {SELECTION_METRIC} {found[SELECTION_METRIC]:.4f}"
+            named = ", ".join(
+                f"{name} {value if isinstance(value, str) else format(value, 'g')}"
+                for name, value in settings.items()
             )
+            report(f"{what}, {named}: validation {SELECTION_METRIC} {found[SELECTION_METRIC]:.4f}")
             if found[SELECTION_METRIC] > highest:
                 best, highest = scorer, found[SELECTION_METRIC]
     assert best is not None, "GRID has no combination"

@@ -12,6 +12,7 @@ SCORERS = {
     "recent_popularity": "the same, the older the less; half-life fitted on validation",
     "personal": "what one used most and last, then popularity; fitted on validation",
     "item_knn": "item-kNN, cosine, tuned on validation",
+    "content_knn": "the same by attributes of the items file alone",
 }
 
 

@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 from data_prep import InputError
 from data_prep.files import write_whole, written_whole
 from tf_syncrec.comparison.cells import RANKS, RESULT, VALIDATION, WITHOUT_VOTES
-from tf_syncrec.comparison.item_knn_tuning import tune_item_knn
+from tf_syncrec.comparison.item_knn_tuning import tune_content_knn, tune_item_knn
 from tf_syncrec.comparison.names import RECBOLE, ModelName, parse_name
 from tf_syncrec.comparison.recbole.bridge import interpreter, train_recbole
 from tf_syncrec.config import Config
@@ -58,6 +58,7 @@ from tf_syncrec.utils.hdf5 import load_weights, save_weights_whole
 from tf_syncrec.utils.stopping import end_with_parent
 
 WEIGHTS = "best.weights.h5"
+KNN = {"item_knn": tune_item_knn, "content_knn": tune_content_knn}
 
 
 def run_cell(directory: Path, trial: bool = False) -> None:
@@ -151,9 +152,8 @@ def _train(
     if name.network is None:
         scorer: Scorer = PopularityScorer(prepared.catalogue.counts)
         cost: dict[str, Any] = {}
-        if name.base == "item_knn":
-            scorer, trials = tune_item_knn(prepared, validation, say)
-            cost["trials"] = trials
+        if name.base in KNN:
+            scorer, cost["trials"] = KNN[name.base](prepared, validation, say)
         elif name.base == "recent_popularity":
             scorer = fit_recent_popularity(prepared, validation, say)
         elif name.base == "personal":

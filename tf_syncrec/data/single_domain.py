@@ -1,9 +1,12 @@
 """One domain of a prepared dataset, as a dataset of its own."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
+from data_prep.store.item_columns import ItemColumns
 from tf_syncrec.data.batches import PARALLEL_CALLS, TARGET, Sequences
 
 
@@ -33,6 +36,20 @@ class SingleDomain:
             counts=whole.counts[own],
             repeats=whole.repeats[domain : domain + 1],
         )
+
+    @property
+    def item_columns(self) -> ItemColumns | None:
+        """What the items file says of the domain's items, if there is one."""
+        whole = getattr(self._prepared, "item_columns", None)
+        if whole is None:
+            return None
+        own = whole.table.slice(self._offset - 1, self._size)
+        return dataclasses.replace(whole, table=own)
+
+    @property
+    def settings(self):
+        """As of the whole dataset."""
+        return getattr(self._prepared, "settings", None)
 
     def as_dataset(self, split: str) -> tf.data.Dataset:
         """As `PreparedDataset.as_dataset`; training rows have no target."""
