@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import contextlib
+import functools
 import gc
 import io
 import os
@@ -228,11 +229,25 @@ def compared(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory):
-    """A model and its export, as `tests.support.exporting.make_served` says."""
+def exported(tmp_path_factory):
+    """`exported(network, **settings)`: of `tests.support.exporting.make_served`.
+
+    Each is made once for all tests, which leave it as it is.
+    """
     from tests.support.exporting import make_served
 
-    return make_served(tmp_path_factory.mktemp("export") / "not" / "there" / "syncrec")
+    @functools.cache
+    def make(network, settings):
+        base = tmp_path_factory.mktemp("export") / "not" / "there" / "syncrec"
+        return make_served(base, network, **dict(settings))
+
+    return lambda network="syncrec", **settings: make(network, tuple(settings.items()))
+
+
+@pytest.fixture(scope="session")
+def served(exported):
+    """A model of two views and its export."""
+    return exported()
 
 
 @pytest.fixture(scope="session")
