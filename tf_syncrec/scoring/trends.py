@@ -6,10 +6,11 @@ import numpy as np
 
 from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
-from tf_syncrec.evaluation.trials import rank_trials
+from tf_syncrec.evaluation.trials import Trials, rank_trials
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.choices import best_of_domains, mean_gain
+from tf_syncrec.scoring.folds import score_so_far, trials_of
 from tf_syncrec.scoring.recent_popularity import HALF_LIVES
 from tf_syncrec.utils.variables import fill
 
@@ -39,15 +40,8 @@ def fit_trend(
     assert model.trend is not None
     model.trend.reset()
     tried = _gains(counts, catalogue)
-    scorer = ModelScorer(model)
-    scorer.refresh()
-
-    def scores(queries, items, offset, size):
-        others = scorer.scores(queries, offset, size)
-        for trial, gains in enumerate(tried[:, offset : offset + size]):
-            yield trial, others + gains
-
-    found = rank_trials(validation, catalogue, len(tried), scorer.queries, scores)
+    state = "trend", score_so_far(model)
+    found = trials_of(validation, state, lambda users: _try(model, catalogue, users, tried))
     chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
     of_items = np.append(0, chosen[catalogue.item_domains])
     fill(model.trend.gain, tried[of_items, np.arange(len(of_items))])
@@ -57,6 +51,21 @@ def fit_trend(
             f"What is popular lately: validation {SELECTION_METRIC} {fitted:.4f}, without "
             f"{found.gains[:, 0].mean():.4f}"
         )
+
+
+def _try(
+    model: MultiDomainModel, catalogue: Catalogue, validation: Batches, tried: np.ndarray
+) -> Trials:
+    """The selection metric of each user with each of several G."""
+    scorer = ModelScorer(model)
+    scorer.refresh()
+
+    def scores(queries, items, offset, size):
+        others = scorer.scores(queries, offset, size)
+        for trial, gains in enumerate(tried[:, offset : offset + size]):
+            yield trial, others + gains
+
+    return rank_trials(validation, catalogue, len(tried), scorer.queries, scores)
 
 
 def _gains(counts: np.ndarray, catalogue: Catalogue) -> np.ndarray:

@@ -5,16 +5,15 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sparse
-import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.data.item_similarity import similarities, user_items
 from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
-from tf_syncrec.evaluation.trials import Trials, rank_trials
-from tf_syncrec.layers.score_terms.item_neighbours import add_votes
+from tf_syncrec.evaluation.trials import Trials, rank_votes
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.scoring.folds import score_so_far, trials_of
 from tf_syncrec.utils.variables import fill
 
 SHRINKAGE = 10.0
@@ -86,7 +85,8 @@ def fit_votes(
     if layer is None:
         return
     layer.reset()
-    gains = _try(model, catalogue, validation).gains
+    state = "votes", score_so_far(model)
+    gains = trials_of(validation, state, lambda users: _try(model, catalogue, users)).gains
     best = int(np.argmax(gains.sum(axis=0)))
     weight, decay = TRIED[best]
     layer.weight.assign(weight)
@@ -104,13 +104,10 @@ def _try(model: MultiDomainModel, catalogue: Catalogue, validation: Batches) -> 
     assert layer is not None
     scorer.refresh()
 
-    def scores(queries, items, offset, size):
-        of_network = scorer.scores(queries, offset, size)
+    def votes(items):
         for decay in DECAYS:  # one after the other, as each takes as much memory as the scores
-            ids, of_history = layer.votes(items, decay)
-            votes = add_votes(tf.zeros_like(of_network), ids, of_history, offset)
-            for trial, (weight, trial_decay) in enumerate(TRIED):
-                if trial_decay == decay:
-                    yield trial, of_network + weight * votes
+            yield layer.votes(items, decay)
 
-    return rank_trials(validation, catalogue, len(TRIED), scorer.queries, scores)
+    return rank_votes(
+        validation, catalogue, WEIGHTS, len(DECAYS), scorer.queries, scorer.scores, votes
+    )

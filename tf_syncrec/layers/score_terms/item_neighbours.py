@@ -50,8 +50,9 @@ class ItemNeighbours(keras.layers.Layer):
         self.built = True
 
     def reset(self):
-        """Nobody votes, as before the weight is fitted."""
+        """Nobody votes, as before weight and decay are fitted."""
         self.weight.assign(0.0)
+        self.decay.assign(0.0)
 
     def voting(self):
         """Whether it says anything at all, a bool tensor."""
