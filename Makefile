@@ -11,8 +11,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 INSTALL := -m pip --disable-pip-version-check --no-input install --quiet --no-build-isolation --constraint
 TOOLS := setuptools wheel
 PROJECT := pyproject.toml setup.py constraints.txt
-# A process a core, but no more than memory allows; see tests/conftest.py for what runs together.
-PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup --durations=15 --durations-min=10
+# A process a core, but no more than memory allows; see tests/conftest.py for what runs together, and
+# what begins.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder --durations=15 --durations-min=10
 # Passed on to the program: make fit ARGS="--epochs 3", make test ARGS="-k serving"
 ARGS  ?=
 

@@ -13,7 +13,7 @@ from data_prep.read.items.item_table import read_items
 from data_prep.store.item_columns import item_columns
 from tf_syncrec.config import Config
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.scoring.more_items import NewItems, with_more_items
+from tf_syncrec.scoring.new_items.more_items import NewItems, with_more_items
 
 
 def read_more_items(

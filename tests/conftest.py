@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import contextlib
+import functools
 import gc
 import io
 import os
@@ -15,13 +16,33 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are busy with each other's 
         os.environ.setdefault(name, "1")
 
 
+DEAR = (
+    *("nights", "compared", "tests/test_run.py", "tests/serving/test_exact.py"),
+    *("tests/test_fit.py", "tests/training/test_run_machine.py", "tests/tuning/test_search.py"),
+    *("tests/training/test_warm_start.py", "tests/comparison/test_tuning.py"),
+    *("tests/distributed/test_replicas.py", "tests/distributed/test_workers.py"),
+    *("tests/recommending/test_everybody.py", "tests/training/test_resume.py"),
+    *("tests/test_docs_commands.py", "tests/comparison/test_votes.py"),
+    *("tests/evaluation/test_trust.py", "tests/test_startup.py", "tests/serving/test_users.py"),
+    *("tests/serving/test_times.py", "tests/serving/test_filters.py", "tests/test_evaluate.py"),
+    *("tests/serving/server/test_state_machine.py", "tests/test_pipeline.py"),
+)
+"""Groups that take longest, which begin: at the end they would keep one process alone."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """A file runs in one process, and all that look at a dear fixture of a session too."""
+    places = []
     for item in items:
         shared = [name for name in ("compared", "nights") if name in item.fixturenames]
         group = shared[0] if shared else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
+        places.append(DEAR.index(group) if group in DEAR else len(DEAR))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = [
+            item for _, _, item in sorted(zip(places, range(len(items)), items, strict=True))
+        ]
 
 
 def pytest_collection_finish():
@@ -228,11 +249,36 @@ def compared(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory):
-    """A model and its export, as `tests.support.exporting.make_served` says."""
+def exported(tmp_path_factory):
+    """`exported(network, **settings)`: of `tests.support.exporting.make_served`.
+
+    Each is made once for all tests, which leave it as it is, and loaded by servers once: to answer
+    the requests of its warm-up takes longer than to make it.
+    """
+    from serving.server import versions
     from tests.support.exporting import make_served
 
-    return make_served(tmp_path_factory.mktemp("export") / "not" / "there" / "syncrec")
+    made, load = set(), versions.LoadedVersion
+    load_once = functools.cache(load)
+
+    @functools.cache
+    def make(network, settings):
+        base = tmp_path_factory.mktemp("export") / "not" / "there" / "syncrec"
+        found = make_served(base, network, **dict(settings))
+        made.add(found.version)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            versions, "LoadedVersion", lambda path: (load_once if path in made else load)(path)
+        )
+        yield lambda network="syncrec", **settings: make(network, tuple(settings.items()))
+
+
+@pytest.fixture(scope="session")
+def served(exported):
+    """A model of two views and its export."""
+    return exported()
 
 
 @pytest.fixture(scope="session")

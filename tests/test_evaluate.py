@@ -1,5 +1,6 @@
 """The protocols of the command line: what is printed, what is written, and what is left alone."""
 
+import functools
 import json
 import shutil
 
@@ -42,6 +43,15 @@ def parts(tmp_path_factory):
     model.save_weights(run.checkpoint_file)
     run.write_json(run.metrics_file, {"protocol": {"dataset": prepared.name}})
     return run, prepared, model
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded_once():
+    """A run is loaded by the first command that needs it: to trace a network takes seconds."""
+    load = functools.cache(lambda directory, load=RunDirectory.load: load(RunDirectory(directory)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunDirectory, "load", lambda run: load(run.directory))
+        yield
 
 
 def files(run):

@@ -84,14 +84,19 @@ def test_fit_calls_keras_once_and_its_callbacks_see_the_validation(made):
     assert {"val_hr@5", "val_mrr", "val_ndcg@10/books", "loss_single"} <= set(look.logs)
 
 
-def test_early_stopping_of_keras_ends_a_run(tmp_path):
+def test_early_stopping_of_keras_ends_a_run_whose_settings_are_nested(tmp_path):
+    """One setting of a section leaves the others of the section as they are."""
+
     class Never(keras.callbacks.EarlyStopping):
         def get_monitor_value(self, logs):
             return 0.0 * super().get_monitor_value(logs)
 
     never = Never("val_ndcg@10", mode="max")
-    run = fitted(tmp_path, output_dir=str(tmp_path / "run"), model="bprmf", callbacks=[never])
+    settings = SIZES | {"model": {"window": 7, "similarity": "dot"}}
+    given = {"model": "bprmf", "settings": settings, "callbacks": [never]}
+    run = fitted(tmp_path, output_dir=str(tmp_path / "run"), **given)
     assert run.finished and len(json.loads(run.history_file.read_text())) == 2
+    assert run.config.model.window == 7 and run.config.model.dim == 16
 
 
 def test_a_run_is_loaded_with_its_numbers(made, capsys):
@@ -285,14 +290,6 @@ def test_callbacks_are_checked_before_anything_is_written(tmp_path, callback, me
     with pytest.raises(InputError, match=message):
         fitted(tmp_path, output_dir=str(tmp_path / "run"), callbacks=[callback])
     assert not (tmp_path / "run").exists()
-
-
-def test_settings_may_be_nested(tmp_path):
-    """One of a section leaves the others of the section as they are."""
-    settings = SIZES | {"model": {"window": 7, "similarity": "dot"}}
-    given = {"model": "bprmf", "epochs": 1, "settings": settings}
-    run = fitted(tmp_path, output_dir=str(tmp_path / "run"), **given)
-    assert run.config.model.window == 7 and run.config.model.dim == 16
 
 
 def test_no_run_is_told(tmp_path):

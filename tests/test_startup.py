@@ -44,26 +44,56 @@ def result_of(script: str, *arguments: str, **environment: str):
 
 # ------------------------------------------------------------------------------------- commands
 
-AS_MAIN = """
-import json, runpy, sys
-module, sys.argv[1:] = sys.argv[1], sys.argv[2:]
-code = 0
-try:
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-except SystemExit as end:
-    code = end.code
-print(json.dumps({"code": code, "loaded": sorted(sys.modules)}))
+COMMANDS_BY_FORKING = """
+import json, os, runpy, sys
+
+import tf_syncrec.config  # what all of them begin with
+
+answers = os.fdopen(os.dup(1), "w")
+for descriptor in (1, 2):
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+for line in sys.stdin:
+    if os.fork():
+        os.wait()
+        continue
+    module, sys.argv[1:] = json.loads(line)
+    code = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code
+    print(json.dumps({"code": code, "loaded": sorted(sys.modules)}), file=answers, flush=True)
+    os._exit(0)
 """
+"""Runs commands that are asked for one a line, each in a copy of a process that has only begun:
+a tenth of the time of a new process."""
 
 
-def loaded_by(module: str, *options: str) -> tuple[int, set[str]]:
-    """The exit code of a command, and what of the heavy packages it has imported."""
-    found = result_of(AS_MAIN, module, *options)
-    return found["code"] or 0, HEAVY & set(found["loaded"])
+@pytest.fixture(scope="module")
+def loaded_by():
+    """`loaded_by(module, *options)`: its exit code, and what of `HEAVY` it has imported."""
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMANDS_BY_FORKING],
+        env={key: value for key, value in os.environ.items() if key not in SETTINGS_OF_KERAS},
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as commands:
+        given, said = commands.stdin, commands.stdout
+        assert given is not None and said is not None
+
+        def ask(module, *options):
+            print(json.dumps([module, options]), file=given, flush=True)
+            found = json.loads(said.readline())
+            return found["code"] or 0, HEAVY & set(found["loaded"])
+
+        yield ask
+        commands.stdin.close()
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_help_loads_nothing_heavy(module):
+def test_help_loads_nothing_heavy(module, loaded_by):
     assert loaded_by(module, "--help") == (0, set())
 
 
@@ -97,7 +127,7 @@ MISTAKES: dict[str, list[tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("command", [*itertools.chain(*MISTAKES.values())], ids=" ".join)
-def test_a_mistake_is_told_before_anything_heavy_is_loaded(command):
+def test_a_mistake_is_told_before_anything_heavy_is_loaded(command, loaded_by):
     assert loaded_by(*command) == (2, set())
 
 
@@ -131,10 +161,21 @@ def test_importing_a_package_changes_nothing_and_loads_nothing(package):
     )
 
 
-def test_the_networks_load_nothing_that_prepares_data():
-    loaded = set(result_of(CHANGES, "tf_syncrec.models.syncrec")["loaded"])
+@pytest.fixture(scope="module")
+def networks():
+    """A process that has imported the networks, where TensorFlow may say all that it has to."""
+    return python("-c", CHANGES, "tf_syncrec.models.syncrec", TF_CPP_MIN_LOG_LEVEL="0")
+
+
+def test_the_networks_load_nothing_that_prepares_data(networks):
+    loaded = set(json.loads(networks.stdout.splitlines()[-1])["loaded"])
     assert "tf_syncrec.layers" in loaded
     assert not {"tensorflow_datasets", "ibis", "duckdb"} & loaded
+
+
+def test_tensorflow_may_be_asked_to_speak(networks):
+    """In commands it is quiet otherwise, which `test_fit.test_as_a_command` sees."""
+    assert networks.stderr != ""  # what it has to say depends on the machine
 
 
 def test_the_names_of_models_load_no_network():
@@ -181,13 +222,6 @@ def test_a_callable_module_is_a_module_still(tmp_path):
 
 
 # ------------------------------------------------------------------------- TensorFlow and Keras
-
-
-def test_tensorflow_is_quiet_in_commands_unless_it_is_asked_not_to_be():
-    script = "from tf_syncrec.cli import load_tensorflow; load_tensorflow()"
-    assert python("-c", script).stderr == ""
-    # What it then has to say depends on the machine.
-    assert python("-c", script, TF_CPP_MIN_LOG_LEVEL="0").stderr != ""
 
 
 KERAS_OTHERWISE = {
@@ -255,7 +289,10 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize("before", ["pass", "import tensorflow as tf; tf.keras.Model"])
+@pytest.mark.parametrize(
+    "before",
+    [pytest.param("pass", marks=pytest.mark.slow), "import tensorflow as tf; tf.keras.Model"],
+)
 def test_the_index_finds_its_keras_and_leaves_tensorflows_as_it_was(before):
     assert result_of(INDEX, before) == {
         "best": 8,

@@ -31,6 +31,7 @@ from tf_syncrec.reporting.run_report import write_report
 from tf_syncrec.reporting.terminal_tables import metrics_table
 from tf_syncrec.reporting.titles import sample_titles
 from tf_syncrec.scoring.fit_score import fit_score
+from tf_syncrec.scoring.kept_batches import KeptBatches
 from tf_syncrec.scoring.mixture import fit_mixture
 from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.initial.item_vectors import initialise_items
@@ -186,6 +187,7 @@ def _story(
     if not is_chief(strategy):
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again
         return
+    validation = KeptBatches(validation, model)
     cross_fitted = fit_score(model, prepared, validation, say)
     fit_mixture(model, catalogue, validation, say)
     save_weights_whole(model, run.checkpoint_file)
@@ -196,6 +198,8 @@ def _story(
     targets = "validation" if test is None else "test"
     say(f"Best epoch: {best + 1} of {len(history)}. Ranking the {targets} targets ...")
     scorer = ModelScorer(model)
+    if test is not None:
+        test = KeptBatches(test, model)
     metrics, test_ranks = measure(
         model, scorer, config, prepared, validation, test, trained, cross_fitted
     )

@@ -95,10 +95,11 @@ class ModelConfig(Section):
         "items gain by how popular they have been lately, on top of the network's score; half-life "
         "and weight are fitted on validation",
     )
-    new_items: bool = _setting(
-        True,
-        "items that nobody had in training gain or lose by that, where there is an items file; "
-        "fitted on validation",
+    new_items: int = _setting(
+        50,
+        "the same for items that nobody had in training, by a weight of their own and with what "
+        "they gain or lose by being new; 0: none",
+        ge=0,
     )
 
     @pydantic.model_validator(mode="after")

@@ -1,5 +1,7 @@
 """Networks that know attributes of items: in training, plain, with more items."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -9,12 +11,13 @@ from tests.support.listed_items import listed, with_items
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import train_batches
 from tf_syncrec.models.registry import NETWORKS, network_of
-from tf_syncrec.scoring.more_items import NewItems, with_more_items
+from tf_syncrec.scoring.new_items.more_items import NewItems, with_more_items
 from tf_syncrec.scoring.votes import count_neighbours
 from tf_syncrec.training.initial.item_vectors import initialise_items
 from tf_syncrec.training.optimizers import RowwiseAdam
 
-SETTINGS = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 12, "likeness": 4}
+SETTINGS = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 12}
+SETTINGS |= {"likeness": 4, "new_items": 4}
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def prepared(make_prepared):
     return with_items(make_prepared(sizes=(12, 5, 20)))
 
 
-def built(name, prepared, seed=0, **settings):
+def built(name, prepared, seed=0, **settings) -> Any:
     """A network in which all that can be learned has some size."""
     keras.utils.set_random_seed(seed)
     config = Config.model_validate({"model": SETTINGS | {"name": name, "neighbours": 4} | settings})
@@ -55,7 +58,7 @@ def test_every_network_learns_attributes_and_never_touches_items_that_nobody_has
     name, prepared
 ):
     config = Config.model_validate({"model": SETTINGS | {"name": name}})
-    model = network_of(name).build(config, prepared)
+    model: Any = network_of(name).build(config, prepared)
     initialise_items(model, config, prepared, lambda line: None)
     model.compile(RowwiseAdam(0.01))
     before = [[w.numpy() for w in each.item_weights] for each in model.embeddings]
@@ -97,6 +100,7 @@ def test_items_that_come_later_are_what_their_attributes_say(name, prepared):
     rows = model.item_encoder.encode(table)
     domains = np.array([2, 0, 1, 2, 2, 0, 1])
     new = NewItems([f"later {n}" for n in range(7)], domains, rows)
+    larger: Any
     larger, whole = with_more_items(model, catalogue, new)
 
     assert whole.sizes.tolist() == (catalogue.sizes + np.array([2, 2, 3])).tolist()
@@ -117,10 +121,11 @@ def test_items_that_come_later_are_what_their_attributes_say(name, prepared):
     queries = asked(model, prepared)
     of_larger = queries | {"items": tf.constant(moved[queries["items"].numpy()])}
     np.testing.assert_allclose(larger(of_larger), model(queries), atol=1e-5)
-    ids, votes = model.neighbours(queries["items"])
-    same_ids, same_votes = larger.neighbours(of_larger["items"])
-    np.testing.assert_array_equal(moved[ids.numpy()], same_ids)
-    np.testing.assert_array_equal(votes, same_votes)
+    for voter, same in ((model.neighbours, larger.neighbours), (model.likeness, larger.likeness)):
+        ids, votes = voter(queries["items"])
+        same_ids, same_votes = same(of_larger["items"])
+        np.testing.assert_array_equal(moved[ids.numpy()], same_ids)
+        np.testing.assert_allclose(votes, same_votes, rtol=1e-5)
     gains = model.trend(tf.range(1, catalogue.num_items + 1))
     np.testing.assert_array_equal(larger.trend(tf.constant(kept)), gains)
 
@@ -137,13 +142,14 @@ def test_items_that_come_later_are_what_their_attributes_say(name, prepared):
         cold = np.flatnonzero((catalogue.counts == 0) & (catalogue.item_domains == domain))
         assert larger.trend.gain.numpy()[place] == model.trend.gain.numpy()[cold[0] + 1]
     # They are voted for.
-    assert np.isin(added, larger.likeness.others.numpy()).any()
+    assert np.isin(added, larger.new_items.others.numpy()).any()
 
 
 def test_without_a_file_of_items_nothing_is_there(make_prepared):
     config = Config.model_validate({"model": SETTINGS})
     model = network_of("syncrec").build(config, make_prepared())
-    assert model.embedding.attributes is model.likeness is model.trend is None
+    assert model.embedding.attributes is model.likeness is model.new_items is model.trend is None
     assert model.plain() is model
     with pytest.raises(ValueError, match="without attributes"):
-        with_more_items(model, make_prepared().catalogue, NewItems((), np.array([]), None))
+        nothing: Any = None
+        with_more_items(model, make_prepared().catalogue, nothing)

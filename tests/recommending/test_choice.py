@@ -9,8 +9,8 @@ import pytest
 
 from data_prep import InputError
 from serving.client import Client
-from tests.recommending.test_everybody import USERS, options, write_log
-from tests.support.exporting import MAX_K, make_served
+from tests.recommending.test_everybody import USERS, options, with_log
+from tests.support.exporting import MAX_K
 from tests.support.rest_server import running
 from tf_syncrec import recommend
 from tf_syncrec.recommending.filters import Choice
@@ -18,16 +18,14 @@ from tf_syncrec.recommending.served_model import Answers
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(served, tmp_path_factory):
     """An export, its server, a log, and files of what may be recommended."""
-    base = tmp_path_factory.mktemp("choice") / "model"
-    served = make_served(base)
-    served.log = write_log(base.parent / "log.csv", served)
+    served = with_log(served, tmp_path_factory)
     rng = np.random.default_rng(0)
     served.allow = [str(item) for item in rng.permutation(served.ids)[:50]]
     served.deny = [str(item) for item in rng.permutation(served.ids)[:20]]
     served.brands = {item: f"brand {rng.integers(6)}" for item in served.ids[::2]}
-    served.files = {name: base.parent / f"{name}.csv" for name in ("allow", "deny", "items")}
+    served.files = {name: served.log.parent / f"{name}.csv" for name in ("allow", "deny", "items")}
     for name in ("allow", "deny"):  # with a blank line, and an id that has a separator of others
         write_csv(
             served.files[name],
@@ -36,7 +34,7 @@ def place(tmp_path_factory):
         )
     rows = [["x", served.brands.get(item, ""), item] for item in served.ids]
     write_csv(served.files["items"], ["price", "brand", "item_id"], rows)
-    with running(base) as rest:
+    with running(served.base) as rest:
         served.client = Client(rest.url)
         yield served
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from data_prep import InputError
 from serving.client import Client
-from tests.support.exporting import DOMAINS, make_served
+from tests.support.exporting import DOMAINS, TERMS
 from tests.support.rest_server import running
 from tf_syncrec import recommend
 from tf_syncrec.cli import run_command
@@ -38,27 +39,27 @@ def write_log(path, served, users=USERS):
     return path
 
 
+def with_log(served, tmp_path_factory):
+    """An export and a log in a folder of its own."""
+    log = write_log(tmp_path_factory.mktemp("log") / "log.csv", served)
+    return SimpleNamespace(**vars(served), log=log)
+
+
 @pytest.fixture(scope="module", params=["plain", "timed"])
-def either(request, tmp_path_factory):
+def either(request, exported, tmp_path_factory):
     """An export, the server that serves it, and a log."""
-    base = tmp_path_factory.mktemp("everybody") / "model"
     timed = request.param == "timed"
-    repeats = (False, True, False, True) if timed else (False,) * 4
-    served = make_served(base, repeats=repeats, repeat_consumption=timed)
-    served.log = write_log(base.parent / "log.csv", served)
+    served = with_log(exported(**TERMS if timed else {}), tmp_path_factory)
     served.timed = timed
-    with running(base) as rest:
+    with running(served.base) as rest:
         served.url = rest.url
         yield served
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(served, tmp_path_factory):
     """One without a server."""
-    base = tmp_path_factory.mktemp("place") / "model"
-    served = make_served(base)
-    served.log = write_log(base.parent / "log.csv", served)
-    return served
+    return with_log(served, tmp_path_factory)
 
 
 @pytest.fixture

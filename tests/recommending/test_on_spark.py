@@ -10,8 +10,8 @@ import pytest
 from data_prep import InputError
 from data_prep.log_histories import settled, spark_histories, write_histories
 from data_prep.settings import data_config
-from tests.recommending.test_everybody import USERS, options, write_log
-from tests.support.exporting import make_served
+from tests.recommending.test_everybody import USERS, options, with_log
+from tests.support.exporting import TERMS
 from tests.support.spark import local_spark
 from tf_syncrec import recommend
 from tf_syncrec.cli import run_command
@@ -28,11 +28,9 @@ def spark():
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(exported, tmp_path_factory):
     """An export in which times have a say, and a log with ties."""
-    base = tmp_path_factory.mktemp("place") / "model"
-    served = make_served(base, repeats=(False, True, False, True), repeat_consumption=True)
-    served.log = write_log(base.parent / "log.csv", served)
+    served = with_log(exported(**TERMS), tmp_path_factory)
     with open(served.log, "a") as log:
         for user in range(0, USERS, 3):  # one time for all of a user's first events
             for item in served.ids[user % 40 : user % 40 + 5]:

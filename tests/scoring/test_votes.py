@@ -15,6 +15,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similarities, user_items
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
+from tf_syncrec.evaluation.trials import rank_trials, rank_votes
 from tf_syncrec.layers import ItemNeighbours
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.models.item_knn import ItemKNN
@@ -130,6 +131,41 @@ def test_validation_chooses_weight_and_decay(make_prepared):
     np.testing.assert_allclose(chosen, best)
     assert f"{found[best]:.4f}, without {found[0.0, 0.5]:.4f}" in said[0]
     assert len({round(value, 6) for value in found.values()}) > len(found) // 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_votes_of_several_weights_rank_as_the_whole_scores_do(make_prepared, seed):
+    """Scores that are often equal, repeated ids, targets that are excluded or were never seen."""
+    prepared = make_prepared((40, 12, 0, 3), users=150, seed=seed)
+    catalogue, count = prepared.catalogue, prepared.catalogue.num_items
+    batches = evaluation_batches(prepared, "validation", 16)
+    rng = np.random.default_rng(seed)
+    of_items = rng.integers(-3, 4, (2, count + 1)).astype(np.float32) / 3
+    kinds = [rng.integers(0, 3, count + 1).astype(np.float32) / 7 for _ in DECAYS]
+
+    def ask(batch):
+        return tf.cast(batch["items"] % 2, tf.float32)[:, -1:]
+
+    def scores(said, offset, size):
+        return said * of_items[0, offset : offset + size] + of_items[1, offset : offset + size]
+
+    def votes(items):
+        ids = tf.concat([items, items[:, :1], (items * 7) % (count + 1)], axis=1)
+        for kind in kinds:
+            yield ids, tf.gather(kind, ids)
+
+    def whole(said, items, offset, size):
+        of_network = scores(said, offset, size)
+        for kind, (ids, of_history) in enumerate(votes(items)):
+            added = add_votes(tf.zeros_like(of_network), ids, of_history, offset)
+            for place, weight in enumerate(WEIGHTS):
+                yield place * len(DECAYS) + kind, of_network + weight * added
+
+    expected = rank_trials(batches, catalogue, len(WEIGHTS) * len(DECAYS), ask, whole)
+    found = rank_votes(batches, catalogue, WEIGHTS, len(DECAYS), ask, scores, votes)
+    np.testing.assert_array_equal(found.gains, expected.gains)
+    np.testing.assert_array_equal(found.domains, expected.domains)
+    assert len(np.unique(found.gains)) == 11  # every rank of the first ten, and none of them
 
 
 def test_a_network_can_be_ranked_without_its_votes(make_prepared):

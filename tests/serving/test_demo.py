@@ -10,7 +10,7 @@ import requests
 from serving.client import Client
 from serving.histories import open_histories
 from tests.support.browser import cards, look, needs_browser
-from tests.support.exporting import DOMAINS, USERS, make_served
+from tests.support.exporting import DOMAINS, USERS
 from tests.support.rest_server import running
 
 
@@ -65,9 +65,9 @@ def test_ids_are_text_and_errors_are_shown(rest, tmp_path):
 
 
 @needs_browser
-def test_a_model_that_knows_users_is_asked_by_them(tmp_path):
+def test_a_model_that_knows_users_is_asked_by_them(tmp_path, exported):
     """It has neither λ nor gates to show."""
-    served = make_served(tmp_path / "syncrec", "bprmf")
+    served = exported("bprmf")
     with running(served.base) as rest:
         page = look(rest, tmp_path / "browser", f"?user={quote(USERS[5])}")
         (answer,) = Client(rest.url).recommend([[]], "audio", user_ids=[USERS[5]])

@@ -1,6 +1,5 @@
 """What is served is what was evaluated, of whatever network, and needs none of this code."""
 
-import functools
 import json
 import os
 import subprocess
@@ -15,10 +14,10 @@ from benchmarks.serving_exactness import check
 from tests.conftest import FakePrepared
 from tests.support.exporting import (
     DOMAINS,
+    TERMS,
     TOLERANCE,
     USERS,
     make_model,
-    make_served,
     padded,
     random_histories,
 )
@@ -29,33 +28,18 @@ from tf_syncrec.evaluation import TIMED
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.training.run_directory import RunDirectory
 
-TERMS = "syncrec, with all that can be fitted on top, and people who come back"
+WITH_TERMS = "syncrec, with all that can be fitted on top, and people who come back"
 NETWORKS = ("syncrec", "sasrec", "sasrec_pair", "gru4rec", "mmoe", "cgrec", "bprmf")
 
 
-@pytest.fixture(scope="module")
-def exported(served, tmp_path_factory):
-    """`exported(name)`: a network and its export, as `make_served` says."""
-    folder = tmp_path_factory.mktemp("networks")
-
-    @functools.cache
-    def of(name):
-        if name == TERMS:
-            terms = {"repeat_consumption": True, "trend": True}
-            again = (False, True, False, True)
-            return make_served(folder / "terms" / "syncrec", repeats=again, **terms)
-        return served if name == "syncrec" else make_served(folder / name / "syncrec", name)
-
-    return of
-
-
-@pytest.fixture(scope="module", params=[*each(NETWORKS), TERMS])
+@pytest.fixture(scope="module", params=[*each(NETWORKS), WITH_TERMS])
 def network(request, exported, tmp_path_factory):
     """A served network, its scorer and rows of its `test_ranks.parquet`.
 
     Of random users, histories long and short, some targets never seen.
     """
-    found = exported(request.param)
+    more = TERMS if request.param == WITH_TERMS else {}
+    found = exported(request.param.partition(",")[0], **more)
     rng = np.random.default_rng(0)
     users = []
     for number, user in enumerate(USERS):
@@ -109,7 +93,7 @@ def test_requests_that_tell_times_are_answered_as_they_are_evaluated(network):
     """Where times have no say, there is nothing by which they could be told."""
     signatures = network.served.loaded.signatures
     told = set(signatures["with_options"].structured_input_signature[1]) & {"timestamps", "now"}
-    if network.name != TERMS:
+    if network.name != WITH_TERMS:
         assert not told and "with_times" not in signatures
         return
     assert len(told) == 2

@@ -10,29 +10,29 @@ from serving.client import Client
 from serving.saved_model.recommender import Recommender
 from tests.support.exporting import (
     DOMAINS,
+    TERMS,
     TOLERANCE,
     USERS,
     make_catalogue,
     make_model,
-    make_served,
     padded,
     random_histories,
 )
 from tests.support.rest_server import LIMITS, running
 
-TERMS = "syncrec, with all that can be fitted on top, and people who come back"
+WITH_TERMS = "syncrec, with all that can be fitted on top, and people who come back"
 
 
 @pytest.fixture(
-    scope="module", params=["syncrec", pytest.param("bprmf", marks=pytest.mark.slow), TERMS]
+    scope="module", params=["syncrec", pytest.param("bprmf", marks=pytest.mark.slow), WITH_TERMS]
 )
 def asked(request):
     """A recommender that may answer with all items, and by users where it knows them."""
     catalogue = make_catalogue()
     network, more = request.param.partition(",")[0], {}
-    if request.param == TERMS:
-        catalogue = dataclasses.replace(catalogue, repeats=np.array([False, True, False, True]))
-        more = {"repeat_consumption": True, "trend": True}
+    if request.param == WITH_TERMS:
+        more = dict(TERMS)
+        catalogue = dataclasses.replace(catalogue, repeats=np.array(more.pop("repeats")))
     model = make_model(catalogue, network=network, **more)
     recommender = Recommender(model, catalogue, max_k=catalogue.num_items)
     recommender.ids = [str(item) for item in catalogue.item_ids]
@@ -147,9 +147,8 @@ def test_each_domain_is_filtered_as_it_is_alone(asked):
             assert_same(found, expected)
 
 
-def test_by_the_client(tmp_path):
-    rule = (False, True, False, True)  # so that times have a say, which are not told here
-    served = make_served(tmp_path / "syncrec", repeats=rule, repeat_consumption=True)
+def test_by_the_client(exported):
+    served = exported(**TERMS)  # times have a say, and are not told here
     with running(served.base, LIMITS) as rest:
         client = Client(rest.url, batch_size=2)
         histories = random_histories(served, 3, 3)

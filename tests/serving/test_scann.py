@@ -16,6 +16,7 @@ from serving import export as export_module
 from serving.export import export
 from serving.saved_model import scann_index
 from serving.saved_model.recommender import Recommender
+from serving.server import loaded_version
 from serving.server.loaded_version import LoadedVersion
 from serving.server.versions import Versions
 from tests.support.exporting import SETTINGS, TOLERANCE, make_model
@@ -159,6 +160,7 @@ def test_the_status_of_such_a_version_says_what_is_missing(without_scann, tmp_pa
     assert "ScaNN cannot be loaded" in versions.statuses[1].status.error_message
 
 
-def test_an_exact_export_needs_no_scann(without_scann, served):
+def test_an_exact_export_needs_no_scann(without_scann, served, monkeypatch):
     assert not scann_index.uses_scann(served.version)
+    monkeypatch.setattr(loaded_version, "read_warmup", lambda path: ())  # which takes long
     LoadedVersion(served.version)

@@ -10,19 +10,17 @@ import tensorflow as tf
 from serving.client import Client, ServingError
 from serving.histories import open_histories
 from tests.support.browser import cards, look, needs_browser
-from tests.support.exporting import make_served
+from tests.support.exporting import TERMS
 from tests.support.rest_server import LIMITS, running
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 
-AGAIN = (False, True, False, True)
 NOON = 1_600_000_000.0
 
 
 @pytest.fixture(scope="module")
-def rest(tmp_path_factory):
-    base = tmp_path_factory.mktemp("times") / "syncrec"
-    found = make_served(base, repeats=AGAIN, repeat_consumption=True)
-    with running(base, LIMITS) as server:
+def rest(exported):
+    found = exported(**TERMS)
+    with running(found.base, LIMITS) as server:
         server.served = found
         yield server
 
@@ -114,7 +112,9 @@ def test_any_domain_is_answered_with_times(rest):
             "target_timestamp": np.array([NOON + 1e5]),
         }
         scores = np.array(scorer.scores(scorer.queries(batch), int(offset), int(size)))[0]
-        left = [i for i in range(size) if AGAIN[d] or served.ids[offset - 1 + i] not in items]
+        left = [
+            i for i in range(size) if TERMS["repeats"][d] or served.ids[offset - 1 + i] not in items
+        ]
         best = sorted(left, key=lambda i: -scores[i])[:10]
         received, found = asked(rest, items, times, NOON + 1e5, name)
         received = [item.decode() for item in received if item]

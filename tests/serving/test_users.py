@@ -15,7 +15,6 @@ from tests.support.exporting import (
     SETTINGS,
     TOP_K,
     USERS,
-    make_served,
     random_histories,
 )
 from tests.support.rest_server import LIMITS, running
@@ -24,8 +23,8 @@ from tf_syncrec.training.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")
-def rest(tmp_path_factory):
-    served = make_served(tmp_path_factory.mktemp("users") / "syncrec", "bprmf")
+def rest(exported):
+    served = exported("bprmf")
     with running(served.base, LIMITS) as rest:
         rest.served = served
         yield rest

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from serving.saved_model.warmup import FILE, read_warmup
+from serving.server import versions
 from serving.server.loaded_version import LoadedVersion
 from tests.support.exporting import DOMAINS, TOP_K
 
@@ -37,7 +38,7 @@ def test_records_are_prediction_logs_of_every_signature_and_domain(served):
 
 
 def test_what_is_read_is_what_a_server_can_ask(served):
-    version = LoadedVersion(served.version)
+    version = versions.LoadedVersion(served.version)  # one for all tests
     seen = 0
     for name, inputs in read_warmup(served.version):
         signature = version.signatures[name].inputs

@@ -24,6 +24,12 @@ SETTINGS = {
     "evaluate": {"top_k": TOP_K, "max_k": MAX_K},
 }
 TOLERANCE = 1e-3  # of scores between -20 and 20
+TERMS: dict[str, Any] = {
+    "repeats": (False, True, False, True),
+    "repeat_consumption": True,
+    "trend": True,
+}
+"""All that can be fitted on top of a network, and people who come back: times have a say."""
 USERS = [f"user {number}" for number in range(120)]
 
 

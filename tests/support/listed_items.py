@@ -1,6 +1,7 @@
 """Datasets in memory whose items have attributes, and some of which nobody has had."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -64,6 +65,6 @@ def with_items(prepared, cold=3, seed=0, unlisted=0.1):
         ]
         for split, rows in prepared.splits.items()
     }
-    found = FakePrepared(catalogue, splits)
+    found: Any = FakePrepared(catalogue, splits)
     found.item_columns = ItemColumns(listed(rng, len(order), 1 - unlisted), COLUMNS)
     return found

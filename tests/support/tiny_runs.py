@@ -146,6 +146,7 @@ def stand_ins() -> Iterator[None]:
             patch.setattr(pipeline, here.__name__, here)
         for name in ("fit_mixture", "ModelScorer", "initialise_items", "write_projector"):
             patch.setattr(pipeline, name, lambda *arguments: None)
+        patch.setattr(pipeline, "KeptBatches", lambda batches, model: batches)
         patch.setattr(pipeline, "evaluation_batches", lambda *arguments: "batches")
         patch.setattr(os, "fsync", lambda descriptor: None)  # nobody cuts the power here
         patch.setattr(pipeline, "sample_recommendations", lambda *arguments: [{"user": 1}])

@@ -247,6 +247,7 @@ def yesterday(tmp_path_factory):
         path=folder / "yesterday.csv",
         data_dir=folder / "data",
         config="tiny",
+        model="sasrec",
         epochs=1,
         output_dir=folder / "yesterday",
         settings={"train.min_steps": 0, "model.dim": 8, "model.window": 10},

@@ -199,6 +199,10 @@ TARGET = ("user_id", "domain", "target", "target_item_id", "target_timestamp")
 """What a row of a split says of its target, and whose it is."""
 
 
+ASKED = "asked"
+"""Where a batch has what a network said of its histories: `scoring.kept_batches`."""
+
+
 def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
     """Targets of a split with the histories before them, each batch of one domain.
 
@@ -266,7 +270,8 @@ def with_history(batch, kept, catalogue):
         name: tf.gather(tf.where(kept, batch[name], 0), order, batch_dims=1)
         for name in ("items", "timestamps")
     }
-    return batch | parts | {"excluded": _excluded(parts["items"], catalogue.excluded)}
+    rest = {name: part for name, part in batch.items() if name != ASKED}  # not said of these
+    return rest | parts | {"excluded": _excluded(parts["items"], catalogue.excluded)}
 
 
 def _excluded(items, excluded):

@@ -44,6 +44,7 @@ def similarities(
     catalogue: Catalogue,
     shrinkage: float = 0.0,
     neighbours: int | None = None,
+    listed: np.ndarray | None = None,
 ) -> list[sparse.csr_array]:
     """Cosine similarity of items over their users, `co / (sqrt(n_i n_j) + shrinkage)`.
 
@@ -57,6 +58,7 @@ def similarities(
         shrinkage: from 0; takes from similarities that few users support.
         neighbours: the most similar items kept for each item in each domain (of equals, those with
             the lower ids); None keeps all.
+        listed: `[items + 1]` bool, whose similarity is wanted; None: of all.
 
     Returns:
         One `[items + 1, size]` float32 a domain: similarity of any item to the domain's items.
@@ -69,9 +71,13 @@ def similarities(
     by_item = interactions.T.tocsr()
     result = []
     for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True):
-        of_domain = interactions[:, offset : offset + size]
+        of_domain = interactions[:, offset : offset + size].tocsr()
+        if listed is not None:
+            kept = sparse.diags_array(listed[offset : offset + size].astype(np.float32))
+            of_domain = (of_domain @ kept).tocsr()
+            of_domain.eliminate_zeros()
         # How many pairs of interactions each row of the product is summed from.
-        pairs = (by_item != 0) @ np.diff(of_domain.tocsr().indptr).astype(np.float64)
+        pairs = (by_item != 0) @ np.diff(of_domain.indptr).astype(np.float64)
         blocks = []
         for start, stop in _row_blocks(pairs):
             shared = (by_item[start:stop] @ of_domain).tocoo()
@@ -108,7 +114,10 @@ def _nearest(rows, columns, values, neighbours: int) -> np.ndarray:
 
 
 def likenesses(
-    attributes: sparse.csr_array, catalogue: Catalogue, neighbours: int | None = None
+    attributes: sparse.csr_array,
+    catalogue: Catalogue,
+    neighbours: int | None = None,
+    listed: np.ndarray | None = None,
 ) -> list[sparse.csr_array]:
     """Cosine similarity of items over their attributes.
 
@@ -119,6 +128,7 @@ def likenesses(
         attributes: `[items + 1, attributes]`, shares, of `data.item_attributes`.
         catalogue: items and domains.
         neighbours: as in `similarities`.
+        listed: likewise.
 
     Returns:
         As `similarities`.
@@ -127,4 +137,4 @@ def likenesses(
     held = np.diff(by_attribute.indptr).astype(np.float64)
     rarest = np.argsort(held, kind="stable")
     kept = np.sort(rarest[np.cumsum(held[rarest] ** 2) <= LIKENESS_PAIRS])
-    return similarities(by_attribute[kept], catalogue, neighbours=neighbours)
+    return similarities(by_attribute[kept], catalogue, 0.0, neighbours, listed)

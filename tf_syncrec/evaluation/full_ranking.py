@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
+from tf_syncrec.data.batches import ASKED
 from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED, WITH_TIMES
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes, all_votes
 from tf_syncrec.metrics.gains import MISS, domain_metrics
@@ -160,8 +161,25 @@ class ModelScorer(Scorer):
 
     def queries(self, batch):
         """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""
-        vectors = self._model.asked.queries(self._asked_by(batch))
+        said, weights = self.said(batch), self._model.view_weights
+        if weights is None:
+            vectors = said[:, 0]
+        else:  # as `query_vectors` weighs them
+            of_first, of_second = weights(batch["domain"])
+            vectors = of_first[:, None] * said[:, 0] + of_second[:, None] * said[:, 1]
         return (vectors, *self.votes(batch)) if self._voters else vectors
+
+    def said(self, batch):
+        """What the network says of the histories of a batch, whatever has been fitted since.
+
+        Returns:
+            `[batch, 1, dim]`, or `[batch, 2, dim]` of a network with two scores that are weighed.
+        """
+        if ASKED in batch:
+            return batch[ASKED]
+        if self._model.view_weights is None:
+            return self._model.asked.queries(self._asked_by(batch))[:, None]
+        return tf.stack(self._model.asked.view_queries(self._asked_by(batch)), axis=1)
 
     def queries_of_domains(self, batch, num_domains):
         """As in `VectorScorer`; the network is asked once."""
@@ -172,7 +190,9 @@ class ModelScorer(Scorer):
 
     def view_queries(self, batch):
         """Query vectors of each of a network's two scores, two times `[batch, dim]`."""
-        return self._model.asked.view_queries(self._asked_by(batch))
+        if self._model.view_weights is None:
+            return self._model.asked.view_queries(self._asked_by(batch))
+        return tuple(tf.unstack(self.said(batch), axis=1))
 
     def _asked_by(self, batch):
         return {name: batch[name] for name in self._model.evaluation_signature}

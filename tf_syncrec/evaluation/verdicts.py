@@ -3,10 +3,9 @@
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from data_prep import Catalogue
-from tf_syncrec.evaluation.full_ranking import ModelScorer
+from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
 from tf_syncrec.evaluation.significance import SIGNIFICANCE, compare_to_reference
 from tf_syncrec.evaluation.trials import rank_trials
 from tf_syncrec.models.base import MultiDomainModel
@@ -19,7 +18,7 @@ UNCLEAR = "no clear difference"
 
 
 def compare_views(
-    model: MultiDomainModel, catalogue: Catalogue, validation: tf.data.Dataset
+    model: MultiDomainModel, catalogue: Catalogue, validation: Batches
 ) -> dict[str, Any]:
     """Ranks targets of validation by either view of a network and by their sum, without votes.
 

@@ -86,7 +86,8 @@ class MultiDomainModel(Trainer):
         likeness: items with like attributes that vote in the same way; 0: none.
         repeat_consumption: whether coming back to an item has a part in a prediction.
         trend: whether what is popular lately has a part in a prediction.
-        new_items: whether an item has a part in it that nobody had in training.
+        new_items: items that nobody had in training, with like attributes, that vote by a weight of
+            their own; 0: none.
         trained_sizes: items of each domain that occur in training, which stand before those that
             do not; None: all. Negatives are drawn from them alone.
         attributes: what is known of items, see `SharedEmbedding`; None: nothing.
@@ -124,7 +125,7 @@ class MultiDomainModel(Trainer):
         likeness: int = 0,
         repeat_consumption: bool = False,
         trend: bool = False,
-        new_items: bool = False,
+        new_items: int = 0,
         trained_sizes: Sequence[int] | None = None,
         attributes: Mapping[str, int] | None = None,
         own_dropout: float = 0.0,
@@ -141,6 +142,7 @@ class MultiDomainModel(Trainer):
             ("dim", dim, 1),
             ("neighbours", neighbours, 0),
             ("likeness", likeness, 0),
+            ("new_items", new_items, 0),
         ):
             if value < least:
                 raise ValueError(f"{name} must be {least} or more. Received: {value}")
@@ -164,13 +166,13 @@ class MultiDomainModel(Trainer):
             dtype=self.dtype_policy,
         )
         self.similarity = Similarity(similarity, temperature, dtype=self.dtype_policy)
-        self.neighbours, self.likeness = (
+        self.neighbours, self.likeness, self.new_items = (
             ItemNeighbours(self.num_items, count, min(VOTING, window)) if count else None
-            for count in (neighbours, likeness)
+            for count in (neighbours, likeness, new_items)
         )
         self.repeats = RepeatConsumption(self.domain_sizes) if repeat_consumption else None
         self.trend = PopularityTrend(self.num_items) if trend or new_items else None
-        self.trending, self.new_items = trend, new_items
+        self.trending = trend
 
     @classmethod
     def from_settings(cls, config: Config, domain_sizes, **more) -> Self:
@@ -192,7 +194,7 @@ class MultiDomainModel(Trainer):
         }
         arguments = {name: value for name, value in given.items() if name in taken} | more
         if not arguments.get("attributes"):
-            arguments |= {"likeness": 0, "new_items": False}
+            arguments |= {"likeness": 0, "new_items": 0}
         return cls(domain_sizes, **arguments)
 
     @classmethod
@@ -234,7 +236,7 @@ class MultiDomainModel(Trainer):
             "likeness": self.likeness.count if self.likeness else 0,
             "repeat_consumption": self.repeats is not None,
             "trend": self.trending,
-            "new_items": self.new_items,
+            "new_items": self.new_items.count if self.new_items else 0,
             "trained_sizes": None
             if self.trained_sizes == self.domain_sizes
             else self.trained_sizes,
@@ -311,7 +313,7 @@ class MultiDomainModel(Trainer):
     @property
     def voters(self) -> tuple[ItemNeighbours | RepeatConsumption, ...]:
         """What says more of items than the network does, by the history, once it is fitted."""
-        parts = self.neighbours, self.likeness, self.repeats
+        parts = self.neighbours, self.likeness, self.new_items, self.repeats
         return tuple(part for part in parts if part is not None)
 
     @property

@@ -1,25 +1,21 @@
 """Fits all of a score that training does not set, in the one right order."""
 
-import dataclasses
-import zlib
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer, rank_split
 from tf_syncrec.metrics.gains import SELECTION_METRIC, user_gains
 from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.scoring.folds import FOLDS, Folds
+from tf_syncrec.scoring.new_items.fitting import fit_new_items, share_of_later
 from tf_syncrec.scoring.recent_popularity import decayed_counts
 from tf_syncrec.scoring.repeats import count_returns, fit_repeats
 from tf_syncrec.scoring.trends import fit_trend
 from tf_syncrec.scoring.view_weights import fit_view_weights
 from tf_syncrec.scoring.votes import count_neighbours, fit_votes
-
-FOLDS = 2
-"""Parts of the users, of which one judges what was fitted on the others."""
 
 
 def fit_score(
@@ -48,8 +44,9 @@ def fit_score(
     count_returns(model, prepared)
     count_neighbours(model, prepared)
     trends = decayed_counts(prepared) if model.trending else None
-    judged = _cross_fitted(model, prepared.catalogue, trends, validation)
-    _fit(model, prepared.catalogue, trends, validation, report)
+    folds, later = Folds(validation), share_of_later(prepared)
+    judged = _cross_fitted(model, prepared.catalogue, trends, later, folds)
+    _fit(model, prepared.catalogue, trends, later, folds.only(), report)
     if judged is not None:
         report(f"Fitted on half of the users, {SELECTION_METRIC} of the others: {judged:.4f}")
     return judged
@@ -59,6 +56,7 @@ def _fit(
     model: MultiDomainModel,
     catalogue: Catalogue,
     trends: np.ndarray | None,
+    later: float,
     validation: Batches,
     report: Callable[[str], None],
 ) -> None:
@@ -68,37 +66,27 @@ def _fit(
             part.reset()
     fit_repeats(model, catalogue, validation, report)
     fit_votes(model, catalogue, validation, report)
-    if model.trend is not None:
+    if trends is not None:
         fit_trend(model, catalogue, trends, validation, report)
+    fit_new_items(model, catalogue, later, validation, report)
     fit_view_weights(model, catalogue, validation, report)
 
 
 def _cross_fitted(
-    model: MultiDomainModel, catalogue: Catalogue, trends: np.ndarray | None, validation: Batches
+    model: MultiDomainModel,
+    catalogue: Catalogue,
+    trends: np.ndarray | None,
+    later: float,
+    folds: Folds,
 ) -> float | None:
     """Mean over users of what is found with all that the other folds say."""
-    parts = [_OfFolds(validation, {fold}) for fold in range(FOLDS)]
+    parts = [folds.only(fold) for fold in range(FOLDS)]
     if any(next(iter(part), None) is None for part in parts):
         return None
     gains = []
     for fold, judged in enumerate(parts):
-        others = _OfFolds(validation, set(range(FOLDS)) - {fold})
-        _fit(model, catalogue, trends, others, lambda line: None)
+        others = folds.only(*(other for other in range(FOLDS) if other != fold))
+        _fit(model, catalogue, trends, later, others, lambda line: None)
         ranks = rank_split(ModelScorer(model), judged, catalogue, with_rows=False).ranks
         gains.append(user_gains(ranks, SELECTION_METRIC))
     return float(np.concatenate(gains).mean())
-
-
-@dataclasses.dataclass
-class _OfFolds:
-    """The users of some folds, which follow from their ids."""
-
-    batches: Batches
-    folds: set[int]
-
-    def __iter__(self):
-        for batch in self.batches:
-            users = batch["user_id"].numpy()
-            rows = np.flatnonzero([zlib.crc32(user) % FOLDS in self.folds for user in users])
-            if len(rows):
-                yield {name: tf.gather(part, rows) for name, part in batch.items()}

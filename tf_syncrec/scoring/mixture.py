@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from data_prep import Catalogue
-from tf_syncrec.evaluation.full_ranking import ModelScorer, take_rows
+from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer, take_rows
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.metrics.target_ranks import is_candidate, row_chunks, without
 from tf_syncrec.models.base import MultiDomainModel
@@ -29,7 +29,7 @@ have to ask for it before it moves."""
 def fit_mixture(
     model: MultiDomainModel,
     catalogue: Catalogue,
-    validation: tf.data.Dataset,
+    validation: Batches,
     report: Callable[[str], None],
 ) -> None:
     """Sets `model.mixture`; does nothing where fewer than two domains have items.

@@ -1,4 +1,4 @@
-"""Fits what being popular lately, or being new, is worth in each domain, on validation."""
+"""Fits what being popular lately is worth, in each domain, on validation."""
 
 from collections.abc import Callable
 
@@ -6,19 +6,16 @@ import numpy as np
 
 from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
-from tf_syncrec.evaluation.trials import rank_trials
+from tf_syncrec.evaluation.trials import Trials, rank_trials
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.choices import best_of_domains, mean_gain
+from tf_syncrec.scoring.folds import score_so_far, trials_of
 from tf_syncrec.scoring.recent_popularity import HALF_LIVES
-from tf_syncrec.utils.variables import as_array, fill
+from tf_syncrec.utils.variables import fill
 
 WEIGHTS = (0.1, 0.2, 0.4, 0.8)
 """What is tried for w, with each of `HALF_LIVES`."""
-
-GAINS_OF_NEW = (0.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0)
-"""What is tried for items that nobody has had in training, of which attributes alone are known: the
-network has never seen one bought, so it cannot know how often they are."""
 
 SMOOTHING = 0.1
 """So much of the domain's mean is added: who was not popular at all is not infinitely so."""
@@ -27,7 +24,7 @@ SMOOTHING = 0.1
 def fit_trend(
     model: MultiDomainModel,
     catalogue: Catalogue,
-    counts: np.ndarray | None,
+    counts: np.ndarray,
     validation: Batches,
     report: Callable[[str], None],
 ) -> None:
@@ -36,37 +33,30 @@ def fit_trend(
     Args:
         model: trained, with a trend.
         catalogue: items and domains of what it was trained on.
-        counts: of `recent_popularity.decayed_counts`, `[HALF_LIVES, items]`; None: popularity is
-            no part of the score.
+        counts: of `recent_popularity.decayed_counts`, `[HALF_LIVES, items]`.
         validation: from `data.batches.evaluation_batches`.
         report: told what it is worth.
     """
     assert model.trend is not None
     model.trend.reset()
-    if counts is not None:
-        _fit(
-            model,
-            catalogue,
-            _gains(counts, catalogue),
-            validation,
-            "What is popular lately",
-            report,
+    tried = _gains(counts, catalogue)
+    state = "trend", score_so_far(model)
+    found = trials_of(validation, state, lambda users: _try(model, catalogue, users, tried))
+    chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
+    of_items = np.append(0, chosen[catalogue.item_domains])
+    fill(model.trend.gain, tried[of_items, np.arange(len(of_items))])
+    if len(found.gains):
+        fitted = mean_gain(found.gains, found.domains, chosen)
+        report(
+            f"What is popular lately: validation {SELECTION_METRIC} {fitted:.4f}, without "
+            f"{found.gains[:, 0].mean():.4f}"
         )
-    if model.new_items and catalogue.cold.any():
-        gains = np.outer(GAINS_OF_NEW, catalogue.cold).astype(np.float32)
-        _fit(model, catalogue, gains, validation, "What nobody has had", report)
 
 
-def _fit(
-    model: MultiDomainModel,
-    catalogue: Catalogue,
-    tried: np.ndarray,
-    validation: Batches,
-    what: str,
-    report: Callable[[str], None],
-) -> None:
-    """Adds to the gains, in each domain, those of `tried`, `[trials, items + 1]`, that do best."""
-    assert model.trend is not None
+def _try(
+    model: MultiDomainModel, catalogue: Catalogue, validation: Batches, tried: np.ndarray
+) -> Trials:
+    """The selection metric of each user with each of several G."""
     scorer = ModelScorer(model)
     scorer.refresh()
 
@@ -75,17 +65,7 @@ def _fit(
         for trial, gains in enumerate(tried[:, offset : offset + size]):
             yield trial, others + gains
 
-    found = rank_trials(validation, catalogue, len(tried), scorer.queries, scores)
-    chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
-    of_items = np.append(0, chosen[catalogue.item_domains])
-    before = as_array(model.trend.gain)
-    fill(model.trend.gain, before + tried[of_items, np.arange(len(of_items))])
-    if len(found.gains):
-        fitted = mean_gain(found.gains, found.domains, chosen)
-        report(
-            f"{what}: validation {SELECTION_METRIC} {fitted:.4f}, without "
-            f"{found.gains[:, 0].mean():.4f}"
-        )
+    return rank_trials(validation, catalogue, len(tried), scorer.queries, scores)
 
 
 def _gains(counts: np.ndarray, catalogue: Catalogue) -> np.ndarray:

@@ -12,6 +12,7 @@ from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring.choices import best_of_domains, listed, mean_gain
+from tf_syncrec.scoring.folds import score_so_far, trials_of
 
 WEIGHTS = (1.0, 0.75, 1.25, 0.5, 1.5, 0.25, 1.75, 0.0, 2.0)
 """What is tried for the single view, of 2 that both views have; of equals, the nearest to 1."""
@@ -33,7 +34,8 @@ def fit_view_weights(
     """
     if model.view_weights is None:
         return
-    found = _try(model, catalogue, validation)
+    state = "views", score_so_far(model)
+    found = trials_of(validation, state, lambda users: _try(model, catalogue, users))
     if not len(found.gains):
         return
     chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)

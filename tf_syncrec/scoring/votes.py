@@ -1,34 +1,30 @@
 """Fits the votes of neighbours: lists by counting or likeness, weight and decay on validation."""
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.sparse as sparse
-import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.data.item_similarity import likenesses, similarities, user_items
 from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
-from tf_syncrec.evaluation.trials import Trials, rank_trials
+from tf_syncrec.evaluation.trials import Trials, rank_votes
 from tf_syncrec.layers import ItemNeighbours
-from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.utils.variables import fill
+from tf_syncrec.scoring.folds import score_so_far, trials_of
 
 SHRINKAGE = 10.0
 """Takes from similarities that few users support; what tuned item-kNN has as well."""
 
 WEIGHTS = (0.0, 2.5, 5.0, 10.0, 20.0, 40.0)
+LIKENESS_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0)
 DECAYS = (0.5, 0.7, 0.9)
-TRIED = tuple(itertools.product(WEIGHTS, DECAYS))
-"""Weights and decays that are tried on validation; with the first ones nobody votes."""
-
-LIKENESS_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-TRIED_LIKENESS = tuple(itertools.product(LIKENESS_WEIGHTS, DECAYS))
-"""The same of items with like attributes, whose similarities are larger."""
+"""Weights and decays that are tried on validation; with the first ones nobody votes. Similarities
+by attributes are larger than those by users."""
 
 
 def neighbour_lists(prepared: Sequences, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,6 +40,24 @@ def neighbour_lists(prepared: Sequences, count: int) -> tuple[np.ndarray, np.nda
     """
     catalogue = prepared.catalogue
     return _lists(similarities(user_items(prepared), catalogue, SHRINKAGE, count), count)
+
+
+def like_lists(
+    attributes: sparse.csr_array, catalogue: Catalogue, count: int, cold: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The items that are most like each item by their attributes.
+
+    Args:
+        attributes: `[items + 1, attributes]`, shares.
+        catalogue: items and domains.
+        count: length of the lists.
+        cold: whether items without training interactions are listed, or all others.
+
+    Returns:
+        As `neighbour_lists`.
+    """
+    listed = np.append(False, (catalogue.counts == 0) == cold)
+    return _lists(likenesses(attributes, catalogue, count, listed), count)
 
 
 def _lists(of_domains: list[sparse.csr_array], count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,33 +76,30 @@ def _lists(of_domains: list[sparse.csr_array], count: int) -> tuple[np.ndarray, 
 
 
 def count_neighbours(model: MultiDomainModel, prepared: Sequences) -> None:
-    """Sets the lists of `model.neighbours` and `model.likeness`, of those that there are.
+    """Sets the lists of all that votes for neighbours; does nothing where a model asks for nothing.
 
     Args:
         model: trained.
         prepared: what it was trained on.
     """
     if model.neighbours is not None:
-        _set(model.neighbours, neighbour_lists(prepared, model.neighbours.count))
+        model.neighbours.set_lists(*neighbour_lists(prepared, model.neighbours.count))
     count_like_items(model, prepared.catalogue)
 
 
 def count_like_items(model: MultiDomainModel, catalogue: Catalogue) -> None:
-    """Sets the lists of `model.likeness`, if there is one.
+    """Sets the lists of those that vote by attributes.
 
     Args:
-        model: with attributes of items.
+        model: a trained one.
         catalogue: its items.
     """
     attributes = model.embedding.attributes
-    if model.likeness is not None and attributes is not None:
-        of_domains = likenesses(attributes.matrix(), catalogue, model.likeness.count)
-        _set(model.likeness, _lists(of_domains, model.likeness.count))
-
-
-def _set(layer: ItemNeighbours, lists: tuple[np.ndarray, np.ndarray]) -> None:
-    fill(layer.others, lists[0])
-    fill(layer.similarities, lists[1])
+    if attributes is None:
+        return
+    for layer, cold in ((model.likeness, False), (model.new_items, True)):
+        if layer is not None:
+            layer.set_lists(*like_lists(attributes.matrix(), catalogue, layer.count, cold))
 
 
 def fit_votes(
@@ -97,7 +108,7 @@ def fit_votes(
     validation: Batches,
     report: Callable[[str], None],
 ) -> None:
-    """Sets weight and decay of `model.neighbours` and `model.likeness`, of those that there are.
+    """Sets weight and decay of `model.neighbours` and `model.likeness`, where there are such.
 
     They are those with the best validation metric, of equals the first tried, so the weight is 0
     where counting has nothing to add.
@@ -108,16 +119,18 @@ def fit_votes(
         validation: from `data.batches.evaluation_batches`.
         report: told what was chosen.
     """
-    for layer, tried, whose in (
-        (model.neighbours, TRIED, "neighbours"),
-        (model.likeness, TRIED_LIKENESS, "items with like attributes"),
+    for layer, weights, whose in (
+        (model.neighbours, WEIGHTS, "neighbours"),
+        (model.likeness, LIKENESS_WEIGHTS, "items with like attributes"),
     ):
         if layer is None:
             continue
         layer.reset()
-        gains = _try(model, layer, tried, catalogue, validation).gains
+        state = layer.name, score_so_far(model)
+        rank = functools.partial(_try, model, layer, weights, catalogue)
+        gains = trials_of(validation, state, rank).gains
         best = int(np.argmax(gains.sum(axis=0)))
-        weight, decay = tried[best]
+        weight, decay = list(itertools.product(weights, DECAYS))[best]
         layer.weight.assign(weight)
         layer.decay.assign(decay)
         of_best, without = gains[:, [best, 0]].mean(axis=0) if len(gains) else (0.0, 0.0)
@@ -130,21 +143,18 @@ def fit_votes(
 def _try(
     model: MultiDomainModel,
     layer: ItemNeighbours,
-    tried: Sequence[tuple[float, float]],
+    weights: Sequence[float],
     catalogue: Catalogue,
     validation: Batches,
 ) -> Trials:
-    """The selection metric of each user with each of the weights and decays that are `tried`."""
+    """The selection metric of each user with each of some weights and of `DECAYS`."""
     scorer = ModelScorer(model)
     scorer.refresh()
 
-    def scores(said, items, offset, size):
-        of_network = scorer.scores(said, offset, size)
+    def votes(items):
         for decay in DECAYS:  # one after the other, as each takes as much memory as the scores
-            ids, of_history = layer.votes(items, decay)
-            votes = add_votes(tf.zeros_like(of_network), ids, of_history, offset)
-            for trial, (weight, trial_decay) in enumerate(tried):
-                if trial_decay == decay:
-                    yield trial, of_network + weight * votes
+            yield layer.votes(items, decay)
 
-    return rank_trials(validation, catalogue, len(tried), scorer.queries, scores)
+    return rank_votes(
+        validation, catalogue, weights, len(DECAYS), scorer.queries, scorer.scores, votes
+    )

@@ -13,6 +13,7 @@ from tf_syncrec.evaluation import TIMED
 from tf_syncrec.evaluation.all_domains import rank_all_domains
 from tf_syncrec.evaluation.full_ranking import (
     ABOUT_TIMES,
+    Batches,
     ModelScorer,
     PopularityScorer,
     Ranks,
@@ -32,8 +33,8 @@ def measure(
     scorer: ModelScorer,
     config: Config,
     prepared: PreparedDataset,
-    validation: tf.data.Dataset,
-    test: tf.data.Dataset | None,
+    validation: Batches,
+    test: Batches | None,
     trained: Trained,
     cross_fitted: float | None = None,
 ) -> tuple[dict[str, Any], Ranks | None]:

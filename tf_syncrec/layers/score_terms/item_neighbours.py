@@ -3,7 +3,10 @@
 from collections.abc import Callable, Iterable
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from tf_syncrec.utils.variables import fill
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")
@@ -49,9 +52,15 @@ class ItemNeighbours(keras.layers.Layer):
         self.decay = state((), "float32", "decay")
         self.built = True
 
+    def set_lists(self, others: np.ndarray, similarities: np.ndarray) -> None:
+        """Says who is whose neighbour: ids and similarities, each `[items + 1, count]`."""
+        fill(self.others, others)
+        fill(self.similarities, similarities)
+
     def reset(self):
-        """Nobody votes, as before the weight is fitted."""
+        """Nobody votes, as before weight and decay are fitted."""
         self.weight.assign(0.0)
+        self.decay.assign(0.0)
 
     def voting(self):
         """Whether it says anything at all, a bool tensor."""

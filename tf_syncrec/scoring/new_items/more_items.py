@@ -33,9 +33,9 @@ def with_more_items(
 ) -> tuple[MultiDomainModel, Catalogue]:
     """Makes a model whose candidates are also items that were not there when it was trained.
 
-    What its network says of the items that it knew stays as it was. New items stand behind them in
-    their domain, have no part of their own, and gain what items that nobody had at the training
-    gain. Votes by likeness go to them as well, and count anew who is alike.
+    What it says of the items that it knew and that somebody had stays as it was. New items stand
+    behind them in their domain, have no part of their own, and gain what items that nobody had at
+    the training gain. Who is alike among these is counted anew.
 
     Args:
         model: trained with attributes of items.

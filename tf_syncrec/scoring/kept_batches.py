@@ -1,0 +1,46 @@
+"""Batches that are read once, and of which the network is asked once."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from tf_syncrec.data.batches import ASKED
+from tf_syncrec.evaluation.full_ranking import ModelScorer
+from tf_syncrec.models.base import MultiDomainModel
+
+KEPT = 2**28
+"""Bytes of batches that are kept; those after them are read and asked anew each time."""
+
+
+class KeptBatches:
+    """Targets of a split, as often as one likes, with what a trained network says of the histories.
+
+    What is fitted after training, and what is measured then, ask the same of the same histories a
+    dozen times. It depends on what training has learned and on nothing that is fitted later.
+
+    Args:
+        batches: of `data.batches.evaluation_batches`.
+        model: trained.
+        limit: bytes that are kept.
+    """
+
+    def __init__(self, batches: tf.data.Dataset, model: MultiDomainModel, limit: int = KEPT):
+        self._kept: list[dict[str, Any]] = []
+        self._rest: tf.data.Dataset | None = None
+        scorer = ModelScorer(model)
+        for batch in batches:
+            if limit < 0:
+                self._rest = batches.skip(len(self._kept))
+                break
+            self._kept.append(batch | {ASKED: scorer.said(batch)})
+            limit -= sum(_bytes(part) for part in self._kept[-1].values())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from self._kept
+        yield from self._rest or ()
+
+
+def _bytes(part: tf.Tensor) -> int:
+    """Of numbers; a string, which TensorFlow does not know the size of, is taken to have some."""
+    return part.shape.num_elements() * (64 if part.dtype == tf.string else part.dtype.size)
