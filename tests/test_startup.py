@@ -89,7 +89,7 @@ def loaded_by():
             return found["code"] or 0, HEAVY & set(found["loaded"])
 
         yield ask
-        commands.stdin.close()
+        given.close()
 
 
 @pytest.mark.parametrize("module", MODULES)
