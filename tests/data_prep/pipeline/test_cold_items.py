@@ -102,7 +102,7 @@ def test_without_a_domain_only_what_the_log_has_becomes_known():
 
 
 def test_a_file_of_other_items_is_refused_and_of_few_told():
-    with pytest.raises(InputError, match="items.csv: none of the .* items of the log is in it"):
+    with pytest.raises(InputError, match=r"items\.csv: none of the .* items of the log is in it"):
         build(file_of(["x", "y"], ["a", "b"]), LATE)
     built, _, said = build(file_of([SOLD], ["a"]), LATE)
     lacks = next(line for line in said if "knows" in line)

@@ -76,7 +76,7 @@ def test_values_of_each_kind():
         (
             [[1.0, 2.0], [1.0, 2.0], [1.0]],
             2,
-            "a vector of 2 numbers, as the others are, received 1",
+            "of 2 numbers, as the others are, received 1",
         ),
         (["1 2", "1 x"], 1, "expected a vector, .* received '1 x'"),
         ([[1.0], [float("nan")]], 1, "a value that is no number"),

@@ -1,6 +1,7 @@
 """A file of items is read whatever its form, and what is wrong in it is one clear line."""
 
 import gzip
+import itertools
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -97,7 +98,7 @@ def test_what_is_wrong_is_one_line(tmp_path, content, kinds, text):
 
 
 def test_no_file_and_settings_that_do_not_fit():
-    with pytest.raises(InputError, match="--items /nowhere/x.csv: no such file"):
+    with pytest.raises(InputError, match=r"--items /nowhere/x\.csv: no such file"):
         read("/nowhere/x.csv")
     with pytest.raises(InputError, match="--dataset interactions knows nothing of its items"):
         data_config("interactions", path="log.csv", items={"path": "auto"})
@@ -119,5 +120,5 @@ def test_the_made_up_items_are_those_of_the_log():
         for item, name in zip(log["item_id"], log["domain"], strict=True)
         if name != "contrary"
     ]
-    same = sum(one == other for one, other in zip(shared, shared[1:], strict=False))
+    same = sum(one == other for one, other in itertools.pairwise(shared))
     assert same / len(shared) > 0.6  # Four tastes: a quarter by chance.
