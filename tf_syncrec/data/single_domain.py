@@ -1,9 +1,13 @@
 """One domain of a prepared dataset, as a dataset of its own."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
+from data_prep.settings import DataConfig
+from data_prep.store.item_columns import ItemColumns
 from tf_syncrec.data.batches import PARALLEL_CALLS, TARGET, Sequences
 
 
@@ -33,6 +37,20 @@ class SingleDomain:
             counts=whole.counts[own],
             repeats=whole.repeats[domain : domain + 1],
         )
+
+    @property
+    def item_columns(self) -> ItemColumns | None:
+        """What the file of items says of the domain's, as `PreparedDataset.item_columns`."""
+        said = getattr(self._prepared, "item_columns", None)
+        if said is None:
+            return None
+        own = said.table.slice(self._offset - 1, self._size)
+        return dataclasses.replace(said, table=own)
+
+    @property
+    def settings(self) -> DataConfig | None:
+        """What the whole dataset was prepared with, where it says so."""
+        return getattr(self._prepared, "settings", None)
 
     def as_dataset(self, split: str) -> tf.data.Dataset:
         """As `PreparedDataset.as_dataset`; training rows have no target."""

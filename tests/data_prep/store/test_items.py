@@ -70,7 +70,11 @@ def test_the_card_counts_what_the_file_has_and_lacks(place):
     assert [facts["cold"] for facts in card["domains"].values()] == [1, 1, 1, 1]
     text = (found.builder.data_path / "data_card.md").read_text("utf-8")
     assert "## The file of items" in text and "rows that repeat an earlier one" in text
-    assert "item_file" not in prepared(place, None).data_card
+    without = prepared(place, None).data_card
+    assert "item_file" not in without
+    assert card["cold_test_targets"] == 0  # The log has none of them.
+    assert found.data_card["unknown_test_targets"] == without["unknown_test_targets"]
+    assert found.data_card["items"] == without["items"]
 
 
 def test_the_name_of_a_dataset_is_that_of_the_files_content_and_the_kinds(place):
@@ -103,6 +107,7 @@ def test_the_made_up_dataset_has_items_of_its_own(tmp_path):
         "columns": {},
         "rules": 1,
     }
+    assert found.item_columns is not None
     assert {c.name: c.kind for c in found.item_columns.columns} == {
         "taste": "category",
         "maker": "category",
