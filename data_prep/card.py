@@ -71,7 +71,8 @@ def data_card(
             "in_several_domains": totals["items_in_several_domains"],
             "rows_in_another_domain": totals["rows_in_another_domain"],
         },
-        "unknown_test_targets": totals["unknown_test_targets"],
+        # Also those that a file of items knows, which has a count of its own.
+        "unknown_test_targets": totals["unknown_test_targets"] + totals.get("cold_test_targets", 0),
         "domains": _domains(sequences),
         "shared_users": sequences.counts.shared_users.tolist(),
         "lengths": _lengths(sequences.counts.lengths),

@@ -207,8 +207,11 @@ def _story(
     if run.tuned:
         metrics["tuning"] = summary_of(run.read_json(run.tuning_file))
     samples = sample_recommendations(scorer, validation if test is None else test, catalogue)
-    titles = sample_titles(titles_file, samples)
     run.write_json(run.samples_file, samples)
+    said = prepared.item_columns
+    if said is not None and said.titles is not None:
+        run.write_titles(said.titles)
+    titles = sample_titles(titles_file or run.known_titles, samples)
     run.write_json(run.data_card_file, prepared.data_card)
     run.write_json(run.history_file, history)
     if test_ranks is not None:

@@ -31,7 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     run = args.run
-    RunDirectory(run).check_whole()
+    directory = RunDirectory(run)
+    directory.check_whole()
     metrics = read_json(run / "metrics.json")
     if metrics is None:
         raise InputError(f"--run {run}: not a finished run, metrics.json is missing")
@@ -50,7 +51,8 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(
                 f"--comparison {args.comparison}: is of other data: {theirs}, the run of {ours}"
             )
-    titles = sample_titles(args.titles, read_json(run / "samples.json") or [])
+    samples = read_json(directory.samples_file) or []
+    titles = sample_titles(args.titles or directory.known_titles, samples)
 
     from tf_syncrec.reporting.run_report import write_report
 

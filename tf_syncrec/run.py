@@ -23,6 +23,7 @@ from tf_syncrec.evaluation.sampled import MOST_NEGATIVES, NEGATIVES, SAMPLED, la
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.registry import import_networks
 from tf_syncrec.recommending.served_model import ServedModel
+from tf_syncrec.reporting.titles import read_titles
 from tf_syncrec.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -194,7 +195,8 @@ class Run(RunDirectory):
 
         Returns:
             Columns `user_id, domain, rank, item_id, score, fallback`, best first; `fallback` is
-            True where nothing of the history is known and popularity answered.
+            True where nothing of the history is known and popularity answered. Of a run that knows
+            titles of items also `title`, "" where one has none.
 
         Raises:
             InputError: there is no such domain, k is out of range, a history is no list, or times
@@ -226,7 +228,13 @@ class Run(RunDirectory):
                 told = times and (times[0][some], times[1][some])
                 asked = names[some], rows[some], name, int(k), exclude_seen, told, filters
                 parts.append(self._answer(*asked))
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+        if not parts:
+            return pd.DataFrame(columns=COLUMNS)
+        found = pd.concat(parts, ignore_index=True)
+        if self.known_titles is not None:
+            titles = read_titles(self.known_titles, found["item_id"].unique())
+            found["title"] = found["item_id"].map(titles).fillna("")
+        return found
 
     def _answer(
         self, names, rows, domain: str, k: int, exclude_seen: bool | None, told, filters

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
 from data_prep.read.sources import (
@@ -53,9 +53,9 @@ def table_source(path: Path, label: str, wanted: Sequence[str] = ()) -> Source:
     names = source.columns
     for name in wanted:
         if name not in names:
-            there = ", ".join(names)
+            there = ", ".join(map(repr, names))
             there = there if len(there) <= _SHOWN else there[:_SHOWN] + "…"
-            raise InputError(f"{label}: has no column '{name}'; it has {there}")
+            raise InputError(f"{label}: has no column {name!r}, received {there}")
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise InputError(f"{label}: has {names.count(twice[0])} columns named '{twice[0]}'")
     return dataclasses.replace(source, mapping=tuple((name, i) for i, name in enumerate(names)))
@@ -95,6 +95,33 @@ def read_table(source: Source, columns: Sequence[str] | None = None) -> pa.Table
     return found.select(wanted)
 
 
+def read_texts(source: Source, columns: Sequence[str]) -> pa.Table:
+    """The same as text, whatever the file: missing values are null.
+
+    Raises:
+      InputError: as `read_table`, or a column of Parquet is no text, nor can be written as one.
+    """
+    import pyarrow as pa
+
+    table = read_table(source, columns)
+    if not source.parquet:
+        return table
+    try:
+        return pa.table({name: trimmed(table[name].cast(pa.string())) for name in columns})
+    except pa.ArrowException as error:
+        detail = str(error).splitlines()[0]
+        raise InputError(f"{source.label}: cannot be read as text ({detail})") from None
+
+
+def trimmed(column: Any) -> Any:
+    """Texts of Arrow without blanks at their ends; empty ones are null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.equal(text, ""), pa.scalar(None, text.type), text)
+
+
 def _read_parquet(source: Source) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -109,17 +136,11 @@ def _read_parquet(source: Source) -> pa.Table:
 
 def _read_text(source: Source) -> pa.Table:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     table = _by_engine(source) if source.plain else None
     if table is None:
         table = _by_record(source)
-
-    def cleaned(column: pa.ChunkedArray) -> pa.ChunkedArray:
-        text = pc.utf8_trim_whitespace(column)
-        return pc.if_else(pc.equal(text, ""), pa.scalar(None, text.type), text)
-
-    return pa.table({name: cleaned(table[name]) for name in table.column_names})
+    return pa.table({name: trimmed(table[name]) for name in table.column_names})
 
 
 def _by_engine(source: Source) -> pa.Table | None:

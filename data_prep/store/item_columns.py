@@ -37,13 +37,13 @@ class ItemColumns:
     columns: tuple[Column, ...]
 
     @property
-    def titles(self) -> dict[str, str]:
-        """Item id → title, of the items that have one."""
+    def titles(self) -> pa.Table | None:
+        """`item_id, title`, of the items that have one; None where no column is the title."""
         name = next((column.name for column in self.columns if column.kind == "title"), None)
         if name is None:
-            return {}
-        pairs = self.table.select(["item_id", name]).filter(pc.is_valid(self.table[name]))
-        return dict(zip(*(column.to_pylist() for column in pairs.columns), strict=True))
+            return None
+        pairs = self.table.select(["item_id", name]).rename_columns(["item_id", "title"])
+        return pairs.filter(pc.is_valid(pairs["title"])).replace_schema_metadata(None)
 
 
 def item_columns(items: Items, item_ids: Sequence[str] | np.ndarray | None = None) -> ItemColumns:

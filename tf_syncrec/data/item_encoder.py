@@ -147,6 +147,8 @@ class ItemEncoder:
             part.ids += first
             first += len(vocabulary.keys)
             counts[part.rows[np.diff(part.rows, prepend=-1) > 0]] += 1
+        if not parts:
+            parts = [_Part(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
         rows = np.concatenate([part.rows for part in parts])
         weights = np.concatenate([part.weights for part in parts]) / np.sqrt(counts[rows])
         ids = np.concatenate([part.ids for part in parts])

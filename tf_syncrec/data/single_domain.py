@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
+from data_prep.settings import DataConfig
 from data_prep.store.item_columns import ItemColumns
 from tf_syncrec.data.batches import PARALLEL_CALLS, TARGET, Sequences
 
@@ -39,16 +40,16 @@ class SingleDomain:
 
     @property
     def item_columns(self) -> ItemColumns | None:
-        """What the items file says of the domain's items, if there is one."""
-        whole = getattr(self._prepared, "item_columns", None)
-        if whole is None:
+        """What the file of items says of the domain's, as `PreparedDataset.item_columns`."""
+        said = getattr(self._prepared, "item_columns", None)
+        if said is None:
             return None
-        own = whole.table.slice(self._offset - 1, self._size)
-        return dataclasses.replace(whole, table=own)
+        own = said.table.slice(self._offset - 1, self._size)
+        return dataclasses.replace(said, table=own)
 
     @property
-    def settings(self):
-        """As of the whole dataset."""
+    def settings(self) -> DataConfig | None:
+        """What the whole dataset was prepared with, where it says so."""
         return getattr(self._prepared, "settings", None)
 
     def as_dataset(self, split: str) -> tf.data.Dataset:

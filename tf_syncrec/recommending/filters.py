@@ -1,20 +1,16 @@
 """What an answer to everybody is chosen from: items allowed or denied, at most n of a kind."""
 
-import csv
 import dataclasses
-import gzip
 import json
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from pyarrow import csv as pacsv
 
 from data_prep import InputError
 from data_prep.files import write_whole
+from data_prep.read.tables import read_texts, table_source
 from tf_syncrec.recommending.served_model import Answers
 
 
@@ -127,38 +123,5 @@ def _since(begins: np.ndarray) -> np.ndarray:
 
 def _columns(file: Path, names: list[str], option: str) -> list[tuple[str, ...]]:
     """Columns of a CSV, TSV or Parquet file as text, without blanks at the ends."""
-    if not file.is_file():
-        raise InputError(f"{option} {file}: no such file")
-    try:
-        table = _table(file)
-        for name in names:
-            if name not in table.column_names:
-                raise InputError(
-                    f"{option} {file}: has no column {name!r}, received "
-                    f"{', '.join(map(repr, table.column_names))}"
-                )
-        columns = [
-            pc.utf8_trim_whitespace(pc.fill_null(table[name].cast(pa.string()), ""))
-            for name in names
-        ]
-    except (OSError, pa.ArrowException) as error:
-        said = " ".join(str(error).split())[:200]
-        raise InputError(f"{option} {file}: cannot be read ({said})") from None
-    return list(zip(*(column.to_pylist() for column in columns), strict=True))
-
-
-def _table(file: Path) -> pa.Table:
-    with file.open("rb") as content:
-        if content.read(4) == b"PAR1":
-            return pq.read_table(file)
-    opened = gzip.open if file.suffix == ".gz" else open
-    with opened(file, "rt", encoding="utf-8", errors="replace") as lines:
-        header = lines.readline().rstrip("\r\n")
-    separator = "\t" if "\t" in header else ","
-    names = next(csv.reader([header], delimiter=separator), [])
-    return pacsv.read_csv(
-        file,
-        parse_options=pacsv.ParseOptions(delimiter=separator, newlines_in_values=True),
-        # What looks like a number is an id, too.
-        convert_options=pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
-    )
+    table = read_texts(table_source(file, f"{option} {file}", names), names)
+    return list(zip(*(pc.fill_null(table[name], "").to_pylist() for name in names), strict=True))

@@ -49,6 +49,7 @@ class RunDirectory:
         self.metrics_file = self.directory / "metrics.json"
         self.history_file = self.directory / "history.json"
         self.samples_file = self.directory / "samples.json"
+        self.titles_file = self.directory / "titles.parquet"
         self.data_card_file = self.directory / "data_card.json"
         self.ranks_file = self.directory / "test_ranks.parquet"
         self.log_dir = self.directory / "logs"
@@ -69,6 +70,11 @@ class RunDirectory:
         needed = self.manifest_file, self.checkpoint_file, self.metrics_file
         ended = all(file.exists() for file in needed)
         return ended and not any(self.checkpoint_file.parent.glob("step-*"))
+
+    @property
+    def known_titles(self) -> Path | None:
+        """The file of titles, if the run was trained with a file of items that has some."""
+        return self.titles_file if self.titles_file.exists() else None
 
     @property
     def tuned(self) -> bool:
@@ -153,7 +159,7 @@ class RunDirectory:
             *(self.catalogue_file, self.model_file, self.checkpoint_file, self.metrics_file),
             self.item_encoder_file,
             *(self.history_file, self.samples_file, self.data_card_file, self.ranks_file),
-            self.tuning_file,
+            *(self.tuning_file, self.titles_file),
         )
         manifest.seal(self.directory, [file for file in written if file.exists()])
 
@@ -249,6 +255,11 @@ class RunDirectory:
     def write_json(self, file: Path, value: Any) -> None:
         """Writes plain JSON whole or not at all; a NaN is an error, not a value."""
         write_whole(file, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+    def write_titles(self, titles: pa.Table) -> None:
+        """Writes `titles.parquet`, `item_id, title`: what reports and recommendations show."""
+        with written_whole(self.titles_file) as new:
+            pq.write_table(titles, new)
 
     def write_ranks(self, ranks: "Ranks", catalogue: Catalogue) -> None:
         """Writes `test_ranks.parquet`, one row a user, so that every number can be recomputed."""

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from data_prep.errors import InputError
 from data_prep.read.items.kinds import NUMBER, Column, is_list, is_text
+from data_prep.read.tables import trimmed
 
 
 class BadCell(InputError):
@@ -45,6 +46,8 @@ def read_cells(column: Column, values: pa.ChunkedArray) -> tuple[pa.Array, int]:
         whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], whole.type)
     if pa.types.is_dictionary(whole.type):
         whole = whole.dictionary_decode()
+    if column.kind == "number" and is_text(whole.type):
+        whole = trimmed(whole.cast(pa.large_string()))
     readers = {"number": _numbers, "vector": _vectors, "tokens": _lists, "path": _lists}
     found = readers.get(column.kind, _texts)(column, whole)
     unread = found.null_count - whole.null_count if column.kind == "number" else 0
@@ -57,7 +60,7 @@ def _texts(column: Column, values: pa.Array) -> pa.Array:
     if is_list(values.type) or pa.types.is_nested(values.type):
         raise _wrong_type(column, values.type)
     if is_text(values.type):
-        return _trimmed(values.cast(pa.large_string()))
+        return trimmed(values.cast(pa.large_string()))
     try:
         return values.cast(pa.large_string())
     except pa.ArrowException:
@@ -69,9 +72,8 @@ def _numbers(column: Column, values: pa.Array) -> pa.Array:
     if pa.types.is_nested(kind):
         raise _wrong_type(column, kind)
     if is_text(kind):
-        text = _trimmed(values.cast(pa.large_string()))
-        right = pc.match_substring_regex(text, NUMBER)
-        found = pc.if_else(right, text, pa.scalar(None, text.type)).cast(pa.float64())
+        right = pc.match_substring_regex(values, NUMBER)
+        found = pc.if_else(right, values, pa.scalar(None, values.type)).cast(pa.float64())
     elif pa.types.is_temporal(kind):
         found = values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64())
     else:
@@ -81,6 +83,7 @@ def _numbers(column: Column, values: pa.Array) -> pa.Array:
 
 def _lists(column: Column, values: pa.Array) -> pa.Array:
     """Lists of texts without blanks at their ends; empty ones are null."""
+    around = " \t\r\n"
     if is_list(values.type):
         if not is_text(values.type.value_type):
             raise _wrong_type(column, values.type)
@@ -93,9 +96,9 @@ def _lists(column: Column, values: pa.Array) -> pa.Array:
         bare = pc.replace_substring_regex(text, r"^\s*\[(.*)\]\s*$", r"\1")
         mark = column.separator or "\0"
         lists = pc.split_pattern(bare, mark).cast(pa.large_list(pa.large_string()))
-        text_list = True
+        around += "'\""
     owners = pc.list_parent_indices(lists).to_numpy()
-    parts = pc.utf8_trim(lists.flatten(), " \t\r\n" + ("'\"" if "text_list" in locals() else ""))
+    parts = pc.utf8_trim(lists.flatten(), around)
     kept = pc.fill_null(pc.greater(pc.utf8_length(parts), 0), False)
     sizes = np.bincount(owners[kept.to_numpy(zero_copy_only=False)], minlength=len(values))
     return _list_array(sizes, parts.filter(kept))
@@ -147,11 +150,6 @@ def _list_array(sizes: np.ndarray, parts: pa.Array) -> pa.Array:
     """Lists by their sizes; empty ones are null."""
     offsets = pa.array(np.append(0, np.cumsum(sizes)).astype(np.int64))
     return pa.LargeListArray.from_arrays(offsets, parts, mask=pa.array(sizes == 0))
-
-
-def _trimmed(text: pa.Array) -> pa.Array:
-    bare = pc.utf8_trim_whitespace(text)
-    return pc.if_else(pc.equal(bare, ""), pa.scalar(None, bare.type), bare)
 
 
 def _wrong_type(column: Column, kind: pa.DataType) -> InputError:

@@ -15,7 +15,7 @@ from data_prep.read.items.cells import BadCell, read_cells
 from data_prep.read.items.item_file import DOMAIN, ITEM, ItemFile
 from data_prep.read.items.kinds import Column, column_of, is_text
 from data_prep.read.sources import Source
-from data_prep.read.tables import place_of, read_table
+from data_prep.read.tables import place_of, read_table, trimmed
 
 _SHOWN = 60  # Characters of an example.
 
@@ -141,13 +141,12 @@ def _ids(file: ItemFile, raw: pa.Table, role: str) -> pa.Array:
             values = values.cast(pa.int64())
         elif not (is_text(kind) or pa.types.is_binary(kind) or pa.types.is_integer(kind)):
             raise pa.ArrowInvalid("")
-        text = pc.utf8_trim_whitespace(values.cast(pa.string()))
+        return trimmed(values.cast(pa.string()))
     except pa.ArrowException:
         raise InputError(
             f"{file.label}: column '{name}' (for {role}) is of type {kind}; expected text or whole "
             "numbers."
         ) from None
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, text.type), text)
 
 
 def _once(ids: pa.Array, raw: pa.Table) -> tuple[pa.Array | None, dict[str, int]]:

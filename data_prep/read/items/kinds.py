@@ -12,7 +12,8 @@ The rule, of which the first line that holds decides. Missing values say nothing
 6. Half of the values or more have a `>` or a `/`, and what stands before the first one repeats from
    value to value: `path`.
 7. Values have a `|` or `;` (in 10 % of them) or a `,` (in 50 %), what stands between these is three
-   words at most on average, and each of it comes twice on average or more often: `tokens`.
+   words at most on average, each of it comes twice on average or more often, and there are no more
+   different ones than values: `tokens`.
 8. Half of the values or fewer are different, and they have ten words at most on average:
    `category`.
 9. Three words or more on average: `text`.
@@ -156,7 +157,7 @@ def _are_tokens(sample: Sequence[str]) -> bool:
         )
         total = sum(parts.values())
         words = sum(len(part.split()) * count for part, count in parts.items()) / max(total, 1)
-        if words <= 3 and 2 * len(parts) <= total:
+        if words <= 3 and 2 * len(parts) <= total and len(parts) <= len(set(sample)):
             return True
     return False
 
