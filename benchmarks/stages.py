@@ -4,7 +4,7 @@
 
 The options are those of `python -m tf_syncrec.fit`; the run is written as ever. CPU seconds are of
 all cores together, so that they say the same on a machine that is busy with other things. Stages
-within a stage are indented, and are part of it.
+within a stage have a dot more, and are part of it.
 """
 
 import functools
@@ -81,7 +81,7 @@ def main() -> None:
     clock.timed(fit, "fit")(sys.argv[1:])
     rows: list[tuple] = [("loading", "", *loading)]
     rows += [
-        ("  " * (len(place) - 1) + place[-1], int(calls), wall, cpu)
+        ("· " * (len(place) - 1) + place[-1], int(calls), wall, cpu)
         for place, (calls, wall, cpu) in clock.rows.items()
     ]
     print()

@@ -50,6 +50,7 @@ from tf_syncrec.evaluation.full_ranking import (
 )
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.fit_score import fit_score
+from tf_syncrec.scoring.kept_batches import KeptBatches
 from tf_syncrec.scoring.personal import fit_personal
 from tf_syncrec.scoring.recent_popularity import fit_recent_popularity
 from tf_syncrec.training.initial.item_vectors import initialise_items
@@ -172,7 +173,7 @@ def _train(
         report=say,
     )
     write_whole(directory / "history.json", json.dumps(trained.history, allow_nan=False))
-    cross_fitted = fit_score(model, prepared, validation, say)
+    cross_fitted = fit_score(model, prepared, KeptBatches(validation, model), say)
     save_weights_whole(model, directory / WEIGHTS)
     return _scorers(model), trained.cost(model), cross_fitted
 

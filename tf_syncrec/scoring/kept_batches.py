@@ -1,6 +1,6 @@
 """Batches that are read once, and of which the network is asked once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -26,19 +26,25 @@ class KeptBatches:
     """
 
     def __init__(self, batches: tf.data.Dataset, model: MultiDomainModel, limit: int = KEPT):
-        self._kept: list[dict[str, Any]] = []
-        self._rest: tf.data.Dataset | None = None
-        scorer = ModelScorer(model)
-        for batch in batches:
-            if limit < 0:
-                self._rest = batches.skip(len(self._kept))
-                break
-            self._kept.append(batch | {ASKED: scorer.said(batch)})
-            limit -= sum(_bytes(part) for part in self._kept[-1].values())
+        self._batches, self._scorer, self._limit = batches, ModelScorer(model), limit
+        self._kept: list[dict[str, Any]] | None = None  # until somebody asks
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        if self._kept is None:
+            self._kept, self._rest = self._read()
         yield from self._kept
-        yield from self._rest or ()
+        yield from self._rest
+
+    def _read(self) -> tuple[list[dict[str, Any]], Iterable[dict[str, Any]]]:
+        """What is kept, and what comes after it."""
+        kept: list[dict[str, Any]] = []
+        left = self._limit
+        for batch in self._batches:
+            if left < 0:
+                return kept, self._batches.skip(len(kept))
+            kept.append(batch | {ASKED: self._scorer.said(batch)})
+            left -= sum(_bytes(part) for part in kept[-1].values())
+        return kept, ()
 
 
 def _bytes(part: tf.Tensor) -> int:

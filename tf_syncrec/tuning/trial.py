@@ -16,6 +16,7 @@ from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.registry import network_of, trained_name
 from tf_syncrec.scoring.fit_score import fit_score
+from tf_syncrec.scoring.kept_batches import KeptBatches
 from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.initial.item_vectors import initialise_items
 from tf_syncrec.training.loop import train
@@ -123,7 +124,8 @@ class Trainer:
         )
         if running.given_up:
             return None
-        judged = fit_score(model, prepared, self._validation, _silence)
+        kept = KeptBatches(self._validation, model)
+        judged = fit_score(model, prepared, kept, _silence)
         if judged is None:
             return trained.history[trained.best]["validation"][SELECTION_METRIC]
         return judged
