@@ -12,12 +12,12 @@ import yaml
 
 from data_prep.files import write_whole, written_whole
 from tf_syncrec.metrics.gains import SELECTION_METRIC
-from tf_syncrec.reporting.charts import WIDTH, Chart, Key, bars, model_dots, transfer_bars
 from tf_syncrec.reporting.comparison_tables import sections_of
 from tf_syncrec.reporting.html import read_json, render
+from tf_syncrec.reporting.pictures.charts import WIDTH, Chart, Key, bars, model_dots, transfer_bars
+from tf_syncrec.reporting.pictures.svg import CSS, RC, VERDICT_COLOURS, svg_of
+from tf_syncrec.reporting.pictures.training_curves import curves, gates_at
 from tf_syncrec.reporting.sections import markdown
-from tf_syncrec.reporting.svg import CSS, RC, VERDICT_COLOURS, svg_of
-from tf_syncrec.reporting.training_curves import curves, gates_at
 
 Histories = Mapping[str, Sequence[Mapping[str, Any]]]
 """`history.json` of some models, by what they are called."""
