@@ -73,7 +73,7 @@ def test_a_model_that_knows_users_is_asked_by_them(tmp_path):
         (answer,) = Client(rest.url).recommend([[]], "audio", user_ids=[USERS[5]])
     lines, _ = cards(page)["audio"]
     assert [item for item, _ in lines] == answer.items
-    assert "<h2>Behind it" not in page and '<div class="bar' not in page
+    assert "<h2>What the network" not in page and '<div class="bar' not in page
 
 
 CLICK = """<script>

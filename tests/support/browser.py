@@ -38,9 +38,9 @@ def cards(page, raw=False):
     for chosen, title, body in re.findall(
         r'<section class="card( chosen)?" data-domain="(.*?)">(.*?)</section>', page, re.S
     ):
-        lines = re.findall(r"<td>(.*?)</td><td>(.*?)</td>", body, re.S)
+        lines = re.findall(r'<tr data-score="(.*?)".*?><td>(.*?)</td>', body, re.S)
         found[html.unescape(title)] = (
-            [(item if raw else html.unescape(item), float(s)) for item, s in lines],
+            [(item if raw else html.unescape(item), float(s)) for s, item in lines],
             bool(chosen),
         )
     return found
