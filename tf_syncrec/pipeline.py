@@ -27,6 +27,7 @@ from tf_syncrec.distributed.workers import (
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.evaluation.samples import sample_recommendations
 from tf_syncrec.models.registry import network_of, trained_name
+from tf_syncrec.reporting.next_step import next_step
 from tf_syncrec.reporting.run_report import write_report
 from tf_syncrec.reporting.terminal_tables import metrics_table
 from tf_syncrec.reporting.titles import sample_titles
@@ -44,7 +45,7 @@ from tf_syncrec.training.tensorboard.projector import write_projector
 from tf_syncrec.tuning.record import summary_of
 from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.stopping import StopRequests
-from tf_syncrec.utils.terminal import width
+from tf_syncrec.utils.terminal import begin_stage, end_stage, width
 from tf_syncrec.utils.version import commit
 
 
@@ -94,6 +95,7 @@ def fit_run(
         told_of_lost_workers(cluster, how_to_go_on),
         contextlib.ExitStack() as ends,
     ):
+        ends.callback(end_stage)
         if cluster is None or cluster.index == 0:
             ends.callback(run.lock.release)
             if resume:  # else `RunDirectory.create` takes it
@@ -185,6 +187,7 @@ def _story(
     if not is_chief(strategy):
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again
         return
+    begin_stage("Fitting votes and the weights of the views", "users ranked")
     cross_fitted = fit_score(model, prepared, validation, say)
     fit_mixture(model, catalogue, validation, say)
     save_weights_whole(model, run.checkpoint_file)
@@ -194,6 +197,7 @@ def _story(
     history, best = trained
     targets = "validation" if test is None else "test"
     say(f"Best epoch: {best + 1} of {len(history)}. Ranking the {targets} targets ...")
+    begin_stage(f"Ranking the {targets} targets, domain by domain and view by view", "users ranked")
     scorer = ModelScorer(model)
     metrics, test_ranks = measure(
         model, scorer, config, prepared, validation, test, trained, cross_fitted
@@ -213,9 +217,12 @@ def _story(
 
     # ---------------------------------------------------------------------- export and report
     version = run.export_dir / "1"
+    begin_stage("Exporting the SavedModel")
     if not version.exists():  # else a resumed run had got as far as that before
         version = export(model, catalogue, run.export_dir, config.evaluate)
+    begin_stage("Writing report.html")
     page = write_report(run.directory, titles)
+    end_stage()
     backup.checkpoints.clear()
     run.remove_partial()
     from_chief(strategy)  # lets the others end
@@ -243,3 +250,7 @@ def _story(
         "SavedModel": version,
     }.items():
         say(f"{label + ':':12} {path}")
+    following = next_step(metrics, run.directory)
+    say()
+    say(following.why)
+    say(f"  {following.command}")

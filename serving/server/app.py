@@ -56,6 +56,7 @@ class ModelServer:
         self.app = Starlette(
             routes=[
                 Route("/", self._demo),
+                Route("/favicon.ico", lambda request: Response(status_code=204)),  # browsers ask
                 Route("/items", self._items),
                 Route("/metrics", self._prometheus),
                 Route("/{path:path}", self._api, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),

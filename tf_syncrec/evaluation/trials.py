@@ -9,6 +9,7 @@ from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import Batches, take_rows
 from tf_syncrec.metrics.gains import MISS, SELECTION_METRIC, user_gains
 from tf_syncrec.metrics.target_ranks import row_chunks, target_ranks
+from tf_syncrec.utils.terminal import advance
 
 
 class Trials(NamedTuple):
@@ -55,4 +56,5 @@ def rank_trials(
                     ranks[chunk, trial] = target_ranks(of_trial, excluded, targets[chunk], offset)
         gains.append(user_gains(ranks, SELECTION_METRIC))
         domains.append(np.full(len(targets), domain))
+        advance(len(targets))
     return Trials(np.concatenate(gains), np.concatenate(domains))

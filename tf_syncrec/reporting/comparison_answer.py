@@ -16,8 +16,8 @@ class Place(NamedTuple):
     Attributes:
         name: of the model.
         score: mean NDCG@10, with its spread over seeds.
-        less_reference: its score less the reference's, with an interval; empty for the reference, and
-            where the difference was not computed.
+        less_reference: its score less the reference's, with an interval; empty for the
+            reference, and where the difference was not computed.
         sure: whether that is more than chance.
         wins: domains in which its mean is the highest.
         bar: part of the best one's score.

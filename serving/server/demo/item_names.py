@@ -11,7 +11,7 @@ from pyarrow import csv
 
 from data_prep import InputError
 
-FOUND = 20
+FOUND = 12
 """Items that a search answers."""
 
 

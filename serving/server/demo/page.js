@@ -128,13 +128,14 @@ function card(title, row, chosen, history) {
     length.style.setProperty("--c", colourOf(row.domains[i]));
     const shown = line.insertCell();
     shown.className = "score";
-    shown.append(...(title ? [length] : [length, (100 * Math.exp(score)).toFixed(1) + " %"]));
+    shown.append(length);
     line.title = `${item} (${row.domains[i]}), score ${score.toFixed(3)}`;
     const asks = line.insertCell(), below = table.insertRow();
     asks.className = "ask";
     below.className = "why";
     below.hidden = true;
     below.insertCell().colSpan = 3;
+    if (!title) asks.append((100 * Math.exp(score)).toFixed(1) + " %");
     if (!title || !("explain_items" in signatures)) return;
     const why = asks.appendChild(element("button", "why"));
     why.type = "button";
