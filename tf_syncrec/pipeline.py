@@ -41,6 +41,7 @@ from tf_syncrec.training.loop import train
 from tf_syncrec.training.resuming import told_of_full_disk
 from tf_syncrec.training.run_directory import RunDirectory, network_json
 from tf_syncrec.training.run_metrics import measure
+from tf_syncrec.training.tensorboard.layout import write_result
 from tf_syncrec.training.tensorboard.projector import write_projector
 from tf_syncrec.tuning.record import summary_of
 from tf_syncrec.utils.hdf5 import save_weights_whole
@@ -202,6 +203,7 @@ def _story(
     metrics, test_ranks = measure(
         model, scorer, config, prepared, validation, test, trained, cross_fitted
     )
+    write_result(run.log_dir, metrics, int(model.optimizer.iterations.numpy()))
     metrics["training"] |= {"model": name, "command": command, "commit": code}
     if run.tuned:
         metrics["tuning"] = summary_of(run.read_json(run.tuning_file))
