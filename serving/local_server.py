@@ -11,6 +11,7 @@ from serving.histories import StoreError, open_histories
 from serving.histories.address import ADDRESSES
 from serving.histories.store import KEEP
 from serving.saved_model.version_folders import list_versions
+from serving.server.demo.item_names import read_item_names
 from serving.server.limits import BACKLOG, Limits
 from serving.server.model_config import ModelConfig, read_model_config
 from tf_syncrec.cli import Parser, load_tensorflow, number_option, path_option, run_command
@@ -61,6 +62,13 @@ def main(argv: list[str] | None = None) -> None:
         help="histories of users for the demo page, to read and to add to: "
         f"{ADDRESSES}; docs/histories.md",
     )
+    add(
+        "--items",
+        type=path_option,
+        metavar="FILE",
+        help="CSV or Parquet with item_id and maybe title and domain: what the demo page calls "
+        "items and looks for (default: items.parquet of the run that the export is in)",
+    )
     add("--keep", type=count, default=KEEP, help=f"events of a user that it keeps ({KEEP})")
     args = parser.parse_args(argv)
 
@@ -73,6 +81,9 @@ def main(argv: list[str] | None = None) -> None:
                 f"--export_dir {args.export_dir}: no version that can be served; python -m "
                 "serving.export writes one"
             )
+        of_run = args.export_dir.parent.parent / "items.parquet"
+        file = args.items or (of_run if of_run.exists() else None)
+        names = None if file is None else read_item_names(file)
         histories = None
         if args.histories is not None:
             try:
@@ -82,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
         load_tensorflow()
         from serving.server.web import serve  # TensorFlow, which a mistake above need not wait for
 
-        serve(sock, config, args, histories)
+        serve(sock, config, args, histories, names)
 
 
 def listen(host: str, port: int) -> socket.socket:

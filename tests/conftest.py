@@ -52,6 +52,20 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 100)
 
 
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium of this machine, by Playwright; skipped where either is missing."""
+    from tests.support.browser import CHROMIUM
+
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
 @pytest.fixture
 def make_model():
     """`make_model(sizes, seed=0, window=6, ...)`: a tiny model whose every weight matters.

@@ -27,6 +27,7 @@ from tf_syncrec.distributed.workers import (
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.evaluation.samples import sample_recommendations
 from tf_syncrec.models.registry import network_of, trained_name
+from tf_syncrec.reporting.next_step import next_step
 from tf_syncrec.reporting.run_report import write_report
 from tf_syncrec.reporting.terminal_tables import metrics_table
 from tf_syncrec.reporting.titles import sample_titles
@@ -41,11 +42,12 @@ from tf_syncrec.training.loop import train
 from tf_syncrec.training.resuming import told_of_full_disk
 from tf_syncrec.training.run_directory import RunDirectory, network_json
 from tf_syncrec.training.run_metrics import measure
+from tf_syncrec.training.tensorboard.layout import write_result
 from tf_syncrec.training.tensorboard.projector import write_projector
 from tf_syncrec.tuning.record import summary_of
 from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.stopping import StopRequests
-from tf_syncrec.utils.terminal import width
+from tf_syncrec.utils.terminal import begin_stage, end_stage, width
 from tf_syncrec.utils.version import commit
 
 
@@ -95,6 +97,7 @@ def fit_run(
         told_of_lost_workers(cluster, how_to_go_on),
         contextlib.ExitStack() as ends,
     ):
+        ends.callback(end_stage)
         if cluster is None or cluster.index == 0:
             ends.callback(run.lock.release)
             if resume:  # else `RunDirectory.create` takes it
@@ -188,6 +191,7 @@ def _story(
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again
         return
     validation = KeptBatches(validation, model)
+    begin_stage("Fitting votes and the weights of the views", "users ranked")
     cross_fitted = fit_score(model, prepared, validation, say)
     fit_mixture(model, catalogue, validation, say)
     save_weights_whole(model, run.checkpoint_file)
@@ -197,12 +201,14 @@ def _story(
     history, best = trained
     targets = "validation" if test is None else "test"
     say(f"Best epoch: {best + 1} of {len(history)}. Ranking the {targets} targets ...")
+    begin_stage(f"Ranking the {targets} targets, domain by domain and view by view", "users ranked")
     scorer = ModelScorer(model)
     if test is not None:
         test = KeptBatches(test, model)
     metrics, test_ranks = measure(
         model, scorer, config, prepared, validation, test, trained, cross_fitted
     )
+    write_result(run.log_dir, metrics, int(model.optimizer.iterations.numpy()))
     metrics["training"] |= {"model": name, "command": command, "commit": code}
     if run.tuned:
         metrics["tuning"] = summary_of(run.read_json(run.tuning_file))
@@ -221,9 +227,12 @@ def _story(
 
     # ---------------------------------------------------------------------- export and report
     version = run.export_dir / "1"
+    begin_stage("Exporting the SavedModel")
     if not version.exists():  # else a resumed run had got as far as that before
         version = export(model, catalogue, run.export_dir, config.evaluate)
+    begin_stage("Writing report.html")
     page = write_report(run.directory, titles)
+    end_stage()
     backup.checkpoints.clear()
     run.remove_partial()
     from_chief(strategy)  # lets the others end
@@ -254,3 +263,7 @@ def _story(
         "SavedModel": version,
     }.items():
         say(f"{label + ':':12} {path}")
+    following = next_step(metrics, run.directory)
+    say()
+    say(following.why)
+    say(f"  {following.command}")

@@ -1,5 +1,7 @@
 """The served computation: raw item ids in, recommendations of one or every domain out."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,6 +11,7 @@ from serving.saved_model.signatures import INPUTS, signatures_of
 from serving.saved_model.vocabulary import Vocabulary, table
 from tf_syncrec.layers.score_terms.item_neighbours import all_votes
 from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.scoring.score_parts import score_parts
 
 RULE = -1
 """In place of whether items of the history may not come back: as the domain has it."""
@@ -80,6 +83,7 @@ class Recommender(tf.Module):
         self._voters = [voter.call for voter in model.voters if bool(voter.voting())]
         self.timed = model.repeats is not None and bool(model.repeats.timed())
         self._gate_weights = model.gate_weights
+        self._score_parts = functools.partial(score_parts, model)
         self.expert_names = model.expert_names
         self._lambda = None
         if hasattr(model, "negative_transfer"):
@@ -182,6 +186,24 @@ class Recommender(tf.Module):
             answer["experts"] = for_each_row(self.expert_names)
             answer["cross_gates"], answer["single_gates"] = gates
         return answer
+
+    def explain_items(self, items, candidates):
+        """What the scores of some items are made of; the parts of an item add up to its score.
+
+        Args:
+            items: see `signatures.INPUTS`.
+            candidates: likewise, those to be explained.
+
+        Returns:
+            `votes`: `[batch, candidates, any]`, what each of `items` adds; and the other parts of
+            `scoring.score_parts`, each `[batch, candidates]`. 0 of unknown ids.
+        """
+        places = tf.tile(tf.range(tf.shape(items)[1])[None], [tf.shape(items)[0], 1])
+        history, known, places = self.vocabulary.histories(items, places)
+        parts = self._score_parts(history, self.vocabulary.ids(candidates))
+        back = tf.one_hot(places, tf.shape(items)[1])
+        parts["votes"] = tf.einsum("bcl,blw->bcw", parts["votes"], back)
+        return parts | {"known_items": known}
 
     def _recommend(self, exclude_seen, each, items, domain, k, allow, deny, *more):
         """What all signatures ask for.

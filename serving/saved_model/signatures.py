@@ -24,6 +24,8 @@ INPUTS = {
         tf.TensorSpec([None, None], tf.string, name="allow"),
         # Raw item ids that may not be answered; "" is none.
         tf.TensorSpec([None, None], tf.string, name="deny"),
+        # Raw item ids whose scores are explained; "" is none.
+        tf.TensorSpec([None, None], tf.string, name="candidates"),
         # When the items were, in the unit of the log (seconds since 1970, or milli-, micro- or
         # nanoseconds); all 0 in a row of which that is not known.
         tf.TensorSpec([None, None], tf.float64, name="timestamps"),
@@ -37,7 +39,7 @@ INPUTS = {
 
 
 def signatures_of(recommender: "Recommender") -> dict[str, Callable]:
-    """What the SavedModel is asked by; all but `explain` share one graph.
+    """What the SavedModel is asked by; all but the last two share one graph.
 
     - `serving_default`, `top_k`, `with_times`, `filtered`, `with_options`: answers in the domain of
       each row: `items`, `scores`, `domains`, all `[batch, k]`, best first, filled up with `""` and
@@ -46,7 +48,7 @@ def signatures_of(recommender: "Recommender") -> dict[str, Callable]:
     - `each_domain`, `each_domain_filtered`: what `top_k` or `filtered` answer in each domain, all
       by one pass of the network: `items`, `scores`: `[batch, domains, k]`; `domains`: `[batch,
       domains]`; `known_items` and `fallback`, `[batch]`.
-    - `explain`: see `Recommender.explain`.
+    - `explain`, and of a model that is asked by histories `explain_items`: see `Recommender`.
 
     Args:
         recommender: answers.
@@ -67,7 +69,10 @@ def signatures_of(recommender: "Recommender") -> dict[str, Callable]:
     }
     user = ("user_id",) if recommender.knows_users else ()
     asked = {name: _asked(recommender.answer, (*names, *user)) for name, names in inputs.items()}
-    return asked | {"explain": _asked(recommender.explain, ("items",))}
+    asked["explain"] = _asked(recommender.explain, ("items",))
+    if not recommender.knows_users:
+        asked["explain_items"] = _asked(recommender.explain_items, ("items", "candidates"))
+    return asked
 
 
 def _asked(answer: Callable, names: tuple[str, ...]) -> Callable:

@@ -1,11 +1,9 @@
 """The local server as an ASGI application: limits, errors, metrics and the demo page."""
 
 import asyncio
-import html
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -15,6 +13,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from serving.histories import Histories
+from serving.server.demo.item_names import ItemNames
+from serving.server.demo.page import demo_page, filled
 from serving.server.limits import Limits
 from serving.server.model_config import ModelConfig
 from serving.server.monitoring.metrics import Metrics
@@ -34,6 +34,7 @@ class ModelServer:
         limits: what it takes on.
         threads: requests that are computed at a time.
         histories: a store that requests may read and write, closed with the server.
+        names: what the demo page calls items.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class ModelServer:
         limits: Limits | None = None,
         threads: int = 4,
         histories: Histories | None = None,
+        names: ItemNames | None = None,
     ):
         self.limits = limits or Limits()
         self.metrics = Metrics()
@@ -50,10 +52,12 @@ class ModelServer:
         self._active = 0
         self._bodies = Bodies(self.limits)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
-        self._page = (Path(__file__).parent / "demo.html").read_text(encoding="utf-8")
+        self._page, self._names = demo_page(), names
         self.app = Starlette(
             routes=[
                 Route("/", self._demo),
+                Route("/favicon.ico", lambda request: Response(status_code=204)),  # browsers ask
+                Route("/items", self._items),
                 Route("/metrics", self._prometheus),
                 Route("/{path:path}", self._api, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
             ]
@@ -67,9 +71,17 @@ class ModelServer:
             self.api.histories.close()
 
     async def _demo(self, request: Request) -> Response:
-        page = self._page.replace("{{model}}", html.escape(self.api.config.name))
-        has = "no" if self.api.histories is None else "yes"
-        return HTMLResponse(page.replace("{{histories}}", has))
+        has_histories, has_names = self.api.histories is not None, self._names is not None
+        return HTMLResponse(filled(self._page, self.api.config.name, has_histories, has_names))
+
+    async def _items(self, request: Request) -> Response:
+        """`?q=TEXT`: items with its words in title or id; `?id=A&id=B`: these items."""
+        if self._names is None:
+            return JSONResponse([])
+        text, ids = request.query_params.get("q"), request.query_params.getlist("id")
+        look = (self._names.of, ids) if text is None else (self._names.search, text)
+        found = await asyncio.get_running_loop().run_in_executor(self._pool, *look)
+        return JSONResponse([item._asdict() for item in found])
 
     async def _prometheus(self, request: Request) -> Response:
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)

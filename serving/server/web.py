@@ -14,6 +14,7 @@ from data_prep import InputError
 from serving.histories import Histories
 from serving.server.app import ModelServer
 from serving.server.connections import connection_type
+from serving.server.demo.item_names import ItemNames
 from serving.server.limits import BACKLOG, Limits
 from serving.server.model_config import ModelConfig
 from serving.server.versions import Versions
@@ -32,6 +33,7 @@ def serve(
     config: ModelConfig,
     args: argparse.Namespace,
     histories: Histories | None = None,
+    names: ItemNames | None = None,
 ) -> None:
     """Serves the versions of a directory until Ctrl-C.
 
@@ -40,6 +42,7 @@ def serve(
         config: of the model, as a models.config or the options have it.
         args: the options of `serving.local_server`.
         histories: of the demo page, if it has any.
+        names: of items, for the demo page.
 
     Raises:
         InputError: there is nothing to serve.
@@ -53,6 +56,7 @@ def serve(
         Limits(args.max_body_bytes, args.max_active, args.max_rows, args.max_history),
         args.threads,
         histories,
+        names,
     )
     host, port = sock.getsockname()[:2]
     say(
@@ -102,6 +106,7 @@ def make_server(
     limits: Limits | None = None,
     threads: int = 4,
     histories: Histories | None = None,
+    names: ItemNames | None = None,
 ) -> tuple[ModelServer, Watcher]:
     """A server with its first versions loaded, and what keeps it up to date.
 
@@ -109,7 +114,7 @@ def make_server(
         InputError: there is nothing to serve.
     """
     versions = Versions(export_dir, lambda numbers: server.api.config.wanted(numbers))
-    server = ModelServer(versions, config, limits, threads, histories)
+    server = ModelServer(versions, config, limits, threads, histories, names)
     watcher = Watcher(server, config_file, poll_seconds)
     watcher.look()
     if not versions.loaded:

@@ -12,16 +12,17 @@ from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation import breakdown as breakdown_module
 from tf_syncrec.evaluation.breakdown import (
     AGE_BINS,
-    FREQUENCY_BINS,
+    HISTORY_BINS,
     LENGTH_BINS,
     TargetGroups,
     breakdown,
     group_targets,
 )
 from tf_syncrec.evaluation.full_ranking import PopularityScorer, rank_split
-from tf_syncrec.metrics.gains import rank_metrics
+from tf_syncrec.metrics.gains import rank_metrics, user_gains
 
 DAY = 86_400.0
+NUMBERS = ("share_of_hits", "hr@10", "ndcg@10", "error")
 SIZES = (8, 3, 0, 9)
 
 
@@ -107,8 +108,20 @@ def literal_groups(prepared, per_day=DAY):
     for events in prepared.train.values():
         for item, when in events:
             first[item] = min(when, first.get(item, when))
+    counts = prepared.catalogue.counts.tolist()
+
+    def popularity(target):
+        if not target or not counts[target - 1]:
+            return "never in training"
+        rivals = [n for n, d in enumerate(domains[1:]) if d == domains[target]]
+        before = sum((-counts[n], n) < (-counts[target - 1], target - 1) for n in rivals)
+        part = (before + 0.5) / len(rivals)
+        names = ("most popular 10 %", "next 40 %", "least popular 50 %")
+        return names[(part > 0.1) + (part > 0.5)]
+
     found = {}
     for user, (history, target, domain, time) in prepared.targets.items():
+        of_all = [label for label, least in HISTORY_BINS.items() if least <= len(history)]
         own = [(item, when) for item, when in history if domains[item] == domain]
         last = [domains[item] for item, _ in history[-1:]]
         near = {twins.get((min(item, target), max(item, target)), "no") for item, _ in history}
@@ -120,10 +133,11 @@ def literal_groups(prepared, per_day=DAY):
             "repeated": target in {item for item, _ in history},
             "cold": target == 0 or not trained[target],
             "candidate": target > 0,
-            "item_frequency": label_of(trained[target], FREQUENCY_BINS),
             "item_age": "new"
             if not trained[target]
             else label_of(max(time // per_day - first[target] // per_day, 0), AGE_BINS),
+            "history": of_all[-1],
+            "popularity": popularity(target),
         }
     return found
 
@@ -230,6 +244,15 @@ def test_planted_cases(planted, name):
     assert planted[name.encode()][group] == expected
 
 
+def test_near_duplicates_may_be_left_out_and_nothing_else_changes():
+    prepared = random_log(9)
+    whole, without = (group_targets(prepared, "test", duplicates) for duplicates in (True, False))
+    assert set(whole.groups) - set(without.groups) == {"near_duplicate"}
+    for name, groups in without.groups.items():
+        for group, members in groups.items():
+            assert (members == whole.groups[name][group]).all()
+
+
 def test_days_of_robots_make_no_duplicates(monkeypatch):
     train = {f"robot {n}".encode(): [(item, 5e8) for item in range(1, 9)] for n in range(2)}
     targets = {b"u": ([(1, 1.0)], 2, 0, 9e8)}
@@ -241,6 +264,13 @@ def test_days_of_robots_make_no_duplicates(monkeypatch):
 
 def some_ranks(user_ids, seeds=1):
     return np.random.default_rng(0).integers(1, 31, (seeds, len(user_ids)))
+
+
+def standard_error(ranks):
+    """Of the mean over users, of what seeds say together."""
+    gains = [user_gains(np.array(of_seed), "ndcg@10") for of_seed in ranks]
+    users = len(gains[0])
+    return np.std(np.mean(gains, axis=0), ddof=1) / np.sqrt(users) if users > 1 else 0.0
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -270,6 +300,9 @@ def test_breakdown_is_the_metrics_of_the_members(seeds):
                 "share_of_hits": pytest.approx(np.mean(shares)),
                 "hr@10": pytest.approx(np.mean([each["hr@10"] for each in rows])),
                 "ndcg@10": pytest.approx(np.mean([each["ndcg@10"] for each in rows])),
+                "error": pytest.approx(
+                    standard_error([[of[u] for u in members] for of in ranks_of])
+                ),
             }
             assert {type(value) for value in row.values()} == {int, float}
         grouped = sum(labels[name] is not None for labels in literal.values())
@@ -281,8 +314,8 @@ def test_without_hits_there_are_no_shares():
     users = np.array([b"a", b"b"], object)
     members = {"yes": np.array([True, True]), "no": np.array([False, False])}
     found = breakdown(users, np.array([[11, 500]]), TargetGroups(users, {"cold": members}))["cold"]
-    assert found["yes"] == {"users": 2, "share_of_hits": 0, "hr@10": 0, "ndcg@10": 0}
-    assert found["no"] == {"users": 0, "share_of_hits": 0, "hr@10": 0, "ndcg@10": 0}
+    assert found["yes"] == {"users": 2} | dict.fromkeys(NUMBERS, 0)
+    assert found["no"] == {"users": 0} | dict.fromkeys(NUMBERS, 0)
 
 
 @pytest.mark.parametrize("others", [[b"a", b"c"], [b"a"], [b"a", b"b", b"c"]])
@@ -305,9 +338,7 @@ def test_a_prepared_dataset_is_broken_down(tmp_path_factory, split):
     found = breakdown(ranks.user_ids, ranks.ranks[None], targets)
     cold = dict(zip(ranks.user_ids, ranks.cold, strict=True))
     assert [cold[user] for user in targets.user_ids] == targets.groups["cold"]["yes"].tolist()
-    assert found["cold"]["yes"] == {
-        "users": ranks.cold.sum(), "share_of_hits": 0, "hr@10": 0, "ndcg@10": 0
-    }  # fmt: skip
+    assert found["cold"]["yes"] == {"users": ranks.cold.sum()} | dict.fromkeys(NUMBERS, 0)
     ends = np.cumsum(ranks.history_lengths)
     domains = prepared.catalogue.item_domains[ranks.history_items[ends - 1] - 1]
     same = dict(zip(ranks.user_ids, domains == ranks.domains, strict=True))

@@ -8,8 +8,8 @@ import numpy as np
 
 from tests.support.comparing import METRICS, ODD, tables_of
 from tests.support.pages import Page
-from tf_syncrec.reporting.charts import model_dots
 from tf_syncrec.reporting.comparison_report import comparison_page
+from tf_syncrec.reporting.pictures.charts import model_dots
 from tf_syncrec.reporting.terminal_tables import comparison_table
 
 

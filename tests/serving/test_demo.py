@@ -4,12 +4,14 @@ import html
 import re
 from urllib.parse import quote
 
+import pyarrow as pa
 import pytest
 import requests
 
 from serving.client import Client
 from serving.histories import open_histories
-from tests.support.browser import cards, look, needs_browser
+from serving.server.demo.item_names import ItemNames
+from tests.support.browser import SIZES, Seen, cards, look, needs_browser
 from tests.support.exporting import DOMAINS, USERS
 from tests.support.rest_server import running
 
@@ -73,7 +75,7 @@ def test_a_model_that_knows_users_is_asked_by_them(tmp_path, exported):
         (answer,) = Client(rest.url).recommend([[]], "audio", user_ids=[USERS[5]])
     lines, _ = cards(page)["audio"]
     assert [item for item, _ in lines] == answer.items
-    assert "<h2>Behind it" not in page and '<div class="bar' not in page
+    assert "<h2>What the network" not in page and '<div class="bar' not in page
 
 
 CLICK = """<script>
@@ -126,3 +128,76 @@ def test_the_page_asks_nobody_else(rest):
     assert answer.headers["content-type"].startswith("text/html")
     assert not re.findall(r"(?:src|href|url)\s*[=(]|https?://|import ", answer.text)
     assert "{{" not in answer.text and ">syncrec<" in answer.text
+
+
+@pytest.fixture(scope="module")
+def named(rest):
+    """The same server, with titles of its items."""
+    ids = rest.served.ids
+    table = {"item_id": ids, "title": [f"Title {n}" for n in range(len(ids))]}
+    table["domain"] = [""] * len(ids)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rest.server, "_names", ItemNames(pa.table(table)))
+        yield rest
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_page_can_be_read_and_runs_into_no_error(browser, named, size, theme):
+    query = f"/?domain={quote('música')}&history={quote(named.served.ids[40])}"
+    with Seen(browser, named.url + query, size, theme) as seen:
+        seen.page.wait_for_selector("body[data-done]")
+        seen.keep(f"demo-{size}-{theme}", full_page=True)
+        assert seen.page.inner_text(".card.chosen td").startswith("Title ")
+        assert not seen.wider_than_the_window()
+        assert seen.faint() == []
+        assert seen.said == []
+
+
+def test_items_are_found_and_recommended_by_the_keyboard_alone(browser, named):
+    with Seen(browser, named.url) as seen:
+        page = seen.page
+        page.wait_for_selector("body[data-ready]")
+        page.keyboard.press("/")
+        page.keyboard.type("title 4")
+        page.wait_for_selector("#found button")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("Enter")  # in the box: the first one
+        chosen = [named.served.ids[40], named.served.ids[4]]
+        assert page.input_value("#history").split("\n") == chosen
+        page.keyboard.press("Escape")
+        assert page.input_value("#search") == ""
+        page.locator("button.main").press("Enter")
+        page.wait_for_selector("body[data-done]")
+        assert page.inner_text("#note") == "2 of 2 items known"
+
+
+def test_why_an_item_is_there_is_said_by_what_its_score_is_made_of(browser, named):
+    """In the numbers of the signature, and with the titles of the items that vote."""
+    history = [named.served.ids[0], named.served.ids[1], named.served.ids[50]]
+    query = "&".join(f"history={quote(item)}" for item in history)
+    with Seen(browser, f"{named.url}/?domain=audio&{query}") as seen:
+        seen.page.wait_for_selector("body[data-done]")
+        card = seen.page.locator("section[data-domain=audio]")
+        lines = card.locator("tr[data-score]").all()
+        scores = [float(line.get_attribute("data-score")) for line in lines]
+        button = card.locator(".ask button").first
+        button.focus()
+        seen.page.keyboard.press("Enter")
+        seen.page.wait_for_selector("body[data-explained]")
+        assert button.get_attribute("aria-expanded") == "true"
+        seen.keep("demo-why")
+        for row, score in zip(card.locator("tr.why").all(), scores, strict=True):
+            texts = row.locator(".bar > span:last-child").all_text_contents()
+            numbers = [float(text) for text in texts]
+            assert sum(numbers) == pytest.approx(score, abs=0.005 * len(numbers) + 2e-3)
+        labels = card.locator("tr.why .bar > span:first-child").all_text_contents()
+        assert "the domain's own history" in labels
+        voters = {label for label in labels if label.startswith("vote of ")}
+        assert voters and voters <= {"vote of Title 0", "vote of Title 1", "vote of Title 50"}
+        seen.page.keyboard.press("Enter")
+        assert not card.locator("tr.why").first.is_visible()

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tests.support.exporting import DOMAINS, padded, random_histories
+from tests.support.exporting import DOMAINS, TOLERANCE, padded, random_histories
 
 
 def explain(served, histories):
@@ -54,3 +54,51 @@ def test_gate_weights_are_shares_for_known_and_unknown_users(served):
     for name in ("cross_gates", "single_gates"):
         assert (answer[name] >= 0).all()
         np.testing.assert_allclose(answer[name].sum(axis=-1), 1.0, atol=1e-5)
+
+
+def explain_items(served, histories, candidates):
+    answer = served.loaded.signatures["explain_items"](
+        items=tf.constant(padded(histories)), candidates=tf.constant(padded(candidates))
+    )
+    return {name: value.numpy() for name, value in answer.items()}
+
+
+def test_the_parts_of_an_item_add_up_to_its_score(served):
+    """In every domain, whatever unknown ids lie between known ones."""
+    histories = [[*row[:2], "", "unknown", *row[2:]] for row in random_histories(served, 8, 23)]
+    for domain in (name for name in DOMAINS if name != "empty"):
+        answer = served.loaded.signatures["serving_default"](
+            items=tf.constant(padded(histories)), domain=tf.constant([domain] * len(histories))
+        )
+        found = answer["items"].numpy()
+        parts = explain_items(served, histories, [[i.decode() for i in row] for row in found])
+        total = parts["votes"].sum(axis=2) + sum(
+            parts[name] for name in ("single", "cross", "coming_back", "popular_lately")
+        )
+        np.testing.assert_allclose(total, answer["scores"].numpy(), atol=TOLERANCE)
+        assert (total[found == b""] == 0).all()
+        assert abs(parts["votes"]).sum() > 1
+
+
+def test_votes_are_of_the_place_where_the_item_stands(served):
+    """An item that lists another as its neighbour votes for it, from where the request has it."""
+    layer = served.model.neighbours
+    others, similarities = layer.others.numpy(), layer.similarities.numpy()
+    voter = int(np.argmax(similarities[:, 0] * (others[:, 0] > 0)))
+    target = served.ids[others[voter, 0] - 1]
+    listed = similarities[voter][others[voter] == others[voter, 0]].sum()
+    quiet = next(
+        i for i in range(1, len(served.ids) + 1) if others[voter, 0] not in others[i] and i != voter
+    )
+    history = [served.ids[voter - 1], "", "unknown", served.ids[quiet - 1]]
+    (votes,) = explain_items(served, [history], [[target]])["votes"][0]
+    once_removed = float(layer.weight.numpy() * layer.decay.numpy())
+    np.testing.assert_allclose(votes, [listed * once_removed, 0, 0, 0], rtol=1e-4)
+
+
+def test_nothing_is_said_of_what_is_not_known(served):
+    for histories, candidates in (([[""]], [[""]]), ([["unknown"]], [["neither", ""]])):
+        parts = explain_items(served, histories, candidates)
+        assert parts["known_items"].tolist() == [0]
+        assert all(np.isfinite(value).all() for value in parts.values())
+        assert all((parts[name] == 0).all() for name in ("single", "cross", "votes"))

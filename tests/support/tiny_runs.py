@@ -144,7 +144,13 @@ def stand_ins() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for here in (train, fit_score, measure, export, write_report):
             patch.setattr(pipeline, here.__name__, here)
-        for name in ("fit_mixture", "ModelScorer", "initialise_items", "write_projector"):
+        for name in (
+            "fit_mixture",
+            "ModelScorer",
+            "initialise_items",
+            "write_projector",
+            "write_result",
+        ):
             patch.setattr(pipeline, name, lambda *arguments: None)
         patch.setattr(pipeline, "KeptBatches", lambda batches, model: batches)
         patch.setattr(pipeline, "evaluation_batches", lambda *arguments: "batches")

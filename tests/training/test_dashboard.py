@@ -2,19 +2,31 @@
 
 import csv
 import itertools
+import re
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from tf_syncrec.config import Config, ModelConfig, TrainConfig
 from tf_syncrec.data.batches import evaluation_batches, train_batches
+from tf_syncrec.metrics.answer_lists import LIST_METRICS
+from tf_syncrec.metrics.gains import METRICS
 from tf_syncrec.training.loop import train
-from tf_syncrec.training.tensorboard.dashboard import PROFILED, gate_picture, hyperparameters
+from tf_syncrec.training.progress import Progress
+from tf_syncrec.training.tensorboard.dashboard import (
+    PROFILED,
+    Dashboard,
+    gate_picture,
+    hyperparameters,
+)
 from tf_syncrec.training.tensorboard.gate_sample import GateSample
 from tf_syncrec.training.tensorboard.input_wait import InputWait
+from tf_syncrec.training.tensorboard.layout import CHARTS, write_result
 from tf_syncrec.training.tensorboard.projector import write_projector
 
 SIZES = (12, 3, 0, 20)
@@ -169,3 +181,41 @@ def test_a_profile_of_some_steps(tmp_path, make_model, make_prepared):
     (trace,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
     assert b"step_num" in trace.read_bytes()  # else the tab knows of no steps
     assert len(said) == 1 and said[0].startswith("epoch 1/1  loss ")
+
+
+def tags_of(folder):
+    found: dict[str, list] = {}
+    for file in folder.glob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append(value)
+    return found
+
+
+def test_runs_of_the_same_settings_are_rows_of_their_own(tmp_path, make_prepared):
+    """And each chart of the layout has something to show but the losses that a network has not."""
+    groups, tags = [], {}
+    prepared = make_prepared(SIZES, users=30)
+    for name in ("one", "other"):
+        catalogue, log_dir = prepared.catalogue, tmp_path / name / "logs"
+        dashboard = Dashboard(log_dir, catalogue, Progress(), {"model.dim": 8})
+        dashboard.on_train_begin()
+        tf.summary.trace_off()
+        dashboard.close()
+        row = dict.fromkeys((*METRICS, *LIST_METRICS, "users", "exposure", "targets"), 0.5)
+        table = {"overall": row, "domains": dict.fromkeys(catalogue.domains, row)}
+        write_result(log_dir, {"test": table, "beyond_accuracy": table}, 7)
+        tags = tags_of(log_dir)
+        (start,) = tags["_hparams_/session_start_info"]
+        data = HParamsPluginData.FromString(start.metadata.plugin_data.content)
+        groups.append(data.session_start_info.group_name)
+    assert len(set(groups)) == 2 and str(tmp_path / "one") in groups
+    (layout,) = tags["custom_scalars__config__"]
+    shown = layout_pb2.Layout.FromString(layout.tensor.string_val[0])
+    assert [category.title for category in shown.category] == list(CHARTS)
+    assert not shown.category[0].closed
+    logged = [*tags, "gap/d", "lambda/d", "loss_single/d", "loss_cross/d", "training/loss"]
+    logged += ["validation/overall/ndcg@10", "validation/domain 1/ndcg@10"]
+    for charts in CHARTS.values():
+        for pattern in charts.values():
+            assert any(re.search(pattern, tag) for tag in logged), pattern

@@ -11,7 +11,14 @@ from serving import export, local_server
 from tf_syncrec import compare, evaluate, fit, report
 from tf_syncrec.cli import Parser
 from tf_syncrec.reporting.terminal_tables import metrics_table
-from tf_syncrec.utils.terminal import be_quiet, say, steps_bar
+from tf_syncrec.utils.terminal import (
+    advance,
+    be_quiet,
+    begin_stage,
+    end_stage,
+    say,
+    steps_bar,
+)
 
 COMMANDS = [fit, evaluate, compare, report, export, local_server]
 
@@ -94,3 +101,20 @@ def test_a_domain_called_overall_is_a_domain():
         "x",
     ]
     assert overall.startswith("overall  ") and overall.split()[-3:] == ["0.1000", "4.0", "x"]
+
+
+@pytest.mark.parametrize(("out", "shown"), [(Terminal(), True), (io.StringIO(), False)])
+def test_a_stage_is_shown_while_it_lasts_and_on_terminals_alone(out, shown, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", out)
+    begin_stage("Ranking", "users ranked")
+    advance(1000)
+    say("a line")
+    begin_stage("Writing")  # ends the other one
+    end_stage()
+    end_stage()  # of nothing
+    advance(1)
+    text = out.getvalue()
+    assert ("Ranking ... " in text) == ("Writing ... " in text) == shown
+    assert "a line\n" in text and ("users ranked" in text) == shown
+    assert "Ranking" not in text.partition("Writing")[2]
+    assert not text.rpartition("\r")[2].strip() or not shown

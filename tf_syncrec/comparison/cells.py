@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,9 +55,14 @@ class Cell(NamedTuple):
         Domains may have names that no file can have; settings that a grid can change have not.
         """
         parts = [self.model.text.replace(":", "-"), *_texts(self.settings), f"seed{self.seed}"]
-        if self.domain is not None:
-            parts.append("domain-" + hashlib.sha256(self.domain.encode()).hexdigest()[:16])
-        return root.joinpath("cells", *parts)
+        if self.domain is None:
+            return root.joinpath("cells", *parts)
+        digest = hashlib.sha256(self.domain.encode()).hexdigest()
+        before = root.joinpath("cells", *parts, f"domain-{digest[:16]}")
+        if before.exists():  # of a version that did not name the domain
+            return before
+        readable = re.sub(r"[^\w-]+", "_", self.domain)[:30]  # TensorBoard shows the path
+        return root.joinpath("cells", *parts, f"{readable}-{digest[:8]}")
 
     def request(self, config: Config, dataset: str) -> dict[str, Any]:
         """What `cell.json` says: all that the result depends on."""

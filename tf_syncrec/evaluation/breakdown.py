@@ -6,18 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import PreparedDataset
+from data_prep import Catalogue, PreparedDataset
 from data_prep.pipeline.times import UNITS
 from tf_syncrec.metrics.gains import user_gains
 
 LENGTH_BINS = {"0": 0, "1": 1, "2": 2, "3-5": 3, "6-10": 6, "11+": 11}
 """Numbers of interactions in the target's domain: label and lower end."""
 
-FREQUENCY_BINS = {"0": 0, "1-4": 1, "5-9": 5, "10-29": 10, "30-99": 30, "100+": 100}
-"""Training interactions of an item: label and lower end."""
-
 AGE_BINS = {"0-6": 0, "7-29": 7, "30-179": 30, "180-364": 180, "365+": 365}
 """Days since an item was first had: label and lower end."""
+
+HISTORY_BINS = {"0-2": 0, "3-5": 3, "6-10": 6, "11-20": 11, "21-50": 21, "51+": 51}
+"""Numbers of interactions in all domains: label and lower end."""
+
+POPULARITY_BANDS = {
+    "most popular 10 %": 0.1,
+    "next 40 %": 0.5,
+    "least popular 50 %": 1.0,
+    "never in training": None,
+}
+"""Items of a domain by training interactions: label and upper end, as a part of its items."""
 
 MIN_SHARED_USERS = 2
 MIN_SHARED_PART = 0.5
@@ -51,7 +59,9 @@ class TargetGroups:
     groups: dict[str, dict[str, np.ndarray]]
 
 
-def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
+def group_targets(
+    prepared: PreparedDataset, split: str, with_duplicates: bool = True
+) -> TargetGroups:
     """Sorts the targets of a split into groups.
 
     * `last_item`: the last item of the history is of the `same domain` as the target or of an
@@ -65,16 +75,21 @@ def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
     * `cold`: the target never occurs in training: `yes`, `no`.
     * `candidate`: whether it can be recommended at all: `no` of a target that neither training nor
       an items file knows.
-    * `item_frequency`: training interactions of the target, by `FREQUENCY_BINS`.
     * `item_age`: days between the target's first training interaction and the target's time, by
       `AGE_BINS`; `new` where it has none.
+    * `history`: interactions of the history in all domains, by `HISTORY_BINS`.
+    * `popularity`: how popular the target is in its domain, by `POPULARITY_BANDS`.
 
     Args:
         prepared: the dataset; histories are those the models get.
         split: `validation` or `test`.
+        with_duplicates: False leaves out `near_duplicate`, for which all of training is read.
     """
     per_day = _units_a_day(prepared)
-    duplicates, close = near_duplicates(prepared, per_day)
+    duplicates, close = np.zeros(0, np.int64), np.zeros(0, bool)
+    if with_duplicates:
+        duplicates, close = near_duplicates(prepared, per_day)
+    bands = popularity_bands(prepared.catalogue)
     base = prepared.catalogue.num_items + 1
     item_domains = np.concatenate([[-1], prepared.catalogue.item_domains])  # by id
     counts = np.append(0, prepared.catalogue.counts)
@@ -109,6 +124,8 @@ def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
                 "candidate": target > 0,
                 "count": counts[target],
                 "age": _days(rows["target_timestamp"].numpy(), per_day) - first_days[target],
+                "history": lengths,
+                "band": bands[target],
             }
         )
     of = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -127,13 +144,16 @@ def group_targets(prepared: PreparedDataset, split: str) -> TargetGroups:
         "repeated": _yes_no(of["repeated"]),
         "cold": _yes_no(of["count"] == 0),
         "candidate": _yes_no(of["candidate"]),
-        "item_frequency": _binned(of["count"], FREQUENCY_BINS),
         "item_age": {"new": of["count"] == 0}
         | {
             label: members & (of["count"] > 0)
             for label, members in _binned(np.maximum(of["age"], 0), AGE_BINS).items()
         },
+        "history": _binned(of["history"], HISTORY_BINS),
+        "popularity": {label: of["band"] == i for i, label in enumerate(POPULARITY_BANDS)},
     }
+    if not with_duplicates:
+        del groups["near_duplicate"]
     return TargetGroups(of["user_id"], groups)
 
 
@@ -148,9 +168,9 @@ def breakdown(
         targets: from `group_targets`.
 
     Returns:
-        `{name: {group: {"users", "share_of_hits", "hr@10", "ndcg@10"}}}`, plain JSON numbers;
-        `share_of_hits` is the group's part of all targets ranked 10th or better. Zeros without
-        users or hits.
+        `{name: {group: {"users", "share_of_hits", "hr@10", "ndcg@10", "error"}}}`, plain JSON
+        numbers; `share_of_hits` is the group's part of all targets ranked 10th or better, `error`
+        the standard error of NDCG@10 over users. Zeros without users or hits.
 
     Raises:
         ValueError: the two are not of the same users.
@@ -169,12 +189,26 @@ def breakdown(
         users = int(members.sum())
         means = {m: float(v[:, members].mean()) if users else 0.0 for m, v in values.items()}
         shares = values["hr@10"][:, members].sum(axis=1) / np.maximum(hits, 1)
-        return {"users": users, "share_of_hits": float(shares.mean()), **means}
+        gains = values["ndcg@10"][:, members].mean(axis=0)
+        error = float(gains.std(ddof=1) / users**0.5) if users > 1 else 0.0
+        return {"users": users, "share_of_hits": float(shares.mean()), **means, "error": error}
 
     return {
         name: {group: row(members) for group, members in groups.items()}
         for name, groups in targets.groups.items()
     }
+
+
+def popularity_bands(catalogue: Catalogue) -> np.ndarray:
+    """Which of `POPULARITY_BANDS` each item is in, `[items + 1]` by id; of equals, by id."""
+    ends = [end for end in POPULARITY_BANDS.values() if end is not None]
+    bands = np.full(catalogue.num_items + 1, len(ends))
+    for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True):
+        counts = catalogue.counts[offset - 1 : offset - 1 + size]
+        order = np.argsort(-counts, kind="stable")
+        place = np.searchsorted(ends, (np.arange(size) + 0.5) / max(size, 1))
+        bands[offset + order] = np.where(counts[order] > 0, place, len(ends))
+    return bands
 
 
 def near_duplicates(prepared: PreparedDataset, per_day: float) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED, WITH_TIMES
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes, all_votes
 from tf_syncrec.metrics.gains import MISS, domain_metrics
 from tf_syncrec.metrics.target_ranks import held_at_once, row_chunks, target_ranks
+from tf_syncrec.utils.terminal import advance
 from tf_syncrec.utils.variables import in_place
 
 Batches = Iterable[Mapping[str, Any]]
@@ -411,5 +412,6 @@ def collect_ranks(
                 batch["target_timestamp"].numpy()[: len(items)],
             )
         )
+        advance(len(batch["target"]))
     whole: Any = [np.concatenate(column) for column in zip(*columns, strict=True)]
     return Ranks(*whole)

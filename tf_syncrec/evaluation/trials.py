@@ -11,6 +11,7 @@ from tf_syncrec.evaluation.full_ranking import Batches, take_rows
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.metrics.gains import MISS, SELECTION_METRIC, user_gains
 from tf_syncrec.metrics.target_ranks import is_candidate, row_chunks, target_ranks, without
+from tf_syncrec.utils.terminal import advance
 
 CUT_OFF = int(SELECTION_METRIC.partition("@")[2])
 """Of a rank behind this one, `SELECTION_METRIC` is 0."""
@@ -183,4 +184,5 @@ def _rank_chunks(batches, catalogue, count, ask, rank) -> Trials:
                 ranks[chunk] = rank(rows, items, excluded, targets[chunk], offset, size)
         gains.append(user_gains(ranks, SELECTION_METRIC))
         domains.append(np.full(len(targets), domain))
+        advance(len(targets))
     return Trials(np.concatenate(gains), np.concatenate(domains))

@@ -12,12 +12,13 @@ import yaml
 
 from data_prep.files import write_whole, written_whole
 from tf_syncrec.metrics.gains import SELECTION_METRIC
-from tf_syncrec.reporting.charts import WIDTH, Chart, Key, bars, model_dots, transfer_bars
+from tf_syncrec.reporting.comparison_answer import answer_of
 from tf_syncrec.reporting.comparison_tables import sections_of
 from tf_syncrec.reporting.html import read_json, render
+from tf_syncrec.reporting.pictures.charts import WIDTH, Chart, Key, bars, model_dots, transfer_bars
+from tf_syncrec.reporting.pictures.svg import CSS, RC, VERDICT_COLOURS, svg_of
+from tf_syncrec.reporting.pictures.training_curves import curves, gates_at
 from tf_syncrec.reporting.sections import markdown
-from tf_syncrec.reporting.svg import CSS, RC, VERDICT_COLOURS, svg_of
-from tf_syncrec.reporting.training_curves import curves, gates_at
 
 Histories = Mapping[str, Sequence[Mapping[str, Any]]]
 """`history.json` of some models, by what they are called."""
@@ -68,7 +69,7 @@ def histories(root: Path, cells: Sequence[Any]) -> dict[str, list[dict[str, Any]
 
 
 def comparison_page(comparison: Mapping[str, Any], trainings: Histories) -> str:
-    """The page, which loads nothing.
+    """The page, which loads nothing; what is in it sorts its tables.
 
     Args:
         comparison: what `comparison.json` holds.
@@ -101,12 +102,12 @@ def comparison_page(comparison: Mapping[str, Any], trainings: Histories) -> str:
             best = _best_epoch(history)
             pictures = curves(history, comparison["domains"], best, f" ({name})")
             shown.append((name, pictures, gates_at(history, best)))
-    best_model = max(overall, key=lambda name: overall[name][SELECTION_METRIC]["mean"])
+    answer = answer_of(comparison)
     return render(
         "comparison.html.j2",
-        best=best_model,
-        score=overall[best_model][SELECTION_METRIC]["mean"],
-        users=overall[best_model]["users"],
+        answer=answer,
+        score=overall[answer.best][SELECTION_METRIC]["mean"],
+        users=overall[answer.best]["users"],
         comparison=comparison,
         charts=charts,
         trainings=shown,

@@ -11,20 +11,10 @@ from tf_syncrec.evaluation.significance import SIGNIFICANCE
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.registry import FULL
 from tf_syncrec.reporting.sections import NBSP, Cell, Section, Table
+from tf_syncrec.reporting.target_kinds import GROUPS
 from tf_syncrec.reporting.terminal_tables import mean_and_spread
 from tf_syncrec.utils.nested import flat
 
-GROUPS = {
-    "last_item": "last item of the history",
-    "same_day": "an in-domain item on the target's day",
-    "near_duplicate": "a near-duplicate in the history",
-    "in_domain_history": "in-domain history",
-    "repeated": "the user had the target before",
-    "cold": "target never seen in training",
-    "candidate": "training or the items file knows the target",
-    "item_frequency": "training interactions of the target",
-    "item_age": "days since the target was first had",
-}
 TRANSFER = (
     "NDCG@10 of the same network trained on a domain alone and on all domains together, by the "
     "network alone, without what is fitted on top (votes of neighbours, coming back, trend): that "

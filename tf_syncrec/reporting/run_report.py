@@ -9,10 +9,13 @@ import matplotlib
 from data_prep import InputError
 from data_prep.files import write_whole
 from tf_syncrec.metrics.gains import SELECTION_METRIC, shown_split
-from tf_syncrec.reporting.charts import WIDTH, Chart, Key, bars, transfer_bars
 from tf_syncrec.reporting.html import read_json, render
-from tf_syncrec.reporting.svg import CSS, RC, VERDICT_COLOURS, svg_of
-from tf_syncrec.reporting.training_curves import curves, gates_at
+from tf_syncrec.reporting.pictures.answer_picture import answer_picture
+from tf_syncrec.reporting.pictures.charts import WIDTH, Chart, Key, bars, transfer_bars
+from tf_syncrec.reporting.pictures.svg import CSS, RC, VERDICT_COLOURS, colour_of, svg_of
+from tf_syncrec.reporting.pictures.training_curves import curves, gates_at
+from tf_syncrec.reporting.run_answer import answer_of
+from tf_syncrec.reporting.target_kinds import kinds_of
 from tf_syncrec.utils.nested import flat
 
 METRICS = (SELECTION_METRIC, "ndcg@5", "hr@10", "hr@5", "mrr")
@@ -45,27 +48,35 @@ def write_report(
     popularity = metrics.get("baselines", {}).get("popularity", {}).get(split, {})
     beside = popularity.get("domains", {})
     alone = _trained_alone(comparison) if comparison else {}
+    over = metrics.get("over_popularity", {}).get("domains", {})
     rows = [
         _row(domain, result["domains"][domain], beside.get(domain), alone.get(domain))
-        for domain in result["domains"]
+        | {"over": over.get(domain), "colour": CSS[colour_of(number)[0]]}
+        for number, domain in enumerate(result["domains"])
     ]
+    overall = _row("overall", result["overall"], popularity.get("overall"), alone.get(None))
     transfer = metrics.get("negative_transfer", {})
     views = metrics.get("views", {})
     between = metrics.get("influence", {})
     changes = [abs(cell["change"]) for cells in between.values() for cell in cells.values()]
     best = training.get("best_epoch")
+    verdicts = {name: row["verdict"] for name, row in views.get("domains", {}).items()}
     with matplotlib.rc_context(RC):
-        charts = [_bars(rows, split, bool(popularity), bool(alone))]
-        charts += curves(history, list(result["domains"]), best)
+        picture = answer_picture(rows, verdicts)
+        chart = _bars(rows, split, bool(popularity), bool(alone))
+        of_training = curves(history, list(result["domains"]), best)
         views_chart = _views_chart(views) if views else None
     page = render(
         "run.html.j2",
         name=run_dir.resolve().name,
+        answer=answer_of(metrics, overall, rows, run_dir),
+        picture=picture,
         metrics=METRICS,
         split=split,
-        overall=_row("overall", result["overall"], popularity.get("overall"), alone.get(None)),
+        overall=overall | {"over": metrics.get("over_popularity", {}).get("overall")},
         validation=metrics.get("validation", {}).get("overall", {}),
         rows=rows,
+        chart=chart,
         alone=bool(alone),
         transfer=sorted(transfer.items(), key=lambda item: item[1]["gap"]),
         even=sum(values["lambda"] for values in transfer.values()) / max(len(transfer), 1),
@@ -74,8 +85,11 @@ def write_report(
         views_chart=views_chart,
         influence=between,
         strongest=max(changes, default=0.0),
+        kinds=kinds_of(metrics.get("breakdown", {})),
+        beyond=metrics.get("beyond_accuracy", {}),
+        selection=metrics.get("selection", {}),
         gates=gates_at(history, best),
-        charts=charts,
+        curves=of_training,
         training=training,
         tuning=metrics.get("tuning"),
         last=history[-1] if history else {},
@@ -147,4 +161,5 @@ def _bars(rows: list[dict[str, Any]], split: str, with_popularity: bool, with_al
         series["trained on the domain alone"] = [row["alone"] for row in rows]
     names = [row["name"] for row in rows]
     label = f"NDCG@10 ({split})"
-    return bars("NDCG@10 per domain", "Longer is better.", names, series, label=label)
+    note = "Longer is better."
+    return bars("NDCG@10 per domain", note, names, series, label=label, of_domains=True)

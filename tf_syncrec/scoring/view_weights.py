@@ -41,11 +41,13 @@ def fit_view_weights(
     chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
     model.view_weights.single.assign(np.array(WEIGHTS, np.float32)[chosen])
     fitted = mean_gain(found.gains, found.domains, chosen)
-    weights = [WEIGHTS[c] for c in chosen]
-    which = "single view" if isinstance(model, SyNCRec) else "first network"
+    one, other = "the first network", "the second"
+    if isinstance(model, SyNCRec):
+        one, other = "the domain's own history", "that of all domains"
+    shares = [f"{50 * WEIGHTS[c]:.0f} %" for c in chosen]
     report(
-        f"Weight of the {which}, of 2: {listed(catalogue.domains, weights)}; validation "
-        f"{SELECTION_METRIC} {fitted:.4f}, with 1 everywhere {found.gains[:, 0].mean():.4f}"
+        f"How much {one} counts, the rest is {other}: {listed(catalogue.domains, shares)}; "
+        f"validation {SELECTION_METRIC} {fitted:.4f}, half and half {found.gains[:, 0].mean():.4f}"
     )
 
 

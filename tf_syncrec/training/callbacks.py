@@ -150,6 +150,10 @@ class StepBar(keras.callbacks.Callback):
         """One step further."""
         self._bar.update()
 
+    def on_test_begin(self, logs=None):
+        """The steps are done, and validation takes its time."""
+        self._bar.set_description(f"{self._bar.desc.removesuffix(': ')}, validation")
+
     def on_epoch_end(self, epoch, logs=None):
         """Makes room for the line of the epoch."""
         self._bar.close()

@@ -11,6 +11,8 @@ from data_prep import PreparedDataset
 from tf_syncrec.config import Config
 from tf_syncrec.evaluation import TIMED
 from tf_syncrec.evaluation.all_domains import rank_all_domains
+from tf_syncrec.evaluation.beyond_accuracy import measure_answers
+from tf_syncrec.evaluation.breakdown import breakdown, group_targets
 from tf_syncrec.evaluation.full_ranking import (
     ABOUT_TIMES,
     Batches,
@@ -21,8 +23,9 @@ from tf_syncrec.evaluation.full_ranking import (
     rank_split,
 )
 from tf_syncrec.evaluation.influence import influence
+from tf_syncrec.evaluation.significance import compare_to_reference
 from tf_syncrec.evaluation.verdicts import compare_views
-from tf_syncrec.metrics.gains import SELECTION_METRIC, shown_split
+from tf_syncrec.metrics.gains import SELECTION_METRIC, shown_split, user_gains
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.view_weights import view_weights
 from tf_syncrec.training.loop import Trained
@@ -63,6 +66,13 @@ def measure(
         ranks["test"] = rank_split(scorer, test, catalogue, beside=timed)
     shown = validation if test is None else test
     popularity = rank_split(PopularityScorer(catalogue.counts), shown, catalogue, with_rows=False)
+    ours = ranks[shown_split(ranks)]
+    gains = {
+        name: user_gains(of.ranks, SELECTION_METRIC)
+        for name, of in (("ours", ours), ("popularity", popularity))
+    }
+    over = compare_to_reference(gains, "popularity", ours.domains, names)["ours"]
+    kinds = group_targets(prepared, shown_split(ranks), with_duplicates=False)
     # Of this one split: it costs as much as all domains together, and weights fit validation.
     anywhere, uncalibrated = rank_all_domains(scorer, shown, catalogue, model.mixture)
     domains = history[best]["domains"]
@@ -103,6 +113,10 @@ def measure(
         "view_weights": view_weights(model, names),
         "influence": influence(scorer, validation, catalogue),
         "baselines": {"popularity": {shown_split(ranks): popularity.metrics(names)}},
+        "over_popularity": {"split": shown_split(ranks), **over},
+        "breakdown": breakdown(ours.user_ids, ours.ranks[None], kinds),
+        "beyond_accuracy": {"split": shown_split(ranks)}
+        | measure_answers(scorer, shown, catalogue, model.mixture, model.candidate_vectors),
         "training": trained.cost(model)
         | {
             "versions": {

@@ -1,7 +1,8 @@
-"""What a command tells on the way: plain lines, and on a terminal a bar of the running epoch."""
+"""What a command tells on the way: plain lines, and on a terminal what it is doing just now."""
 
 import shutil
 import sys
+import threading
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -18,7 +19,9 @@ def say(message: str = "") -> None:
     if not _told["quiet"]:
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         # A domain may have a name that the terminal cannot show: no reason to lose a run.
-        print(message.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        _stage.around(
+            lambda: print(message.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        )
 
 
 def width() -> int | None:
@@ -43,3 +46,80 @@ def steps_bar(description: str, total: int, initial: int) -> tqdm:
         file=sys.stdout,
         disable=_told["quiet"] or None,  # None: where there is no terminal
     )
+
+
+class _Stage:
+    """What is done just now, in a line at the foot of a terminal that goes when it is done."""
+
+    def __init__(self):
+        self._bar: tqdm | None = None
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+
+    def begin(self, words: str, unit: str) -> None:
+        """Ends the one before; says nothing where there is no terminal, or is to be quiet."""
+        self.end()
+        bar = tqdm(
+            desc=words,
+            unit=unit,
+            bar_format="{desc} ... {n_fmt} {unit}, {elapsed}" if unit else "{desc} ... {elapsed}",
+            leave=False,
+            file=sys.stdout,
+            disable=_told["quiet"] or None,
+        )
+        if bar.disable:
+            return
+        self._bar, self._over = bar, threading.Event()
+        threading.Thread(target=self._tick, args=(bar, self._over), daemon=True).start()
+
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.update(count)
+
+    def end(self) -> None:
+        """Takes the line away."""
+        with self._lock:
+            self._over.set()
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
+
+    def around(self, write) -> None:
+        """Writes above the line."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.clear()
+            write()
+            if self._bar is not None:
+                self._bar.refresh()
+
+    def _tick(self, bar: tqdm, over: threading.Event) -> None:
+        while not over.wait(1.0):
+            with self._lock:
+                if not over.is_set():
+                    bar.refresh()
+
+
+_stage = _Stage()
+
+
+def begin_stage(words: str, unit: str = "") -> None:
+    """Shows on a terminal what is done from now on, and for how long; nothing anywhere else.
+
+    Args:
+        words: what is done.
+        unit: what `advance` counts; empty: seconds alone are shown.
+    """
+    _stage.begin(words, unit)
+
+
+def advance(count: int) -> None:
+    """Counts what is done of the stage, if there is one."""
+    _stage.advance(count)
+
+
+def end_stage() -> None:
+    """Nothing is done any more."""
+    _stage.end()

@@ -18,6 +18,7 @@ from tf_syncrec.evaluation import by_domain
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.progress import Progress
 from tf_syncrec.training.tensorboard.input_wait import InputWait
+from tf_syncrec.training.tensorboard.layout import write_layout
 from tf_syncrec.utils.glyphs import without_glyph_warnings
 from tf_syncrec.utils.nested import flat
 
@@ -73,7 +74,9 @@ class Dashboard(keras.callbacks.Callback):
             return
         self._begun = True
         with self._writer.as_default(step=0):
-            hparams.hparams(self._settings)
+            # By its folder: runs of the same settings would be one row else.
+            hparams.hparams(self._settings, trial_id=str(Path(self._log_dir).parent))
+            write_layout()
         tf.summary.trace_on(graph=True)
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -13,25 +13,32 @@ from matplotlib.figure import Figure
 from tf_syncrec.utils.glyphs import without_glyph_warnings
 
 SERIES = 8
-"""Lines that the page has colours for."""
+"""Domains that the page has colours for; further ones are dashed."""
 
 VERDICT_COLOURS = {
-    "hurt": "#c0392b",
-    "helped": "#2471a3",
+    "hurt": "#a33600",
+    "helped": "#005a94",
     "no clear difference": "#909497",
     "not trained alone": "#d5d8dc",
 }
 
 # Matplotlib draws with these stand-ins, which become CSS variables: one picture fits both themes.
-INK, MUTED, RULE = "#010101", "#010102", "#010103"
+INK, MUTED, RULE, ACCENT = "#010101", "#010102", "#010103", "#010104"
 COLOURS = [f"#0200{i:02x}" for i in range(SERIES)]
 CSS = (
-    {INK: "--ink", MUTED: "--muted", RULE: "--rule", "#000000": "--ink"}
+    {INK: "--ink", MUTED: "--muted", RULE: "--rule", ACCENT: "--accent", "#000000": "--ink"}
     | {colour: f"--s{i}" for i, colour in enumerate(COLOURS)}
     | {VERDICT_COLOURS["hurt"]: "--hurt", VERDICT_COLOURS["helped"]: "--helped"}
     | {VERDICT_COLOURS["no clear difference"]: "--muted"}
     | {VERDICT_COLOURS["not trained alone"]: "--rule"}
 )
+
+
+def colour_of(number: int) -> tuple[str, str]:
+    """Colour and dashes of a domain by its number, the same on every page."""
+    return COLOURS[number % SERIES], "4 2" if number // SERIES % 2 else ""
+
+
 RC: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small files, the reader's font and colour
     "text.parse_math": False,  # a domain may be called "$"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tf_syncrec.metrics.gains import SELECTION_METRIC
-from tf_syncrec.reporting.charts import Chart, Points, lines
+from tf_syncrec.reporting.pictures.charts import Chart, Points, lines
 
 LOSSES = {"total": "loss", "single": "loss_single", "cross": "loss_cross", "SC-MIM": "loss_mim"}
 
@@ -33,12 +33,13 @@ def curves(
     kept = f"The dashed line marks epoch {best}, whose weights were kept." if best else ""
     share = "Weight of a domain's cross-domain loss; the thin line is an even share."
     charts = [
-        lines(f"λ per domain{suffix}", share, weights, level=even),
+        lines(f"λ per domain{suffix}", share, weights, level=even, of_domains=True),
         lines(
             f"Gap per domain{suffix}",
             "In the shaded part the other domains hurt.",
             by_domain("gap"),
             level=0.0,
+            of_domains=True,
         ),
         lines(f"Training losses{suffix}", "Mean of each epoch.", losses),
         lines(f"Validation NDCG@10{suffix}", kept, validation, mark=best),
@@ -46,11 +47,13 @@ def curves(
             f"Single-domain loss per domain{suffix}",
             "Loss of a domain's items from its own history alone.",
             by_domain("loss_single"),
+            of_domains=True,
         ),
         lines(
             f"Cross-domain loss per domain{suffix}",
             "The same items, from the history of all domains.",
             by_domain("loss_cross"),
+            of_domains=True,
         ),
     ]
     return [chart for chart in charts if chart is not None]

@@ -14,7 +14,18 @@ from matplotlib.ticker import MaxNLocator
 
 from tf_syncrec.evaluation import OVERALL, shown
 from tf_syncrec.metrics.gains import SELECTION_METRIC
-from tf_syncrec.reporting.svg import COLOURS, CSS, INK, MUTED, SERIES, VERDICT_COLOURS, svg_of
+from tf_syncrec.reporting.pictures.svg import (
+    ACCENT,
+    COLOURS,
+    CSS,
+    INK,
+    MUTED,
+    RULE,
+    SERIES,
+    VERDICT_COLOURS,
+    colour_of,
+    svg_of,
+)
 
 WIDTH = 5.0  # inches; narrow, so that the text stays readable when a phone scales the picture
 OF_REFERENCE, OF_OTHERS = "C3", "C0"
@@ -46,6 +57,7 @@ def bars(
     series: Mapping[str, Sequence[float | None]],
     spreads: Sequence[float | None] | None = None,
     label: str = "NDCG@10 (test)",
+    of_domains: bool = False,
 ) -> Chart:
     """Bars side by side; the height follows the number of names.
 
@@ -56,13 +68,15 @@ def bars(
         series: `{name: a value a row}`; the second one is grey.
         spreads: of the first series, a value a row.
         label: of the axis.
+        of_domains: whether each row is a domain's, and its first bar has the domain's colour.
     """
     figure, axes = _figure(height=0.9 + 0.32 * len(names))
     thick = 0.76 / len(series)
-    colours = [COLOURS[0], MUTED, *COLOURS[1:]]
+    colours = [ACCENT, MUTED, COLOURS[4]]
+    own: Any = [colour_of(n)[0] for n in range(len(names))] if of_domains else ACCENT
     for i, (values, colour) in enumerate(zip(series.values(), colours, strict=False)):
         places = [y - 0.38 + thick * (i + 0.5) for y in range(len(names))]
-        axes.barh(places, [value or 0.0 for value in values], thick, color=colour)
+        axes.barh(places, [value or 0.0 for value in values], thick, color=colour if i else own)
         if i == 0 and spreads is not None:
             lengths = [math.nan if spread is None else spread for spread in spreads]
             axes.errorbar(
@@ -74,6 +88,7 @@ def bars(
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_xlabel(label)
     legend = [Key(name, CSS[colour]) for name, colour in zip(series, colours, strict=False)]
+    legend = legend[of_domains:]  # what has the colour of its domain needs no key
     return Chart(title, note, svg_of(figure, title), legend if len(series) > 1 else [])
 
 
@@ -84,6 +99,7 @@ def lines(
     *,
     level: float | None = None,
     mark: int | None = None,
+    of_domains: bool = False,
 ) -> Chart | None:
     """Lines over epochs.
 
@@ -93,10 +109,17 @@ def lines(
         values: `{name: [(epoch, value)]}`; one without a value is left out.
         level: a horizontal line to compare with; what is below 0.0 is shaded.
         mark: an epoch.
+        of_domains: whether each line has the colour of a domain, the n-th that of the n-th.
 
     Returns:
         The picture; None if there is nothing to draw.
     """
+    looks = {
+        name: colour_of(n)
+        if of_domains
+        else ((INK, MUTED, RULE)[n // 2 % 3], "4 2" if n % 2 else "")
+        for n, name in enumerate(values)
+    }
     lines = {name: points for name, points in values.items() if points}
     if not lines:
         return None
@@ -107,7 +130,7 @@ def lines(
     for name, points in lines.items():
         colour, dash = MUTED, ""
         if name in coloured:
-            colour, dash = COLOURS[len(legend)], "4 2" if len(legend) >= SERIES // 2 else ""
+            colour, dash = looks[name]
             legend.append(Key(name, CSS[colour], dash))
         # A line with one or two epochs would hardly be seen without markers.
         marker = "o" if len(points) < 3 else ""

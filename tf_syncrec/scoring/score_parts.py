@@ -1,0 +1,68 @@
+"""What a score is made of: the two views, votes of each item of the history, coming back, trend."""
+
+import tensorflow as tf
+
+from tf_syncrec.layers.views import item_domains
+from tf_syncrec.models.base import MultiDomainModel
+
+
+def score_parts(model: MultiDomainModel, items, targets) -> dict[str, tf.Tensor]:
+    """The parts of some items' scores; those of an item add up to its score.
+
+    Args:
+        model: one that is asked by histories.
+        items: `[batch, length]` int32, histories, oldest first, padded with 0 on the left.
+        targets: `[batch, n]` int32, items to be explained, of any domains; 0 is none.
+
+    Returns:
+        `votes`: `[batch, n, length]`, what each place of the history adds by the items that the
+        same users had. `coming_back`, because the item itself is in the history, without times;
+        `popular_lately`; and of a model whose two views are weighted `single` and `cross`, else
+        `network`: each `[batch, n]`. All float32; 0 of no item.
+    """
+    known = tf.cast(targets > 0, tf.float32)
+    parts = {
+        "votes": _votes(model, items, targets) * known[..., None],
+        "coming_back": _coming_back(model, items, targets) * known,
+        "popular_lately": known * (0.0 if model.trend is None else model.trend(targets)),
+    }
+    of_views = {name: score * known for name, score in _views(model, items, targets).items()}
+    return of_views | parts
+
+
+def _views(model, items, targets) -> dict[str, tf.Tensor]:
+    """Dot products with what the network looks for in the domain of each target."""
+    domains = tf.tile(tf.range(model.num_domains)[None], [tf.shape(items)[0], 1])
+    own = tf.maximum(item_domains(targets, model.offsets), 0)
+    candidates = model.candidate_vectors(targets)
+
+    def products(queries):
+        of_domains = tf.broadcast_to(
+            queries, tf.concat([tf.shape(domains), tf.shape(queries)[2:]], axis=0)
+        )
+        return tf.reduce_sum(tf.gather(of_domains, own, batch_dims=1) * candidates, axis=-1)
+
+    if model.view_weights is None:
+        return {"network": products(model.query_vectors(items, domains))}
+    found = zip(model.view_queries(items, domains), model.view_weights(own), strict=True)
+    single, cross = (products(queries) * weight for queries, weight in found)
+    return {"single": single, "cross": cross}
+
+
+def _votes(model, items, targets):
+    layer, shape = model.neighbours, tf.shape(items)
+    if layer is None:
+        return tf.zeros([shape[0], tf.shape(targets)[1], shape[1]])
+    ids, votes = layer(items)
+    voting = tf.minimum(shape[1], layer.history)
+    of_places = [shape[0], 1, voting, layer.count]
+    ids, votes = tf.reshape(ids, of_places), tf.reshape(votes, of_places)
+    for_targets = tf.where(ids == targets[:, :, None, None], votes, 0.0)
+    return tf.pad(tf.reduce_sum(for_targets, axis=-1), [[0, 0], [0, 0], [shape[1] - voting, 0]])
+
+
+def _coming_back(model, items, targets):
+    if model.repeats is None:
+        return tf.zeros(tf.shape(targets))
+    ids, gains = model.repeats(items)
+    return tf.reduce_sum(tf.where(ids[:, None] == targets[..., None], gains[:, None], 0.0), axis=-1)
