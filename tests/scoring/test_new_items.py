@@ -1,0 +1,134 @@
+"""What new items are worth: a planted taste for brands, what is spent on them, and what is not."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from data_prep import Catalogue
+from data_prep.read.items.kinds import Column
+from data_prep.store.item_columns import ItemColumns
+from tests.conftest import FakePrepared
+from tf_syncrec.config import Config
+from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
+from tf_syncrec.metrics.gains import user_gains
+from tf_syncrec.models.registry import network_of
+from tf_syncrec.scoring.fit_score import fit_score
+from tf_syncrec.scoring.new_items.fitting import LATER, OUT, fit_new_items, share_of_later
+from tf_syncrec.scoring.votes import count_neighbours
+
+BRANDS, TRAINED, COLD, USERS = 4, 40, 8, 160
+
+
+def planted(seed=0, cold_targets=0.5) -> Any:
+    """Users who buy one brand. Of the targets a part is of items that nobody has had."""
+    rng = np.random.default_rng(seed)
+    brands = np.append(np.arange(TRAINED) % BRANDS, np.arange(COLD) % BRANDS)
+    rows: dict[str, list] = {"train": [], "validation": [], "test": []}
+    counts = np.zeros(TRAINED + COLD, np.int64)
+    for user in range(USERS):
+        brand, user_id = user % BRANDS, f"user {user}".encode()
+        own = np.flatnonzero(brands[:TRAINED] == brand) + 1
+        items = rng.choice(own, 5, replace=False).astype(np.int32)
+        counts[items - 1] += 1
+        rows["train"].append({"user_id": user_id, "items": items})
+        for split in ("validation", "test"):
+            cold = rng.random() < cold_targets
+            pool = np.flatnonzero(brands == brand) + 1
+            pool = pool[(pool > TRAINED) == cold]
+            target = int(rng.choice(np.setdiff1d(pool, items)))
+            row = {"user_id": user_id, "items": items, "target": target, "domain": 0}
+            rows[split].append(row | {"target_item_id": f"i{target}".encode()})
+    assert (counts[:TRAINED] > 0).all()
+    ids = np.array([f"i{n}" for n in range(1, TRAINED + COLD + 1)], object)
+    catalogue = Catalogue(("a",), ids, np.zeros(len(ids), np.int32), counts)
+    found: Any = FakePrepared(catalogue, rows)
+    table = pa.table(
+        {
+            "item_id": ids.tolist(),
+            "listed": np.ones(len(ids), bool),
+            "brand": [f"b{n}" for n in brands],
+        }
+    )
+    found.item_columns = ItemColumns(table, (Column("brand", "category"),))
+    return found
+
+
+def untrained(prepared, **settings) -> Any:
+    """A network that knows nothing, so that votes alone can tell."""
+    keras.utils.set_random_seed(0)
+    small = {"dim": 4, "blocks": 1, "window": 6, "name": "sasrec", "neighbours": 0}
+    config = Config.model_validate({"model": small | {"likeness": 6, "new_items": 6} | settings})
+    model: Any = network_of("sasrec").build(config, prepared)
+    model.embedding.items.assign(1e-3 * model.embedding.items)
+    count_neighbours(model, prepared)
+    return model
+
+
+def gains_of(model, prepared, split="test"):
+    batches = evaluation_batches(prepared, split, 32)
+    ranks = rank_split(ModelScorer(model), batches, prepared.catalogue, with_rows=False)
+    gains = user_gains(ranks.ranks, "ndcg@10")
+    return gains[~ranks.cold].mean(), gains[ranks.cold].mean()
+
+
+def test_new_items_are_found_by_their_brand():
+    """Of 12 candidates of the brand and 36 others, a target of the brand is among the best."""
+    prepared, said = planted(), []
+    model = untrained(prepared)
+    before = gains_of(model, prepared)
+    fit_score(model, prepared, evaluation_batches(prepared, "validation", 32), said.append)
+    known, new = gains_of(model, prepared)
+    assert new > 0.4 > 2 * before[1]
+    assert known > 0.9 * before[0]
+    assert float(model.new_items.weight) > 0 and any("nobody has had" in line for line in said)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_known_targets_fare_no_worse_than_without_attributes(share):
+    prepared = planted(cold_targets=share)
+    batches = evaluation_batches(prepared, "validation", 32)
+    with_them, without = untrained(prepared), untrained(prepared, likeness=0, new_items=0)
+    fit_score(with_them, prepared, batches, lambda line: None)
+    if without.trend is None:  # then new items compete, and nothing says how much they are worth
+        without = untrained(prepared, likeness=0, new_items=6)
+        without.trend.gain.assign(OUT * prepared.catalogue.cold)
+    assert (
+        gains_of(with_them, prepared, "validation")[0]
+        >= gains_of(without, prepared, "validation")[0]
+    )
+
+
+def test_the_more_new_items_will_come_the_more_is_done_for_them():
+    prepared = planted(cold_targets=0.2)
+    batches, found = evaluation_batches(prepared, "validation", 32), []
+    for later in (0.0, 1.0, 100.0):
+        model = untrained(prepared)
+        model.likeness.weight.assign(4.0)
+        model.likeness.decay.assign(0.9)
+        fit_new_items(model, prepared.catalogue, later, batches, lambda line: None)
+        found.append(gains_of(model, prepared, "validation"))
+    (known, new), *others = found
+    for known_too, new_too in others:
+        assert new_too >= new and known_too <= known
+        known, new = known_too, new_too
+    assert found[-1][1] > found[0][1]
+
+
+def test_without_new_items_nothing_is_fitted():
+    prepared = planted()
+    model = untrained(prepared)
+    none = SimpleNamespace(cold=np.zeros(TRAINED + COLD + 1, bool))
+    fit_new_items(model, none, 1.0, [], lambda line: pytest.fail(line))  # type: ignore[arg-type]
+    assert not bool(model.new_items.voting()) and not model.trend.gain.numpy().any()
+
+
+def test_a_split_in_time_has_more_new_items_later():
+    def of(split):
+        return share_of_later(SimpleNamespace(settings=SimpleNamespace(split=split)))
+
+    assert of("global_time") == LATER > of("leave_one_out") == share_of_later(object()) == 1
