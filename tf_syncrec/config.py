@@ -25,9 +25,12 @@ from tf_syncrec.schema import (
 )
 from tf_syncrec.utils.nested import flat
 
+_FREE_OF_TRAIN = (
+    *("checkpoint_steps", "checkpoint_minutes", "keep_optimizer", "on_nan", "strategy"),
+)
 _FREE = {
     *(f"data.{name}" for name in ("raw_dir", "path", "data_dir", "base_url")),  # where, not what
-    *(f"train.{name}" for name in ("checkpoint_steps", "checkpoint_minutes", "on_nan", "strategy")),
+    *(f"train.{name}" for name in _FREE_OF_TRAIN),
 }
 """Settings that may change from one part of a run to the next, besides those of `evaluate`."""
 

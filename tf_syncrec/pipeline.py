@@ -152,6 +152,7 @@ def _story(
     )
 
     # -------------------------------------------------------------------------------- training
+    kept = run.optimizer_file if config.train.keep_optimizer else None
     backup = Backup(
         run.checkpoint_file.parent,
         run.checkpoint_file,
@@ -162,10 +163,12 @@ def _story(
         config.train.checkpoint_minutes,
         # The catalogue is that of its data, or `train` refuses.
         functools.partial(run.describe, config, catalogue, network_json(model)),
+        kept,
     )
+    moments = None
     if is_chief(strategy) and not backup.last_good:
         if config.train.init_from:
-            go_on_from(config.train.init_from, model, config, prepared, say)
+            moments = go_on_from(config.train.init_from, model, config, prepared, say)
         else:
             initialise_items(model, config, prepared, say)
         run.create(config, catalogue, model)
@@ -181,6 +184,8 @@ def _story(
         backup,
         profile,
         callbacks,
+        moments,
+        kept,
     )
     if not is_chief(strategy):
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again

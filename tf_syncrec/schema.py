@@ -148,6 +148,11 @@ class TrainConfig(Section):
     init_repeats: int = _setting(
         3, "how many times more the users with new events are seen in each of these epochs", ge=0
     )
+    keep_optimizer: bool = _setting(
+        True,
+        "keep the optimizer's moments in checkpoints/optimizer.h5, with which a run that goes on "
+        "from this one by `init_from` begins",
+    )
     min_steps: int = _setting(0, "little data gets more epochs, until there are as many", ge=0)
     batch_size: int = _setting(128, "rows of a step", ge=1)
     learning_rate: float = _setting(1e-3, "the highest, of a cosine", gt=0)

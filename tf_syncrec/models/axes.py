@@ -1,6 +1,6 @@
 """Which axes of a network's arrays are of domains, of items or of users."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -9,6 +9,8 @@ from tf_syncrec.models.base import MultiDomainModel
 
 Kind = Literal["domains", "items", "users"]
 Shape = tuple[int, ...]
+Origins = Mapping[Kind, np.ndarray]
+"""`[n]` int of domains, items and users: which one of an earlier network each is, -1 if new."""
 
 
 class Axis(NamedTuple):
@@ -90,3 +92,27 @@ def axes_of(
                 if each := larger - size:
                     found[array][axis] = Axis(kind, size - each * counts[kind], each)
     return found
+
+
+def carried(
+    old: np.ndarray, new: np.ndarray, axes: Mapping[int, Axis], origins: Origins
+) -> np.ndarray:
+    """`new` with what `old` knows: entries of which every axis was there before; changed.
+
+    Args:
+        old: of the earlier run.
+        new: of the same shape but for `axes`.
+        axes: which axes are of domains, items or users.
+        origins: of `warm_start.origins_of`.
+    """
+    places = {axis: found.places(origins[found.kind]) for axis, found in axes.items()}
+    if not places:
+        new[...] = old
+        return new
+    to = [
+        np.flatnonzero(places[a] >= 0) if a in places else np.arange(n)
+        for a, n in enumerate(new.shape)
+    ]
+    of = [places[a][to[a]] if a in places else rows for a, rows in enumerate(to)]
+    new[np.ix_(*to)] = old[np.ix_(*of)]
+    return new

@@ -51,6 +51,7 @@ class RunDirectory:
         self.ranks_file = self.directory / "test_ranks.parquet"
         self.log_dir = self.directory / "logs"
         self.checkpoint_file = self.directory / "checkpoints" / "best.weights.h5"
+        self.optimizer_file = self.directory / "checkpoints" / "optimizer.h5"
         self.export_dir = self.directory / "export" / "syncrec"
         self.report_file = self.directory / "report.html"
         self.manifest_file = self.directory / manifest.NAME
@@ -148,7 +149,7 @@ class RunDirectory:
         written = (
             *(self.catalogue_file, self.model_file, self.checkpoint_file, self.metrics_file),
             *(self.history_file, self.samples_file, self.data_card_file, self.ranks_file),
-            self.tuning_file,
+            *(self.tuning_file, self.optimizer_file),
         )
         manifest.seal(self.directory, [file for file in written if file.exists()])
 
@@ -198,7 +199,7 @@ class RunDirectory:
             try:
                 model = keras.saving.deserialize_keras_object(network)
             except Exception as error:  # whatever a network makes of what it does not expect
-                raise self._unreadable(self.model_file, error) from error
+                raise self.unreadable(self.model_file, error) from error
         else:  # a run of version 0.1
             sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
             model = SyNCRec.from_settings(config, sizes)
@@ -223,16 +224,17 @@ class RunDirectory:
         try:
             return Catalogue.load(self.catalogue_file)
         except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
-            raise self._unreadable(self.catalogue_file, error) from error
+            raise self.unreadable(self.catalogue_file, error) from error
 
     def read_json(self, file: Path) -> Any:
         """What `write_json` wrote; InputError where it cannot be read."""
         try:
             return json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise self._unreadable(file, error) from error
+            raise self.unreadable(file, error) from error
 
-    def _unreadable(self, file: Path, error: Exception) -> InputError:
+    def unreadable(self, file: Path, error: Exception) -> InputError:
+        """What is raised where a file of the run cannot be read."""
         said = " ".join(str(error).split())[:200]
         return InputError(f"--run {self.directory}: {file.name} cannot be read ({said}); {_LOST}")
 

@@ -1,7 +1,7 @@
 """A training that goes on from another run, whose items, users and domains may be others."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from scipy.linalg import orthogonal_procrustes
@@ -9,15 +9,13 @@ from scipy.linalg import orthogonal_procrustes
 from data_prep import Catalogue, InputError
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences
-from tf_syncrec.models.axes import Axis, Kind, axes_of
+from tf_syncrec.models.axes import Origins, axes_of, carried
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.initial.item_vectors import item_vectors
+from tf_syncrec.training.initial.moments import carried_moments
 from tf_syncrec.training.run_directory import RunDirectory
 from tf_syncrec.utils.nested import flat
 from tf_syncrec.utils.variables import as_array, fill
-
-Origins = Mapping[Kind, np.ndarray]
-"""`[n]` int of domains, items and users: which one of the earlier run each is, -1 if it is new."""
 
 
 def go_on_from(
@@ -26,7 +24,7 @@ def go_on_from(
     config: Config,
     prepared: Sequences,
     report: Callable[[str], None],
-) -> None:
+) -> list[np.ndarray] | None:
     """Gives a new network what an earlier run has learned.
 
     Weights are carried over by raw ids: of items by domain and item id, of domains by name, of
@@ -41,10 +39,14 @@ def go_on_from(
         prepared: what it will be trained on.
         report: told what is known and what is new.
 
+    Returns:
+        Moments of the optimizer to begin with, of `carried_moments`.
+
     Raises:
         InputError: there is no such run, or its network is another one.
     """
-    before, known_items, earlier = RunDirectory(directory).load()
+    run = RunDirectory(directory)
+    before, known_items, earlier = run.load()
     _check_same(directory, before, config, earlier, model)
     catalogue = prepared.catalogue
     origins = origins_of(known_items, catalogue, earlier, model)
@@ -66,6 +68,7 @@ def go_on_from(
         f"Going on from {directory}: {known.sum():,} of {len(known):,} items are known"
         + (f"; new domains: {', '.join(names)}" if len(names) else "")
     )
+    return carried_moments(run, earlier, model, config, origins, report)
 
 
 def origins_of(
@@ -110,30 +113,6 @@ def carry_over(earlier: MultiDomainModel, model: MultiDomainModel, origins: Orig
             raise ValueError(f"{path} is {list(old)} there, and {list(new)} here")
     for old, new, found in zip(earlier.learned, model.learned, axes, strict=True):
         fill(new, carried(as_array(old), np.array(as_array(new)), found, origins))
-
-
-def carried(
-    old: np.ndarray, new: np.ndarray, axes: Mapping[int, Axis], origins: Origins
-) -> np.ndarray:
-    """`new` with what `old` knows: entries of which every axis was there before; changed.
-
-    Args:
-        old: of the earlier run.
-        new: of the same shape but for `axes`.
-        axes: which axes are of domains, items or users.
-        origins: of `origins_of`.
-    """
-    places = {axis: found.places(origins[found.kind]) for axis, found in axes.items()}
-    if not places:
-        new[...] = old
-        return new
-    to = [
-        np.flatnonzero(places[a] >= 0) if a in places else np.arange(n)
-        for a, n in enumerate(new.shape)
-    ]
-    of = [places[a][to[a]] if a in places else rows for a, rows in enumerate(to)]
-    new[np.ix_(*to)] = old[np.ix_(*of)]
-    return new
 
 
 def place_items(
