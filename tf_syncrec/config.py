@@ -51,13 +51,9 @@ class Config(Section):
     def resolved(self) -> dict[str, Any]:
         """All settings, with paths that hold in any directory."""
         settings = self.model_dump()
-        paths = [
-            *(("data", name) for name in ("raw_dir", "path", "data_dir")),
-            ("train", "init_from"),
-        ]
-        for section, name in paths:
-            if (value := settings[section][name]) is not None:
-                settings[section][name] = os.path.abspath(os.path.expanduser(value))
+        for name in ("raw_dir", "path", "data_dir"):
+            if (value := settings["data"][name]) is not None:
+                settings["data"][name] = os.path.abspath(os.path.expanduser(value))
         return settings
 
     def identity(self, dataset: str) -> dict[str, Any]:

@@ -32,11 +32,9 @@ def finished_run(folder, model, name):
     optimizer = optimizer_of(name, 0.1)
     optimizer.build(model.trainable_weights)
     rng = np.random.default_rng(0)
-    arrays = {}
     for variable in state_of(optimizer):
         values = rng.integers(1, STEPS, variable.shape) + (0 if "step" in variable.name else 0.5)
         variable.assign(np.asarray(values).astype(variable.dtype))
-        arrays[variable.path] = variable
     optimizer.iterations.assign(STEPS)
     run = RunDirectory(folder)
     run.optimizer_file.parent.mkdir(parents=True)
@@ -48,13 +46,14 @@ def finished_run(folder, model, name):
 
 def carried(folder, kind, name, before, after, users=((), ())):
     """Names and values of what a run ended with, and what another one begins with."""
-    (catalogue, known), (today, _) = ((catalogue_of(items), items) for items in (before, after))
+    catalogue, today = catalogue_of(before), catalogue_of(after)
     earlier = network(kind, catalogue, list(users[0]), 0)
     model = network(kind, today, list(users[1]), 1)
     run, config, ended = finished_run(folder, earlier, name)
     said: list[str] = []
     origins = origins_of(catalogue, today, earlier, model)
     begun = carried_moments(run, earlier, model, config, origins, said.append)
+    assert begun is not None
     assert said == ["Moments of the optimizer are carried over, of 70 steps."]
     return {
         variable.path.partition("/")[2]: (np.array(variable.numpy()), values)
