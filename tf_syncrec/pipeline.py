@@ -190,7 +190,9 @@ def _story(
     if not is_chief(strategy):
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again
         return
-    cross_fitted = fit_score(model, prepared, validation, say)
+    # By a run that goes on nobody compares settings, and fits on halves take longer than the fit.
+    judge = not config.train.init_from
+    cross_fitted = fit_score(model, prepared, validation, say, judge)
     fit_mixture(model, catalogue, validation, say)
     save_weights_whole(model, run.checkpoint_file)
     write_projector(run.log_dir, model, catalogue)

@@ -2,6 +2,7 @@
 
 import json
 
+import h5py  # type: ignore[import-untyped]
 import keras
 import numpy as np
 import pytest
@@ -276,6 +277,7 @@ def test_it_begins_where_the_other_ended(yesterday, monkeypatch):
 
     def train(model, *others):
         seen["weights"] = {w.path: w.numpy() for w in model.learned}
+        *_, seen["moments"], _ = others
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tf_syncrec.pipeline.train", train)
@@ -290,6 +292,10 @@ def test_it_begins_where_the_other_ended(yesterday, monkeypatch):
             if path.split("/")[1:] == weight.path.split("/")[1:]
         ]
         assert any(np.array_equal(weight.numpy(), each) for each in found), weight.path
+    with h5py.File(yesterday / "yesterday" / "checkpoints" / "optimizer.h5") as kept:
+        assert seen["moments"][0] > 0 and len(kept["optimizer"]) == len(seen["moments"]) > 40
+        for number, moments in enumerate(seen["moments"]):
+            np.testing.assert_array_equal(kept[f"optimizer/{number}"], moments)
 
 
 @pytest.fixture
