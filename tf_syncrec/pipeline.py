@@ -216,6 +216,8 @@ def _story(
     if test_ranks is not None:
         run.write_ranks(test_ranks, catalogue)
     run.write_json(run.metrics_file, metrics)
+    if not config.train.keep_optimizer:  # it may have been kept until the run was gone on with
+        run.optimizer_file.unlink(missing_ok=True)
     run.seal()
 
     # ---------------------------------------------------------------------- export and report

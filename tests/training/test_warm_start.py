@@ -259,9 +259,11 @@ def yesterday(tmp_path_factory):
 def test_a_run_goes_on_with_the_settings_of_the_one_before(yesterday, capsys):
     run = fit(
         init_from=yesterday / "yesterday", path=yesterday / "today.csv", epochs=1,
-        output_dir=yesterday / "today",
+        output_dir=yesterday / "today", settings={"train.keep_optimizer": False},
     )  # fmt: skip
     said = capsys.readouterr().out
+    assert "Moments of the optimizer are carried over, of " in said
+    assert [file.name for file in (run.directory / "checkpoints").iterdir()] == ["best.weights.h5"]
     assert "16 of " in said and "new domains: art" in said
     assert "30 users have new events, and are seen 4 times an epoch." in said
     assert run.config.model.dim == 8 and run.config.train.epochs == 1
