@@ -147,8 +147,6 @@ def test_killed_in_a_training_that_goes_on_with_moments(tmp_path, monkeypatch):
     moments = [np.array(each.numpy()) for each in ended]
     model, _ = killed.train_kept(tmp_path / "on", config, moments=moments)
     assert int(model.optimizer.iterations.numpy()) == STEPS + 14
-    # The last step of a cosine, not one of long after its end.
-    assert float(model.optimizer.learning_rate.schedule(13)) > 0.00001
     expected = whole_state(tmp_path / "on")
     assert expected[2]["steps_before"] == STEPS
     stop_at(monkeypatch, 9, lambda: os.kill(os.getpid(), signal.SIGTERM))

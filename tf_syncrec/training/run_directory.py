@@ -199,7 +199,7 @@ class RunDirectory:
             try:
                 model = keras.saving.deserialize_keras_object(network)
             except Exception as error:  # whatever a network makes of what it does not expect
-                raise self.unreadable(self.model_file, error) from error
+                raise self._unreadable(self.model_file, error) from error
         else:  # a run of version 0.1
             sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
             model = SyNCRec.from_settings(config, sizes)
@@ -224,17 +224,16 @@ class RunDirectory:
         try:
             return Catalogue.load(self.catalogue_file)
         except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
-            raise self.unreadable(self.catalogue_file, error) from error
+            raise self._unreadable(self.catalogue_file, error) from error
 
     def read_json(self, file: Path) -> Any:
         """What `write_json` wrote; InputError where it cannot be read."""
         try:
             return json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise self.unreadable(file, error) from error
+            raise self._unreadable(file, error) from error
 
-    def unreadable(self, file: Path, error: Exception) -> InputError:
-        """What is raised where a file of the run cannot be read."""
+    def _unreadable(self, file: Path, error: Exception) -> InputError:
         said = " ".join(str(error).split())[:200]
         return InputError(f"--run {self.directory}: {file.name} cannot be read ({said}); {_LOST}")
 

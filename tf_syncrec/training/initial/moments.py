@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
+from data_prep import InputError
 from tf_syncrec.config import Config
 from tf_syncrec.models.axes import Axis, Origins, axes_of, carried
 from tf_syncrec.models.base import MultiDomainModel
@@ -56,7 +57,7 @@ def carried_moments(
     try:
         load(file, {OPTIMIZER: olds})
     except ValueError as error:
-        raise run.unreadable(file, error) from error
+        raise InputError(f"--init_from {run.directory}: {file.name}: {error}") from error
     axes = axes_of(model, lambda network: [tuple(v.shape) for v in _variables(name, network)])
     steps = int(olds[0])
     report(f"Moments of the optimizer are carried over, of {steps:,} steps.")
