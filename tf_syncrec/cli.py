@@ -346,8 +346,6 @@ def config_from(
         if "." in setting and value is not None:  # of `add_settings`
             source = f"{option_of(setting)} {value}"
             several = schema()[setting]["type"] == "array"
-            if setting == "train.init_from":  # as the run that is gone on with has it
-                value = os.path.abspath(os.path.expanduser(value))
             overrides.append((setting, value.split(",") if several else value, source))
             if setting == "train.epochs" and vars(args).get("train.init_from"):
                 overrides[-1] = ("train.init_epochs", value, source)

@@ -25,10 +25,13 @@ from tf_syncrec.schema import (
 )
 from tf_syncrec.utils.nested import flat
 
+_FREE_OF_TRAIN = (
+    *("checkpoint_steps", "checkpoint_minutes", "keep_optimizer", "on_nan", "strategy"),
+)
 _FREE = {
     # Where, not what.
     *(f"data.{name}" for name in ("raw_dir", "path", "data_dir", "base_url", "items.path")),
-    *(f"train.{name}" for name in ("checkpoint_steps", "checkpoint_minutes", "on_nan", "strategy")),
+    *(f"train.{name}" for name in _FREE_OF_TRAIN),
 }
 """Settings that may change from one part of a run to the next, besides those of `evaluate`."""
 
@@ -49,13 +52,9 @@ class Config(Section):
     def resolved(self) -> dict[str, Any]:
         """All settings, with paths that hold in any directory."""
         settings = self.model_dump()
-        paths = [
-            *(("data", name) for name in ("raw_dir", "path", "data_dir")),
-            ("train", "init_from"),
-        ]
-        for section, name in paths:
-            if (value := settings[section][name]) is not None:
-                settings[section][name] = os.path.abspath(os.path.expanduser(value))
+        for name in ("raw_dir", "path", "data_dir"):
+            if (value := settings["data"][name]) is not None:
+                settings["data"][name] = os.path.abspath(os.path.expanduser(value))
         items = settings["data"]["items"]
         if items["path"] not in (None, ITEMS_OF_DATASET):
             items["path"] = os.path.abspath(os.path.expanduser(items["path"]))

@@ -156,6 +156,7 @@ def _story(
     )
 
     # -------------------------------------------------------------------------------- training
+    kept = run.optimizer_file if config.train.keep_optimizer else None
     backup = Backup(
         run.checkpoint_file.parent,
         run.checkpoint_file,
@@ -166,10 +167,12 @@ def _story(
         config.train.checkpoint_minutes,
         # The catalogue is that of its data, or `train` refuses.
         functools.partial(run.describe, config, catalogue, network_json(model)),
+        kept,
     )
+    moments = None
     if is_chief(strategy) and not backup.last_good:
         if config.train.init_from:
-            go_on_from(config.train.init_from, model, config, prepared, say)
+            moments = go_on_from(config.train.init_from, model, config, prepared, say)
         else:
             initialise_items(model, config, prepared, say)
         run.create(config, catalogue, model)
@@ -186,13 +189,17 @@ def _story(
         backup,
         profile,
         callbacks,
+        moments,
+        kept,
     )
     if not is_chief(strategy):
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again
         return
     validation = KeptBatches(validation, model)
     begin_stage("Fitting votes and the weights of the views", "users ranked")
-    cross_fitted = fit_score(model, prepared, validation, say)
+    # By a run that goes on nobody compares settings, and fits on halves take longer than the fit.
+    judge = not config.train.init_from
+    cross_fitted = fit_score(model, prepared, validation, say, judge)
     fit_mixture(model, catalogue, validation, say)
     save_weights_whole(model, run.checkpoint_file)
     write_projector(run.log_dir, model, catalogue)
@@ -223,6 +230,8 @@ def _story(
     if test_ranks is not None:
         run.write_ranks(test_ranks, catalogue)
     run.write_json(run.metrics_file, metrics)
+    if not config.train.keep_optimizer:  # it may have been kept until the run was gone on with
+        run.optimizer_file.unlink(missing_ok=True)
     run.seal()
 
     # ---------------------------------------------------------------------- export and report

@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
 
     load_tensorflow()
     from data_prep.fingerprint import file_digest, fingerprint
-    from serving.saved_model.version_folders import list_versions
+    from serving.saved_model.version_folders import newest_version
     from tf_syncrec.recommending.everybody import recommend_everybody
     from tf_syncrec.recommending.filters import Choice
     from tf_syncrec.recommending.on_spark import recommend_on_spark
@@ -112,13 +112,7 @@ def main(argv: list[str] | None = None) -> None:
     from tf_syncrec.training.run_directory import RunDirectory
 
     choice = Choice.read(args.allow, args.deny, args.items, args.at_most, args.candidates)
-    export_dir = args.export_dir or RunDirectory(args.run).export_dir
-    versions = list(list_versions(export_dir).values())
-    if not versions:
-        raise InputError(
-            f"{export_dir}: holds no exported version; python -m serving.export writes one"
-        )
-    version = versions[-1].absolute()
+    version = newest_version(args.export_dir or RunDirectory(args.run).export_dir).absolute()
     served = ServedModel(version)
     domains = args.domains.split(",") if args.domains else []
     domains = served.check(domains, args.k)

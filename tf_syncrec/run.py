@@ -13,7 +13,7 @@ import numpy as np
 from data_prep import Catalogue, PreparedDataset
 from data_prep.errors import InputError
 from data_prep.files import local_path
-from serving.saved_model.version_folders import list_versions
+from serving.saved_model.version_folders import newest_version
 from tf_syncrec import cli
 from tf_syncrec.config import Config
 from tf_syncrec.data.histories import Histories, Timestamps, times_of, users_of
@@ -151,15 +151,10 @@ class Run(RunDirectory):
         Raises:
             InputError: there is none, or it cannot be loaded.
         """
-        versions = list(list_versions(self.export_dir).values())
-        if not versions:
-            raise InputError(
-                f"--run {self.directory}: has no export; write one by python -m serving.export "
-                f"--run {self.directory}"
-            )
         again = f"python -m serving.export --run {self.directory}"
         try:
-            return ServedModel(versions[-1], f"delete it and write another by {again}")
+            newest = newest_version(self.export_dir)
+            return ServedModel(newest, f"delete it and write another by {again}")
         except InputError as error:
             raise InputError(f"--run {self.directory}: {error}") from error
 

@@ -1,5 +1,6 @@
 """Every setting of a run: its type, its limits, what it is by default and what it does."""
 
+import os
 from typing import Annotated, Literal
 
 import pydantic
@@ -158,17 +159,27 @@ class NegativeTransferConfig(Section):
     scaled: bool = _setting(True, "weights of |D| λ, where Eq. 12 has λ")
 
 
+_Absolute = Annotated[
+    str, pydantic.AfterValidator(lambda path: os.path.abspath(os.path.expanduser(path)))
+]
+
+
 class TrainConfig(Section):
     """How it is minimised."""
 
     seed: int = _setting(0, "of weights, dropout, negatives and order", ge=0)
     epochs: int = _setting(100, "how many, or the most of them", ge=1)
-    init_from: str | None = _setting(
+    init_from: _Absolute | None = _setting(
         None, "directory of a run whose weights `fit` goes on from; items and domains may be new"
     )
     init_epochs: int = _setting(1, "epochs of a training that goes on from another run", ge=1)
     init_repeats: int = _setting(
         3, "how many times more the users with new events are seen in each of these epochs", ge=0
+    )
+    keep_optimizer: bool = _setting(
+        True,
+        "keep the optimizer's moments in checkpoints/optimizer.h5, with which a run that goes on "
+        "from this one by `init_from` begins",
     )
     min_steps: int = _setting(0, "little data gets more epochs, until there are as many", ge=0)
     batch_size: int = _setting(128, "rows of a step", ge=1)

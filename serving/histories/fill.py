@@ -1,19 +1,16 @@
 """Puts all of a log into a store, some users at a time, and goes on where it was stopped."""
 
 import itertools
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 
 from serving.histories.store import Histories
+from tf_syncrec.utils.terminal import Pace
 
 EVENTS_AT_ONCE = 5_000
 """Recorded together: a store does little else meanwhile, for hundredths of a second."""
-
-SECONDS_BETWEEN_LINES = 5.0
-"""Of what is said while it runs."""
 
 
 def fill(histories: Histories, file: Path, name: str, report: Callable[[str], None] = print) -> int:
@@ -37,11 +34,10 @@ def fill(histories: Histories, file: Path, name: str, report: Callable[[str], No
     with pa.OSFile(str(file)) as source, pa.ipc.open_file(source) as reader:
         numbers = range(reader.num_record_batches)
         total = sum(reader.get_batch(number).num_rows for number in numbers)
-        done = begun = histories.mark(name)
+        done = histories.mark(name)
         if done:
             report(f"{done:,} of {total:,} histories were filled in before.")
-        first, start = 0, time.perf_counter()
-        said, events = start, 0
+        first, pace = 0, Pace(total, done, "histories", report, "events")
         for number in numbers:
             batch = reader.get_batch(number)
             behind = batch.slice(max(done - first, 0))
@@ -49,16 +45,8 @@ def fill(histories: Histories, file: Path, name: str, report: Callable[[str], No
             for rows, recorded in _chunks(behind, histories.keep):
                 histories.record_many(recorded)
                 done += rows
-                events += len(recorded)
                 histories.set_mark(name, done)
-                now = time.perf_counter()
-                if now - said >= SECONDS_BETWEEN_LINES or done == total:
-                    said, seconds = now, max(now - start, 1e-9)
-                    left = f", {(total - done) * seconds / (done - begun):,.0f} s left"
-                    report(
-                        f"{done:,} of {total:,} histories, {events / seconds:,.0f} events a second"
-                        f"{left if done < total else ''}"
-                    )
+                pace.add(rows, len(recorded))
         histories.set_mark(name, 0)
     return total
 

@@ -37,6 +37,20 @@ def list_versions(export_dir: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def newest_version(export_dir: Path) -> Path:
+    """The version that is served, of a directory that has some.
+
+    Raises:
+        InputError: it has none.
+    """
+    versions = list(list_versions(export_dir).values())
+    if not versions:
+        raise InputError(
+            f"{export_dir}: holds no exported version; python -m serving.export writes one"
+        )
+    return versions[-1]
+
+
 def _is_number(name: str) -> bool:
     return name.isascii() and name.isdigit() and int(name) <= LARGEST
 

@@ -372,5 +372,5 @@ def test_a_candidate_whose_log_is_gone(nights, tmp_path, copy_of):
         gate(tmp_path, *asked(nights, run.directory))
     shutil.rmtree(run.export_dir)
     named = ("--history", nights.logs["today"])
-    with pytest.raises(InputError, match=r"has no export"):
+    with pytest.raises(InputError, match=r"holds no exported version"):
         gate(tmp_path, *asked(nights, run.directory), *named)

@@ -75,8 +75,9 @@ def test_what_is_shipped_is_fitted_on_everybody(make_prepared):
     """Part by part, in this order; what the halves had chosen before is gone."""
     prepared = with_times(make_prepared(users=120))
     terms = {"neighbours": 6, "repeat_consumption": True, "trend": True}
-    model, step_by_step = (small_network(prepared, **terms) for _ in range(2))
+    model, step_by_step, unjudged = (small_network(prepared, **terms) for _ in range(3))
     fit_score(model, prepared, batches_of(prepared), nothing)
+    assert fit_score(unjudged, prepared, batches_of(prepared), nothing, judge=False) is None
     count_returns(step_by_step, prepared)
     rest = (prepared.catalogue, batches_of(prepared), nothing)
     fit_repeats(step_by_step, *rest)
@@ -85,8 +86,9 @@ def test_what_is_shipped_is_fitted_on_everybody(make_prepared):
     fit_view_weights(step_by_step, *rest)
     for part in (model.neighbours.weight, model.repeats.weight, model.trend.gain):
         assert np.any(part)
-    for one, other in zip(model.weights, step_by_step.weights, strict=True):
-        np.testing.assert_array_equal(one, other, err_msg=one.path)
+    for network in (step_by_step, unjudged):
+        for one, other in zip(model.weights, network.weights, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=one.path)
 
 
 @pytest.mark.slow

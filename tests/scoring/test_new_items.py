@@ -78,7 +78,8 @@ def gains_of(model, prepared, split="test"):
 
 def test_new_items_are_found_by_their_brand():
     """Of 12 candidates of the brand and 36 others, a target of the brand is among the best."""
-    prepared, said = planted(), []
+    prepared = planted()
+    said: list[str] = []
     model = untrained(prepared)
     before = gains_of(model, prepared)
     fit_score(model, prepared, evaluation_batches(prepared, "validation", 32), said.append)

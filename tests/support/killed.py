@@ -55,20 +55,21 @@ def ring(users=36, items=6) -> FakePrepared:
     return FakePrepared(catalogue, splits)
 
 
-def train_kept(directory: Path, config: Config, spoil=None):
+def train_kept(directory: Path, config: Config, spoil=None, moments=None):
     """Trains, or goes on; returns `(model, trained)`.
 
     Args:
         directory: of checkpoints and best weights.
         config: of the training.
         spoil: told the model before it is trained.
+        moments: that the optimizer begins with, where there is no checkpoint.
     """
     prepared = ring()
     keras.utils.set_random_seed(config.train.seed)
     model = SyNCRec.from_settings(config, prepared.catalogue.sizes)
     if spoil:
         spoil(model)
-    best = directory / "best.weights.h5"
+    best, optimizer = directory / "best.weights.h5", directory / "optimizer.h5"
     directory.mkdir(parents=True, exist_ok=True)
     every = config.train.checkpoint_steps
     with StopRequests(lambda: "go on with --resume") as stop:
@@ -80,6 +81,7 @@ def train_kept(directory: Path, config: Config, spoil=None):
             stop,
             print,
             config.train.checkpoint_minutes,
+            optimizer_file=optimizer,
         )
         return model, train(
             model,
@@ -90,6 +92,8 @@ def train_kept(directory: Path, config: Config, spoil=None):
             directory / "logs",
             report=print,
             backup=backup,
+            moments=None if backup.last_good else moments,
+            optimizer_file=optimizer,
         )
 
 

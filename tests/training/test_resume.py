@@ -55,7 +55,7 @@ def whole_state(directory: Path):
     for row in (progress, *progress["history"]):
         for measured in [name for name in row if name.endswith("seconds")]:
             del row[measured]
-    best = h5_arrays(last / "best.weights.h5")
+    best = h5_arrays(last / "best.weights.h5") | h5_arrays(last / "optimizer.h5")
     assert best
     return last.name, variables, progress, best
 

@@ -260,8 +260,8 @@ class RunMachine(RuleBasedStateMachine):
     @staticmethod
     def _files_of(step: str) -> list[str]:
         """What a whole checkpoint has; one that was being removed at a kill lacks some of it."""
-        names = ["files.json", "state.json", "variables.h5", "best.weights.h5"]
-        return [f"checkpoints/{step}/{name}" for name in names[: 3 if step.endswith("1") else 4]]
+        names = ["files.json", "state.json", "variables.h5", "best.weights.h5", "optimizer.h5"]
+        return [f"checkpoints/{step}/{name}" for name in names[: 3 if step.endswith("1") else 5]]
 
     def _permit(self) -> None:
         for path in [self.run, *self.run.rglob("*")] if self.run.exists() else []:

@@ -2,6 +2,7 @@
 
 import json
 
+import h5py  # type: ignore[import-untyped]
 import keras
 import numpy as np
 import pytest
@@ -259,9 +260,11 @@ def yesterday(tmp_path_factory):
 def test_a_run_goes_on_with_the_settings_of_the_one_before(yesterday, capsys):
     run = fit(
         init_from=yesterday / "yesterday", path=yesterday / "today.csv", epochs=1,
-        output_dir=yesterday / "today",
+        output_dir=yesterday / "today", settings={"train.keep_optimizer": False},
     )  # fmt: skip
     said = capsys.readouterr().out
+    assert "Moments of the optimizer are carried over, of " in said
+    assert [file.name for file in (run.directory / "checkpoints").iterdir()] == ["best.weights.h5"]
     assert "16 of " in said and "new domains: art" in said
     assert "30 users have new events, and are seen 4 times an epoch." in said
     assert run.config.model.dim == 8 and run.config.train.epochs == 1
@@ -277,6 +280,7 @@ def test_it_begins_where_the_other_ended(yesterday, monkeypatch):
 
     def train(model, *others):
         seen["weights"] = {w.path: w.numpy() for w in model.learned}
+        *_, seen["moments"], _ = others
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tf_syncrec.pipeline.train", train)
@@ -291,6 +295,10 @@ def test_it_begins_where_the_other_ended(yesterday, monkeypatch):
             if path.split("/")[1:] == weight.path.split("/")[1:]
         ]
         assert any(np.array_equal(weight.numpy(), each) for each in found), weight.path
+    with h5py.File(yesterday / "yesterday" / "checkpoints" / "optimizer.h5") as kept:
+        assert seen["moments"][0] > 0 and len(kept["optimizer"]) == len(seen["moments"]) > 40
+        for number, moments in enumerate(seen["moments"]):
+            np.testing.assert_array_equal(kept[f"optimizer/{number}"], moments)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """One thing that was looked at in two data cards."""
 
 import dataclasses
-from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,32 +9,19 @@ class Check:
 
     Attributes:
         what: in words.
-        domain: where; "" is the whole log.
         kind: how the values are to be read: `count`, `share`, `time` (seconds since 1970),
             `seconds`, `factor` or `text`.
         current: value of the current log; None where there is nothing to compare with.
         candidate: value of the candidate's.
         limit: in words.
         moved: whether it is beyond the limit.
+        domain: where; "" is the whole log.
     """
 
     what: str
-    domain: str
     kind: str
     current: float | str | None
     candidate: float | str | None
     limit: str
     moved: bool
-
-
-def check(
-    what: str,
-    kind: str,
-    values: Sequence[float | str | None],
-    limit: str,
-    moved: bool,
-    domain: str = "",
-) -> Check:
-    """A `Check` of a pair of values, the current one first."""
-    current, candidate = values
-    return Check(what, domain, kind, current, candidate, limit, moved)
+    domain: str = ""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from data_prep.pipeline.times import DAY, events_by_day
-from tf_syncrec.gate.checks import Check, check
+from tf_syncrec.gate.checks import Check
 from tf_syncrec.gate.limits import DataLimits
 
 USUAL_DAYS = 28
@@ -33,26 +33,33 @@ def compare_times(
     """
     olds, news = before["times"], after["times"]
     units = [_UNIT_NAMES[times["per_second"]] for times in (olds, news)]
-    yield check("unit of times", "text", units, "the same", units[0] != units[1])
+    yield Check("unit of times", "text", units[0], units[1], "the same", units[0] != units[1])
     today = int(now // DAY)
     ends = [newest_row(times, today) for times in (olds, news)]
-    yield check("newest row", "time", ends, "not older", ends[1] < ends[0])
+    yield Check("newest row", "time", ends[0], ends[1], "not older", ends[1] < ends[0])
     to_come = [
         sum(events for day, events in events_by_day(card["times"]).items() if day > today)
         / max(card["rows"]["kept"], 1)
         for card in (before, after)
     ]
     most = f"at most {100 * limits.future_rows:g} %"
-    yield check("rows of days to come", "share", to_come, most, to_come[1] > limits.future_rows)
+    yield Check(
+        "rows of days to come",
+        "share",
+        to_come[0],
+        to_come[1],
+        most,
+        to_come[1] > limits.future_rows,
+    )
     gaps, factor = (olds["median_gap"], news["median_gap"]), limits.gap_factor
     if all(gaps):
         said = f"{1 / factor:.3g} to {factor:g} times"
         within = 1 / factor <= gaps[1] / gaps[0] <= factor
-        yield check("median time between rows of a user", "seconds", gaps, said, not within)
+        yield Check("median time between rows of a user", "seconds", *gaps, said, not within)
     ties = olds["tied_share"], news["tied_share"]
     more = ties[1] > ties[0] + limits.tied_rows
     said = f"+{100 * limits.tied_rows:g} points"
-    yield check("rows of the time of the one before", "share", ties, said, more)
+    yield Check("rows of the time of the one before", "share", *ties, said, more)
     yield from _daily(olds, news, limits, today)
     yield from _ends(olds, news, limits, today)
 
@@ -66,10 +73,11 @@ def _daily(before, after, limits: DataLimits, today: int) -> Iterator[Check]:
         old, new = events_by_day(before, domain), events_by_day(after, domain)
         # The last day may have gone on after the end of the log.
         whole = [sum(days.get(day, 0) for day in range(first, last)) for days in (old, new)]
-        yield check(
+        yield Check(
             f"rows of the current log's last {last - first} whole days",
             "count",
-            whole,
+            whole[0],
+            whole[1],
             f"−{100 * limits.fewer:g} %",
             whole[1] < whole[0] * (1 - limits.fewer),
             domain,
@@ -86,8 +94,8 @@ def _daily(before, after, limits: DataLimits, today: int) -> Iterator[Check]:
         certain = abs(added - expected) > CERTAIN * math.sqrt(expected)
         upto = f" to {1 / least:.3g}" if least else " or more"
         rates = round(usual, 1), round(added / elapsed, 1)
-        yield check(
-            "new rows a day", "count", rates, f"{least:g}{upto} times", beyond and certain, domain
+        yield Check(
+            "new rows a day", "count", *rates, f"{least:g}{upto} times", beyond and certain, domain
         )
 
 
@@ -110,7 +118,7 @@ def _ends(before, after, limits: DataLimits, today: int) -> Iterator[Check]:
         days = old[domain], new[domain]
         late = days[1] > days[0] + limits.days_late
         said = f"+{limits.days_late:g}"
-        yield check("days from its last row to the log's", "count", days, said, late, domain)
+        yield Check("days from its last row to the log's", "count", *days, said, late, domain)
 
 
 def newest_row(times: Mapping[str, Any], today: int) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_prep import Catalogue
 from data_prep.pipeline.times import SAMPLE
-from tf_syncrec.gate.checks import Check, check
+from tf_syncrec.gate.checks import Check
 from tf_syncrec.gate.clocks import compare_times
 from tf_syncrec.gate.limits import DataLimits
 
@@ -65,7 +65,7 @@ def _counts(before, after, limits: DataLimits) -> Iterator[Check]:
 
     def count(what, domain, old, new):
         within = old * (1 - limits.fewer) <= new <= old * (1 + limits.more)
-        return check(what, "count", (old, new), said, not within, domain)
+        return Check(what, "count", old, new, said, not within, domain)
 
     for name in ("rows", "users", "items"):
         yield count(name, "", before[name]["kept"], after[name]["kept"])
@@ -73,11 +73,11 @@ def _counts(before, after, limits: DataLimits) -> Iterator[Check]:
         sum(card["rows"]["bad"].values()) / max(card["rows"]["read"], 1) for card in (before, after)
     ]
     more = bad[1] > bad[0] + limits.bad_rows
-    yield check("bad rows", "share", bad, f"+{100 * limits.bad_rows:g} points", more)
+    yield Check("bad rows", "share", bad[0], bad[1], f"+{100 * limits.bad_rows:g} points", more)
     for domain, old in before["domains"].items():
         new = after["domains"].get(domain)
         if new is None:
-            yield check("rows", "count", (old["interactions"], 0), "to be there", True, domain)
+            yield Check("rows", "count", old["interactions"], 0, "to be there", True, domain)
             continue
         for what, field in (("rows", "interactions"), ("users", "users"), ("items", "items")):
             yield count(what, domain, old[field], new[field])
@@ -98,7 +98,7 @@ def _items(before: Catalogue, after: Catalogue, limits: DataLimits) -> Iterator[
         new = after.item_ids[after.item_domains == after.domains.index(domain)]
         share = float(np.isin(old.astype(str), new.astype(str)).mean())
         lost, least = share < limits.kept_ids, f"{100 * limits.kept_ids:g} % or more"
-        yield check("item ids that are still there", "share", (1.0, share), least, lost, domain)
+        yield Check("item ids that are still there", "share", 1.0, share, least, lost, domain)
 
 
 def _shared(before, after, limits: DataLimits) -> Iterator[Check]:
@@ -113,10 +113,11 @@ def _shared(before, after, limits: DataLimits) -> Iterator[Check]:
 
     old, new = shares(before), shares(after)
     for domain in old.keys() & new.keys():
-        yield check(
+        yield Check(
             "users in another domain too",
             "share",
-            (old[domain], new[domain]),
+            old[domain],
+            new[domain],
             f"{100 * limits.shared_users:g} % of the current or more",
             new[domain] < limits.shared_users * old[domain],
             domain,
@@ -129,7 +130,7 @@ def _users(before, after, limits: DataLimits) -> Iterator[Check]:
         *(after["times"]["users"], after["users"]["kept"]),
     )
     lost, least = share < limits.kept_ids, f"{100 * limits.kept_ids:g} % or more"
-    yield check("user ids that are still there", "share", (1.0, share), least, lost)
+    yield Check("user ids that are still there", "share", 1.0, share, least, lost)
 
 
 def kept_share(old: Sequence[str], olds: int, new: Sequence[str], news: int) -> float:

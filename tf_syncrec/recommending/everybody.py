@@ -1,7 +1,6 @@
 """Answers for every user of a log, written as Parquet: whole or not at all, and gone on with."""
 
 import contextlib
-import datetime
 import subprocess
 import sys
 import time
@@ -15,19 +14,18 @@ from data_prep import InputError
 from data_prep.log_histories import write_histories
 from data_prep.pipeline.times import per_second
 from data_prep.settings import DataConfig
+from tf_syncrec.cli import moment_option
 from tf_syncrec.recommending.filters import Choice
 from tf_syncrec.recommending.parts import SCHEMA, SUFFIX, Parts, Request
 from tf_syncrec.recommending.served_model import ServedModel
 from tf_syncrec.utils.locks import RunLock
+from tf_syncrec.utils.terminal import Pace
 
 USERS_AT_ONCE = 128
 """Histories that are answered together, at most."""
 
 ITEMS_AT_ONCE = 2**15
 """Items of the histories that are answered together, padding too: long ones come by themselves."""
-
-SECONDS_BETWEEN_LINES = 5.0
-"""Of what is said while it runs."""
 
 
 def recommend_everybody(
@@ -65,13 +63,15 @@ def recommend_everybody(
         left = [number for number in range(len(sizes)) if not parts.file(number).exists()]
         if len(left) < len(sizes):
             report(f"{len(sizes) - len(left):,} of {len(sizes):,} parts were answered before.")
-        progress = Progress(sizes, left, report)
+        users = sum(sizes)
+        pace = Pace(users, users - sum(sizes[number] for number in left), "users", report)
         if processes == 1 or len(left) < 2:
             served = served or ServedModel(Path(request.version))
-            for number in answer_parts(served, parts, left, now):
-                progress.done(number)
+            answered_parts = answer_parts(served, parts, left, now)
         else:
-            _in_processes(parts, left, now, min(processes, len(left)), progress)
+            answered_parts = _in_processes(parts, left, now, min(processes, len(left)))
+        for number in answered_parts:
+            pace.add(sizes[number])
         short, lists = parts.short_lists(len(sizes))
         if short:
             report(f"{short:,} of {lists:,} lists have fewer than {request.k} answers.")
@@ -102,37 +102,6 @@ def parts_of(output: Path) -> Iterator[Parts]:
         lock.release()
 
 
-class Progress:
-    """Says how many users are answered, how fast, and how long it will take.
-
-    Args:
-        sizes: users of each part.
-        left: parts to do.
-        report: told one line now and then.
-    """
-
-    def __init__(self, sizes: list[int], left: list[int], report: Callable[[str], None]):
-        self._sizes, self._left, self._report = sizes, set(left), report
-        self._begun = self._said = time.perf_counter()
-        self._answered = 0
-
-    def done(self, *numbers: int) -> None:
-        """Parts are finished."""
-        new = self._left & set(numbers)
-        self._left -= new
-        self._answered += sum(self._sizes[number] for number in new)
-        now = time.perf_counter()
-        if new and (now - self._said >= SECONDS_BETWEEN_LINES or not self._left):
-            self._said = now
-            self._report(self._line(now - self._begun))
-
-    def _line(self, seconds: float) -> str:
-        whole, rate = sum(self._sizes), self._answered / max(seconds, 1e-9)
-        users = sum(self._sizes[number] for number in self._left)
-        ahead = f", {users / rate:,.0f} s left" if self._left and rate else ""
-        return f"{whole - users:,} of {whole:,} users, {rate:,.0f} a second{ahead}"
-
-
 def time_in(text: str, latest: float) -> float:
     """When the answers are wanted, in the unit of the log.
 
@@ -143,12 +112,8 @@ def time_in(text: str, latest: float) -> float:
     Raises:
         InputError: that was before the last event.
     """
-    try:
-        now = float(text)
-    except ValueError:
-        when = datetime.datetime.fromisoformat(text)
-        seconds = (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp()
-        now = seconds * per_second(latest)
+    moment = moment_option(text)
+    now = moment if isinstance(moment, float) else moment.timestamp() * per_second(latest)
     if now < latest:
         raise InputError(
             f"--now {text}: is {now:.15g} in the unit of the log, whose last event is later, "
@@ -227,10 +192,8 @@ def answered(
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _in_processes(
-    parts: Parts, left: list[int], now: float, count: int, progress: Progress
-) -> None:
-    """Shares the parts among processes, which end when this one does."""
+def _in_processes(parts: Parts, left: list[int], now: float, count: int) -> Iterator[int]:
+    """Shares parts among processes, which end when this one does; yields those that are written."""
     command = [sys.executable, "-m", "tf_syncrec.recommending.worker", str(parts.folder)]
     workers = [
         subprocess.Popen(
@@ -240,7 +203,7 @@ def _in_processes(
         for first in range(count)
     ]
     try:
-        at_work = True
+        at_work, waited_for = True, set(left)
         while at_work:
             at_work = any(worker.poll() is None for worker in workers)
             if failed := next((worker for worker in workers if worker.poll()), None):
@@ -248,7 +211,9 @@ def _in_processes(
                     f"error: a process ended with {failed.returncode}; what is answered is kept, "
                     "and the same command goes on"
                 )
-            progress.done(*(number for number in left if parts.file(number).exists()))
+            written = {number for number in waited_for if parts.file(number).exists()}
+            waited_for -= written
+            yield from sorted(written)
             time.sleep(0.2 * at_work)
     finally:
         for worker in workers:

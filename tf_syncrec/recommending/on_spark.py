@@ -15,6 +15,7 @@ from data_prep.files import folder_aside, remove_partial, written_whole
 from data_prep.log_histories import BATCH, settled, spark_histories
 from data_prep.settings import DataConfig
 from tf_syncrec.cli import load_tensorflow
+from tf_syncrec.utils.terminal import SECONDS_BETWEEN_LINES
 
 if TYPE_CHECKING:
     from tf_syncrec.recommending.filters import Choice
@@ -26,9 +27,6 @@ COLUMNS = "user_id string, domain string, rank int, item_id string, score float,
 
 USERS_AT_ONCE = 2_000
 """Histories that Spark hands to a worker together; long ones come by themselves."""
-
-SECONDS_BETWEEN_LINES = 5.0
-"""Of what is said while it runs."""
 
 _loaded: dict[tuple[str, str], "ServedModel"] = {}
 """Of this process, a worker's, which answers one task after the other."""

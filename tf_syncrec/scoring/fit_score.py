@@ -23,6 +23,7 @@ def fit_score(
     prepared: Sequences,
     validation: Batches,
     report: Callable[[str], None],
+    judge: bool = True,
 ) -> float | None:
     """Sets all of a score that training does not: what history items gain, votes, views.
 
@@ -34,10 +35,11 @@ def fit_score(
         prepared: what it was trained on.
         validation: from `data.batches.evaluation_batches`.
         report: told what was chosen.
+        judge: whether to fit on parts of the users as well; what is fitted at last is the same.
 
     Returns:
         Validation NDCG@10 of users on whom nothing was fitted; None where nothing is fitted, or
-        there are too few users.
+        there are too few users, or `judge` is false.
     """
     if not model.terms and model.view_weights is None:
         return None
@@ -45,7 +47,9 @@ def fit_score(
     count_neighbours(model, prepared)
     trends = decayed_counts(prepared) if model.trending else None
     folds, later = Folds(validation), share_of_later(prepared)
-    judged = _cross_fitted(model, prepared.catalogue, trends, later, folds)
+    judged = None
+    if judge:
+        judged = _cross_fitted(model, prepared.catalogue, trends, later, folds)
     _fit(model, prepared.catalogue, trends, later, folds.only(), report)
     if judged is not None:
         report(f"Fitted on half of the users, {SELECTION_METRIC} of the others: {judged:.4f}")

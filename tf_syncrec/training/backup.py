@@ -45,6 +45,7 @@ class Backup(keras.callbacks.Callback):
         stop: asked between two steps.
         report: told what is used.
         going_on: called where a checkpoint was taken over, before files of the run are changed.
+        optimizer_file: where the optimizer of the best weights is; None where it is not kept.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class Backup(keras.callbacks.Callback):
         report: Callable[[str], None],
         minutes: float = 0.0,
         going_on: Callable[[], None] = lambda: None,
+        optimizer_file: Path | None = None,
     ):
         super().__init__()
         self.checkpoints = Checkpoints(directory, report)
-        self._best_file = best_file
+        self._best_files = [best_file, *([optimizer_file] if optimizer_file else [])]
         self._identity = identity
         self._every = every
         self._minutes = minutes
@@ -116,9 +118,12 @@ class Backup(keras.callbacks.Callback):
                 f"was changed: {' '.join(str(error).split())[:300]}"
             ) from error
         self._going_on()
-        if (path / self._best_file.name).exists():
-            with written_whole(self._best_file) as new:
-                _link(path / self._best_file.name, new)
+        for file in self._best_files:
+            if (path / file.name).exists():
+                with written_whole(file) as new:
+                    _link(path / file.name, new)
+            else:
+                file.unlink(missing_ok=True)  # of an epoch that will be trained again
         half = state["progress"]["step"] > 0
         return state["progress"], [metric.tolist() for metric in metrics] if half else None
 
@@ -191,8 +196,9 @@ class Backup(keras.callbacks.Callback):
         hdf5.save(directory / _VARIABLES, _groups(self.model, metrics))
         state = {"identity": self._identity, "progress": self._progress.to_json()}
         (directory / _STATE).write_text(json.dumps(state, allow_nan=False))
-        if self._best_file.exists():
-            _link(self._best_file, directory / self._best_file.name)
+        for file in self._best_files:
+            if file.exists():
+                _link(file, directory / file.name)
 
 
 def _groups(model: MultiDomainModel, metrics: Sequence[np.ndarray]) -> dict[str, Sequence[Array]]:

@@ -16,9 +16,10 @@ from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
 from tf_syncrec.models.trainer import SKIPPED
 from tf_syncrec.training.backup import Backup
+from tf_syncrec.training.optimizers import state_of
 from tf_syncrec.training.progress import Progress
 from tf_syncrec.training.tensorboard.gate_sample import GateSample
-from tf_syncrec.utils.hdf5 import save_weights_whole
+from tf_syncrec.utils.hdf5 import OPTIMIZER, save_weights_whole, save_whole
 from tf_syncrec.utils.terminal import steps_bar
 
 NAMED = 10
@@ -188,17 +189,21 @@ class BestWeights(keras.callbacks.Callback):
     Args:
         file: `*.weights.h5`, in an existing directory.
         progress: says which epoch is best.
+        optimizer_file: for what the optimizer has then; None where it is not kept.
     """
 
-    def __init__(self, file: Path, progress: Progress):
+    def __init__(self, file: Path, progress: Progress, optimizer_file: Path | None = None):
         super().__init__()
         self._file = file
         self._progress = progress
+        self._optimizer_file = optimizer_file
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes them when they are the best."""
         if self._progress.best == epoch:
             save_weights_whole(self.model, self._file)
+            if self._optimizer_file:
+                save_whole(self._optimizer_file, OPTIMIZER, state_of(self.model.optimizer))
 
 
 class FiniteLoss(keras.callbacks.Callback):

@@ -13,17 +13,18 @@ import tensorflow as tf
 from tf_syncrec.config import Config, TrainConfig
 from tf_syncrec.data.batches import Sequences, train_batches
 from tf_syncrec.distributed.replicas import shared_out
-from tf_syncrec.distributed.workers import is_chief
+from tf_syncrec.distributed.workers import from_chief, is_chief, take_from_chief
 from tf_syncrec.metrics.target_ranks import held_at_once
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.callbacks import BestWeights, EpochReport, FiniteLoss, Follower, StepBar
-from tf_syncrec.training.optimizers import optimizer_of
+from tf_syncrec.training.optimizers import FromStep, optimizer_of, state_of
 from tf_syncrec.training.progress import Progress
 from tf_syncrec.training.tensorboard.dashboard import Dashboard, hyperparameters
 from tf_syncrec.training.tensorboard.input_wait import InputWait
 from tf_syncrec.utils.hdf5 import load_weights
 from tf_syncrec.utils.memory import KeepFreedMemory
+from tf_syncrec.utils.variables import fill
 
 
 class Trained(NamedTuple):
@@ -99,6 +100,8 @@ def train(
     backup: Backup | None = None,
     profile: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    moments: Sequence[np.ndarray] | None = None,
+    optimizer_file: Path | None = None,
 ) -> Trained:
     """Trains; leaves the model with the weights of the epoch that was best on validation.
 
@@ -116,6 +119,8 @@ def train(
             training that is interrupted begins again.
         profile: whether to trace some steps for TensorBoard's profiler.
         callbacks: further ones of Keras; their logs have `val_ndcg@10` and the like.
+        moments: of `initial.moments`, which the optimizer of the chief begins with.
+        optimizer_file: where what it has with the best weights is kept; None: nowhere.
 
     Raises:
         FloatingPointError: the loss is no longer a number.
@@ -138,8 +143,12 @@ def train(
             optimizer_of(config.train.optimizer, rate),
             skip_nan=config.train.on_nan == "skip",
         )
+    if config.train.init_from:
+        _begin_with(model, moments, progress)
     if backup:
         backup.restore(model, progress, batches.steps)
+    if progress.steps_before and not isinstance(rate, float):
+        model.optimizer.learning_rate = FromStep(rate, progress.steps_before)
     # On several replicas the batches go through more than `tf.data`.
     wait = InputWait() if alone else None
     finite = FiniteLoss(batches, progress, backup)
@@ -154,7 +163,7 @@ def train(
             EpochReport(validation, prepared.catalogue, progress, config.train, planned, report),
             dashboard,
             finite,
-            BestWeights(checkpoint_file, progress),
+            BestWeights(checkpoint_file, progress, optimizer_file),
         ]
     own += callbacks
     if backup:
@@ -184,3 +193,15 @@ def train(
         dashboard.close()
         load_weights(model, checkpoint_file)
     return Trained(progress.history, progress.best)
+
+
+def _begin_with(
+    model: MultiDomainModel, moments: Sequence[np.ndarray] | None, progress: Progress
+) -> None:
+    """Gives the optimizer of all workers the moments that the chief has of an earlier run."""
+    strategy, optimizer = model.distribute_strategy, model.optimizer
+    if moments:
+        for variable, values in zip(state_of(optimizer), moments, strict=True):
+            fill(variable, values)
+    take_from_chief(strategy, optimizer.variables)
+    progress.steps_before = from_chief(strategy, int(optimizer.iterations.numpy()))

@@ -1,5 +1,7 @@
 """Adam whose cost for a table follows the rows that a batch has read, not those there are."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -135,3 +137,37 @@ def optimizer_of(name: str, learning_rate) -> keras.optimizers.Optimizer:
     if name == "adam":
         return keras.optimizers.Adam(learning_rate)
     return RowwiseAdam(learning_rate)
+
+
+def state_of(optimizer: keras.optimizers.Optimizer) -> Sequence[keras.Variable]:
+    """Steps that were made (`iterations`, the first one) and moments; not the learning rate."""
+    return [each for each in optimizer.variables if each.name != "learning_rate"]
+
+
+@keras.saving.register_keras_serializable("tf_syncrec")
+class FromStep(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that begins at a later step, of an optimizer that goes on.
+
+    Args:
+        schedule: of the steps from then on.
+        first_step: `iterations` at which it begins.
+    """
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, first_step: int):
+        super().__init__()
+        self.schedule, self.first_step = schedule, first_step
+
+    def __call__(self, step):
+        """The rate of a step."""
+        return self.schedule(step - self.first_step)
+
+    def get_config(self):
+        """What the constructor takes."""
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "first_step": self.first_step}
+
+    @classmethod
+    def from_config(cls, config):
+        """Of `get_config`."""
+        schedule = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(schedule, config["first_step"])

@@ -19,12 +19,14 @@ class Progress:
         step: batches that are done of the epoch that is not in the history yet.
         seconds: what these took, before the clock was started.
         stopped: whether a callback has ended the training.
+        steps_before: those the optimizer had made before the training, of an earlier run.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
     step: int = 0
     seconds: float = 0.0
     stopped: bool = False
+    steps_before: int = 0
     _started: float = 0.0
 
     @property
@@ -70,6 +72,7 @@ class Progress:
             "step": self.step,
             "seconds": self.elapsed(),
             "stopped": self.stopped,
+            "steps_before": self.steps_before,
         }
 
     def restore(self, values: dict[str, Any]) -> None:
@@ -77,3 +80,4 @@ class Progress:
         self.history[:] = values["history"]
         self.step, self.seconds = values["step"], values["seconds"]
         self.stopped = values.get("stopped", False)
+        self.steps_before = values.get("steps_before", 0)

@@ -54,6 +54,7 @@ class RunDirectory:
         self.ranks_file = self.directory / "test_ranks.parquet"
         self.log_dir = self.directory / "logs"
         self.checkpoint_file = self.directory / "checkpoints" / "best.weights.h5"
+        self.optimizer_file = self.directory / "checkpoints" / "optimizer.h5"
         self.export_dir = self.directory / "export" / "syncrec"
         self.report_file = self.directory / "report.html"
         self.manifest_file = self.directory / manifest.NAME
@@ -159,7 +160,7 @@ class RunDirectory:
             *(self.catalogue_file, self.model_file, self.checkpoint_file, self.metrics_file),
             self.item_encoder_file,
             *(self.history_file, self.samples_file, self.data_card_file, self.ranks_file),
-            *(self.tuning_file, self.titles_file),
+            *(self.tuning_file, self.titles_file, self.optimizer_file),
         )
         manifest.seal(self.directory, [file for file in written if file.exists()])
 

@@ -11,12 +11,19 @@ from data_prep.files import written_whole
 from tf_syncrec.utils.variables import Array, as_array, fill
 
 _WEIGHTS = "weights"
+OPTIMIZER = "optimizer"
+"""Group of what an optimizer keeps."""
 
 
 def save_weights_whole(model: keras.Model, file: Path) -> None:
     """Writes weights whole or not at all."""
+    save_whole(file, _WEIGHTS, model.weights)
+
+
+def save_whole(file: Path, group: str, arrays: Sequence[Array]) -> None:
+    """Writes a file of one group of arrays whole or not at all, as `save` does."""
     with written_whole(file) as new:
-        save(new, {_WEIGHTS: model.weights})
+        save(new, {group: arrays})
 
 
 def load_weights(model: keras.Model, file: Path, later: Sequence[keras.Variable] = ()) -> None:

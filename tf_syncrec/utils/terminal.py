@@ -3,8 +3,13 @@
 import shutil
 import sys
 import threading
+import time
+from collections.abc import Callable
 
 from tqdm import tqdm  # type: ignore[import-untyped]
+
+SECONDS_BETWEEN_LINES = 5.0
+"""Of what is said while something long runs."""
 
 _told = {"quiet": False}
 
@@ -123,3 +128,45 @@ def advance(count: int) -> None:
 def end_stage() -> None:
     """Nothing is done any more."""
     _stage.end()
+
+
+class Pace:
+    """Says now and then how much is done, how fast, and how long it will take.
+
+    Args:
+        total: how many there are.
+        done: how many were done before.
+        what: their name.
+        report: told a line.
+        pieces: name of what `add` counts besides, whose speed is told; None: that of themselves.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        done: int,
+        what: str,
+        report: Callable[[str], None],
+        pieces: str | None = None,
+    ):
+        self._total, self._before, self._done, self._what = total, done, done, what
+        self._report, self._pieces, self._counted = report, pieces, 0
+        self._begun = self._said = time.perf_counter()
+
+    def add(self, done: int, pieces: int = 0) -> None:
+        """Some more are done, and so many pieces of them."""
+        self._done += done
+        self._counted += pieces if self._pieces else done
+        now = time.perf_counter()
+        if now - self._said >= SECONDS_BETWEEN_LINES or self._done == self._total:
+            self._said = now
+            self._report(self._line(max(now - self._begun, 1e-9)))
+
+    def _line(self, seconds: float) -> str:
+        new, ahead = self._done - self._before, self._total - self._done
+        left = f", {ahead * seconds / new:,.0f} s left" if ahead and new else ""
+        unit = f" {self._pieces}" if self._pieces else ""
+        return (
+            f"{self._done:,} of {self._total:,} {self._what}, "
+            f"{self._counted / seconds:,.0f}{unit} a second{left}"
+        )

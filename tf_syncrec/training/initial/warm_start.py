@@ -12,6 +12,7 @@ from tf_syncrec.data.batches import Sequences
 from tf_syncrec.models.axes import Origins, axes_of, carried
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.initial.item_vectors import item_vectors
+from tf_syncrec.training.initial.moments import carried_moments
 from tf_syncrec.training.run_directory import RunDirectory
 from tf_syncrec.utils.nested import flat
 from tf_syncrec.utils.variables import as_array, fill
@@ -23,7 +24,7 @@ def go_on_from(
     config: Config,
     prepared: Sequences,
     report: Callable[[str], None],
-) -> None:
+) -> list[np.ndarray] | None:
     """Gives a new network what an earlier run has learned.
 
     Weights are carried over by raw ids: of items by domain and item id, of domains by name, of
@@ -38,10 +39,14 @@ def go_on_from(
         prepared: what it will be trained on.
         report: told what is known and what is new.
 
+    Returns:
+        Moments of the optimizer to begin with, of `carried_moments`.
+
     Raises:
         InputError: there is no such run, or its network is another one.
     """
-    before, known_items, earlier = RunDirectory(directory).load()
+    run = RunDirectory(directory)
+    before, known_items, earlier = run.load()
     _check_same(directory, before, config, earlier, model)
     catalogue = prepared.catalogue
     origins = origins_of(known_items, catalogue, earlier, model)
@@ -63,6 +68,7 @@ def go_on_from(
         f"Going on from {directory}: {known.sum():,} of {len(known):,} items are known"
         + (f"; new domains: {', '.join(names)}" if len(names) else "")
     )
+    return carried_moments(run, earlier, model, config, origins, report)
 
 
 def origins_of(

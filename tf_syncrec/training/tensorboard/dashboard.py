@@ -133,7 +133,7 @@ class Dashboard(keras.callbacks.Callback):
 
     def _step(self) -> int:
         """Training steps so far, of the parts before an interruption too."""
-        return int(self.model.optimizer.iterations.numpy())
+        return int(self.model.optimizer.iterations.numpy()) - self._progress.steps_before
 
     def _sums(self):
         """Of the metrics by domain; None where all workers would have to ask, and are not there."""
