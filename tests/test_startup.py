@@ -80,11 +80,12 @@ def loaded_by():
         stdout=subprocess.PIPE,
         text=True,
     ) as commands:
-        assert commands.stdin is not None and commands.stdout is not None
+        answers = commands.stdout
+        assert commands.stdin is not None and answers is not None
 
         def ask(module, *options):
             print(json.dumps([module, options]), file=commands.stdin, flush=True)
-            found = json.loads(commands.stdout.readline())
+            found = json.loads(answers.readline())
             return found["code"] or 0, HEAVY & set(found["loaded"])
 
         yield ask
