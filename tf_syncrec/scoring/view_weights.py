@@ -105,11 +105,11 @@ def rank_weights(
     """
 
     def rank(said, items, excluded, targets, offset, size):
-        parts = tf.stack(scores(said, offset, size))
-        own, always, rows, undecided = _undecided(parts, excluded, targets, offset)
+        parts = scores(said, offset, size)
+        own, always, rows, undecided = _undecided(*parts, excluded, targets, offset)
         ranks = np.empty([len(targets), len(weights)])
         for trial, weight in enumerate(weights):
-            at_least = _weighed(undecided, weight) >= tf.gather(_weighed(own, weight), rows)
+            at_least = _weighed(*undecided, weight) >= tf.gather(_weighed(*own, weight), rows)
             found = tf.math.unsorted_segment_sum(tf.cast(at_least, tf.int32), rows, len(targets))
             ranks[:, trial] = always + found
         ranks[always.numpy() >= CUT_OFF] = CUT_OFF + 1  # or more
@@ -119,42 +119,43 @@ def rank_weights(
     return rank_chunks(batches, catalogue, len(weights), ask, rank)
 
 
-def _weighed(parts, weight):
-    first, second, added = tf.unstack(parts)
+def _weighed(first, second, added, weight):
     return weight * first + (2.0 - weight) * second + added
 
 
 @tf.function(
     autograph=False,
     input_signature=[
-        tf.TensorSpec([3, None, None], tf.float32),
+        *([tf.TensorSpec([None, None], tf.float32)] * 3),
         tf.TensorSpec([None, None], tf.int32),
         tf.TensorSpec([None], tf.int32),
         tf.TensorSpec([], tf.int32),
     ],
 )
-def _undecided(parts, excluded, targets, offset):
+def _undecided(first, second, added, excluded, targets, offset):
     """What `rank_weights` looks at.
 
     Returns:
-        The parts of the target's score, `[3, rows]`; how many are ahead of it whatever w,
+        The parts of the target's score, each `[rows]`; how many are ahead of it whatever w,
         `[rows]` int32; of those that may be or not, where less than `CUT_OFF` always are: rows
-        `[any]` and parts `[3, any]`. The target is one of them.
+        and parts, each `[any]`. The target is one of them.
     """
-    sums = tf.debugging.check_numerics(tf.reduce_sum(parts, axis=2), "scores")
+    parts = first, second, added
+    sums = [tf.debugging.check_numerics(tf.reduce_sum(p, axis=1), "scores") for p in parts]
     target = tf.maximum(targets - offset, 0)
-    with tf.control_dependencies([sums]):
-        own = tf.stack([tf.gather(part, target, batch_dims=1) for part in tf.unstack(parts)])
+    with tf.control_dependencies(sums):
+        own = [tf.gather(part, target, batch_dims=1) for part in parts]
     # Many times what rounding can do to a score.
-    margin = 1e-5 * tf.reduce_sum(tf.reduce_max(tf.abs(parts), axis=2), axis=0) + 1e-30
+    largest = [tf.reduce_max(tf.abs(part), axis=1) for part in parts]
+    margin = 1e-5 * tf.add_n(largest) + 1e-30
     ends = []
     for weight in (0.0, 2.0):
-        scores = without(_weighed(parts, weight), excluded, offset)
-        less = _weighed(own, weight)
-        ends.append((scores > (less + margin)[:, None], scores >= (less - margin)[:, None]))
+        scores = without(_weighed(*parts, weight), excluded, offset)
+        reached = _weighed(*own, weight)
+        ends.append((scores > (reached + margin)[:, None], scores >= (reached - margin)[:, None]))
     (ahead_first, near_first), (ahead_last, near_last) = ends
     ahead = ahead_first & ahead_last
     always = tf.math.count_nonzero(ahead, axis=1, dtype=tf.int32)
     places = tf.where((near_first | near_last) & ~ahead & (always < CUT_OFF)[:, None])
-    undecided = tf.stack([tf.gather_nd(part, places) for part in tf.unstack(parts)])
+    undecided = [tf.gather_nd(part, places) for part in parts]
     return own, always, tf.cast(places[:, 0], tf.int32), undecided
