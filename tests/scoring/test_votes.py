@@ -15,12 +15,14 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similarities, user_items
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
-from tf_syncrec.evaluation.trials import rank_trials, rank_votes
+from tf_syncrec.evaluation.trials import rank_trials
 from tf_syncrec.layers import ItemNeighbours
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.models.item_knn import ItemKNN
 from tf_syncrec.models.sasrec import SASRec
-from tf_syncrec.scoring.votes import DECAYS, SHRINKAGE, WEIGHTS, neighbour_lists
+from tf_syncrec.scoring.view_weights import WEIGHTS as VIEW_WEIGHTS
+from tf_syncrec.scoring.view_weights import rank_weights
+from tf_syncrec.scoring.votes import DECAYS, SHRINKAGE, WEIGHTS, neighbour_lists, rank_votes
 
 HISTORY = 12
 
@@ -166,6 +168,34 @@ def test_votes_of_several_weights_rank_as_the_whole_scores_do(make_prepared, see
     np.testing.assert_array_equal(found.gains, expected.gains)
     np.testing.assert_array_equal(found.domains, expected.domains)
     assert len(np.unique(found.gains)) == 11  # every rank of the first ten, and none of them
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("digits", [1, 7])
+def test_weighed_scores_rank_as_all_of_them_do(make_prepared, seed, digits):
+    """With one digit many are equal; targets are excluded, or were never seen."""
+    prepared = make_prepared((40, 12, 0, 3), users=150, seed=seed)
+    catalogue, weights = prepared.catalogue, VIEW_WEIGHTS
+    batches = evaluation_batches(prepared, "validation", 16)
+    rng = np.random.default_rng(seed)
+    of_items = rng.normal(size=(3, 4, catalogue.num_items + 1)).round(digits).astype(np.float32)
+
+    def ask(batch):
+        return batch["items"][:, -1] % 4
+
+    def parts(said, offset, size):
+        return [tf.gather(each[:, offset : offset + size], said) for each in of_items]
+
+    def whole(said, items, offset, size):
+        first, second, added = parts(said, offset, size)
+        for trial, weight in enumerate(weights):
+            yield trial, weight * first + (2.0 - weight) * second + added
+
+    expected = rank_trials(batches, catalogue, len(weights), ask, whole)
+    found = rank_weights(batches, catalogue, weights, ask, parts)
+    np.testing.assert_array_equal(found.gains, expected.gains)
+    np.testing.assert_array_equal(found.domains, expected.domains)
+    assert len(np.unique(found.gains)) == 11
 
 
 def test_a_network_can_be_ranked_without_its_votes(make_prepared):

@@ -7,9 +7,9 @@ import numpy as np
 from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer, rank_split
+from tf_syncrec.evaluation.trials import FOLDS, Folds
 from tf_syncrec.metrics.gains import SELECTION_METRIC, user_gains
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.scoring.folds import FOLDS, Folds
 from tf_syncrec.scoring.new_items.fitting import fit_new_items, share_of_later
 from tf_syncrec.scoring.recent_popularity import decayed_counts
 from tf_syncrec.scoring.repeats import count_returns, fit_repeats

@@ -6,11 +6,10 @@ import numpy as np
 
 from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
-from tf_syncrec.evaluation.trials import Trials, rank_trials
+from tf_syncrec.evaluation.trials import Trials, rank_trials, score_so_far, trials_of
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.choices import best_of_domains, mean_gain
-from tf_syncrec.scoring.folds import score_so_far, trials_of
 from tf_syncrec.scoring.recent_popularity import HALF_LIVES
 from tf_syncrec.utils.variables import fill
 

@@ -9,11 +9,10 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
-from tf_syncrec.evaluation.trials import Trials, rank_trials
+from tf_syncrec.evaluation.trials import Trials, rank_trials, score_so_far, trials_of
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.scoring.folds import score_so_far, trials_of
 from tf_syncrec.utils.variables import as_array, fill
 
 DECAY = 0.9
