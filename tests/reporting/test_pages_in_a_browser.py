@@ -119,7 +119,8 @@ def test_what_is_under_a_phone_is_no_wider_than_it(browser, report):
     """Tables of domains are cards there: nothing that decides is beyond the edge."""
     with Seen(browser, report, "phone") as seen:
         ends = seen.page.evaluate(
-            "[...document.querySelectorAll('.cards td')].map((e) => e.getBoundingClientRect().right)"
+            "[...document.querySelectorAll('.cards td')]"
+            ".map((cell) => cell.getBoundingClientRect().right)"
         )
         assert len(ends) > 20 and max(ends) <= 390
 
