@@ -143,8 +143,8 @@ class StepBar(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Shows it."""
-        description = f"epoch {epoch + 1}/{self._planned}"
-        self._bar = steps_bar(description, self._steps, self._progress.step)
+        self._description = f"epoch {epoch + 1}/{self._planned}"
+        self._bar = steps_bar(self._description, self._steps, self._progress.step)
 
     def on_train_batch_end(self, batch, logs=None):
         """One step further."""
@@ -152,7 +152,7 @@ class StepBar(keras.callbacks.Callback):
 
     def on_test_begin(self, logs=None):
         """The steps are done, and validation takes its time."""
-        self._bar.set_description(f"{self._bar.desc.removesuffix(': ')}, validation")
+        self._bar.set_description(f"{self._description}, validation")
 
     def on_epoch_end(self, epoch, logs=None):
         """Makes room for the line of the epoch."""
