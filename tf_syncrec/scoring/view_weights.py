@@ -51,9 +51,9 @@ def fit_view_weights(
     one, other = "the first network", "the second"
     if isinstance(model, SyNCRec):
         one, other = "the domain's own history", "that of all domains"
-    shares = [f"{50 * WEIGHTS[c]:.0f} %" for c in chosen]
+    shares = [50 * WEIGHTS[c] for c in chosen]
     report(
-        f"How much {one} counts, the rest is {other}: {listed(catalogue.domains, shares)}; "
+        f"How much {one} counts, the rest is {other}: {listed(catalogue.domains, shares, ' %')}; "
         f"validation {SELECTION_METRIC} {fitted:.4f}, half and half {found.gains[:, 0].mean():.4f}"
     )
 
