@@ -102,9 +102,8 @@ def test_the_csv_files_of_a_run_say_what_its_own_files_say(made):
 
 @pytest.mark.parametrize("library", ["pandas", "pyarrow", "duckdb"])
 def test_histories_of_any_frame_are_answered_alike(made, library):
-    rows = pd.DataFrame(
-        {"user_id": ["a", "a", "b"], "item_id": ["books_01", "films_02", "music_03"]}
-    )
+    items = ["books_01", "films_02", "music_03"]
+    rows = pd.DataFrame({"user_id": ["a", "a", "b"], "item_id": items})
     given = {
         "pandas": lambda: rows,
         "pyarrow": lambda: pa.Table.from_pandas(rows),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FOLDER = "frames"
 """Of `data_dir`, where frames are kept."""
 
-_ROWS = 1 << 20  # Of a row group: equal rows make equal files, however they lie in memory.
+_ROWS = 1 << 20  # Of a row group; equal rows make equal files, however they lie in memory.
 
 
 def is_frame(value: Any) -> bool:
@@ -81,9 +81,7 @@ def frame_file(frame: Any, name: str, data_dir: str | os.PathLike[str] | None = 
         folder.mkdir(parents=True, exist_ok=True)
         with folder_aside(folder, "frame") as aside:
             new = aside / "frame.parquet"
-            with pq.ParquetWriter(new, table.schema) as writer:
-                for start in range(0, table.num_rows, _ROWS):
-                    writer.write_table(table.slice(start, _ROWS).combine_chunks(), _ROWS)
+            pq.write_table(table, new, row_group_size=_ROWS)
             to_disk(new)
             kept = folder / f"{file_digest(new)[:16]}.parquet"
             new.replace(kept)

@@ -85,7 +85,7 @@ def test_a_logger_that_fails_is_told_of_once_and_the_others_go_on(directory, mon
             raise AssertionError("nobody asks it any more")
 
     monkeypatch.setitem(all_loggers.LOGGERS, "broken", Broken)
-    said = []
+    said: list[str] = []
     with Loggers(["broken", "csv"], directory, Config().resolved(), said.append) as loggers:
         for epoch in range(2):
             loggers.on_epoch_end(epoch, {"loss": 1.0})
