@@ -15,10 +15,12 @@ from tests.conftest import FakePrepared
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
+from tf_syncrec.evaluation.trials import Trials
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.models.registry import network_of
 from tf_syncrec.scoring.fit_score import fit_score
-from tf_syncrec.scoring.new_items.fitting import LATER, OUT, fit_new_items, share_of_later
+from tf_syncrec.scoring.new_items import fitting
+from tf_syncrec.scoring.new_items.fitting import LATER, OUT, TRIED, fit_new_items, share_of_later
 from tf_syncrec.scoring.votes import count_neighbours
 
 BRANDS, TRAINED, COLD, USERS = 4, 40, 8, 160
@@ -89,18 +91,29 @@ def test_new_items_are_found_by_their_brand():
     assert float(model.new_items.weight) > 0 and any("nobody has had" in line for line in said)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5])
-def test_known_targets_fare_no_worse_than_without_attributes(share):
-    prepared = planted(cold_targets=share)
+@pytest.mark.parametrize(
+    ("least", "later", "chosen"), [(0.5, 1e6, 10), (0.5, 0.1, 0), (2.0, 1e6, None)]
+)
+def test_known_targets_fare_no_worse_than_without_attributes(monkeypatch, least, later, chosen):
+    """Each trial after the other gives new targets more and known ones less."""
+    prepared = planted()
     batches = evaluation_batches(prepared, "validation", 32)
-    with_them, without = untrained(prepared), untrained(prepared, likeness=0, new_items=0)
-    fit_score(with_them, prepared, batches, lambda line: None)
-    if without.trend is None:  # then new items compete, and nothing says how much they are worth
-        without = untrained(prepared, likeness=0, new_items=6)
-        without.trend.gain.assign(OUT * prepared.catalogue.cold)
-    assert (
-        gains_of(with_them, prepared, "validation")[0]
-        >= gains_of(without, prepared, "validation")[0]
+    new = np.concatenate([prepared.catalogue.cold[batch["target"]] for batch in batches])
+
+    def trials_of(validation, state, rank):
+        if state[0] == "without attributes":
+            return Trials(np.full([len(new), 1], least), np.zeros(len(new), int))
+        steps = np.arange(len(TRIED)) / len(TRIED)
+        gains = np.where(new[:, None], steps, 0.901 - steps)
+        return Trials(gains, np.zeros(len(new), int))
+
+    monkeypatch.setattr(fitting, "trials_of", trials_of)
+    model = untrained(prepared)
+    fit_new_items(model, prepared.catalogue, later, batches, lambda line: None)
+    weight, gain = (0.0, OUT) if chosen is None else TRIED[chosen]
+    assert float(model.new_items.weight) == weight
+    np.testing.assert_array_equal(
+        model.trend.gain, np.float32(gain) * prepared.catalogue.cold.astype(np.float32)
     )
 
 

@@ -127,6 +127,7 @@ def test_status_and_metadata(rest):
             "each_domain",
             "each_domain_filtered",
             "explain",
+            "explain_items",
         }
         signature = signatures["serving_default"]
         assert signature["method_name"] == "tensorflow/serving/predict"

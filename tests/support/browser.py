@@ -37,7 +37,7 @@ def cards(page, raw=False):
     """`{title: (lines, chosen)}` of the answers; a line is `(item, score)`, the item maybe raw."""
     found = {}
     for chosen, title, body in re.findall(
-        r'<section class="card( chosen)?" data-domain="(.*?)">(.*?)</section>', page, re.S
+        r'<section class="card( chosen)?" data-domain="(.*?)".*?>(.*?)</section>', page, re.S
     ):
         lines = re.findall(r'<tr data-score="(.*?)".*?><td>(.*?)</td>', body, re.S)
         found[html.unescape(title)] = (

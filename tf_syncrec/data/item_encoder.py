@@ -142,15 +142,15 @@ class ItemEncoder:
 
     def _together(self, parts: Sequence[_Part], size: int) -> EncodedRows:
         """Puts the attributes of all columns side by side; those of a column are used up."""
-        first, counts = 1, np.zeros(size, np.int32)
+        first = 1
         for part, vocabulary in zip(parts, self.vocabularies, strict=True):
             part.ids += first
             first += len(vocabulary.keys)
-            counts[part.rows[np.diff(part.rows, prepend=-1) > 0]] += 1
         if not parts:
             parts = [_Part(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
         rows = np.concatenate([part.rows for part in parts])
-        weights = np.concatenate([part.weights for part in parts]) / np.sqrt(counts[rows])
+        # Each column's have norm 1; that of all columns of an item becomes 1 at the end.
+        weights = np.concatenate([part.weights for part in parts])
         ids = np.concatenate([part.ids for part in parts])
         vectors = [part.dense for part in parts if part.dense is not None]
         dense = np.concatenate(vectors, axis=1) if vectors else None

@@ -90,9 +90,9 @@ def _new_domains(before, after) -> Iterator[str]:
 
 
 def _items(before: Catalogue, after: Catalogue, limits: DataLimits) -> Iterator[Check]:
-    """How many of the items that train are called as they were, domain by domain."""
+    """How many of the items that trained are called as they were, domain by domain."""
     for index, domain in enumerate(before.domains):
-        old = before.item_ids[before.item_domains == index]
+        old = before.item_ids[(before.item_domains == index) & (before.counts > 0)]
         if domain not in after.domains or not len(old):
             continue
         new = after.item_ids[after.item_domains == after.domains.index(domain)]

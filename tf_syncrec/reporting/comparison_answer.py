@@ -72,7 +72,7 @@ def answer_of(comparison: Mapping[str, Any]) -> Answer:
                 f"{signed(row['mean'])} [{signed(row['low'])}, {signed(row['high'])}]"
                 if row
                 else "",
-                bool(row) and row["p_value"] < SIGNIFICANCE,
+                row is not None and row["p_value"] < SIGNIFICANCE,
                 wins[name],
                 overall[name]["mean"] / most if most else 0.0,
             )

@@ -39,8 +39,9 @@ def mean_gain(gains: np.ndarray, domains: np.ndarray, chosen: np.ndarray) -> flo
     return float(np.take_along_axis(gains, chosen[domains][:, None], axis=1).mean())
 
 
-def listed(names: Sequence[str], values: Sequence[float]) -> str:
+def listed(names: Sequence[str], values: Sequence[float], unit: str = "") -> str:
     """What was chosen in each domain, for a line of the terminal."""
     if len(values) > LISTED:
-        return f"{min(values):.3g} to {max(values):.3g}, by domain"
-    return ", ".join(f"{name} {value:.3g}" for name, value in zip(names, values, strict=True))
+        return f"{min(values):.3g}{unit} to {max(values):.3g}{unit}, by domain"
+    found = zip(names, values, strict=True)
+    return ", ".join(f"{name} {value:.3g}{unit}" for name, value in found)

@@ -55,8 +55,8 @@ def fit_personal(
     """
     catalogue = prepared.catalogue
     repeats = RepeatConsumption(catalogue.sizes)
-    # Its logarithm is what a likelihood can be made of.
-    popularity = PopularityScorer(np.log(catalogue.counts))
+    # Its logarithm is what a likelihood can be made of; an item that nobody had stands behind all.
+    popularity = PopularityScorer(np.log(np.maximum(catalogue.counts, 0.5)))
     repeats.build()
     repeats.log_returns.assign(log_returns(prepared))
     fit_weights(repeats, popularity, catalogue, validation, report)

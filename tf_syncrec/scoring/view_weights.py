@@ -51,9 +51,9 @@ def fit_view_weights(
     one, other = "the first network", "the second"
     if isinstance(model, SyNCRec):
         one, other = "the domain's own history", "that of all domains"
-    shares = [f"{50 * WEIGHTS[c]:.0f} %" for c in chosen]
+    shares = [50 * WEIGHTS[c] for c in chosen]
     report(
-        f"How much {one} counts, the rest is {other}: {listed(catalogue.domains, shares)}; "
+        f"How much {one} counts, the rest is {other}: {listed(catalogue.domains, shares, ' %')}; "
         f"validation {SELECTION_METRIC} {fitted:.4f}, half and half {found.gains[:, 0].mean():.4f}"
     )
 
@@ -111,7 +111,7 @@ def rank_weights(
         own, always, rows, undecided = _undecided(*parts, excluded, targets, offset)
         ranks = np.empty([len(targets), len(weights)])
         for trial, weight in enumerate(weights):
-            at_least = _weighed(*undecided, weight) >= tf.gather(_weighed(*own, weight), rows)
+            at_least = _weighed(undecided, weight) >= tf.gather(_weighed(own, weight), rows)
             found = tf.math.unsorted_segment_sum(tf.cast(at_least, tf.int32), rows, len(targets))
             ranks[:, trial] = always + found
         ranks[always.numpy() >= CUT_OFF] = CUT_OFF + 1  # or more
@@ -121,7 +121,8 @@ def rank_weights(
     return rank_chunks(batches, catalogue, len(weights), ask, rank)
 
 
-def _weighed(first, second, added, weight):
+def _weighed(parts, weight):
+    first, second, added = parts
     return weight * first + (2.0 - weight) * second + added
 
 
@@ -152,8 +153,8 @@ def _undecided(first, second, added, excluded, targets, offset):
     margin = 1e-5 * tf.add_n(largest) + 1e-30
     ends = []
     for weight in (0.0, 2.0):
-        scores = without(_weighed(*parts, weight), excluded, offset)
-        reached = _weighed(*own, weight)
+        scores = without(_weighed(parts, weight), excluded, offset)
+        reached = _weighed(own, weight)
         ends.append((scores > (reached + margin)[:, None], scores >= (reached - margin)[:, None]))
     (ahead_first, near_first), (ahead_last, near_last) = ends
     ahead = ahead_first & ahead_last
