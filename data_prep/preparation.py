@@ -9,12 +9,13 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import InputError
 from data_prep.files import local_path
+from data_prep.read.frames import is_frame, path_of
 from data_prep.read.items.item_file import locate_items
 from data_prep.read.locate import locate
 from data_prep.settings import DataConfig, data_config
@@ -120,7 +121,8 @@ def prepare(
 ) -> PreparedDataset:
     """Prepares a dataset, or finds it prepared by an earlier call with equal content.
 
-    For example `prepare("interactions", path="log.csv", min_interactions=5)`.
+    For example `prepare("interactions", path="log.csv", min_interactions=5)`, or `path=frame`: a
+    frame of pandas, Polars, PyArrow or DuckDB is taken where a path is, for `items` too.
 
     Args:
       dataset: `amazon`, `complete_journey`, `interactions` or `synthetic`, or all settings in one
@@ -135,7 +137,7 @@ def prepare(
     Raises:
       InputError: what was given cannot be used.
     """
-    config = data_config(dataset, **settings)
+    config = data_config(dataset, **_with_files(settings))
     located, items = locate(config), locate_items(config)
 
     from data_prep.store.sequence_builder import SequenceConfig
@@ -151,6 +153,19 @@ def prepare(
                 f"--data_dir {place}: cannot be written to ({error.strerror or error})."
             ) from error
     return _prepared_by(builder)
+
+
+def _with_files(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with files in place of frames."""
+    found, place = dict(settings), settings.get("data_dir")
+    if is_frame(found.get("path")):
+        found["path"] = path_of(found["path"], "path", place)
+    items = found.get("items")
+    if is_frame(items) or isinstance(items, str | os.PathLike):
+        items = {"path": items}
+    if isinstance(items, Mapping) and items.get("path") is not None:
+        found["items"] = {**items, "path": path_of(items["path"], "items", place)}
+    return found
 
 
 def find_prepared(

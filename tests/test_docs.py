@@ -44,7 +44,7 @@ def test_links_between_pages_lead_somewhere(page):
 
 FILES = [
     f"/{file.relative_to(ROOT)}"
-    for folder in (*PACKAGES, "benchmarks", "examples", "tests")
+    for folder in (*PACKAGES, "benchmarks", "docs", "examples", "tests")
     for file in (ROOT / folder).rglob("*.py")
 ]
 NAMED = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which tells of what was

@@ -202,8 +202,8 @@ def test_a_missing_extra_is_named_in_one_line(tmp_path):
 
 # -------------------------------------------------------------------------------- what is declared
 
-BROUGHT = {"urllib3": "requests", "py4j": "pyspark"}
-"""Distributions that are used through another one, of which they are a part."""
+BROUGHT = {"urllib3": "requests", "py4j": "pyspark", "mlflow": "mlflow-skinny"}
+"""Distributions that are used through another one, of which they are a part, or by its name."""
 ELSEWHERE = "tf_syncrec/comparison/recbole/worker.py"
 """Runs in the environment of RecBole."""
 UNSEEN = {"tf-keras"}
@@ -236,7 +236,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     extras = {extra: names(needs) for extra, needs in PROJECT["optional-dependencies"].items()}
     found = imported()
     optional = extras["redis"] | extras["serving"] | extras["spark"] | extras["scann"]
-    optional |= extras["tune"]
+    optional |= extras["tune"] | extras["mlflow"] | extras["wandb"]
     assert not set(found) - core - optional, "imported and not declared"
     assert not core - set(found) - UNSEEN, "declared and not imported"
     for name in extras["serving"] - core:

@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+import duckdb
 import keras
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import tf_syncrec
@@ -55,7 +57,7 @@ def fitted(folder, **more):
 def made(tmp_path_factory):
     """A run, and the callback that was there."""
     folder, look = tmp_path_factory.mktemp("python"), Look()
-    run = fitted(folder, output_dir=str(folder / "run"), callbacks=[look])
+    run = fitted(folder, output_dir=str(folder / "run"), callbacks=[look], log="csv")
     return run, look
 
 
@@ -82,6 +84,33 @@ def test_fit_calls_keras_once_and_its_callbacks_see_the_validation(made):
     assert look.logs["val_ndcg@10"] == pytest.approx(history[-1]["validation"]["ndcg@10"])
     assert look.logs["loss"] == pytest.approx(history[-1]["loss"])
     assert {"val_hr@5", "val_mrr", "val_ndcg@10/books", "loss_single"} <= set(look.logs)
+
+
+def test_the_csv_files_of_a_run_say_what_its_own_files_say(made):
+    run, look = made
+    epochs = pd.read_csv(run.directory / "epochs.csv", index_col="epoch")
+    history = json.loads(run.history_file.read_text())
+    assert epochs.index.tolist() == [1, 2, 3] and set(look.logs) == set(epochs.columns)
+    np.testing.assert_allclose(epochs["loss"], [row["loss"] for row in history])
+    domains = [row["validation_domains"]["books"]["mrr"] for row in history]
+    np.testing.assert_allclose(epochs["val_mrr/books"], domains)
+    results = pd.read_csv(run.directory / "results.csv", index_col="metric")["value"]
+    assert results["test/overall/ndcg@10"] == run.metrics["test"]["overall"]["ndcg@10"]
+    gap = run.metrics["negative_transfer"]["books"]["gap"]
+    assert results["negative_transfer/books/gap"] == gap
+
+
+@pytest.mark.parametrize("library", ["pandas", "pyarrow", "duckdb"])
+def test_histories_of_any_frame_are_answered_alike(made, library):
+    items = ["books_01", "films_02", "music_03"]
+    rows = pd.DataFrame({"user_id": ["a", "a", "b"], "item_id": items})
+    given = {
+        "pandas": lambda: rows,
+        "pyarrow": lambda: pa.Table.from_pandas(rows),
+        "duckdb": lambda: duckdb.from_df(rows),
+    }[library]()
+    expected = made[0].recommend({"a": items[:2], "b": items[2:]}, "music", k=3)
+    pd.testing.assert_frame_equal(made[0].recommend(given, "music", k=3), expected)
 
 
 def test_early_stopping_of_keras_ends_a_run_whose_settings_are_nested(tmp_path):

@@ -27,6 +27,7 @@ from tf_syncrec.utils.nested import flat
 
 _FREE_OF_TRAIN = (
     *("checkpoint_steps", "checkpoint_minutes", "keep_optimizer", "on_nan", "strategy"),
+    "log",
 )
 _FREE = {
     # Where, not what.

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep.errors import InputError
+from data_prep.read.frames import is_frame, path_of
 from tf_syncrec.cli import (
     Parser,
     add_data_options,
@@ -21,6 +23,8 @@ from tf_syncrec.cli import (
     run_command,
     say,
 )
+from tf_syncrec.config import Config
+from tf_syncrec.training.loggers.installed import check_installed
 from tf_syncrec.training.resuming import (
     add_run_options,
     config_to_resume,
@@ -33,7 +37,6 @@ from tf_syncrec.utils.nested import flat
 from tf_syncrec.utils.terminal import be_quiet
 
 if TYPE_CHECKING:
-    from tf_syncrec.config import Config
     from tf_syncrec.run import Run
 
 
@@ -42,9 +45,15 @@ def main(argv: list[str] | None = None) -> None:
     _run(argv, command_of("tf_syncrec.fit", argv))
 
 
+FILES = ("path", "items", "titles")
+"""Options of `fit` in whose place a frame may be given."""
+
+
 def fit(
-    config: "Config | str | None" = None,
+    data: Any = None,
+    /,
     *,
+    config: Config | str | None = None,
     settings: Mapping[str, Any] | None = None,
     callbacks: Any = (),
     verbose: bool = True,
@@ -53,6 +62,8 @@ def fit(
     """Prepares data, trains, evaluates and exports, as the command line does.
 
     Args:
+        data: a frame of interactions, for `dataset="interactions", path=frame`: of pandas, Polars,
+            PyArrow or DuckDB. A `config` may stand here as well.
         config: all settings, a YAML file or the name of one in configs/; None: by dataset.
         settings: single settings, as `--set` takes them: `{"model.dim": 32}`, or nested,
             `{"model": {"dim": 32}}`.
@@ -63,7 +74,8 @@ def fit(
         verbose: whether to say what is done.
         options: of the command line, by the same names: `dataset="interactions"`,
             `path="log.csv"`, `model="sasrec"`, `epochs=3`, `seed=1`, `output_dir="runs/shop"`,
-            `tune=12`, `resume=True`.
+            `tune=12`, `resume=True`. `path`, `items` and `titles` may be frames; these are kept as
+            Parquet in the folder `frames` of `data_dir`.
 
     Returns:
         The run, which recommends and evaluates.
@@ -73,6 +85,15 @@ def fit(
         Stopped: by a signal or a full disk; what was reached is kept.
         FloatingPointError: the loss is no longer a number.
     """
+    if isinstance(data, str | Config) and config is None:
+        data, config = None, data
+    elif data is not None and not is_frame(data):
+        raise InputError(
+            "fit: expected a frame (pandas, Polars, PyArrow, DuckDB) or a config, received "
+            f"{type(data).__name__}; a log on disk is given as path="
+        )
+    settings = dict(flat(settings or {}))
+    options = _with_files(data, config, settings, options)
     argv = [] if verbose else ["--quiet"]
     for name, value in options.items():
         if value is True:
@@ -80,7 +101,7 @@ def fit(
         elif value is not None and value is not False:
             listed = isinstance(value, list | tuple)
             argv += [f"--{name}", ",".join(map(str, value)) if listed else str(value)]
-    for name, value in flat(settings or {}):
+    for name, value in settings.items():
         argv += ["--set", f"{name}={json.dumps(value)}"]  # JSON is YAML
     several = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
     try:
@@ -93,6 +114,24 @@ def fit(
             return _run(argv, command_of("tf_syncrec.fit", argv), several)
     finally:
         be_quiet(False)
+
+
+def _with_files(
+    data: Any, config: Config | str | None, settings: Mapping[str, Any], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Options with files in place of frames; a frame of interactions says which dataset it is."""
+    options = dict(options)
+    if data is not None:
+        if options.get("path") is not None:
+            raise InputError("path: a log is given already, as a frame; give one of them")
+        options["path"] = data
+    if is_frame(options.get("path")) and "data.dataset" not in settings:
+        options.setdefault("dataset", "interactions")
+    place = options.get("data_dir") or settings.get("data.data_dir")
+    if place is None and config is not None and not isinstance(config, str):
+        place = config.data.data_dir
+    given = {name: options[name] for name in FILES if options.get(name) is not None}
+    return options | {name: path_of(value, name, place) for name, value in given.items()}
 
 
 def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) -> "Run":
@@ -148,6 +187,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
     if not run.finished:
         tuning = read_tuning(args, config, run, begun)
         check_files(config)
+        check_installed(config.train.log)
     load_tensorflow()
     if run.finished:
         tidy(run)
@@ -176,7 +216,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
     return Run(run.directory)
 
 
-def _say_what_is_trained(config: "Config", directory: Path) -> None:
+def _say_what_is_trained(config: Config, directory: Path) -> None:
     """To somebody who gave no log."""
     made_up = config.data.synthetic
     say(

@@ -38,6 +38,7 @@ from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.initial.item_vectors import initialise_items
 from tf_syncrec.training.initial.new_events import seen_more_often
 from tf_syncrec.training.initial.warm_start import go_on_from
+from tf_syncrec.training.loggers.all_loggers import Loggers
 from tf_syncrec.training.loop import train
 from tf_syncrec.training.resuming import told_of_full_disk
 from tf_syncrec.training.run_directory import RunDirectory, network_json
@@ -112,7 +113,7 @@ def fit_run(
                 say("This worker trains along; worker 0 writes the run and says how it goes.")
                 nowhere = ends.enter_context(open(os.devnull, "w"))
                 ends.enter_context(contextlib.redirect_stdout(nowhere))
-            _story(config, run, command, stop, strategy, titles_file, profile, callbacks)
+            _story(config, run, command, stop, strategy, titles_file, profile, callbacks, ends)
 
 
 def _story(
@@ -124,6 +125,7 @@ def _story(
     titles_file: str | None,
     profile: bool,
     callbacks: Sequence[keras.callbacks.Callback],
+    ends: contextlib.ExitStack,
 ) -> None:
     """All of a run but its settings and devices; of several workers, only the first one writes."""
     # ------------------------------------------------------------------------------------ data
@@ -178,6 +180,10 @@ def _story(
         run.create(config, catalogue, model)
     first = [weight for embedding in model.embeddings for weight in embedding.item_weights]
     take_from_chief(strategy, model.learned if config.train.init_from else first)
+    loggers = []
+    if is_chief(strategy) and config.train.log:
+        asked = Loggers(config.train.log, run.directory, config.resolved(), say)
+        loggers = [ends.enter_context(asked)]
     trained = train(
         model,
         config,
@@ -188,7 +194,7 @@ def _story(
         say,
         backup,
         profile,
-        callbacks,
+        [*callbacks, *loggers],
         moments,
         kept,
     )
@@ -242,6 +248,8 @@ def _story(
     begin_stage("Writing report.html")
     page = write_report(run.directory, titles)
     end_stage()
+    for logger in loggers:
+        logger.end(metrics, page)
     backup.checkpoints.clear()
     run.remove_partial()
     from_chief(strategy)  # lets the others end

@@ -13,6 +13,7 @@ import numpy as np
 from data_prep import Catalogue, PreparedDataset
 from data_prep.errors import InputError
 from data_prep.files import local_path
+from data_prep.read.frames import arrow_table, is_frame
 from serving.saved_model.version_folders import newest_version
 from tf_syncrec import cli
 from tf_syncrec.config import Config
@@ -173,9 +174,10 @@ class Run(RunDirectory):
 
         Args:
             histories: raw item ids of each user, oldest first: `{user_id: [item_id, ...]}`, a
-                sequence of such lists (users are then called 0, 1, ...), or a frame with the
-                columns `user_id` and `item_id`, rows oldest first. Unknown ids are passed over. A
-                column `timestamp` of a frame stands for `timestamps`.
+                sequence of such lists (users are then called 0, 1, ...), or a frame (of pandas,
+                Polars, PyArrow or DuckDB) with the columns `user_id` and `item_id`, rows oldest
+                first. Unknown ids are passed over. A column `timestamp` of a frame stands for
+                `timestamps`.
             domain: where to recommend: one, several (k items in each), or None: the k likeliest of
                 all domains, whose scores are log-probabilities.
             k: how many, from 1 to `evaluate.max_k`.
@@ -199,6 +201,8 @@ class Run(RunDirectory):
         """
         import pandas as pd
 
+        if is_frame(histories) and not isinstance(histories, pd.DataFrame):
+            histories = arrow_table(histories, "histories").to_pandas()
         users = users_of(histories)
         times = times_of(users, histories, timestamps, now)
         wanted = [domain] if isinstance(domain, str) else list(domain or [""])

@@ -222,6 +222,11 @@ class TrainConfig(Section):
         "devices that train: auto takes every GPU there is, on this machine (mirrored) or on those "
         "of --workers or TF_CONFIG (multi_worker)",
     )
+    log: list[Literal["csv", "mlflow", "wandb"]] = _setting(
+        [],
+        "where `fit` logs the run besides TensorBoard: csv, in files of the run directory; mlflow; "
+        "wandb (Weights & Biases): docs/logging.md",
+    )
 
 
 class EvaluateConfig(Section):

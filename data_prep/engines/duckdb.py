@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
@@ -92,8 +93,10 @@ def connect(threads: int | None = None) -> Iterator[DuckDB]:
         if threads is not None:
             options["threads"] = str(threads)
         backend = ibis.duckdb.connect(**options)
-        # After two seconds its own bar would stand between our lines.
-        backend.raw_sql("SET enable_progress_bar_print = false")
+        # After two seconds its own bar would stand between our lines. In a notebook without
+        # ipywidgets it has none, and refuses all that concerns it.
+        with contextlib.suppress(duckdb.InvalidInputException):
+            backend.raw_sql("SET enable_progress_bar_print = false")
         try:
             yield DuckDB(backend, Path(folder))
         finally:

@@ -42,6 +42,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="go on from what a finished run has learned, with its settings where no others are "
         "given; items, users and domains may be new",
     )
+    add_settings(parser, "train.log")
     run = parser.add_argument_group("devices and interruptions")
     run.add_argument(
         "--resume",
