@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from tf_syncrec.config import Config
     from tf_syncrec.data.batches import datasets
     from tf_syncrec.fit import fit
-    from tf_syncrec.models.bprmf import BPRMF
-    from tf_syncrec.models.cgrec import CGRec
-    from tf_syncrec.models.gru4rec import GRU4Rec
-    from tf_syncrec.models.item_knn import ItemKNN
-    from tf_syncrec.models.mmoe import MMoE
-    from tf_syncrec.models.sasrec import SASRec
+    from tf_syncrec.models.baselines.bprmf import BPRMF
+    from tf_syncrec.models.baselines.gru4rec import GRU4Rec
+    from tf_syncrec.models.baselines.item_knn import ItemKNN
+    from tf_syncrec.models.baselines.sasrec import SASRec
+    from tf_syncrec.models.cross_domain.cgrec import CGRec
+    from tf_syncrec.models.cross_domain.mmoe import MMoE
     from tf_syncrec.models.syncrec import SyNCRec
     from tf_syncrec.run import Run, load, load_model
 
@@ -29,15 +29,15 @@ if command_start.started_as_command():
     command_start.begin()
 
 _PLACES = {
-    "BPRMF": "tf_syncrec.models.bprmf",
-    "CGRec": "tf_syncrec.models.cgrec",
+    "BPRMF": "tf_syncrec.models.baselines.bprmf",
+    "CGRec": "tf_syncrec.models.cross_domain.cgrec",
     "Config": "tf_syncrec.config",
-    "GRU4Rec": "tf_syncrec.models.gru4rec",
+    "GRU4Rec": "tf_syncrec.models.baselines.gru4rec",
     "InputError": "data_prep",
-    "ItemKNN": "tf_syncrec.models.item_knn",
-    "MMoE": "tf_syncrec.models.mmoe",
+    "ItemKNN": "tf_syncrec.models.baselines.item_knn",
+    "MMoE": "tf_syncrec.models.cross_domain.mmoe",
     "Run": "tf_syncrec.run",
-    "SASRec": "tf_syncrec.models.sasrec",
+    "SASRec": "tf_syncrec.models.baselines.sasrec",
     "SyNCRec": "tf_syncrec.models.syncrec",
     "datasets": "tf_syncrec.data.batches",
     "load": "tf_syncrec.run",

@@ -12,11 +12,11 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches, train_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.layers import split_views
-from tf_syncrec.models.bprmf import BPRMF
-from tf_syncrec.models.cgrec import CGRec
-from tf_syncrec.models.gru4rec import GRU4Rec
-from tf_syncrec.models.mmoe import MMoE
-from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.baselines.bprmf import BPRMF
+from tf_syncrec.models.baselines.gru4rec import GRU4Rec
+from tf_syncrec.models.baselines.sasrec import SASRec
+from tf_syncrec.models.cross_domain.cgrec import CGRec
+from tf_syncrec.models.cross_domain.mmoe import MMoE
 
 SEQUENTIAL = [SASRec, GRU4Rec, CGRec]
 """CGRec is an MMoE, but for the weights of its losses."""
