@@ -76,6 +76,7 @@ NETWORKS = {
         "baselines.sasrec.SASRecPair",
         "two SASRecs of different seeds, scores added",
     ),
+    "esasrec": _network("baselines.esasrec.ESASRec", "eSASRec, SASRec with LiGR's gated blocks"),
     "gru4rec": _network("baselines.gru4rec.GRU4Rec", "GRU4Rec, a recurrent network"),
     "mmoe": _network(
         "cross_domain.mmoe.MMoE", "MMoE of Transformers: no asymmetry, no λ, no second view"
@@ -83,6 +84,8 @@ NETWORKS = {
     "cgrec": _network(
         "cross_domain.cgrec.CGRec", "MMoE with loss weights from Shapley values of the domains"
     ),
+    "abxi": _network("cross_domain.abxi.ABXI", "ABXI, aligned streams and low-rank adapters"),
+    "pi_net": _network("cross_domain.pi_net.PiNet", "π-Net, gated transfer between recurrent nets"),
     "bprmf": _network("baselines.bprmf.BPRMF", "BPRMF, matrix factorisation"),
 }
 
