@@ -21,16 +21,19 @@ def literal(model, history, d):
     """The representation for domain d of two, one item and one latent user after another."""
     cell, part = model.recurrent.cell, model.embedding
     h, s, c = ([np.zeros(8), np.zeros(8)] for _ in range(3))
+    had = [0, 0]  # as long as there is no item of a domain, the other is handed nothing
     for item in [0, *history]:
         x = part.items.numpy()[item] if item else part.start_tokens.numpy()[0]
         x = norm(x + part.positions.numpy()[0])
         moving = [domain_of(item, TWO)] if item else [0, 1]
+        if item:
+            had[moving[0]] = 1
         for a in moving:
             h[a] = gru(x, h[a], cell.recurrent["encoder"], a)
         for a in moving:
             states = []
             for user in cell.users.numpy()[a]:
-                seen = np.concatenate([h[a], h[1 - a], s[a]])
+                seen = np.concatenate([h[a], had[1 - a] * h[1 - a], s[a]])
                 gate = sigmoid(
                     seen @ cell.gate.numpy()[a]
                     + user @ cell.gate_members.numpy()[a]
@@ -44,7 +47,7 @@ def literal(model, history, d):
                 states.append(gate * s[a] + (1 - gate) * new)
             s[a] = np.mean(states, axis=0)
             c[a] = gru(s[a], c[a], cell.recurrent["transfer"], a)
-    both = np.concatenate([h[d], c[1 - d]])
+    both = np.concatenate([h[d], had[1 - d] * c[1 - d]])
     return both @ model.outputs_kernel.numpy()[d] + model.outputs_bias.numpy()[d, 0]
 
 

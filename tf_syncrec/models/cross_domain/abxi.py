@@ -184,11 +184,11 @@ class ABXI(MultiDomainModel):
         """As in `MultiDomainModel`; the mean over the targets."""
         cross_view, single_view = split_views(items, None, self.offsets, self.window, segments)
         blocks = group_by_domain(single_view.domains, self.num_domains)
-        streams = (
+        cross, single = (
             blocks.gather(self._attended(view, training=training))
             for view in (cross_view, single_view)
         )
-        y = self._adapted(*streams, blocks, training=training)
+        y = self._adapted(cross, single, blocks, training=training)
         targets = blocks.gather(items[:, -tf.shape(single_view.domains)[1] :])
         (losses,) = self.target_losses([y], targets, blocks)
         return mean_over_targets(losses, blocks)

@@ -78,7 +78,8 @@ class ParallelCell(keras.layers.Layer):
         """One step.
 
         Args:
-            inputs: `[batch, dim + domains]`, an embedded item, and 1 for each domain that moves.
+            inputs: `[batch, dim + 2 domains]`: an embedded item, 1 for each domain that moves, and
+                1 for each domain that the user has had an item of.
             states: list of one, `[batch, 3 domains dim]`.
 
         Returns:
@@ -87,11 +88,12 @@ class ParallelCell(keras.layers.Layer):
         rows, count, dim = tf.shape(inputs)[0], self.num_domains, self.dim
         before = tf.reshape(states[0], [rows, len(UNITS), count, dim])
         encoded, filtered, transferred = tf.unstack(before, axis=1)
-        moves = inputs[:, dim:, None]
+        x, moves, had = tf.split(inputs, [dim, count, count], axis=1)
+        moves = moves[:, :, None]
 
-        x = tf.repeat(inputs[:, None, :dim], count, axis=1)
+        x = tf.repeat(x[:, None], count, axis=1)
         encoded += moves * (self._gru("encoder", x, encoded) - encoded)
-        filtered += moves * (self._filter(encoded, filtered) - filtered)
+        filtered += moves * (self._filter(encoded, had, filtered) - filtered)
         transferred += moves * (self._gru("transfer", filtered, transferred) - transferred)
 
         after = tf.stack([encoded, filtered, transferred], axis=1)
@@ -101,7 +103,7 @@ class ParallelCell(keras.layers.Layer):
     def _gru(self, unit, x, state):
         return gru(x, state, [tf.convert_to_tensor(w) for w in self.recurrent[unit]])
 
-    def _filter(self, encoded, state):
+    def _filter(self, encoded, had, state):
         """The shared account filter unit, of each domain towards the others."""
 
         def of_account(x, weights, users, bias):
@@ -112,7 +114,7 @@ class ParallelCell(keras.layers.Layer):
             shared = tf.einsum("bdi,dio->bdo", x, weights) + bias
             return shared[:, :, None] + tf.einsum("dki,dio->dko", members, users)
 
-        seen = tf.concat([encoded, mean_of_others(encoded), state], axis=-1)
+        seen = tf.concat([encoded, mean_of_others(encoded, had), state], axis=-1)
         gate = tf.sigmoid(of_account(seen, self.gate, self.gate_members, self.gate_bias))
         seen = tf.concat([encoded, state], axis=-1)
         new = tf.tanh(of_account(seen, self.new, self.new_members, self.new_bias))
@@ -127,10 +129,20 @@ class ParallelCell(keras.layers.Layer):
         }
 
 
-def mean_of_others(x):
-    """Of each domain, the mean of the others: `[..., domains, dim]`; 0 where there is no other."""
-    others = tf.reduce_sum(x, axis=-2, keepdims=True) - x
-    return others / max(x.shape[-2] - 1, 1)
+def mean_of_others(x, had):
+    """Of each domain, the mean of the others that the user has had items of; 0 if there are none.
+
+    Args:
+        x: `[..., domains, dim]`.
+        had: `[..., domains]`, 1 for those domains, else 0.
+
+    Returns:
+        `[..., domains, dim]`.
+    """
+    had = had[..., None]
+    others = tf.reduce_sum(had * x, axis=-2, keepdims=True) - had * x
+    count = tf.reduce_sum(had, axis=-2, keepdims=True) - had
+    return tf.math.divide_no_nan(others, count)
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")
@@ -147,8 +159,8 @@ class PiNet(SequentialModel):
     and the cross-domain transfer unit (CTU), `c_d = GRU(s_d, c_d)`. In domain d the next item is
     predicted from h_d and what the others hand over, c_other, by a matrix of the domain.
 
-    The paper has two domains. With more, "other" is the mean of the others, so that with two this
-    is the paper's network. Loss, negatives and items are everybody's: the paper's softmax over all
+    The paper has two domains. With more, "other" is the mean of the others of which the user has
+    had an item, so that with two this is the paper's network. Loss, negatives and items are everybody's: the paper's softmax over all
     items of a domain is `loss.negatives` of as many. All items of the sequence are targets, in the
     paper the last one. The start token begins the sequence of every domain; positions play no part.
 
@@ -169,7 +181,7 @@ class PiNet(SequentialModel):
         self.members = members
         cell = ParallelCell(self.num_domains, self.dim, members, **part)
         self.recurrent = keras.layers.RNN(cell, return_sequences=True, **part)
-        self.recurrent.build((None, None, self.dim + self.num_domains))
+        self.recurrent.build((None, None, self.dim + 2 * self.num_domains))
         self.outputs_kernel = self.add_weight(
             shape=(self.num_domains, 2 * self.dim, self.dim),
             initializer=StackedGlorotUniform(),
@@ -192,13 +204,15 @@ class PiNet(SequentialModel):
         embedded = self.embedding(view, training=training)
         domains = item_domains(tf.maximum(view.tokens, PAD), self.offsets)
         moves = tf.one_hot(domains, self.num_domains, dtype=embedded.dtype)
+        had = tf.minimum(tf.cumsum(moves, axis=1), 1.0)
         moves += tf.cast(view.tokens < PAD, embedded.dtype)[..., None]
-        states = self.recurrent(tf.concat([embedded, moves], axis=-1), training=training)
-        states = states if last is None else states[:, -last:]
+        states = self.recurrent(tf.concat([embedded, moves, had], axis=-1), training=training)
+        if last is not None:
+            states, had = states[:, -last:], had[:, -last:]
         batch, slots = tf.shape(states)[0], tf.shape(states)[1]
         shape = [batch, slots, len(UNITS), self.num_domains, self.dim]
         encoded, _, transferred = tf.unstack(tf.reshape(states, shape), axis=2)
-        both = tf.concat([encoded, mean_of_others(transferred)], axis=-1)
+        both = tf.concat([encoded, mean_of_others(transferred, had)], axis=-1)
         return tf.reshape(both, [batch, slots, self.num_domains * 2 * self.dim])
 
     def specialise(self, encoded, domains, training=None):
