@@ -160,9 +160,10 @@ class PiNet(SequentialModel):
     predicted from h_d and what the others hand over, c_other, by a matrix of the domain.
 
     The paper has two domains. With more, "other" is the mean of the others of which the user has
-    had an item, so that with two this is the paper's network. Loss, negatives and items are everybody's: the paper's softmax over all
-    items of a domain is `loss.negatives` of as many. All items of the sequence are targets, in the
-    paper the last one. The start token begins the sequence of every domain; positions play no part.
+    had an item, so that with two this is the paper's network. Loss, negatives and items are
+    everybody's: the paper's softmax over all items of a domain is `loss.negatives` of as many. All
+    items of the sequence are targets, in the paper the last one. The start token begins the
+    sequence of every domain; positions play no part.
 
     Args:
         domain_sizes: as in `MultiDomainModel`.
