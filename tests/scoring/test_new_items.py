@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_prep import Catalogue
+from data_prep import Catalogue, InputError
 from data_prep.read.items.kinds import Column
 from data_prep.store.item_columns import ItemColumns
 from tests.conftest import FakePrepared
+from tf_syncrec.comparison.item_knn_tuning import tune_content_knn
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
@@ -146,3 +147,25 @@ def test_a_split_in_time_has_more_new_items_later():
         return share_of_later(SimpleNamespace(settings=SimpleNamespace(split=split)))
 
     assert of("global_time") == LATER > of("leave_one_out") == share_of_later(object()) == 1
+
+
+def test_content_knn_knows_brands_and_nothing_else():
+    """Which of a brand is the target, it cannot know; that it is one of the brand, it does."""
+    prepared = planted()
+    validation = evaluation_batches(prepared, "validation", 32)
+    said: list[str] = []
+    scorer, trials = tune_content_knn(prepared, validation, said.append)
+    assert len(trials) == len(said) and "shrinkage" not in trials[0]
+    batch = next(iter(evaluation_batches(prepared, "test", 32)))
+    scores = scorer.scores(scorer.queries(batch), 1, TRAINED + COLD)
+    brands = np.append(np.arange(TRAINED) % BRANDS, np.arange(COLD) % BRANDS)
+    for row, items in zip(scores, batch["items"].numpy(), strict=True):
+        own = brands == brands[items[-1] - 1]
+        assert (row[own] > 0).all() and not row[~own].any()
+
+
+def test_content_knn_asks_for_a_file_of_items():
+    prepared = planted()
+    prepared.item_columns = None
+    with pytest.raises(InputError, match="--items"):
+        tune_content_knn(prepared, [])

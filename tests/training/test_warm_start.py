@@ -339,9 +339,7 @@ def refused(folder, **options):
 
 def test_what_does_not_fit_is_refused_in_one_line(yesterday, tmp_path):
     assert "model.dim = 8, and this run has 16" in refused(yesterday, settings={"model.dim": 16})
-    assert "is a run of SyNCRec, and this one would train SASRec" in refused(
-        yesterday, model="sasrec"
-    )
+    assert "is a run of SASRec, and this one would train BPRMF" in refused(yesterday, model="bprmf")
     others = [
         (f"u{user}", f"{domain} {user % 4}", domain, str(time))
         for user in range(20)

@@ -38,13 +38,13 @@ class ItemAttributes:
         """How many attributes there are, padding apart."""
         return len(self.names) - 1
 
-    def matrix(self) -> scipy.sparse.csr_matrix:
+    def matrix(self) -> scipy.sparse.csr_array:
         """`[items + 1, size + 1]` float32: the weights; a row and the first column of padding."""
         filled = self.tokens > 0
         starts = np.append(0, filled.sum(axis=1).cumsum())
         shape = (len(self.tokens), self.size + 1)
         parts = (self.weights[filled], self.tokens[filled], starts)
-        found = scipy.sparse.csr_matrix(parts, shape=shape)
+        found = scipy.sparse.csr_array(parts, shape=shape)
         found.sort_indices()
         return found
 
