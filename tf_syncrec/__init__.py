@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from tf_syncrec.config import Config
     from tf_syncrec.data.batches import datasets
     from tf_syncrec.fit import fit
-    from tf_syncrec.models.bprmf import BPRMF
-    from tf_syncrec.models.cgrec import CGRec
-    from tf_syncrec.models.gru4rec import GRU4Rec
-    from tf_syncrec.models.item_knn import ItemKNN
-    from tf_syncrec.models.mmoe import MMoE
-    from tf_syncrec.models.sasrec import SASRec
+    from tf_syncrec.models.baselines.bprmf import BPRMF
+    from tf_syncrec.models.baselines.esasrec import ESASRec
+    from tf_syncrec.models.baselines.gru4rec import GRU4Rec
+    from tf_syncrec.models.baselines.item_knn import ItemKNN
+    from tf_syncrec.models.baselines.sasrec import SASRec
+    from tf_syncrec.models.cross_domain.abxi import ABXI
+    from tf_syncrec.models.cross_domain.cgrec import CGRec
+    from tf_syncrec.models.cross_domain.mmoe import MMoE
+    from tf_syncrec.models.cross_domain.pi_net import PiNet
     from tf_syncrec.models.syncrec import SyNCRec
     from tf_syncrec.run import Run, load, load_model
 
@@ -29,15 +32,18 @@ if command_start.started_as_command():
     command_start.begin()
 
 _PLACES = {
-    "BPRMF": "tf_syncrec.models.bprmf",
-    "CGRec": "tf_syncrec.models.cgrec",
+    "ABXI": "tf_syncrec.models.cross_domain.abxi",
+    "BPRMF": "tf_syncrec.models.baselines.bprmf",
+    "CGRec": "tf_syncrec.models.cross_domain.cgrec",
     "Config": "tf_syncrec.config",
-    "GRU4Rec": "tf_syncrec.models.gru4rec",
+    "ESASRec": "tf_syncrec.models.baselines.esasrec",
+    "GRU4Rec": "tf_syncrec.models.baselines.gru4rec",
     "InputError": "data_prep",
-    "ItemKNN": "tf_syncrec.models.item_knn",
-    "MMoE": "tf_syncrec.models.mmoe",
+    "ItemKNN": "tf_syncrec.models.baselines.item_knn",
+    "MMoE": "tf_syncrec.models.cross_domain.mmoe",
+    "PiNet": "tf_syncrec.models.cross_domain.pi_net",
     "Run": "tf_syncrec.run",
-    "SASRec": "tf_syncrec.models.sasrec",
+    "SASRec": "tf_syncrec.models.baselines.sasrec",
     "SyNCRec": "tf_syncrec.models.syncrec",
     "datasets": "tf_syncrec.data.batches",
     "load": "tf_syncrec.run",
@@ -47,13 +53,16 @@ _PLACES = {
 """Public names, and the modules that have them; `fit` is the module of that name."""
 
 __all__ = [
+    "ABXI",
     "BPRMF",
     "CGRec",
     "Config",
+    "ESASRec",
     "GRU4Rec",
     "InputError",
     "ItemKNN",
     "MMoE",
+    "PiNet",
     "Run",
     "SASRec",
     "SyNCRec",

@@ -10,7 +10,7 @@ from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.evaluation.significance import compare_to_reference
 from tf_syncrec.evaluation.verdicts import UNCLEAR, VIEWS, compare_views, verdict
 from tf_syncrec.metrics.gains import user_gains
-from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.baselines.sasrec import SASRec
 
 SCORES = {"single": "single", "cross": "cross", "blend": "sum"}
 """What the views are called in the configuration."""

@@ -12,9 +12,9 @@ from tests.support.processes import TWO_REPLICAS, last_line
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches, train_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
-from tf_syncrec.models import cgrec
-from tf_syncrec.models.cgrec import CGRec, coalitions
-from tf_syncrec.models.mmoe import MMoE
+from tf_syncrec.models.cross_domain import cgrec
+from tf_syncrec.models.cross_domain.cgrec import CGRec, coalitions
+from tf_syncrec.models.cross_domain.mmoe import MMoE
 
 
 def make(sizes=(5, 4, 3), **settings):
@@ -279,8 +279,8 @@ def test_fit_plays_now_and_then_and_learns(make_prepared, monkeypatch):
 # -------------------------------------------------------------------------------- two replicas
 
 REPLICAS = """
-from tf_syncrec.models.cgrec import CGRec
-from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.cross_domain.cgrec import CGRec
+from tf_syncrec.models.baselines.sasrec import SASRec
 from tf_syncrec.config import Config
 
 keras.utils.set_random_seed(0)

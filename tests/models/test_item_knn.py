@@ -15,8 +15,8 @@ from tf_syncrec.data import item_similarity
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similarities, user_items
 from tf_syncrec.evaluation.full_ranking import rank_split
-from tf_syncrec.models import item_knn
-from tf_syncrec.models.item_knn import ItemKNN, fit_item_knn
+from tf_syncrec.models.baselines import item_knn
+from tf_syncrec.models.baselines.item_knn import ItemKNN, fit_item_knn
 
 
 def literal_similarities(prepared, shrinkage=0.0, neighbours=None):

@@ -16,11 +16,14 @@ from tf_syncrec.layers import TransformerExperts
 from tf_syncrec.losses.functions import LOSSES
 from tf_syncrec.losses.negatives import UniformNegatives
 from tf_syncrec.metrics.gains import METRICS
-from tf_syncrec.models.bprmf import BPRMF
-from tf_syncrec.models.cgrec import CGRec
-from tf_syncrec.models.gru4rec import GRU4Rec
-from tf_syncrec.models.mmoe import MMoE
-from tf_syncrec.models.sasrec import SASRec, SASRecPair
+from tf_syncrec.models.baselines.bprmf import BPRMF
+from tf_syncrec.models.baselines.esasrec import ESASRec
+from tf_syncrec.models.baselines.gru4rec import GRU4Rec
+from tf_syncrec.models.baselines.sasrec import SASRec, SASRecPair
+from tf_syncrec.models.cross_domain.abxi import ABXI
+from tf_syncrec.models.cross_domain.cgrec import CGRec
+from tf_syncrec.models.cross_domain.mmoe import MMoE
+from tf_syncrec.models.cross_domain.pi_net import PiNet
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.optimizers import RowwiseAdam
 from tf_syncrec.utils.nested import flat
@@ -37,6 +40,9 @@ NETWORKS = {
     "gru4rec": lambda **more: GRU4Rec(SIZES, blocks=1, **TINY | more),
     "mmoe": lambda **more: MMoE(SIZES, experts=2, blocks=1, **TINY | more),
     "cgrec": lambda **more: CGRec(SIZES, experts=2, blocks=1, **TINY | more),
+    "esasrec": lambda **more: ESASRec(SIZES, blocks=1, **TINY | more),
+    "abxi": lambda **more: ABXI(SIZES, domain_rank=2, **TINY | more),
+    "pi_net": lambda **more: PiNet(SIZES, members=2, **TINY | more),
     "bprmf": lambda **more: BPRMF(SIZES, USERS, **TINY | more),
 }
 BATCH = {
@@ -98,6 +104,15 @@ def test_a_process_that_made_no_network_loads_one(tmp_path):
         "print(json.dumps([kinds, list(model.domains)]))"
     )
     assert found == [["MMoE", "RowwiseAdam"], list(SIZES)]
+
+
+def test_networks_saved_before_their_file_moved_are_found():
+    """Keras finds them by their registered names, whatever module was written beside these."""
+    saved = keras.saving.serialize_keras_object(NETWORKS["sasrec"]())
+    assert saved["module"] == "tf_syncrec.models.baselines.sasrec"
+    assert saved["registered_name"] == "tf_syncrec>SASRec"
+    before = saved | {"module": "tf_syncrec.models.sasrec"}
+    assert type(keras.saving.deserialize_keras_object(before)) is SASRec
 
 
 @pytest.mark.parametrize("name", NETWORKS)

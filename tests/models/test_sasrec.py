@@ -9,7 +9,7 @@ from tests.support.gradients import assert_same_gradients
 from tf_syncrec.config import Config
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.metrics import target_ranks
-from tf_syncrec.models.sasrec import SASRec, SASRecPair
+from tf_syncrec.models.baselines.sasrec import SASRec, SASRecPair
 from tf_syncrec.training.initial.item_vectors import initialise_items, item_vectors
 from tf_syncrec.training.optimizers import optimizer_of
 

@@ -10,7 +10,7 @@ from tests.support.networks import fit_neighbours, small_network
 from tests.support.prepared import batches_of, with_times
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import user_gains
-from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.baselines.sasrec import SASRec
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring import choices
 from tf_syncrec.scoring.fit_score import FOLDS, fit_score

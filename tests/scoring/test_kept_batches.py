@@ -9,7 +9,7 @@ from tests.support.prepared import batches_of
 from tf_syncrec.data.batches import ASKED
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.evaluation.influence import influence
-from tf_syncrec.models.sasrec import SASRec, SASRecPair
+from tf_syncrec.models.baselines.sasrec import SASRec, SASRecPair
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring.kept_batches import KeptBatches
 

@@ -13,7 +13,7 @@ from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.all_domains import rank_all_domains
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
-from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.baselines.sasrec import SASRec
 from tf_syncrec.scoring.mixture import PRIOR_USERS, RIDGE, fit_mixture
 
 SIZES = (12, 3, 0, 20)

@@ -13,7 +13,7 @@ from tf_syncrec.evaluation import TIMED
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split, times_of
 from tf_syncrec.layers.score_terms.repeat_consumption import NUMBERS
 from tf_syncrec.metrics.gains import user_gains
-from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.baselines.sasrec import SASRec
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring import choices
 from tf_syncrec.scoring import repeats as fitting

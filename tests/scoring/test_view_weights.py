@@ -8,7 +8,7 @@ from tests.support.networks import fit_neighbours, small_network
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.metrics.gains import user_gains
-from tf_syncrec.models.sasrec import SASRec, SASRecPair
+from tf_syncrec.models.baselines.sasrec import SASRec, SASRecPair
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring import choices
 from tf_syncrec.scoring.choices import LISTED, PRIOR_USERS

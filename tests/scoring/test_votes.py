@@ -18,8 +18,8 @@ from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.evaluation.trials import rank_trials
 from tf_syncrec.layers import ItemNeighbours
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
-from tf_syncrec.models.item_knn import ItemKNN
-from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.baselines.item_knn import ItemKNN
+from tf_syncrec.models.baselines.sasrec import SASRec
 from tf_syncrec.scoring.view_weights import WEIGHTS as VIEW_WEIGHTS
 from tf_syncrec.scoring.view_weights import rank_weights
 from tf_syncrec.scoring.votes import DECAYS, SHRINKAGE, WEIGHTS, neighbour_lists, rank_votes

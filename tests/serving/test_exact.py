@@ -21,7 +21,7 @@ from tests.support.exporting import (
     padded,
     random_histories,
 )
-from tests.support.networks import OF_A_KIND, each
+from tests.support.networks import KINDS, OF_A_KIND, each
 from tests.support.rest_server import LIMITS, running
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation import TIMED
@@ -29,10 +29,9 @@ from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.training.run_directory import RunDirectory
 
 WITH_TERMS = "syncrec, with all that can be fitted on top, and people who come back"
-NETWORKS = ("syncrec", "sasrec", "sasrec_pair", "gru4rec", "mmoe", "cgrec", "bprmf")
 
 
-@pytest.fixture(scope="module", params=[*each(NETWORKS), WITH_TERMS])
+@pytest.fixture(scope="module", params=[*each(KINDS), WITH_TERMS])
 def network(request, exported, tmp_path_factory):
     """A served network, its scorer and rows of its `test_ranks.parquet`.
 
@@ -157,7 +156,7 @@ print(json.dumps({"said": said, "imported": sorted(ours)}))
 
 
 @pytest.mark.parametrize(
-    "names", [OF_A_KIND, pytest.param(sorted({*NETWORKS} - {*OF_A_KIND}), marks=pytest.mark.slow)]
+    "names", [OF_A_KIND, pytest.param(sorted({*KINDS} - {*OF_A_KIND}), marks=pytest.mark.slow)]
 )
 def test_a_process_with_nothing_but_tensorflow_serves_them(names, exported, tmp_path):
     histories = [*random_histories(exported("syncrec"), 4, seed=1), ["unknown"], []]

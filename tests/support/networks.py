@@ -5,11 +5,16 @@ import numpy as np
 import pytest
 
 from tf_syncrec.config import Config
+from tf_syncrec.models.registry import NETWORKS
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring.votes import count_neighbours, fit_votes
 
 OF_A_KIND = ("syncrec", "sasrec", "bprmf")
 """Two views, one, and a user in place of a history; the others have parts of these."""
+
+
+KINDS = [name for name in NETWORKS if not name.startswith("syncrec_")]
+"""All networks but the variants of SyNCRec."""
 
 
 def each(names):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_syncrec.config import Config, TrainConfig
 from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.baselines.sasrec import SASRec
 from tf_syncrec.training.loop import learning_rate, planned_epochs, train
 
 

@@ -12,8 +12,8 @@ from tests.support import killed
 from tests.training.test_resume import stop_at, whole_state
 from tests.training.test_warm_start import TODAY, YESTERDAY, catalogue_of, network
 from tf_syncrec.config import Config
-from tf_syncrec.models.bprmf import BPRMF
-from tf_syncrec.models.sasrec import SASRec
+from tf_syncrec.models.baselines.bprmf import BPRMF
+from tf_syncrec.models.baselines.sasrec import SASRec
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.initial.moments import carried_moments
 from tf_syncrec.training.initial.warm_start import origins_of

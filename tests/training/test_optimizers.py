@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_syncrec.models.bprmf import BPRMF
+from tf_syncrec.models.baselines.bprmf import BPRMF
 from tf_syncrec.training.optimizers import RowwiseAdam, optimizer_of
 
 ROWS = 7

@@ -14,11 +14,14 @@ from tests.support.prepared import with_times
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import train_batches
 from tf_syncrec.fit import fit
-from tf_syncrec.models.bprmf import BPRMF
-from tf_syncrec.models.cgrec import CGRec
-from tf_syncrec.models.gru4rec import GRU4Rec
-from tf_syncrec.models.mmoe import MMoE
-from tf_syncrec.models.sasrec import SASRec, SASRecPair
+from tf_syncrec.models.baselines.bprmf import BPRMF
+from tf_syncrec.models.baselines.esasrec import ESASRec
+from tf_syncrec.models.baselines.gru4rec import GRU4Rec
+from tf_syncrec.models.baselines.sasrec import SASRec, SASRecPair
+from tf_syncrec.models.cross_domain.abxi import ABXI
+from tf_syncrec.models.cross_domain.cgrec import CGRec
+from tf_syncrec.models.cross_domain.mmoe import MMoE
+from tf_syncrec.models.cross_domain.pi_net import PiNet
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.initial.new_events import Repeated, learned_until, users_since
 from tf_syncrec.training.initial.warm_start import carry_over, origins_of, place_items
@@ -32,6 +35,9 @@ NETWORKS = {
     "gru4rec": GRU4Rec,
     "mmoe": MMoE,
     "cgrec": CGRec,
+    "esasrec": ESASRec,
+    "abxi": ABXI,
+    "pi_net": PiNet,
 }
 SETTINGS = {"dim": 8, "blocks": 1, "window": 6, "experts": 3, "cross_experts": 1, "neighbours": 4}
 YESTERDAY = {"books": ["b1", "b2", "b3"], "films": ["f1", "f2"], "games": ["g1", "g2"]}

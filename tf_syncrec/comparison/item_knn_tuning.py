@@ -12,7 +12,7 @@ from tf_syncrec.data.item_attributes import load
 from tf_syncrec.data.item_similarity import likenesses, similarities, user_items
 from tf_syncrec.evaluation.full_ranking import rank_split
 from tf_syncrec.metrics.gains import SELECTION_METRIC
-from tf_syncrec.models.item_knn import HISTORIES, ItemKNN
+from tf_syncrec.models.baselines.item_knn import HISTORIES, ItemKNN
 
 GRID: dict[str, tuple] = {
     "history": HISTORIES,

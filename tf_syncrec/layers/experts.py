@@ -43,6 +43,21 @@ def feed_forward(x, w1, b1, w2, b2):
     return tf.matmul(tf.nn.gelu(tf.matmul(x, w1) + b1, approximate=False), w2) + b2
 
 
+def swiglu(x, gate, up, down):
+    """`(silu(x W_gate) * x W_up) W_down`, without biases (Shazeer, 2020).
+
+    Args:
+        x: `[..., rows, in]`.
+        gate: `[..., in, inner]`.
+        up: `[..., in, inner]`.
+        down: `[..., inner, out]`.
+
+    Returns:
+        `[..., rows, out]`.
+    """
+    return tf.matmul(tf.nn.silu(tf.matmul(x, gate)) * tf.matmul(x, up), down)
+
+
 @keras.saving.register_keras_serializable("tf_syncrec")
 class TransformerExperts(keras.layers.Layer):
     """K distinct causal Transformer encoders over the same input.

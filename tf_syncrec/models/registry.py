@@ -37,7 +37,7 @@ def _network(place: str, about: str, settings: dict[str, Any] | None = None) -> 
         about: as in `Network`.
         settings: as in `Network`.
     """
-    module, name = place.split(".")
+    module, name = place.rsplit(".", 1)
     _MODULES.add(f"tf_syncrec.models.{module}")
 
     def build(config: Config, prepared: "Sequences") -> "MultiDomainModel":
@@ -71,12 +71,22 @@ NETWORKS = {
     "syncrec_without_lc_ntg": _without("negative_transfer.enabled"),
     "syncrec_without_sc_mim": _without("loss.mutual_information"),
     "syncrec_without_acmoe": _without("model.asymmetric"),
-    "sasrec": _network("sasrec.SASRec", "SASRec, one Transformer"),
-    "sasrec_pair": _network("sasrec.SASRecPair", "two SASRecs of different seeds, scores added"),
-    "gru4rec": _network("gru4rec.GRU4Rec", "GRU4Rec, a recurrent network"),
-    "mmoe": _network("mmoe.MMoE", "MMoE of Transformers: no asymmetry, no λ, no second view"),
-    "cgrec": _network("cgrec.CGRec", "MMoE with loss weights from Shapley values of the domains"),
-    "bprmf": _network("bprmf.BPRMF", "BPRMF, matrix factorisation"),
+    "sasrec": _network("baselines.sasrec.SASRec", "SASRec, one Transformer"),
+    "sasrec_pair": _network(
+        "baselines.sasrec.SASRecPair",
+        "two SASRecs of different seeds, scores added",
+    ),
+    "esasrec": _network("baselines.esasrec.ESASRec", "eSASRec, SASRec with LiGR's gated blocks"),
+    "gru4rec": _network("baselines.gru4rec.GRU4Rec", "GRU4Rec, a recurrent network"),
+    "mmoe": _network(
+        "cross_domain.mmoe.MMoE", "MMoE of Transformers: no asymmetry, no λ, no second view"
+    ),
+    "cgrec": _network(
+        "cross_domain.cgrec.CGRec", "MMoE with loss weights from Shapley values of the domains"
+    ),
+    "abxi": _network("cross_domain.abxi.ABXI", "ABXI, aligned streams and low-rank adapters"),
+    "pi_net": _network("cross_domain.pi_net.PiNet", "π-Net, gated transfer between recurrent nets"),
+    "bprmf": _network("baselines.bprmf.BPRMF", "BPRMF, matrix factorisation"),
 }
 
 

@@ -16,7 +16,7 @@ from tf_syncrec.evaluation.sampled.negatives_file import stored_negatives
 from tf_syncrec.evaluation.sampled.sampled_ranking import rank_sampled
 from tf_syncrec.metrics import target_ranks as metrics_ranks
 from tf_syncrec.metrics.gains import rank_metrics
-from tf_syncrec.models.item_knn import ItemKNN
+from tf_syncrec.models.baselines.item_knn import ItemKNN
 
 SIZES = (150, 3, 0, 200)
 ITEMS = sum(SIZES)

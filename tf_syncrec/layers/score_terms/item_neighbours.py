@@ -14,8 +14,8 @@ class ItemNeighbours(keras.layers.Layer):
     """What each item's nearest neighbours get when the item stands in a history.
 
     `votes(c) = weight * sum over items h of the history of decay^age(h) sim(h, c)`, where `age(h)`
-    counts the interactions after the latest one with h, as in `models.item_knn`. A network
-    generalises; counting remembers which two items of the sparse tail the same users had.
+    counts the interactions after the latest one with h, as in `baselines.item_knn` of `models`. A
+    network generalises; counting remembers which two items of the sparse tail the same users had.
 
     Neither lists nor numbers have a gradient; `scoring.votes` sets them after
     training. Until then nothing votes.

@@ -19,7 +19,7 @@ from tf_syncrec.layers import (
     item_domains,
     split_views,
 )
-from tf_syncrec.models.mmoe import MMoE
+from tf_syncrec.models.cross_domain.mmoe import MMoE
 from tf_syncrec.models.sequential import Losses
 from tf_syncrec.models.trainer import inputs_of
 
