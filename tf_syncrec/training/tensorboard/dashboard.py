@@ -184,14 +184,9 @@ class Dashboard(keras.callbacks.Callback):
 
 def hyperparameters(config: Config, model: MultiDomainModel) -> dict[str, bool | int | float | str]:
     """What tells runs apart in the HPARAMS tab."""
-<<<<<<< HEAD
-    settings = config.model_dump(exclude={"data", "evaluate", "recbole"})
-    values = {name: v for name, v in flat(settings) if v is not None and name != "train.log"}
-=======
     elsewhere: dict[str, Any] = {"data": True, "evaluate": True, "recbole": True, "train": {"log"}}
     settings = config.model_dump(exclude=elsewhere)
     values = {name: value for name, value in flat(settings) if value is not None}
->>>>>>> main
     return {"network": type(model).__name__, "dataset": config.data.dataset} | values
 
 
