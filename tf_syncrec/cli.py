@@ -231,9 +231,11 @@ def load_tensorflow() -> None:
     with (
         _no_native_log() if quiet and "tensorflow" not in sys.modules else contextlib.nullcontext()
     ):
-        import tensorflow  # noqa: F401
+        import tensorflow
 
     import absl.logging
+
+    tensorflow.get_logger().setLevel("WARNING")  # which is INFO in a notebook
 
     # TFDS warns about deprecations inside itself, once a split.
     absl.logging.set_verbosity(absl.logging.ERROR)

@@ -1,5 +1,6 @@
 """A frame is as good as the file that it was read from, whatever library holds it."""
 
+import importlib
 import types
 
 import duckdb
@@ -12,6 +13,7 @@ import tf_syncrec
 from data_prep import InputError, prepare
 from data_prep.read.frames import arrow_table, frame_file, is_frame, path_of
 from tests.test_fit import write_log
+from tf_syncrec.config import Config
 
 
 @pytest.fixture
@@ -114,3 +116,22 @@ def test_what_is_no_frame_is_told_by_its_type(log, tmp_path):
 def test_values_that_are_missing_stay_missing():
     frame = pd.DataFrame({"a": ["x", None, np.nan], "b": [1.0, np.nan, 3.0]})
     assert arrow_table(frame, "path").to_pydict() == {"a": ["x", None, None], "b": [1.0, None, 3.0]}
+
+
+def test_fit_takes_frames_where_its_options_take_paths(log, tmp_path, monkeypatch):
+    frame, place = log[1], tmp_path / "data"
+    items = frame[["item_id"]].drop_duplicates()
+    asked: list[list[str]] = []
+    monkeypatch.setattr(
+        importlib.import_module("tf_syncrec.fit"), "_run", lambda argv, *_: asked.append(argv)
+    )
+    tf_syncrec.fit(frame, items=items, titles=log[0], data_dir=place, config="tiny", log="csv")
+    tf_syncrec.fit(path=frame, settings={"data": {"data_dir": str(place)}}, verbose=False)
+    tf_syncrec.fit(Config.model_validate({"data": {"data_dir": str(place)}}), path=frame)
+    file, of_items = (str(frame_file(given, "", place)) for given in (frame, items))
+    assert asked[0] == [
+        *("--items", of_items, "--titles", str(log[0]), "--data_dir", str(place), "--log", "csv"),
+        *("--path", file, "--dataset", "interactions", "--config", "tiny"),
+    ]
+    for argv in asked[1:]:
+        assert argv[argv.index("--path") + 1] == file and "interactions" in argv
