@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tf_syncrec.models.baselines.item_knn import ItemKNN
     from tf_syncrec.models.baselines.sasrec import SASRec
     from tf_syncrec.models.cross_domain.abxi import ABXI
+    from tf_syncrec.models.cross_domain.cat_art import CATART
     from tf_syncrec.models.cross_domain.cgrec import CGRec
     from tf_syncrec.models.cross_domain.mmoe import MMoE
     from tf_syncrec.models.cross_domain.pi_net import PiNet
@@ -34,6 +35,7 @@ if command_start.started_as_command():
 _PLACES = {
     "ABXI": "tf_syncrec.models.cross_domain.abxi",
     "BPRMF": "tf_syncrec.models.baselines.bprmf",
+    "CATART": "tf_syncrec.models.cross_domain.cat_art",
     "CGRec": "tf_syncrec.models.cross_domain.cgrec",
     "Config": "tf_syncrec.config",
     "ESASRec": "tf_syncrec.models.baselines.esasrec",
@@ -55,6 +57,7 @@ _PLACES = {
 __all__ = [
     "ABXI",
     "BPRMF",
+    "CATART",
     "CGRec",
     "Config",
     "ESASRec",

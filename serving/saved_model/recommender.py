@@ -301,8 +301,7 @@ class Recommender(tf.Module):
             vectors, known = self._query_vectors(history, domains), known_items > 0
         else:
             rows = self._users.lookup(user_id)
-            vectors, known = self._user_vectors(tf.maximum(rows, 0))[:, None], rows >= 0
-            vectors = tf.tile(vectors, [1, tf.shape(domains)[1], 1])
+            vectors, known = self._user_vectors(tf.maximum(rows, 0), domains), rows >= 0
         if self._trend:
             vectors = tf.concat([vectors, tf.ones_like(vectors[..., :1])], axis=-1)
         return vectors, known

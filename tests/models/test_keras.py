@@ -21,6 +21,7 @@ from tf_syncrec.models.baselines.esasrec import ESASRec
 from tf_syncrec.models.baselines.gru4rec import GRU4Rec
 from tf_syncrec.models.baselines.sasrec import SASRec, SASRecPair
 from tf_syncrec.models.cross_domain.abxi import ABXI
+from tf_syncrec.models.cross_domain.cat_art import CATART
 from tf_syncrec.models.cross_domain.cgrec import CGRec
 from tf_syncrec.models.cross_domain.mmoe import MMoE
 from tf_syncrec.models.cross_domain.pi_net import PiNet
@@ -43,6 +44,7 @@ NETWORKS = {
     "esasrec": lambda **more: ESASRec(SIZES, blocks=1, **TINY | more),
     "abxi": lambda **more: ABXI(SIZES, domain_rank=2, **TINY | more),
     "pi_net": lambda **more: PiNet(SIZES, members=2, **TINY | more),
+    "cat_art": lambda **more: CATART(SIZES, USERS, **TINY | more),
     "bprmf": lambda **more: BPRMF(SIZES, USERS, **TINY | more),
 }
 BATCH = {

@@ -31,6 +31,10 @@ from tf_syncrec.training.run_directory import RunDirectory
 WITH_TERMS = "syncrec, with all that can be fitted on top, and people who come back"
 
 
+OF_USERS = ("bprmf", "cat_art")
+"""They are asked by user, and not by history."""
+
+
 @pytest.fixture(scope="module", params=[*each(KINDS), WITH_TERMS])
 def network(request, exported, tmp_path_factory):
     """A served network, its scorer and rows of its `test_ranks.parquet`.
@@ -75,7 +79,7 @@ def compare(network, scorer=None, rows=None):
         network.served.catalogue,
         rows or network.rows,
         network.url,
-        by_user=network.name == "bprmf",
+        by_user=network.name in OF_USERS,
     )
 
 
@@ -119,7 +123,7 @@ def test_the_comparison_sees_a_model_that_is_another(network):
 def test_a_batch_without_a_row_is_answered_by_none(network):
     signature = network.served.loaded.signatures["serving_default"]
     inputs = {"items": tf.zeros([0, 3], tf.string), "domain": tf.zeros([0], tf.string)}
-    if network.name == "bprmf":
+    if network.name in OF_USERS:
         inputs["user_id"] = inputs["domain"]
     assert {len(value) for value in signature(**inputs).values()} == {0}
 
@@ -166,7 +170,7 @@ def test_a_process_with_nothing_but_tensorflow_serves_them(names, exported, tmp_
     }
     users = {"user_id": [*USERS[:4], "nobody", ""]}
     asked = {
-        name: (str(exported(name).version), request | (users if name == "bprmf" else {}))
+        name: (str(exported(name).version), request | (users if name in OF_USERS else {}))
         for name in names
     }
     environment = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME")}

@@ -85,6 +85,7 @@ NETWORKS = {
         "cross_domain.cgrec.CGRec", "MMoE with loss weights from Shapley values of the domains"
     ),
     "abxi": _network("cross_domain.abxi.ABXI", "ABXI, aligned streams and low-rank adapters"),
+    "cat_art": _network("cross_domain.cat_art.CATART", "CAT-ART, users' vectors of all domains"),
     "pi_net": _network("cross_domain.pi_net.PiNet", "π-Net, gated transfer between recurrent nets"),
     "bprmf": _network("baselines.bprmf.BPRMF", "BPRMF, matrix factorisation"),
 }

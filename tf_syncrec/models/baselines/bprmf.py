@@ -41,7 +41,7 @@ class BPRMF(MultiDomainModel):
         )
         self.users = keras.layers.Embedding(
             len(user_ids) + 1,
-            self.dim,
+            self.user_width,
             keras.initializers.RandomNormal(stddev=self.dim**-0.5),
             dtype=self.dtype_policy,
         )
@@ -51,6 +51,11 @@ class BPRMF(MultiDomainModel):
         self.build_parts()
         for unread in (self.embedding.start_tokens, self.embedding.positions):
             unread.trainable = False
+
+    @property
+    def user_width(self) -> int:
+        """Numbers that a user has."""
+        return self.dim
 
     def get_config(self):
         """Constructor arguments."""
@@ -67,24 +72,29 @@ class BPRMF(MultiDomainModel):
         return {"user_ids": users}
 
     def call(self, inputs, training=None):
-        """Query vectors `[batch, dim]` of `{"user_id": [batch]}`."""
-        return self.user_vectors(self._lookup.lookup(inputs["user_id"]))
+        """Query vectors `[batch, dim]` of `{"user_id": [batch], "domain": [batch]}`."""
+        rows = self._lookup.lookup(inputs["user_id"])
+        return self.user_vectors(rows, tf.convert_to_tensor(inputs["domain"])[:, None])[:, 0]
 
     def domain_queries(self, inputs):
-        """As in `MultiDomainModel`: the same in all of them."""
-        return tf.tile(self(inputs)[:, None], [1, self.num_domains, 1])
+        """As in `MultiDomainModel`."""
+        rows = self._lookup.lookup(inputs["user_id"])
+        domains = tf.range(self.num_domains)[None]
+        return self.user_vectors(rows, tf.tile(domains, [tf.shape(rows)[0], 1]))
 
-    def user_vectors(self, rows):
-        """What users look for, in any domain.
+    def user_vectors(self, rows, domains):
+        """What users look for; here the same in all domains.
 
         Args:
             rows: `[batch]`, places in `user_ids`.
+            domains: `[batch, queries]` int32.
 
         Returns:
-            `[batch, dim]` float32.
+            `[batch, queries, dim]` float32.
         """
         users = tf.gather(tf.convert_to_tensor(self.users.embeddings), rows)
-        return tf.cast(self.similarity.query(users), tf.float32)
+        query = tf.cast(self.similarity.query(users), tf.float32)
+        return tf.tile(query[:, None], [1, tf.shape(domains)[1], 1])
 
     def batch_losses(self, items, segments=None, training=True, user_id=None) -> Losses:
         """As in `MultiDomainModel`; every item is a target, in no order.
