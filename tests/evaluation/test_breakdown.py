@@ -113,7 +113,7 @@ def literal_groups(prepared, per_day=DAY):
     def popularity(target):
         if not target or not counts[target - 1]:
             return "never in training"
-        rivals = [n for n, d in enumerate(domains[1:]) if d == domains[target]]
+        rivals = [n for n, d in enumerate(domains[1:]) if d == domains[target] and counts[n]]
         before = sum((-counts[n], n) < (-counts[target - 1], target - 1) for n in rivals)
         part = (before + 0.5) / len(rivals)
         names = ("most popular 10 %", "next 40 %", "least popular 50 %")

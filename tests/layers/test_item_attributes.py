@@ -1,5 +1,7 @@
 """Vectors that follow from what is known of items: sums, gradients, what is dropped, tables."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -143,3 +145,14 @@ def test_a_table_that_is_given_is_the_table_that_is_read(known):
     np.testing.assert_allclose(embedding.whole_table(), vectors, atol=1e-5)
     np.testing.assert_allclose(embedding.embed_items(tf.range(ITEMS + 1)), vectors, atol=1e-5)
     np.testing.assert_array_equal(embedding.attributes.of_all(), told)
+
+
+def test_what_one_thread_reads_is_not_read_by_another(known):
+    """Replicas of one process are traced in threads of their own, in turns."""
+    embedding, found = embedding_of(known), []
+    with embedding.read(tf.constant([3])):
+        other = threading.Thread(target=lambda: found.append(embedding.embed_items([7])))
+        other.start()
+        other.join()
+    np.testing.assert_allclose(found[0], embedding.embed_items([7]))
+    assert np.abs(found[0]).max() > 0

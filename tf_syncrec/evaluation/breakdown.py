@@ -206,7 +206,8 @@ def popularity_bands(catalogue: Catalogue) -> np.ndarray:
     for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True):
         counts = catalogue.counts[offset - 1 : offset - 1 + size]
         order = np.argsort(-counts, kind="stable")
-        place = np.searchsorted(ends, (np.arange(size) + 0.5) / max(size, 1))
+        parts = (np.arange(size) + 0.5) / max(int((counts > 0).sum()), 1)
+        place = np.searchsorted(ends, parts)
         bands[offset + order] = np.where(counts[order] > 0, place, len(ends))
     return bands
 

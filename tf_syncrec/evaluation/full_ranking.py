@@ -34,6 +34,14 @@ PROTOCOL = {
 }
 """How targets are ranked, whichever they are."""
 
+WITH_ITEMS = {
+    "candidates": "all items of the target's domain that occur in training or that the items file "
+    f"has{REPEATS}",
+    "cold_targets": "a target that never occurs in training is ranked where the items file has it; "
+    "else it is a miss: its rank is infinite, and HR, NDCG and MRR are 0",
+}
+"""What is otherwise where there is an items file."""
+
 
 ABOUT_TIMES = {
     WITH_TIMES: "the request tells when the interactions of the history were",
@@ -46,7 +54,8 @@ ABOUT_TIMES = {
 def protocol(prepared: PreparedDataset) -> dict[str, Any]:
     """What a reader of the numbers has to know: the split, the ranking, the data."""
     facts = {"repeats": prepared.catalogue.rules, "dataset": prepared.name}
-    return {"split": prepared.split_protocol} | PROTOCOL | facts
+    ranked = PROTOCOL | (WITH_ITEMS if prepared.catalogue.cold.any() else {})
+    return {"split": prepared.split_protocol} | ranked | facts
 
 
 class Scorer(Protocol):

@@ -95,7 +95,9 @@ def _items(before: Catalogue, after: Catalogue, limits: DataLimits) -> Iterator[
         old = before.item_ids[(before.item_domains == index) & (before.counts > 0)]
         if domain not in after.domains or not len(old):
             continue
-        new = after.item_ids[after.item_domains == after.domains.index(domain)]
+        new = after.item_ids[
+            (after.item_domains == after.domains.index(domain)) & (after.counts > 0)
+        ]
         share = float(np.isin(old.astype(str), new.astype(str)).mean())
         lost, least = share < limits.kept_ids, f"{100 * limits.kept_ids:g} % or more"
         yield Check("item ids that are still there", "share", 1.0, share, least, lost, domain)

@@ -1,6 +1,7 @@
 """Shared embedding layer: items, start tokens and positions (paper 4.1)."""
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 
 import keras
@@ -74,7 +75,8 @@ class SharedEmbedding(keras.layers.Layer):
         self._sizes_of_attributes = attributes and dict(attributes)
         self.own_dropout = own_dropout
         self._seed = keras.random.SeedGenerator() if attributes and own_dropout else None
-        self._of_batch: tuple[tf.Tensor, tf.Tensor] | None = None
+        # By thread: the replicas of one process are traced in threads of their own, in turns.
+        self._reading = threading.local()
 
     def build(self, input_shape=None):
         """Creates M `[items + 1, dim]`, (SOS) `[1 + domains, dim]` and P `[window, dim]`."""
@@ -83,7 +85,10 @@ class SharedEmbedding(keras.layers.Layer):
         rows = self.num_items + 1
         large = rows > ROWS_AT_ONCE
         self.items = self.add_weight(
-            shape=(rows, self.dim), initializer="zeros" if large else initializer, name="items"
+            shape=(rows, self.dim),
+            initializer="zeros" if large else initializer,
+            autocast=False,  # rows are cast once they are read
+            name="items",
         )
         self.items.read_by_rows = True  # for `RowwiseAdam`
         for first in range(0, rows if large else 0, ROWS_AT_ONCE):
@@ -138,8 +143,9 @@ class SharedEmbedding(keras.layers.Layer):
         Returns:
             `[..., dim]`.
         """
-        if self._of_batch is not None and of_batch:
-            places, vectors = self._of_batch
+        batch = getattr(self._reading, "batch", None)
+        if batch is not None and of_batch:
+            places, vectors = batch
             vectors = tf.gather(vectors, tf.gather(places, items))
         elif self.attributes is None:
             # Through the variable, not a copy of it: the gradient then is the rows that were read.
@@ -175,11 +181,11 @@ class SharedEmbedding(keras.layers.Layer):
         places = tf.tensor_scatter_nd_update(
             tf.zeros([self.num_items + 1], tf.int32), unique[:, None], tf.range(tf.size(unique))
         )
-        self._of_batch = places, self._combined(unique, drop=True)
+        self._reading.batch = places, self._combined(unique, drop=True)
         try:
             yield
         finally:
-            self._of_batch = None
+            self._reading.batch = None
 
     def set_attributes(self, ids, shares, vectors=None) -> None:
         """Says what is known of items; arguments as of `ItemAttributes.set`."""

@@ -16,8 +16,8 @@ def score_parts(model: MultiDomainModel, items, targets) -> dict[str, tf.Tensor]
 
     Returns:
         `votes`: `[batch, n, length]`, what each place of the history adds by the items that the
-        same users had. `coming_back`, because the item itself is in the history, without times;
-        `popular_lately`; and of a model whose two views are weighted `single` and `cross`, else
+        same users had, and by those with like attributes. `coming_back`, because the item itself
+        is in the history, without times; `popular_lately`, or new; and of a model whose two views are weighted `single` and `cross`, else
         `network`: each `[batch, n]`. All float32; 0 of no item.
     """
     known = tf.cast(targets > 0, tf.float32)
@@ -50,9 +50,16 @@ def _views(model, items, targets) -> dict[str, tf.Tensor]:
 
 
 def _votes(model, items, targets):
-    layer, shape = model.neighbours, tf.shape(items)
-    if layer is None:
-        return tf.zeros([shape[0], tf.shape(targets)[1], shape[1]])
+    shape = tf.shape(items)
+    found = tf.zeros([shape[0], tf.shape(targets)[1], shape[1]])
+    for layer in (model.neighbours, model.likeness, model.new_items):
+        if layer is not None:
+            found += _votes_of(layer, items, targets)
+    return found
+
+
+def _votes_of(layer, items, targets):
+    shape = tf.shape(items)
     ids, votes = layer(items)
     voting = tf.minimum(shape[1], layer.history)
     of_places = [shape[0], 1, voting, layer.count]

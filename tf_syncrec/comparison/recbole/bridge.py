@@ -118,6 +118,11 @@ def train_recbole(
         raise InputError(
             f"RecBole model {model_name!r}: unknown; expected one of {', '.join(MODELS)}."
         )
+    if prepared.catalogue.cold.any():
+        raise InputError(
+            f"--models recbole:{model_name}: RecBole knows no items without interactions, and the "
+            "items file has some; compare it without --items"
+        )
     check_interpreter(python)
     folder = Path(directory).resolve()
     write_exchange(folder, prepared, model_name, dict(settings or {}), seed)

@@ -77,11 +77,16 @@ def fit_new_items(
     known = found[~new].sum(axis=0)
     worth = known + later * found[new].sum(axis=0)
     best = int(np.argmax(np.where(known >= least, worth, -1)))
-    weight, added = TRIED[best] if (known >= least).any() else (0.0, OUT)
+    affordable = (known >= least).any()
+    weight, added = TRIED[best] if affordable else (0.0, OUT)
     layer.weight.assign(weight)
     layer.decay.assign(DECAY)
     fill(gain.gain, as_array(gain.gain) + np.float32(added) * catalogue.cold)
-    if len(found):
+    if not affordable:
+        report(
+            "Items that nobody has had: are not recommended, since known targets would pay for it"
+        )
+    elif len(found):
         means = [float(found[who, best].mean()) if who.any() else 0.0 for who in (~new, new)]
         report(
             f"Items that nobody has had: votes of {layer.count} weigh {weight:g}, gain {added:g}; "

@@ -117,9 +117,12 @@ def _fit_the_rest(
     count_like_items(larger, whole)
     if model.trend is not None and larger.trend is not None:
         before, gains = as_array(model.trend.gain), np.array(as_array(larger.trend.gain))
+        untrained = catalogue.counts == 0
         for domain in range(catalogue.num_domains):
-            cold = (catalogue.item_domains == domain) & (catalogue.counts == 0)
-            if cold.any():
+            cold = untrained & (catalogue.item_domains == domain)
+            # Of a domain that had none, as in the others.
+            like = cold if cold.any() else untrained
+            if like.any():
                 added = (whole.item_domains == domain) & (items < 0)
-                gains[1:][added] = before[1:][cold][0]
+                gains[1:][added] = before[1:][like][0]
         fill(larger.trend.gain, gains)
