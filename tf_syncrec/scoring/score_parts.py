@@ -17,8 +17,9 @@ def score_parts(model: MultiDomainModel, items, targets) -> dict[str, tf.Tensor]
     Returns:
         `votes`: `[batch, n, length]`, what each place of the history adds by the items that the
         same users had, and by those with like attributes. `coming_back`, because the item itself
-        is in the history, without times; `popular_lately`, or new; and of a model whose two views are weighted `single` and `cross`, else
-        `network`: each `[batch, n]`. All float32; 0 of no item.
+        is in the history, without times; `popular_lately`, or new; and of a model whose two views
+        are weighted `single` and `cross`, else `network`: each `[batch, n]`. All float32; 0 of no
+        item.
     """
     known = tf.cast(targets > 0, tf.float32)
     parts = {
