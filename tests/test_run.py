@@ -71,9 +71,12 @@ def test_titles_are_read_once(tmp_path, monkeypatch):
     answer = pd.DataFrame([["u", "x", 1, "a", 0.5, False], ["u", "x", 2, "b", 0.1, False]])
     known = {"catalogue": types.SimpleNamespace(domains=["x"]), "config": config.Config()}
     monkeypatch.setattr(run, "_answer", lambda *asked: answer.set_axis(COLUMNS, axis=1))
-    monkeypatch.setattr(
-        run_module, "read_titles", lambda *asked: reads.append(1) or read_titles(*asked)
-    )
+
+    def read(file):
+        reads.append(file)
+        return read_titles(file)
+
+    monkeypatch.setattr(run_module, "read_titles", read)
     vars(run).update(known)
     for _ in range(3):
         assert run.recommend({"u": ["a"]}, "x", k=2)["title"].tolist() == ["Red", ""]

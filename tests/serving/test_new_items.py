@@ -1,7 +1,5 @@
 """Items that nobody has had, in what is served: as ranked, and more of them after the training."""
 
-import types
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +12,7 @@ from serving.more_items import read_more_items
 from serving.saved_model.recommender import Recommender
 from tests.models.test_item_attributes import built
 from tests.support.listed_items import listed, with_items
+from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.scoring.new_items.more_items import NewItems, with_more_items
@@ -67,7 +66,8 @@ def test_vectors_of_another_length_are_named(known, tmp_path):
     prepared, model = known
     file = tmp_path / "more.parquet"
     values = {"item_id": ["new"], "domain": [prepared.catalogue.domains[0]], "brand": ["b0"]}
-    config = types.SimpleNamespace(data=data_config("interactions", path="log.csv", items="x.csv"))
+    data = data_config("interactions", path="log.csv", items={"path": "x.csv"})
+    config = Config().model_copy(update={"data": data})
     for length in (2, 3):
         more = values | {"words": [["w1"]], "seen": [[0.5] * length]}
         pq.write_table(pa.table(more), file)

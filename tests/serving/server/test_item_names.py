@@ -57,17 +57,23 @@ def test_ids_are_text_and_every_separator_is_known(tmp_path):
 def test_a_run_gives_titles_and_domains(tmp_path):
     export = tmp_path / "export" / "syncrec"
     export.mkdir(parents=True)
+
+    def names_of(file):
+        found = _item_names(file, export)
+        assert found is not None
+        return found
+
     assert _item_names(None, export) is None
     items = {"item_id": ["a", "b"], "domain": ["x", "y"], "count": [1, 2]}
     pq.write_table(pa.table(items), tmp_path / "items.parquet")
-    assert _item_names(None, export).of("ab") == [Item("a", "", "x"), Item("b", "", "y")]
+    assert names_of(None).of("ab") == [Item("a", "", "x"), Item("b", "", "y")]
     titles = {"item_id": ["b", "elsewhere"], "title": ["Red", "Blue"]}
     pq.write_table(pa.table(titles), tmp_path / "titles.parquet")
-    assert _item_names(None, export).search("red") == [Item("b", "Red", "y")]
-    assert _item_names(None, export).search("a") == [Item("a", "", "x")]
+    assert names_of(None).search("red") == [Item("b", "Red", "y")]
+    assert names_of(None).search("a") == [Item("a", "", "x")]
     other = tmp_path / "other.csv"
     other.write_text("item_id\nz\n")
-    assert _item_names(other, export).of("az") == [Item("z", "", "")]
+    assert names_of(other).of("az") == [Item("z", "", "")]
 
 
 def test_no_more_than_a_page_is_found(tmp_path):
