@@ -5,16 +5,18 @@ there; it has no TLS, no authentication and one process.
 """
 
 import socket
+from pathlib import Path
 
 from data_prep import InputError
 from serving.histories import StoreError, open_histories
 from serving.histories.address import ADDRESSES
 from serving.histories.store import KEEP
 from serving.saved_model.version_folders import list_versions
-from serving.server.demo.item_names import read_item_names
+from serving.server.demo.item_names import ItemNames, read_item_names
 from serving.server.limits import BACKLOG, Limits
 from serving.server.model_config import ModelConfig, read_model_config
 from tf_syncrec.cli import Parser, load_tensorflow, number_option, path_option, run_command
+from tf_syncrec.training.run_directory import RunDirectory
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -66,8 +68,8 @@ def main(argv: list[str] | None = None) -> None:
         "--items",
         type=path_option,
         metavar="FILE",
-        help="CSV or Parquet with item_id and maybe title and domain: what the demo page calls "
-        "items and looks for (default: items.parquet of the run that the export is in)",
+        help="CSV, TSV or Parquet with item_id and maybe title and domain: what the demo page "
+        "calls items and looks for (default: items and titles of the run that the export is in)",
     )
     add("--keep", type=count, default=KEEP, help=f"events of a user that it keeps ({KEEP})")
     args = parser.parse_args(argv)
@@ -81,9 +83,7 @@ def main(argv: list[str] | None = None) -> None:
                 f"--export_dir {args.export_dir}: no version that can be served; python -m "
                 "serving.export writes one"
             )
-        of_run = args.export_dir.parent.parent / "items.parquet"
-        file = args.items or (of_run if of_run.exists() else None)
-        names = None if file is None else read_item_names(file)
+        names = _item_names(args.items, args.export_dir)
         histories = None
         if args.histories is not None:
             try:
@@ -94,6 +94,16 @@ def main(argv: list[str] | None = None) -> None:
         from serving.server.web import serve  # TensorFlow, which a mistake above need not wait for
 
         serve(sock, config, args, histories, names)
+
+
+def _item_names(file: Path | None, export_dir: Path) -> ItemNames | None:
+    """Names from a file; without one, those of the run that the export is in, if it is in one."""
+    if file is not None:
+        return read_item_names(file)
+    run = RunDirectory(export_dir.parent.parent)
+    if not run.catalogue_file.exists():
+        return None
+    return read_item_names(run.catalogue_file, run.known_titles)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -12,6 +12,7 @@ from data_prep.read.items.item_file import locate_items
 from data_prep.read.items.item_table import read_items
 from data_prep.store.item_columns import item_columns
 from tf_syncrec.config import Config
+from tf_syncrec.data.item_encoder import ItemEncoder
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.new_items.more_items import NewItems, with_more_items
 
@@ -67,6 +68,7 @@ def read_more_items(
         "they are" + _left_out(int(((found < 0) & ~known).sum()))
     )
     rows = item_columns(items).table.take(new)
+    _check_lengths(file, rows, model.item_encoder)
     attributes = model.item_encoder.encode(rows)
     added = NewItems([ids[row] for row in new], found[new], attributes)
     return with_more_items(model, catalogue, added)
@@ -74,6 +76,20 @@ def read_more_items(
 
 def _known(catalogue: Catalogue) -> pa.Array:
     return pa.array(catalogue.item_ids, pa.string())
+
+
+def _check_lengths(file: Path, rows: pa.Table, encoder: ItemEncoder) -> None:
+    """Refuses vectors that are longer or shorter than those of the training."""
+    for vocabulary in encoder.vocabularies:
+        name = vocabulary.column.name
+        if vocabulary.column.kind != "vector":
+            continue
+        for length in pc.unique(pc.list_value_length(rows[name])).drop_null().to_pylist():
+            if length != vocabulary.length:
+                raise InputError(
+                    f"--items {file}: column '{name}': expected vectors of {vocabulary.length} "
+                    f"numbers, as at training, received {length}"
+                )
 
 
 def _left_out(number: int) -> str:

@@ -1,6 +1,8 @@
 """From Python: fit, load, recommend, evaluate; and what a run takes of Keras."""
 
 import json
+import sys
+import types
 from typing import Any
 
 import duckdb
@@ -14,14 +16,16 @@ import tf_syncrec
 from data_prep.errors import InputError
 from data_prep.read.datasets.synthetic import generate
 from tests.support.networks import KINDS, each
-from tf_syncrec import pipeline, recommend
+from tf_syncrec import config, pipeline, recommend
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.all_domains import rank_all_domains
 from tf_syncrec.evaluation.full_ranking import ModelScorer
-from tf_syncrec.run import COLUMNS
+from tf_syncrec.reporting.titles import read_titles
+from tf_syncrec.run import COLUMNS, Run
 from tf_syncrec.scoring.mixture import fit_mixture
 from tf_syncrec.training.run_directory import RunDirectory
 
+run_module = sys.modules[Run.__module__]
 SIZES = {"data.synthetic.users": 120, "data.synthetic.items_per_domain": 30}
 
 
@@ -59,6 +63,24 @@ def made(tmp_path_factory):
     folder, look = tmp_path_factory.mktemp("python"), Look()
     run = fitted(folder, output_dir=str(folder / "run"), callbacks=[look], log="csv")
     return run, look
+
+
+def test_titles_are_read_once(tmp_path, monkeypatch):
+    run, reads = Run(tmp_path), []
+    run.write_titles(pa.table({"item_id": ["a"], "title": ["Red"]}))
+    answer = pd.DataFrame([["u", "x", 1, "a", 0.5, False], ["u", "x", 2, "b", 0.1, False]])
+    known = {"catalogue": types.SimpleNamespace(domains=["x"]), "config": config.Config()}
+    monkeypatch.setattr(run, "_answer", lambda *asked: answer.set_axis(COLUMNS, axis=1))
+
+    def read(file):
+        reads.append(file)
+        return read_titles(file)
+
+    monkeypatch.setattr(run_module, "read_titles", read)
+    vars(run).update(known)
+    for _ in range(3):
+        assert run.recommend({"u": ["a"]}, "x", k=2)["title"].tolist() == ["Red", ""]
+    assert len(reads) == 1
 
 
 def test_everybody_is_answered_by_all_that_they_did(made, tmp_path):

@@ -230,10 +230,14 @@ class Run(RunDirectory):
         if not parts:
             return pd.DataFrame(columns=COLUMNS)
         found = pd.concat(parts, ignore_index=True)
-        if self.known_titles is not None:
-            titles = read_titles(self.known_titles, found["item_id"].unique())
-            found["title"] = found["item_id"].map(titles).fillna("")
+        if self._titles is not None:
+            found["title"] = found["item_id"].map(self._titles).fillna("")
         return found
+
+    @functools.cached_property
+    def _titles(self) -> dict[str, str] | None:
+        """Titles of all items that have one; None where the run knows none."""
+        return None if self.known_titles is None else read_titles(self.known_titles)
 
     def _answer(
         self, names, rows, domain: str, k: int, exclude_seen: bool | None, told, filters

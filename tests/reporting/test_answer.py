@@ -6,8 +6,9 @@ import shlex
 import pytest
 
 from tests.reporting.test_report import make_run, result
+from tf_syncrec import compare
 from tf_syncrec.reporting.html import read_json
-from tf_syncrec.reporting.next_step import again, below_popularity, next_step
+from tf_syncrec.reporting.next_step import again, below_popularity, compared, next_step
 from tf_syncrec.reporting.run_answer import answer_of, listed
 from tf_syncrec.reporting.run_report import write_report
 from tf_syncrec.reporting.target_kinds import kinds_of
@@ -79,6 +80,34 @@ def test_a_command_is_taken_over_without_what_belongs_to_its_run():
         *("--dataset", "interactions", "--path", "my log.csv"),
         *("--set", "model.dim=8", "--tune", "12"),
     ]
+
+
+def test_what_compare_does_not_take_is_left_out(monkeypatch):
+    given = (
+        "--dataset interactions --path 'my log.csv' --items=items.csv --data_dir d --epochs 3 "
+        "--config tiny --set model.dim=8 --set train.init_from=runs/y --quiet --seed 3 --profile "
+        "--log csv --model sasrec --workers a:1,b:2 --worker_index 0 --worker_patience 9 "
+        "--init_from runs/y --tune 12 --grid model.dim=8,16 --titles t.csv --no_test --resume "
+        "--output_dir runs/x"
+    )
+    more = "--preset negative_transfer"
+    words = shlex.split(compared({"command": f"python -m tf_syncrec.fit {given}"}, more))
+    seen = {}
+
+    class Reached(Exception):
+        """The options were taken."""
+
+    def stop(args, *_):
+        seen.update(vars(args))
+        raise Reached
+
+    monkeypatch.setattr(compare, "config_from", stop)
+    with pytest.raises(Reached):
+        compare.main(words[3:])
+    assert words[:3] == ["python", "-m", "tf_syncrec.compare"]
+    assert seen["data.path"] == "my log.csv" and str(seen["data.items.path"]) == "items.csv"
+    assert seen["settings"] == ["model.dim=8"] and seen["output_dir"] is None
+    assert seen["preset"] == "negative_transfer" and seen["train.epochs"] is not None
 
 
 def test_many_names_become_their_number():

@@ -17,6 +17,7 @@ def test_titles(tmp_path, packed):
     titles = read_titles(file, ["i1", "i2", "007", "unknown"])
     assert titles == {"i1": 'A "b",\nand more', "i2": "NULL", "007": "other"}
     assert read_titles(file, []) == {}
+    assert read_titles(file).items() >= titles.items()
 
 
 @pytest.mark.parametrize("text", [None, "", "item_id,name\n1,2\n", "item_id,title\n1\n"])

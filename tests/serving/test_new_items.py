@@ -1,12 +1,18 @@
 """Items that nobody has had, in what is served: as ranked, and more of them after the training."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from data_prep import InputError
+from data_prep.settings import data_config
+from serving.more_items import read_more_items
 from serving.saved_model.recommender import Recommender
 from tests.models.test_item_attributes import built
 from tests.support.listed_items import listed, with_items
+from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.scoring.new_items.more_items import NewItems, with_more_items
@@ -54,6 +60,24 @@ def test_what_is_served_is_what_was_ranked(known):
     sizes = {tuple(weight.shape) for weight in recommender.weights}
     attributes = model.embedding.attributes
     assert tuple(attributes.table.shape) not in sizes, "what is served knows no attributes"
+
+
+def test_vectors_of_another_length_are_named(known, tmp_path):
+    prepared, model = known
+    file = tmp_path / "more.parquet"
+    values = {"item_id": ["new"], "domain": [prepared.catalogue.domains[0]], "brand": ["b0"]}
+    data = data_config("interactions", path="log.csv", items={"path": "x.csv"})
+    config = Config().model_copy(update={"data": data})
+    for length in (2, 3):
+        more = values | {"words": [["w1"]], "seen": [[0.5] * length]}
+        pq.write_table(pa.table(more), file)
+        asked = file, config, model, prepared.catalogue, lambda line: None
+        if length == 3:
+            assert read_more_items(*asked)[1].num_items == prepared.catalogue.num_items + 1
+            continue
+        told = r"--items .*more\.parquet: column 'seen': .* 3 numbers, .* received 2"
+        with pytest.raises(InputError, match=told):
+            read_more_items(*asked)
 
 
 def test_items_of_today_are_answered_by_the_model_of_yesterday(known):

@@ -44,13 +44,10 @@ def next_step(metrics: Mapping[str, Any], run_dir: Path) -> NextStep:
         )
     if hurt := with_verdict(metrics, "hurt"):
         which = ", ".join(hurt) if len(hurt) < 4 else f"{len(hurt)} domains"
-        command = again(training, "--preset negative_transfer").replace(
-            "tf_syncrec.fit", "tf_syncrec.compare"
-        )
         return NextStep(
             f"See whether {which} would be better off with a model of its own, which only training "
             "one can tell:",
-            command,
+            compared(training, "--preset negative_transfer"),
         )
     return NextStep(
         "Try it out in the browser:",
@@ -69,6 +66,31 @@ def again(training: Mapping[str, Any], more: str) -> str:
             kept.append(word)
     return f"{shlex.join(kept)} {more}"
 
+
+def compared(training: Mapping[str, Any], more: str) -> str:
+    """The command of a comparison on the data of a run, with its settings."""
+    words = shlex.split(training.get("command", "python -m tf_syncrec.fit"))
+    options: list[list[str]] = []
+    for word in words[_MODULE_WORDS:]:
+        if word.startswith("--") or not options:
+            options.append([])
+        options[-1].append(word)
+    kept = [
+        word
+        for option in options
+        for word in option
+        if option[0].partition("=")[0] in _OF_COMPARE
+        and not any("train.init_from=" in given for given in option)
+    ]
+    return f"{shlex.join(['python', '-m', 'tf_syncrec.compare', *kept])} {more}"
+
+
+_MODULE_WORDS = 3  # python -m tf_syncrec.fit
+_OF_COMPARE = (
+    *("--dataset", "--raw_dir", "--release", "--categories", "--path", "--items"),
+    *("--data_dir", "--engine", "--config", "--set", "--epochs"),
+)
+"""Options of `fit` that say which data and settings, and that `compare` has as well."""
 
 _WITH_VALUE = ("--output_dir", "--seed", "--titles", "--init_from", "--tune")
 

@@ -18,21 +18,25 @@ def sample_titles(file: str | Path | None, samples: list[dict[str, Any]]) -> dic
     return read_titles(file, [item for row in shown for item in row])
 
 
-def read_titles(file: str | Path, item_ids: Iterable[str]) -> dict[str, str]:
-    """Titles of some items.
+def read_titles(file: str | Path, item_ids: Iterable[str] | None = None) -> dict[str, str]:
+    """Titles of items.
 
     Args:
         file: CSV, TSV or Parquet with the columns `item_id` and `title`; of two rows of an item
             the first counts.
-        item_ids: whose titles are wanted.
+        item_ids: whose titles are wanted; None: all.
 
     Raises:
         InputError: it cannot be read, or lacks a column.
     """
     columns = ["item_id", "title"]
     table = read_texts(table_source(Path(file), f"--titles {file}", columns), columns)
-    wanted = pc.is_in(table["item_id"], pa.array(list(item_ids), pa.string()))
+    if item_ids is None:
+        table = table.filter(pc.is_valid(table["item_id"]))
+    else:
+        wanted = pa.array(list(item_ids), pa.string())
+        table = table.filter(pc.is_in(table["item_id"], wanted))
     titles: dict[str, str] = {}
-    for item, title in zip(*(column.to_pylist() for column in table.filter(wanted)), strict=True):
+    for item, title in zip(*(column.to_pylist() for column in table), strict=True):
         titles.setdefault(item, title or "")
     return titles

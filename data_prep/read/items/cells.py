@@ -44,8 +44,6 @@ def read_cells(column: Column, values: pa.ChunkedArray) -> tuple[pa.Array, int]:
     whole = values.combine_chunks()
     if isinstance(whole, pa.ChunkedArray):  # Of no chunks, or too much for one.
         whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], whole.type)
-    if pa.types.is_dictionary(whole.type):
-        whole = whole.dictionary_decode()
     if column.kind == "number" and is_text(whole.type):
         whole = trimmed(whole.cast(pa.large_string()))
     readers = {"number": _numbers, "vector": _vectors, "tokens": _lists, "path": _lists}
@@ -74,10 +72,12 @@ def _numbers(column: Column, values: pa.Array) -> pa.Array:
     if is_text(kind):
         right = pc.match_substring_regex(values, NUMBER)
         found = pc.if_else(right, values, pa.scalar(None, values.type)).cast(pa.float64())
-    elif pa.types.is_temporal(kind):
-        found = values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64())
     else:
-        found = values.cast(pa.float64())
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            values = values.cast(pa.timestamp("us"), safe=False)  # Nanoseconds are cut off.
+        if pa.types.is_temporal(kind):
+            values = values.cast(pa.int64())
+        found = values.cast(pa.float64(), safe=False)  # The nearest one, beyond 2^53.
     return pc.if_else(pc.is_finite(found), found, pa.scalar(None, pa.float64()))
 
 

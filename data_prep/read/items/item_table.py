@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from data_prep.read.datasets import shared_taste
 from data_prep.read.items.cells import BadCell, read_cells
 from data_prep.read.items.item_file import DOMAIN, ITEM, ItemFile
 from data_prep.read.items.kinds import Column, column_of, is_text
+from data_prep.read.items.plain_types import plain
 from data_prep.read.sources import Source
 from data_prep.read.tables import place_of, read_table, trimmed
 
@@ -78,7 +80,8 @@ def read_items(
         if column.kind == "ignore":
             continue
         try:
-            values, unread = read_cells(column, raw[column.name])
+            with _read_by_arrow(file, column.name):
+                values, unread = read_cells(column, raw[column.name])
         except BadCell as error:
             place = _place(file.source, error.row)
             raise InputError(f"{file.label}: {place}: {error}") from None
@@ -101,13 +104,33 @@ def _raw(file: ItemFile) -> pa.Table:
     if file.source is None:
         assert file.made_up is not None
         return shared_taste.items(file.made_up)
-    return read_table(file.source)
+    raw = read_table(file.source)
+    for place, name in enumerate(raw.column_names):
+        # What cannot be is told where the column is read; some are ignored.
+        with contextlib.suppress(pa.ArrowException):
+            raw = raw.set_column(place, name, plain(raw[name]))
+    return raw
+
+
+@contextlib.contextmanager
+def _read_by_arrow(file: ItemFile, name: str) -> Iterator[None]:
+    """Names file and column where Arrow or Python cannot read a type or a value."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        detail = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{file.label}: column '{name}' cannot be read ({detail}). Leave it out with "
+            f"--set data.items.columns.{name}=ignore."
+        ) from None
 
 
 def _decided(file: ItemFile, raw: pa.Table, columns: Sequence[Column] | None) -> tuple[Column, ...]:
     others = [name for name in raw.column_names if name not in file.names.values()]
     if columns is None:
-        found = tuple(column_of(name, raw[name], file.kinds.get(name)) for name in others)
+        found = tuple(_seen(file, name, raw[name]) for name in others)
         titles = [column.name for column in found if column.kind == "title"]
         # One is shown; what else was seen to be one is text.
         shown = next((name for name in titles if name in file.kinds), (titles or [""])[0])
@@ -126,6 +149,14 @@ def _decided(file: ItemFile, raw: pa.Table, columns: Sequence[Column] | None) ->
     return tuple(column for column in columns if column.name in others)
 
 
+def _seen(file: ItemFile, name: str, values: pa.ChunkedArray) -> Column:
+    said = file.kinds.get(name)
+    if said == "ignore":
+        return Column(name, said)
+    with _read_by_arrow(file, name):
+        return column_of(name, values, said)
+
+
 def _ids(file: ItemFile, raw: pa.Table, role: str) -> pa.Array:
     """Names of items or domains, as the log's are read."""
     name = file.names[role]
@@ -133,9 +164,6 @@ def _ids(file: ItemFile, raw: pa.Table, role: str) -> pa.Array:
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
     kind = values.type
-    if pa.types.is_dictionary(kind):
-        values = values.dictionary_decode()
-        kind = values.type
     try:
         if pa.types.is_floating(kind):
             values = values.cast(pa.int64())
@@ -179,7 +207,9 @@ def _said(column: Column, raw: pa.ChunkedArray, cells: pa.Array | None) -> str:
         text += f", parted by '{column.separator}'"
     if share < 1:
         text += f", {1 - share:.1%} missing"
-    if len(known):
+    with contextlib.suppress(pa.ArrowException, ValueError, OverflowError):
+        if not len(known):
+            return text
         example = " ".join(str(known[0].as_py()).split())
         text += f", such as '{example[:_SHOWN]}{'…' * (len(example) > _SHOWN)}'"
     return text

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from pyarrow import csv
 
-from data_prep import InputError
+from data_prep.read.tables import read_texts, table_source
+from tf_syncrec.reporting.titles import read_titles
 
+_COLUMNS = ("item_id", "title", "domain")
 FOUND = 12
 """Items that a search answers."""
 
@@ -56,35 +56,31 @@ class ItemNames:
         return [Item(*row) for row in zip(*columns, strict=True)]
 
 
-def read_item_names(file: Path) -> ItemNames:
-    """Items of a CSV (also `.gz`) or Parquet file with `item_id` and maybe `title` and `domain`.
+def read_item_names(file: Path, titles: Path | None = None) -> ItemNames:
+    """Items of a file of items.
+
+    Args:
+        file: CSV, TSV or Parquet with `item_id` and maybe `title` and `domain`; of two rows of an
+            item the first counts, and rows without an id are left out.
+        titles: a file with `item_id` and `title`, whose titles count in place of those of `file`.
 
     Raises:
-        InputError: it cannot be read, or has no ids.
+        InputError: one cannot be read, or has no ids.
     """
-    try:
-        if file.suffix == ".parquet":
-            there = pq.read_schema(file).names
-            wanted = [name for name in ("item_id", "title", "domain") if name in there]
-            table = pq.read_table(file, columns=wanted)
-        else:
-            table = csv.read_csv(file, parse_options=csv.ParseOptions(newlines_in_values=True))
-    except (OSError, pa.ArrowException) as error:
-        text = " ".join(str(error).split())
-        raise InputError(f"--items {file}: neither a CSV nor a Parquet file ({text})") from None
-    if "item_id" not in table.column_names:
-        raise InputError(
-            f"--items {file}: no column item_id; its columns are {', '.join(table.column_names)}"
-        )
-    empty = pa.array([""] * table.num_rows, pa.string())
+    source = table_source(file, f"--items {file}", ["item_id"])
+    there = read_texts(source, [name for name in _COLUMNS if name in source.columns])
+    ids = there["item_id"].to_pylist()
+    first = {id_: row for row, id_ in reversed(list(enumerate(ids))) if id_ is not None}
+    kept = pa.array(sorted(first.values()), pa.int64())
+    table = there.take(kept)
     columns = {
-        name: pc.fill_null(table[name].cast(pa.string()), "")
-        if name in table.column_names
-        else empty
-        for name in ("item_id", "title", "domain")
+        name: pc.fill_null(table[name], "")
+        if name in there.column_names
+        else pa.array([""] * len(kept), pa.string())
+        for name in _COLUMNS
     }
-    columns["item_id"] = pc.utf8_trim_whitespace(columns["item_id"])
-    named = pa.table(columns)
-    first = pa.table({"row": pa.array(range(named.num_rows)), "item_id": named["item_id"]})
-    kept = first.group_by("item_id").aggregate([("row", "min")])["row_min"]
-    return ItemNames(named.take(kept.take(pc.sort_indices(kept))))  # of equal ids the first
+    if titles is not None:
+        title_of = read_titles(titles, first)
+        texts = [title_of.get(id_, "") for id_ in table["item_id"].to_pylist()]
+        columns["title"] = pa.array(texts, pa.string())
+    return ItemNames(pa.table(columns))

@@ -51,6 +51,69 @@ def test_every_form_says_the_same(tmp_path, form):
     assert not found.faults
 
 
+TEXTS = ["red shoe", "blue shoe", None, "red shoe"]
+SECONDS = [3600, 60, None, 3600]
+
+
+def packed(path, values):
+    pq.write_table(pa.table({"item_id": ["a", "b", "c", "a"], "x": values}), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", [None, "category", "title", "tokens"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array(TEXTS).dictionary_encode(),
+        pa.array(TEXTS, pa.large_string()).dictionary_encode(),
+        pa.array(TEXTS, pa.string_view()),
+        pa.array(TEXTS, pa.large_string()),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_text_is_text_however_arrow_stores_it(tmp_path, values, kind):
+    kinds = {"x": kind} if kind else None
+    expected = read(packed(tmp_path / "plain.parquet", pa.array(TEXTS)), kinds)
+    found = read(packed(tmp_path / "items.parquet", values), kinds)
+    assert found.columns == expected.columns and found.faults == expected.faults
+    assert found.table.to_pydict() == expected.table.to_pydict()
+
+
+def test_lists_of_codes_are_lists_of_texts(tmp_path):
+    lists = [["a", "b"], ["b"], None, ["a", "b"]]
+    for inner in (pa.string_view(), pa.dictionary(pa.int32(), pa.string())):
+        found = read(packed(tmp_path / "items.parquet", pa.array(lists, pa.list_(inner))))
+        assert found.table["x"].to_pylist() == lists[:3]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("kind", ["duration", "time", "timestamp"])
+def test_times_are_numbers_of_one_unit(tmp_path, kind, unit):
+    factor = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    few = 1 if unit == "ns" else 0  # Nanoseconds are cut off.
+    values = [None if second is None else second * factor + few for second in SECONDS]
+    bits = {"s": pa.time32, "ms": pa.time32, "us": pa.time64, "ns": pa.time64}[unit]
+    of = bits(unit) if kind == "time" else getattr(pa, kind)(unit)
+    found = read(packed(tmp_path / "items.parquet", pa.array(values, of)))
+    assert [column.kind for column in found.columns] == ["number"]
+    assert found.table["x"].to_pylist() == [3600e6, 60e6, None]
+
+
+def test_whole_numbers_beyond_doubles_are_the_nearest(tmp_path):
+    large = pa.array([2**60 + 1, 1, None, 2**60 + 1])
+    found = read(packed(tmp_path / "items.parquet", large), {"x": "number"})
+    assert found.table["x"].to_pylist() == [2.0**60, 1.0, None]
+
+
+def test_a_value_that_python_has_not_is_named_unless_it_is_ignored(tmp_path):
+    days = pa.array([10**7, 1, None, 10**7], pa.date32())  # The year 29349.
+    file = tmp_path / "items.parquet"
+    pq.write_table(pa.table({"item_id": ["a", "b", "c", "d"], "x": days}), file)
+    with pytest.raises(InputError, match=r"--items .*items\.parquet: column 'x'.*x=ignore"):
+        read(file)
+    assert read(file, {"x": "ignore"}).table.column_names == ["item_id"]
+
+
 def test_of_two_rows_of_an_item_the_first_counts(tmp_path):
     file = tmp_path / "items.csv"
     file.write_text("item_id,brand\n a,x\nb,y\na,x\nb,z\na ,\n")

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep import InputError
+from serving.local_server import _item_names
 from serving.server.demo.item_names import FOUND, Item, read_item_names
 
 ROWS = {
@@ -41,6 +42,38 @@ def test_known_items_are_named_in_the_order_asked_for(names):
         "red (WINE), 12 % vol.",
         "The Red Shoe",
     ]
+
+
+def test_ids_are_text_and_every_separator_is_known(tmp_path):
+    for mark in ",\t;":
+        file = tmp_path / "items.csv"
+        lines = ["item_id|title|domain", "0012|1|true", " 7 |Red|x", "|nothing|x"]
+        file.write_text("\n".join(lines).replace("|", mark))
+        names = read_item_names(file)
+        assert names.of(["0012", "12", "7"]) == [Item("0012", "1", "true"), Item("7", "Red", "x")]
+        assert names.search("nothing") == []
+
+
+def test_a_run_gives_titles_and_domains(tmp_path):
+    export = tmp_path / "export" / "syncrec"
+    export.mkdir(parents=True)
+
+    def names_of(file):
+        found = _item_names(file, export)
+        assert found is not None
+        return found
+
+    assert _item_names(None, export) is None
+    items = {"item_id": ["a", "b"], "domain": ["x", "y"], "count": [1, 2]}
+    pq.write_table(pa.table(items), tmp_path / "items.parquet")
+    assert names_of(None).of("ab") == [Item("a", "", "x"), Item("b", "", "y")]
+    titles = {"item_id": ["b", "elsewhere"], "title": ["Red", "Blue"]}
+    pq.write_table(pa.table(titles), tmp_path / "titles.parquet")
+    assert names_of(None).search("red") == [Item("b", "Red", "y")]
+    assert names_of(None).search("a") == [Item("a", "", "x")]
+    other = tmp_path / "other.csv"
+    other.write_text("item_id\nz\n")
+    assert names_of(other).of("az") == [Item("z", "", "")]
 
 
 def test_no_more_than_a_page_is_found(tmp_path):
