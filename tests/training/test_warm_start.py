@@ -5,14 +5,18 @@ import json
 import h5py  # type: ignore[import-untyped]
 import keras
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 
 from data_prep import Catalogue, InputError
+from data_prep.read.items.kinds import Column
+from tests.support.listed_items import with_items
 from tests.support.networks import each
 from tests.support.prepared import with_times
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import train_batches
+from tf_syncrec.data.item_encoder import ItemEncoder
 from tf_syncrec.fit import fit
 from tf_syncrec.models.baselines.bprmf import BPRMF
 from tf_syncrec.models.baselines.esasrec import ESASRec
@@ -22,9 +26,15 @@ from tf_syncrec.models.cross_domain.abxi import ABXI
 from tf_syncrec.models.cross_domain.cgrec import CGRec
 from tf_syncrec.models.cross_domain.mmoe import MMoE
 from tf_syncrec.models.cross_domain.pi_net import PiNet
+from tf_syncrec.models.registry import network_of
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.initial.new_events import Repeated, learned_until, users_since
-from tf_syncrec.training.initial.warm_start import carry_over, origins_of, place_items
+from tf_syncrec.training.initial.warm_start import (
+    carry_over,
+    go_on_from,
+    origins_of,
+    place_items,
+)
 from tf_syncrec.training.run_directory import RunDirectory
 
 NETWORKS = {
@@ -176,6 +186,126 @@ def test_items_of_which_there_is_news_are_placed_anew():
     half = unit[4] + first[4] @ np.linalg.lstsq(first[6:], unit[6:], rcond=None)[0]
     assert cosine(after[4], half) > 0.95
     assert np.linalg.norm(after[4]) == pytest.approx(np.linalg.norm(learned[4]), rel=1e-4)
+
+
+# --------------------------------------------------------------------------- attributes of items
+
+
+def night(name, prepared, seed=0, **settings):
+    """A network, all of whose item weights have some size, and its configuration."""
+    keras.utils.set_random_seed(seed)
+    config = Config.model_validate({"model": SETTINGS | {"name": name} | settings})
+    model = network_of(name).build(config, prepared)
+    rng = np.random.default_rng(seed)
+    for embedding in model.embeddings:
+        for weight in embedding.item_weights:
+            weight.assign(rng.normal(0, 0.5, weight.shape))
+    return config, model
+
+
+@pytest.fixture
+def go_on(monkeypatch, tmp_path):
+    """`go_on(earlier, its data, its config, model, data, config)`, without files."""
+
+    def run(earlier, before, config, model, prepared, new_config):
+        found = config, before.catalogue, earlier
+        monkeypatch.setattr(RunDirectory, "load", lambda self: found)
+        go_on_from(tmp_path, model, new_config, prepared, lambda line: None)
+
+    return run
+
+
+@pytest.mark.parametrize("item_init", ["random", "cooccurrence"])
+@pytest.mark.parametrize("name", ["sasrec", "sasrec_pair"])
+def test_trained_items_keep_their_vectors_under_another_file_of_items(
+    make_prepared, go_on, name, item_init
+):
+    before = with_items(make_prepared())
+    after = with_items(make_prepared(), cold=5, seed=1)  # other attributes, and more cold items
+    config, earlier = night(name, before)
+    new_config, model = night(name, after, 1, item_init=item_init)
+    go_on(earlier, before, config, model, after, new_config)
+    origins = origins_of(before.catalogue, after.catalogue, earlier, model)["items"]
+    trained = np.flatnonzero(after.catalogue.counts > 0)
+    new = np.flatnonzero(origins < 0) + 1
+    assert len(trained) > 30 and len(new) > 5 and not after.catalogue.counts[new - 1].any()
+    for old, embedding in zip(earlier.embeddings, model.embeddings, strict=True):
+        said = embedding.attributes.of_all()
+        moved = old.attributes.of_all()[origins[trained] + 1] - said[trained + 1]
+        assert (np.abs(moved).max(axis=1) > 0.1).mean() > 0.5
+        np.testing.assert_allclose(
+            embedding.whole_table().numpy()[trained + 1],
+            old.whole_table().numpy()[origins[trained] + 1],
+            atol=1e-5,
+        )
+        # New items that nobody has had are what is known of them, and nothing else.
+        known = embedding.attributes.known(new).numpy()
+        assert known.any()
+        own = embedding.items.numpy()
+        assert not own[new[known]].any() and own[new[~known]].all()
+
+
+def test_with_the_same_file_of_items_all_weights_are_as_they_were(make_prepared, go_on):
+    prepared = with_items(make_prepared())
+    (config, earlier), (new_config, model) = (night("sasrec", prepared, seed) for seed in (0, 1))
+    untrained = np.append(False, prepared.catalogue.counts == 0)
+    untrained &= earlier.embedding.attributes.known(tf.range(len(untrained))).numpy()
+    go_on(earlier, prepared, config, model, prepared, new_config)
+    pairs = zip(earlier.embedding.item_weights, model.embedding.item_weights, strict=True)
+    for number, (old, new) in enumerate(pairs):
+        rows = ~untrained if number == 0 else ...
+        np.testing.assert_array_equal(new.numpy()[rows], old.numpy()[rows])
+
+
+def test_new_items_begin_as_far_as_they_are_rare_where_their_attributes_say(make_prepared):
+    rng = np.random.default_rng(0)
+    prepared = with_items(make_prepared(), unlisted=0)
+    _, model = night("sasrec", prepared)
+    embedding, catalogue = model.embedding, prepared.catalogue
+    whole, said = embedding.whole_table().numpy(), embedding.attributes.of_all()
+    lengths = np.linalg.norm(whole, axis=1, keepdims=True)
+    basis, _ = np.linalg.qr(rng.normal(size=(8, 8)))
+    first = whole / lengths @ basis
+    catalogue.counts[:] = 1000
+    before = catalogue.counts.copy()
+    new = np.arange(5)
+    before[new] = 0
+    catalogue.counts[new] = 0, 1, 5, 45, 10**9  # 0: nobody has had it yet
+    place_items(model, first.astype(np.float32), before, catalogue)
+    after = embedding.whole_table().numpy()
+    others = np.delete(np.arange(len(whole)), new[1:] + 1)
+    np.testing.assert_allclose(after[others], whole[others], atol=1e-5)
+    mean = lengths[6:].mean()
+    for item, own in ((1, 1 / 6), (2, 1 / 2), (3, 9 / 10), (4, 1)):
+        by_itself = mean * whole[item + 1] / lengths[item + 1]
+        expected = own * by_itself + (1 - own) * said[item + 1]
+        np.testing.assert_allclose(after[item + 1], expected, atol=1e-4)
+
+
+def test_bins_of_numbers_are_carried_though_their_bounds_moved():
+    rng = np.random.default_rng(0)
+    prices = rng.gamma(2.0, 10.0, 200)
+
+    def names(values):
+        table = pa.table({"listed": np.ones(len(values), bool), "price": values})
+        columns = [Column("price", "number")]
+        return ItemEncoder.fit(table, columns, np.ones(len(values), bool), 10, 10)[0].names
+
+    found = names(prices)
+    assert set(found) == {"", *(f"price={place} of 10" for place in range(1, 11))}
+    assert set(names(1.01 * prices + rng.random(200))) == set(found)
+
+
+def test_a_run_that_knew_no_items_is_not_gone_on_with_by_one_that_does(make_prepared, go_on):
+    without, listed = make_prepared(), with_items(make_prepared())
+    (config, plain), (_, knowing) = night("sasrec", without), night("sasrec", listed)
+    kept = [weight.numpy() for weight in knowing.weights]
+    with pytest.raises(InputError, match=r"was trained without a file of items .* run has one$"):
+        go_on(plain, without, config, knowing, listed, config)
+    for weight, before in zip(knowing.weights, kept, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), before)
+    with pytest.raises(InputError, match=r"was trained with a file of items .* run has none$"):
+        go_on(knowing, listed, config, plain, without, config)
 
 
 # ------------------------------------------------------------------------ users with new events

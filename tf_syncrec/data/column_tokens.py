@@ -57,8 +57,9 @@ def edges_of(values: pa.Array, trained: np.ndarray) -> np.ndarray:
 
 def _bins(values: pa.Array, edges: np.ndarray) -> Occurrences:
     numbers = values.to_numpy(zero_copy_only=False)
-    bounds = [f"{edge:.6g}" for edge in edges]
-    names = [f"{low}..{high}" for low, high in zip(["", *bounds], [*bounds, ""], strict=True)]
+    # By place: bounds are others in each file, and `init_from` carries attributes by name.
+    count = len(edges) + 1
+    names = [f"{place} of {count}" for place in range(1, count + 1)]
     known = pc.is_valid(values).to_numpy(zero_copy_only=False)
     codes = np.full(len(numbers), len(names))
     codes[known] = np.searchsorted(edges, numbers[known], side="right")

@@ -80,11 +80,22 @@ def initialise_items(
                 initialise_with_attributes(embedding, vectors, prepared.catalogue.counts)
         report(f"Item vectors from co-occurrence: {time.perf_counter() - start:.0f} s")
         return
-    untrained = np.flatnonzero(prepared.catalogue.counts == 0) + 1
+    clear_untrained(model, prepared.catalogue.counts == 0)
+
+
+def clear_untrained(model: MultiDomainModel, untrained: np.ndarray) -> None:
+    """Leaves items that were never trained what their attributes say alone, where they have any.
+
+    A random direction that is never trained says less than nothing.
+
+    Args:
+        model: changed, where it knows attributes.
+        untrained: `[items]` bool.
+    """
+    items = np.flatnonzero(untrained) + 1
     for embedding in model.embeddings:
-        if embedding.attributes is not None and len(untrained):
-            # A random direction that is never trained says less than nothing.
-            known = untrained[embedding.attributes.known(untrained).numpy()]
+        if embedding.attributes is not None and len(items):
+            known = items[embedding.attributes.known(items).numpy()]
             nothing = tf.zeros([len(known), embedding.dim])
             embedding.items.value.scatter_update(tf.IndexedSlices(nothing, known))
 

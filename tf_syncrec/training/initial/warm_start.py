@@ -11,7 +11,8 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.models.axes import Origins, axes_of, carried
 from tf_syncrec.models.base import MultiDomainModel
-from tf_syncrec.training.initial.item_vectors import item_vectors
+from tf_syncrec.training.initial.attribute_vectors import RELIABLE
+from tf_syncrec.training.initial.item_vectors import clear_untrained, item_vectors
 from tf_syncrec.training.initial.moments import carried_moments
 from tf_syncrec.training.run_directory import RunDirectory
 from tf_syncrec.utils.nested import flat
@@ -29,7 +30,8 @@ def go_on_from(
 
     Weights are carried over by raw ids: of items by domain and item id, of domains by name, of
     users by user id. Items of which there is news are placed anew, as `model.item_init` places
-    them, see `place_items`; new domains and users begin as in any new network. What is fitted after
+    them, see `place_items`; new domains and users begin as in any new network. Other trained items
+    have the vectors that they had, whatever attributes say of them now. What is fitted after
     training is fitted anew.
 
     Args:
@@ -60,9 +62,11 @@ def go_on_from(
         carry_over(earlier, model, origins)
     except ValueError as error:
         raise InputError(f"--init_from {directory}: its weights do not fit: {error}") from error
+    counts = np.where(known, known_items.counts[origins["items"]], 0)
+    keep_vectors(earlier, model, origins, counts)
     if config.model.item_init == "cooccurrence":
-        counts = np.where(known, known_items.counts[origins["items"]], 0)
         place_items(model, item_vectors(prepared, model.dim, config.train.seed), counts, catalogue)
+    clear_untrained(model, (counts == 0) & (catalogue.counts == 0))
     names = np.array(catalogue.domains)[origins["domains"] < 0]
     report(
         f"Going on from {directory}: {known.sum():,} of {len(known):,} items are known"
@@ -116,6 +120,30 @@ def carry_over(earlier: MultiDomainModel, model: MultiDomainModel, origins: Orig
         fill(new, carried(as_array(old), np.array(as_array(new)), found, origins))
 
 
+def keep_vectors(
+    earlier: MultiDomainModel, model: MultiDomainModel, origins: Origins, before: np.ndarray
+) -> None:
+    """Lets trained items have the whole vectors that they had, though their attributes changed.
+
+    Shares of attributes, bounds between bins and which attributes there are follow from the file of
+    items of the day. An item's own part takes up the difference.
+
+    Args:
+        earlier: has the vectors.
+        model: with the weights of `carry_over`; changed.
+        origins: of `origins_of`.
+        before: `[items]`, training interactions that the earlier run had of each item; 0: new.
+    """
+    trained = np.flatnonzero(before > 0)
+    now, then = trained + 1, origins["items"][trained] + 1
+    for old, new in zip(earlier.embeddings, model.embeddings, strict=True):
+        if old.attributes is None or new.attributes is None:
+            continue
+        own = np.array(as_array(new.items))
+        own[now] += old.attributes.of_all()[then] - new.attributes.of_all()[now]
+        fill(new.items, own)
+
+
 def place_items(
     model: MultiDomainModel, first: np.ndarray, before: np.ndarray, after: Catalogue
 ) -> None:
@@ -124,7 +152,8 @@ def place_items(
     New items, and known ones as far as their interactions are new ones: of an item with one
     interaction then and two now, half. First vectors of today are turned so that those of known
     items fit to what was learned (orthogonal Procrustes), as the decomposition gives them in a
-    basis of its own.
+    basis of its own. An item that has attributes begins as `n / (n + RELIABLE)` of that, n being
+    its interactions now, and for the rest as what its attributes say.
 
     Args:
         model: whose known items have vectors; changed.
@@ -136,6 +165,7 @@ def place_items(
     # Of items that nobody has had yet there is no news.
     news = np.where(after.counts > 0, np.clip(1 - before / np.maximum(after.counts, 1), 0, 1), 0)
     news = news[:, None].astype(np.float32)
+    reliability = (after.counts / (after.counts + RELIABLE))[:, None].astype(np.float32)
     for embedding in model.embeddings:
         whole = np.array(embedding.whole_table())
         vectors = whole[1:]
@@ -143,7 +173,14 @@ def place_items(
         lengths[~known] = lengths[known].mean()
         learned = _directions(vectors)
         rotation, _ = orthogonal_procrustes(first[1:][known], learned[known])
-        mixed = (1 - news) * learned + news * (first[1:] @ rotation)
+        begin = first[1:] @ rotation
+        if embedding.attributes is not None:
+            said = embedding.attributes.of_all()[1:]
+            told = np.linalg.norm(said, axis=1, keepdims=True) > 0
+            begin = np.where(told, said + reliability * (lengths * begin - said), lengths * begin)
+            lengths[~known] = np.linalg.norm(begin[~known], axis=1, keepdims=True)
+            begin = _directions(begin)
+        mixed = (1 - news) * learned + news * begin
         whole[1:] = np.where(news > 0, lengths * _directions(mixed), vectors)
         embedding.set_table(whole)
 
@@ -182,6 +219,12 @@ def _check_same(
         raise InputError(
             f"--init_from {directory}: is a run of {type(earlier).__name__}, and this one would "
             f"train {type(model).__name__}; --model and model.views say which"
+        )
+    knew, knows = (network.embeddings[0].attributes is not None for network in (earlier, model))
+    if knew != knows:
+        raise InputError(
+            f"--init_from {directory}: was trained {'with' if knew else 'without'} a file of items "
+            f"(--items, model.item_attributes), and this run has {'one' if knows else 'none'}"
         )
     there, here = (dict(flat(each.model_dump())) for each in (before, config))
     for name in SHAPING:
