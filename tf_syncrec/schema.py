@@ -74,9 +74,9 @@ class ModelConfig(Section):
         True, "what the items file (--items) says of an item is a part of its vector"
     )
     own_dropout: float = _setting(
-        0.1,
-        "share of the items of a step that are what their attributes say alone, so that these "
-        "learn to do for items that nobody has had",
+        0.0,
+        "share of the items of a step that are what their attributes say alone; it does not help "
+        "items that nobody has had (docs/items.md)",
         ge=0,
         lt=1,
     )

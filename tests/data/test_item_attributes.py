@@ -139,7 +139,7 @@ def test_weights_are_those_of_a_literal_reading():
         names = [encoder.names[token] for token in found.tokens[row][filled]]
         weights = dict(zip(names, found.weights[row][filled], strict=True))
         for (column, token), weight in expected.items():
-            if column == "price":  # Bins are named after their bounds.
+            if column == "price":
                 name = next(name for name in names if name.startswith("price="))
                 assert bins.setdefault(token, name) == name
             else:
