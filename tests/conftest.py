@@ -173,6 +173,8 @@ class FakePrepared:
     """As much of a `PreparedDataset` as the pipelines use, made from a dict of row lists."""
 
     name = "fake/0123abcd/1.0.0"
+    item_columns = None
+    """What an items file says, as `PreparedDataset.item_columns`."""
 
     def __init__(self, catalogue, splits: dict[str, list[dict]]):
         self.catalogue = catalogue

@@ -181,14 +181,15 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         run = RunDirectory(args.output_dir or f"runs/{config.data.dataset}-{now}")
         run.check_free()
-        if vars(args)["data.dataset"] is None and config.data.dataset == "synthetic":
-            _say_what_is_trained(config, run.directory)
     tuning = None
     if not run.finished:
         tuning = read_tuning(args, config, run, begun)
         check_files(config)
         check_installed(config.train.log)
     load_tensorflow()
+    unasked = not args.resume and vars(args)["data.dataset"] is None
+    if unasked and config.data.dataset == "synthetic":
+        _say_what_is_trained(config, run.directory)
     if run.finished:
         tidy(run)
     from tf_syncrec.distributed.cluster import cluster_of

@@ -28,6 +28,9 @@ def _loss(name: str) -> str:
 TERMS = ("neighbours", "likeness", "repeat_consumption", "trend", "new_items")
 """Settings of `model` that add a term to the network's score; 0 or false where there is none."""
 
+TERMS_OF_ITEMS = ("likeness", "new_items")
+"""Those of them that are there only with an items file."""
+
 
 class ModelConfig(Section):
     """The network (paper 4.1-4.2)."""

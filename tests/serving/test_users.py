@@ -51,7 +51,8 @@ def test_who_is_known_needs_no_history(rest):
     answers = Client(rest.url).recommend([[], ["unknown"]], "audio", user_ids=[USERS[3]] * 2)
     assert answers[0] == answers[1]
     assert (answers[0].fallback, answers[0].known_items) == (False, 0)
-    query = rest.served.model({"user_id": tf.constant([USERS[3]])}).numpy()[0]
+    asked = {"user_id": tf.constant([USERS[3]]), "domain": tf.constant([0])}
+    query = rest.served.model(asked).numpy()[0]
     items = rest.served.model.candidate_vectors(np.arange(1, 31)).numpy()
     best = np.argsort(-(items @ query))[:TOP_K]
     assert answers[0].items == [rest.served.ids[i] for i in best]

@@ -104,7 +104,8 @@ def measure(model, scorer, config, prepared, *others):
         target_times=np.arange(users) + 1.0,
     )
     metrics = metrics_of(model, prepared) | {"training": {"model": config.model.name}}
-    metrics["protocol"] |= {"cold_target_share": {"validation": 0.0, "test": 0.0}}
+    none = {"validation": 0.0, "test": 0.0}
+    metrics["protocol"] |= {"cold_target_share": none, "unknown_target_share": none}
     return metrics, ranks if config.evaluate.test else None
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tf_syncrec.comparison.names import RECBOLE, ModelName
 from tf_syncrec.comparison.recbole.bridge import settings_of
 from tf_syncrec.config import Config
-from tf_syncrec.schema import TERMS
+from tf_syncrec.schema import TERMS, TERMS_OF_ITEMS
 
 Settings = tuple[tuple[str, Any], ...]
 """What a point of the grid changes in the shared configuration, `(("model.dim", 32), ...)`."""
@@ -81,7 +81,9 @@ class Cell(NamedTuple):
             "dataset": dataset,
             "config": settings,
         }
-        if any(settings["model"][term] for term in TERMS):
+        listed = settings["data"]["items"]["path"] is not None
+        terms = [term for term in TERMS if listed or term not in TERMS_OF_ITEMS]
+        if any(settings["model"][term] for term in terms):
             # Cells of before cannot say what is asked here.
             request["ranks"] = "with votes and without"
         return request
