@@ -19,6 +19,7 @@ from tests.support.comparing import (
 from tf_syncrec import compare
 from tf_syncrec.comparison.names import parse_name
 from tf_syncrec.comparison.verdicts import negative_transfer
+from tf_syncrec.reporting.pictures.svg import VERDICT_COLOURS
 
 
 def test_verdicts_on_planted_ranks(tmp_path, capsys):
@@ -75,7 +76,7 @@ def test_verdicts_on_planted_ranks(tmp_path, capsys):
     (table,) = [t for t in tables if t[0][-1] == "other domains" and t[2][-1] != t[3][-1]]
     assert {row[0]: row[-1] for row in table[2:] if row[0] in domains} == expected
     # Red for hurt and blue for helped; nothing of both where nothing changes.
-    red, blue = (0xC0, 0x39, 0x2B), (0x24, 0x71, 0xA3)
+    red, blue = (tuple(bytes.fromhex(VERDICT_COLOURS[v][1:])) for v in ("hurt", "helped"))
     assert colours(root / "negative_transfer-sasrec_cross.png") >= {red, blue}
     assert not colours(root / "negative_transfer-syncrec.png") & {red, blue}
 
