@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=lo
 ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit test slow mutants recbole scann spark docs lint format clean
+.PHONY: help setup fit test slow long mutants recbole scann spark docs lint format clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -46,10 +46,13 @@ fit: $(STAMP)  ## train on the embedded synthetic dataset
 	$(BIN)/python -m tf_syncrec.fit --dataset synthetic $(ARGS)
 
 test: lint  ## lint, types and tests
-	$(PYTEST) -m 'not slow' $(ARGS)
+	$(PYTEST) -m 'not slow and not long' $(ARGS)
 
 slow: $(STAMP)  ## the slower proofs, minutes each
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -m 'slow and not long' $(ARGS)
+
+long: $(STAMP)  ## what is like another proof, for another network, say: by hand, before a release
+	$(PYTEST) -m long $(ARGS)
 
 mutants: $(STAMP)  ## break the program in many places and see a test notice; goes on where it was stopped
 	$(BIN)/python -m tests.mutants.run $(ARGS)

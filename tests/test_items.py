@@ -76,6 +76,7 @@ def test_a_run_knows_its_items_and_those_of_tomorrow(tmp_path):
     assert np.isfinite(table).all() and np.abs(table).max() > 0
 
 
+@pytest.mark.long
 def test_a_run_without_a_file_of_items_has_no_place_for_more(tmp_path):
     tf_syncrec.fit(
         dataset="synthetic",

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.listed_items import listed, with_items
+from tests.support.networks import each
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import train_batches
 from tf_syncrec.models.registry import NETWORKS, network_of
@@ -54,7 +55,7 @@ def asked(model, prepared):
     return {name: inputs[name] for name in model.evaluation_signature}
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", each(NETWORKS))
 def test_every_network_learns_attributes_and_never_touches_items_that_nobody_has_had(
     name, prepared
 ):
@@ -62,15 +63,17 @@ def test_every_network_learns_attributes_and_never_touches_items_that_nobody_has
     model: Any = network_of(name).build(config, prepared)
     initialise_items(model, config, prepared, lambda line: None)
     model.compile(RowwiseAdam(0.01))
-    before = [[w.numpy() for w in each.item_weights] for each in model.embeddings]
+    before = [[w.numpy() for w in e.item_weights] for e in model.embeddings]
     batches = train_batches(prepared, model.window, 16, 0, model.batch_layout, "all")
     for batch in batches.epochs(range(1)).take(3):
         model.train_step(batch)
     cold = np.flatnonzero(prepared.catalogue.cold)
-    for each, (own, table, projection) in zip(model.embeddings, before, strict=True):
-        now = [weight.numpy() for weight in each.item_weights]
+    for embedding, (own, table, projection) in zip(model.embeddings, before, strict=True):
+        now = [weight.numpy() for weight in embedding.item_weights]
         np.testing.assert_array_equal(now[0][cold], own[cold])
-        assert not own[cold][each.attributes.known(cold)].any(), "nothing is known of them alone"
+        assert not own[cold][embedding.attributes.known(cold)].any(), (
+            "nothing is known of them alone"
+        )
         assert (now[0] != own).any() and (now[1] != table).any() and (now[2] != projection).any()
 
 

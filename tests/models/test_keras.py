@@ -117,7 +117,7 @@ def test_networks_saved_before_their_file_moved_are_found():
     assert type(keras.saving.deserialize_keras_object(before)) is SASRec
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", each(NETWORKS))
 def test_ids_may_be_of_any_kind_of_whole_number(name):
     model = NETWORKS[name]()
     wide = {key: np.asarray(BATCH[key]) for key in model.evaluation_signature}
@@ -468,7 +468,7 @@ def test_batches_of_the_other_kind_and_of_other_data_are_refused(prepared):
         datasets(prepared, other)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", each(NETWORKS))
 def test_a_summary_counts_all_weights(name):
     """Keras asks each layer for its output's shape with what the layer was built with."""
     model = NETWORKS[name]()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.networks import each
 from tf_syncrec.config import Config
 from tf_syncrec.layers import Similarity, Tower
 from tf_syncrec.layers.experts import EPSILON
@@ -91,7 +92,7 @@ def test_means_of_many_slots_are_added_up_in_float32():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(name for name in NETWORKS if "without" not in name))
+@pytest.mark.parametrize("name", each(sorted(name for name in NETWORKS if "without" not in name)))
 def test_every_network_trains(name, make_prepared):
     config = Config()
     config.model.dim, config.model.window, config.loss.negatives = 8, 6, 3

@@ -17,10 +17,19 @@ KINDS = [name for name in NETWORKS if not name.startswith("syncrec_")]
 """All networks but the variants of SyNCRec."""
 
 
+LIKE_THESE = ("sasrec_pair", "gru4rec", "mmoe", "cgrec")
+"""What has a part of its own beside them."""
+
+
 def each(names):
-    """Networks as parameters of a test; those that are like another are slow."""
-    slow = pytest.mark.slow
-    return [name if name in OF_A_KIND else pytest.param(name, marks=slow) for name in names]
+    """Networks as parameters of a test; those that are like another are slow, or run by hand."""
+
+    def marked(name):
+        return pytest.param(
+            name, marks=getattr(pytest.mark, "slow" if name in LIKE_THESE else "long")
+        )
+
+    return [name if name in OF_A_KIND else marked(name) for name in names]
 
 
 def fit_neighbours(model, prepared, batches, report):

@@ -11,6 +11,7 @@ import pytest
 from data_prep import Catalogue
 from tests.conftest import FakePrepared
 from tests.support.mixing import literal_log_domains, literal_log_probabilities
+from tests.support.networks import each
 from tf_syncrec.config import Config
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.metrics.target_ranks import without
@@ -107,7 +108,7 @@ def network(name, catalogue, seed):
 
 
 @pytest.mark.parametrize("older", [False, True])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", each(NETWORKS))
 def test_a_run_is_loaded_with_it_and_one_of_before_without(tmp_path, catalogue, name, older):
     model, run = network(name, catalogue, 1), RunDirectory(tmp_path / "run")
     run.create(Config(), catalogue, model)
