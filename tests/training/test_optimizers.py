@@ -142,7 +142,9 @@ def test_any_optimizer_sees_the_whole_gradient_of_a_row(
         model.optimizer.learning_rate = 0.1
         if dense:
             # Not of the table but of a product, whose gradient has no slices.
-            embed = lambda ids, layer=model.embedding: tf.gather(layer.items.value * 1.0, ids)  # noqa: E731
+            def embed(ids, of_batch=True, layer=model.embedding):
+                return tf.gather(layer.items.value * 1.0, ids)
+
             monkeypatch.setattr(model.embedding, "embed_items", embed)
         for _ in range(3):
             model.train_step(items)
