@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 import tf_syncrec
-from tests.support.networks import each
 from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED
 from tf_syncrec.metrics.gains import user_gains
 
@@ -65,8 +64,9 @@ def told_of_times(run, ranks, told):
     return np.array(found)
 
 
-@pytest.mark.parametrize("repeats", ["auto", pytest.param("exclude", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("network", each(["bprmf", "mmoe"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("repeats", ["auto", "exclude"])
+@pytest.mark.parametrize("network", ["bprmf", "mmoe"])
 def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_path):
     """HR and NDCG of all domains, from 0 to 100 % repeats, recomputed from answers alone."""
     log = write_log(tmp_path / "log.csv", shares=(0, 0.03, 0.4, 1))

@@ -242,6 +242,7 @@ def test_now_is_a_date_or_a_number(either, tmp_path):
     assert asked[0].equals(asked[2]) == (not either.timed)
 
 
+@pytest.mark.slow
 def test_a_date_is_of_the_unit_of_the_log(place, tmp_path, monkeypatch):
     seen: list[float] = []
     answer = everybody.answer_parts

@@ -40,10 +40,10 @@ def only(prepared, fold, folds):
     ("kind", "settings"),
     [
         pytest.param(SyNCRec, {"neighbours": 6}, marks=pytest.mark.slow),
-        pytest.param(SyNCRec, {}, marks=pytest.mark.slow),
+        pytest.param(SyNCRec, {}, marks=pytest.mark.long),
         (SASRec, {"neighbours": 6}),
         (SyNCRec, {"neighbours": 6, "repeat_consumption": True, "trend": True}),
-        pytest.param(SyNCRec, {"neighbours": 6, "score": "cross"}, marks=pytest.mark.slow),
+        pytest.param(SyNCRec, {"neighbours": 6, "score": "cross"}, marks=pytest.mark.long),
     ],
 )
 def test_each_half_is_judged_by_what_the_other_half_chose(
