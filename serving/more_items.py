@@ -61,7 +61,8 @@ def read_more_items(
     found = np.zeros(len(ids), np.int64)
     if "domain" in names:
         found = np.array([index.get(name, -1) for name in items.table["domain"].to_pylist()])
-    known = pc.is_in(items.table["item_id"], value_set=_known(catalogue)).to_numpy()
+    there = pa.array(catalogue.item_ids, pa.string())
+    known = pc.is_in(items.table["item_id"], value_set=there).to_numpy()
     new = np.flatnonzero((found >= 0) & ~known)
     report(
         f"--items {file}: {len(new):,} new items; {int(known.sum()):,} that the run knows stay as "
@@ -72,10 +73,6 @@ def read_more_items(
     attributes = model.item_encoder.encode(rows)
     added = NewItems([ids[row] for row in new], found[new], attributes)
     return with_more_items(model, catalogue, added)
-
-
-def _known(catalogue: Catalogue) -> pa.Array:
-    return pa.array(catalogue.item_ids, pa.string())
 
 
 def _check_lengths(file: Path, rows: pa.Table, encoder: ItemEncoder) -> None:

@@ -228,8 +228,8 @@ def _story(
     samples = sample_recommendations(scorer, validation if test is None else test, catalogue)
     run.write_json(run.samples_file, samples)
     said = prepared.item_columns
-    if said is not None and said.titles is not None:
-        run.write_titles(said.titles)
+    if said is not None and (known_titles := said.titles) is not None:
+        run.write_titles(known_titles)
     titles = sample_titles(titles_file or run.known_titles, samples)
     run.write_json(run.data_card_file, prepared.data_card)
     run.write_json(run.history_file, history)

@@ -40,13 +40,23 @@ class ItemAttributes:
 
     def matrix(self) -> scipy.sparse.csr_array:
         """`[items + 1, size + 1]` float32: the weights; a row and the first column of padding."""
-        filled = self.tokens > 0
-        starts = np.append(0, filled.sum(axis=1).cumsum())
-        shape = (len(self.tokens), self.size + 1)
-        parts = (self.weights[filled], self.tokens[filled], starts)
-        found = scipy.sparse.csr_array(parts, shape=shape)
-        found.sort_indices()
-        return found
+        return matrix_of(self.tokens, self.weights, self.size)
+
+
+def matrix_of(tokens: np.ndarray, weights: np.ndarray, size: int) -> scipy.sparse.csr_array:
+    """Weights of attributes as one sparse matrix, `[rows, size + 1]`.
+
+    Args:
+        tokens: `[rows, F]` int, ids of attributes from 1; 0 pads.
+        weights: the same shape.
+        size: how many attributes there are.
+    """
+    filled = tokens > 0
+    starts = np.append(0, filled.sum(axis=1).cumsum())
+    parts = (weights[filled], tokens[filled], starts)
+    found = scipy.sparse.csr_array(parts, shape=(len(tokens), size + 1))
+    found.sort_indices()
+    return found
 
 
 def load(prepared: Any) -> ItemAttributes | None:

@@ -1,7 +1,7 @@
 """Keras layers of SyNCRec; each can be used, saved and loaded on its own.
 
 A class a file, named after it, and what cuts batches for them: `split_views`, `group_by_domain`.
-May import: `distributed`, `utils`.
+May import: `data`, `distributed`, `utils`.
 """
 
 from tf_syncrec.utils.keras_setup import check_keras

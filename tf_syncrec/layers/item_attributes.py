@@ -5,6 +5,7 @@ import numpy as np
 import scipy.sparse as sparse
 import tensorflow as tf
 
+from tf_syncrec.data.item_attributes import matrix_of
 from tf_syncrec.utils.variables import BYTES_AT_ONCE, as_array, fill
 
 
@@ -81,10 +82,7 @@ class ItemAttributes(keras.layers.Layer):
 
     def matrix(self) -> sparse.csr_array:
         """X, `[items + 1, size + 1]` float32."""
-        ids, shares = as_array(self.ids), as_array(self.shares)
-        held = ids > 0
-        starts = np.concatenate([[0], np.cumsum(held.sum(axis=1))])
-        return sparse.csr_array((shares[held], ids[held], starts), shape=(len(ids), self.size + 1))
+        return matrix_of(as_array(self.ids), as_array(self.shares), self.size)
 
     def call(self, items):
         """The part of items that follows from their attributes.

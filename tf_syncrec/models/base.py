@@ -30,6 +30,7 @@ from tf_syncrec.losses.functions import EXCLUDED
 from tf_syncrec.losses.negatives import UniformNegatives
 from tf_syncrec.metrics.target_ranks import ranks_by_domain
 from tf_syncrec.models.trainer import Trainer
+from tf_syncrec.schema import TERMS_OF_ITEMS
 from tf_syncrec.utils.variables import as_array, fill, pieces
 
 VOTING = 20
@@ -194,7 +195,7 @@ class MultiDomainModel(Trainer):
         }
         arguments = {name: value for name, value in given.items() if name in taken} | more
         if not arguments.get("attributes"):
-            arguments |= {"likeness": 0, "new_items": 0}
+            arguments |= dict.fromkeys(TERMS_OF_ITEMS, 0)
         return cls(domain_sizes, **arguments)
 
     @classmethod

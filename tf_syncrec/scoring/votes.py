@@ -109,9 +109,10 @@ def count_like_items(model: MultiDomainModel, catalogue: Catalogue) -> None:
     attributes = model.embedding.attributes
     if attributes is None:
         return
+    matrix = attributes.matrix()
     for layer, cold in ((model.likeness, False), (model.new_items, True)):
         if layer is not None:
-            layer.set_lists(*like_lists(attributes.matrix(), catalogue, layer.count, cold))
+            layer.set_lists(*like_lists(matrix, catalogue, layer.count, cold))
 
 
 def fit_votes(
