@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.serving_load import add_sizes, begin_report
-from serving.saved_model.index import domain_index
+from serving.saved_model.index import ItemIndex
 
 ANSWERS = 10
 
@@ -32,7 +32,7 @@ def vectors(kind: str, items: int, dim: int, rng) -> np.ndarray:
 def search(index):
     """As a graph, which is how it is served."""
     signature = [tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([], tf.int32)]
-    return tf.function(lambda queries, k: index(queries, k=k), input_signature=signature)
+    return tf.function(lambda queries, k: index(queries, 0, k), input_signature=signature)
 
 
 def recall(sides, queries, k):
@@ -76,7 +76,7 @@ def main() -> None:
             queries = tf.constant(near + 0.7 * rng.normal(size=near.shape).astype(np.float32))
             start = time.perf_counter()
             sides = {
-                name: search(domain_index(tf.constant(candidates), 1, name))
+                name: search(ItemIndex(tf.constant(candidates), [items], name))
                 for name in ("exact", "scann")
             }
             built = time.perf_counter() - start

@@ -268,26 +268,35 @@ def compared(tmp_path_factory):
 def exported(tmp_path_factory):
     """`exported(network, **settings)`: of `tests.support.exporting.make_served`.
 
-    Each is made once for all tests, which leave it as it is, and loaded by servers once: to answer
-    the requests of its warm-up takes longer than to make it.
+    Each is made once for all tests, which leave it as it is, and loaded once: by servers without
+    its warm-up, which takes longer than to make it, and by what asks a model in this process.
     """
+    import tensorflow as tf
+
     from serving.server import versions
     from tests.support.exporting import make_served
+    from tests.support.rest_server import without_warmup
 
-    made, load = set(), versions.LoadedVersion
-    load_once = functools.cache(load)
+    made, serve, load = {}, versions.LoadedVersion, tf.saved_model.load
+
+    @functools.cache
+    def serve_once(path):
+        with without_warmup():
+            return serve(path)
 
     @functools.cache
     def make(network, settings):
         base = tmp_path_factory.mktemp("export") / "not" / "there" / "syncrec"
         found = make_served(base, network, **dict(settings))
-        made.add(found.version)
+        made[str(found.version)] = found.loaded
         return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            versions, "LoadedVersion", lambda path: (load_once if path in made else load)(path)
+            *(versions, "LoadedVersion"),
+            lambda path: (serve_once if str(path) in made else serve)(path),
         )
+        patch.setattr(tf.saved_model, "load", lambda path: made.get(path) or load(path))
         yield lambda network="syncrec", **settings: make(network, tuple(settings.items()))
 
 

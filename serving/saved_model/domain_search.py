@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from serving.saved_model.index import best, domain_index
+from data_prep import Catalogue
+from serving.saved_model.index import ItemIndex, best
 from serving.saved_model.votes import with_votes
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
@@ -16,36 +17,23 @@ class DomainSearch(tf.Module):
     """Search in one domain: by vectors, with votes, without the history, or by popularity.
 
     Args:
-        domain: which.
-        offset: first item id of the domain; its ids are contiguous, the most popular first.
-        counts: `[size]` float32, training interactions of its items.
-        candidate_vectors: item ids of any shape -> `[..., dim]` float32.
+        catalogue: items, the most popular of each domain first, and the rule of each domain whether
+            items of the history may come back where a request does not say it.
+        vectors: `[items, dim]` float32 candidate vectors.
         mixture: how scores of different domains compare.
-        index: how items are searched, one of `serving.saved_model.index.INDEXES`.
-        repeats: whether items of the history may come back where a request does not say it.
+        index: how items are searched, one of `serving.saved_model.INDEXES`.
     """
 
-    def __init__(
-        self,
-        domain: int,
-        offset: int,
-        counts,
-        candidate_vectors,
-        mixture: DomainMixture,
-        index: str,
-        repeats: bool,
-    ):
+    def __init__(self, catalogue: Catalogue, vectors, mixture: DomainMixture, index: str):
         super().__init__(name="domain_search")
-        self._domain, self._offset, self._size = domain, offset, len(counts)
-        self._candidate_vectors, self._repeats = candidate_vectors, repeats
+        self._index = ItemIndex(vectors, catalogue.sizes.tolist(), index)
+        self._counts = tf.Variable(catalogue.counts.astype("float32"), trainable=False)
+        self._repeats = tf.constant(catalogue.repeats)
         self._log_totals, self._mixed = mixture.log_totals, mixture.call
-        if self._size:
-            ids = tf.range(offset, offset + self._size)
-            self._index = domain_index(candidate_vectors(ids), offset, index)
-            self._counts = tf.Variable(counts, trainable=False, name="counts")
 
     def __call__(
         self,
+        domain,
         queries,
         history,
         fallback,
@@ -61,6 +49,7 @@ class DomainSearch(tf.Module):
         """Best items of each row.
 
         Args:
+            domain: scalar int32, one that has items.
             queries: `[rows, dim]`.
             history: `[rows, any]` item ids, 0 is none.
             fallback: `[rows]` bool, where popularity answers.
@@ -78,33 +67,31 @@ class DomainSearch(tf.Module):
         Returns:
             Scores and item ids, `[rows, width]`, best first, then `MISSING` and 0.
         """
-        rows = tf.shape(queries)[0]
-        exclude_seen = tf.where(exclude_seen < 0, not self._repeats, exclude_seen > 0)
-        if not self._size:
-            return tf.fill([rows, width], MISSING), tf.zeros([rows, width], tf.int32)
+        exclude_seen = tf.where(exclude_seen < 0, ~self._repeats[domain], exclude_seen > 0)
+        offset, size = self._index.offset(domain), self._index.size(domain)
         # Enough to be left with `width` after the history and what is denied are taken out.
         out = tf.shape(history)[1] + tf.shape(denied)[1]
-        count = tf.minimum(self._size, width + out)
-        scores, ids = self._index(queries, k=count)
-        popular = tf.range(count)
-        ids = tf.where(fallback[:, None], self._offset + popular[None], ids)
-        scores = tf.where(fallback[:, None], tf.gather(self._counts, popular)[None], scores)
+        count = tf.minimum(size, width + out)
+        scores, ids = self._index(queries, domain, count)
+        popular = offset + tf.range(count)
+        ids = tf.where(fallback[:, None], popular[None], ids)
+        scores = tf.where(fallback[:, None], tf.gather(self._counts, popular - 1)[None], scores)
         if votes:
             voted, numbers = votes
-            ours = (voted >= self._offset) & (voted < self._offset + self._size)
+            ours = (voted >= offset) & (voted < offset + size)
             scores, ids = with_votes(
                 scores,
                 ids,
                 # Nobody votes where popularity answers.
                 tf.where(ours & ~fallback[:, None], voted, 0),
                 numbers,
-                lambda items: tf.einsum("bd,bnd->bn", queries, self._candidate_vectors(items)),
+                lambda items: self._index.scores_of(queries, items),
             )
         scores, ids = self._among_allowed(
-            scores, ids, queries, fallback, votes, allowed, restricted, count
+            domain, scores, ids, queries, fallback, votes, allowed, restricted, count
         )
         scores = self._among_all(
-            scores, queries, history, exclude_seen, votes, every & ~fallback, log_domains
+            domain, scores, queries, history, exclude_seen, votes, every & ~fallback, log_domains
         )
         no_answer = (_contains(history, ids) & exclude_seen[:, None]) | _contains(denied, ids)
         scores = tf.where(no_answer, MISSING, scores)
@@ -114,41 +101,45 @@ class DomainSearch(tf.Module):
         scores, best = tf.math.top_k(scores, k=width)
         return scores, tf.gather(ids, best, batch_dims=1)
 
-    def _among_allowed(self, scores, ids, queries, fallback, votes, allowed, restricted, count):
+    def _of_all(self, domain, queries, votes, where):
+        """Scores of all items of the domain, votes included, of some rows: `[rows, size]`."""
+        scores = self._index.scores(tf.gather(queries, where), domain)
+        if votes:
+            voted, numbers = (tf.gather(part, where) for part in votes)
+            scores = add_votes(scores, voted, numbers, self._index.offset(domain))
+        return scores
+
+    def _among_allowed(
+        self, domain, scores, ids, queries, fallback, votes, allowed, restricted, count
+    ):
         """The best of those that are allowed, in place of the best of all: `[rows, any]`."""
+        offset, size = self._index.offset(domain), self._index.size(domain)
         where = tf.where(restricted)[:, 0]  # as these alone have to look at all items
         allowed, popular = tf.gather(allowed, where), tf.gather(fallback, where)
         rows = tf.shape(where)[0]
-        of_all = tf.matmul(tf.gather(queries, where), self._index.candidates, transpose_b=True)
-        if votes:
-            voted, numbers = (tf.gather(part, where) for part in votes)
-            of_all = add_votes(of_all, voted, numbers, self._offset)
-        of_all = tf.where(popular[:, None], self._counts[None], of_all)
-        ours = (allowed >= self._offset) & (allowed < self._offset + self._size)
+        counts = self._counts[offset - 1 : offset - 1 + size]
+        of_all = self._of_all(domain, queries, votes, where)
+        of_all = tf.where(popular[:, None], counts[None], of_all)
+        ours = (allowed >= offset) & (allowed < offset + size)
         row = tf.tile(tf.range(rows)[:, None], [1, tf.shape(allowed)[1]])
-        places = tf.boolean_mask(tf.stack([row, allowed - self._offset], axis=-1), ours)
-        may = tf.scatter_nd(places, tf.ones_like(places[:, 0]), [rows, self._size]) > 0
+        places = tf.boolean_mask(tf.stack([row, allowed - offset], axis=-1), ours)
+        may = tf.scatter_nd(places, tf.ones_like(places[:, 0]), [rows, size]) > 0
         found, places = best(tf.where(may, of_all, MISSING), count)
         rest = tf.shape(ids)[1] - count  # places of items that had votes
         found = tf.pad(found, [[0, 0], [0, rest]], constant_values=MISSING)
-        places = tf.pad(self._offset + places, [[0, 0], [0, rest]])
+        places = tf.pad(offset + places, [[0, 0], [0, rest]])
         return (
             tf.tensor_scatter_nd_update(scores, where[:, None], found),
             tf.tensor_scatter_nd_update(ids, where[:, None], places),
         )
 
-    def _among_all(self, scores, queries, history, exclude_seen, votes, every, log_domains):
+    def _among_all(self, domain, scores, queries, history, exclude_seen, votes, every, log_domains):
         """Scores, or log-probabilities over the items of all domains: `[rows, any]`."""
         where = tf.where(every)[:, 0]  # as these alone have to look at all items
-        of_all = tf.matmul(tf.gather(queries, where), self._index.candidates, transpose_b=True)
-        if votes:
-            voted, numbers = (tf.gather(part, where) for part in votes)
-            of_all = add_votes(of_all, voted, numbers, self._offset)
+        of_all = self._of_all(domain, queries, votes, where)
         seen = tf.gather(tf.where(exclude_seen[:, None], history, 0), where)
-        totals = self._log_totals(without(of_all, seen, self._offset), self._domain)
-        mixed = self._mixed(
-            tf.gather(scores, where), tf.gather(log_domains, where), totals, self._domain
-        )
+        totals = self._log_totals(without(of_all, seen, self._index.offset(domain)), domain)
+        mixed = self._mixed(tf.gather(scores, where), tf.gather(log_domains, where), totals, domain)
         return tf.tensor_scatter_nd_update(scores, where[:, None], mixed)
 
 

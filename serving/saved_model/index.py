@@ -1,5 +1,6 @@
-"""The one place that imports TensorFlow Recommenders: a top-k index of a domain."""
+"""The one place that imports TensorFlow Recommenders: top-k search in the items of a domain."""
 
+from collections.abc import Sequence
 from unittest import mock
 
 import tensorflow as tf
@@ -22,18 +23,98 @@ BLOCK = 64
 """Items of which the highest score alone is looked at first, see `best`."""
 
 
+ALIGNED = 16
+"""Columns of float32 that vectors are filled up to: 64 bytes, so that a slice copies nothing."""
+
+
 class ExactIndex(BruteForce):
-    """Scores all items, and sorts out the best."""
+    """Scores all items of a slice of what it was given, and sorts out the best."""
 
-    def call(self, queries, k=None):
-        """The best k items of each query: scores and ids, `[batch, k]`, best first."""
-        scores, places = best(tf.matmul(queries, self._candidates, transpose_b=True), k)
-        return scores, tf.gather(self._identifiers, places)
+    def call(self, queries, k, first, size):
+        """The best of `size` items from row `first`: scores and ids, `[batch, k]`, best first."""
+        scores, places = best(tf.matmul(queries, self.rows(first, size), transpose_b=True), k)
+        return scores, tf.gather(self._identifiers, first + places)
 
-    @property
-    def candidates(self) -> tf.Variable:
-        """What `index` was given, `[items, dim]`."""
-        return self._candidates
+    def rows(self, first, size) -> tf.Tensor:
+        """Vectors `[size, dim]` of a slice."""
+        return tf.slice(self._candidates, [first, 0], [size, -1])
+
+    def vectors(self, rows) -> tf.Tensor:
+        """Vectors `[..., dim]` of some rows."""
+        return tf.gather(self._candidates, rows)
+
+
+class ItemIndex(tf.Module):
+    """Top-k search in the items of any one domain.
+
+    The domain is a tensor, so one graph serves all domains; their items are slices of one table.
+
+    Args:
+        vectors: `[items, dim]` float32 candidate vectors, in the order of item ids, which count
+            from 1 and are contiguous by domain.
+        sizes: items of each domain.
+        index: one of `saved_model.INDEXES`; few items are searched exactly in any case.
+    """
+
+    def __init__(self, vectors: tf.Tensor, sizes: Sequence[int], index: str = "exact"):
+        super().__init__(name="item_index")
+        self._sizes = tf.constant(sizes, tf.int32)
+        self._firsts = tf.cumsum(self._sizes, exclusive=True)
+        vectors = _filled_up(vectors)
+        self._exact = ExactIndex().index(vectors, tf.range(1, len(vectors) + 1))
+        self._approximate = []
+        branches = []  # 0 of those that are searched exactly
+        for first, size in zip(self._firsts.numpy(), sizes, strict=True):
+            searched = index == "scann" and size >= MIN_ITEMS
+            if searched:
+                part = vectors[first : first + size]
+                self._approximate.append(ScannIndex(part, int(first) + 1))
+            branches.append(len(self._approximate) if searched else 0)
+        self._branches = tf.constant(branches, tf.int32)
+
+    def __call__(self, queries, domain, k):
+        """The best items of each query.
+
+        Args:
+            queries: `[rows, dim]` float32.
+            domain: scalar int32.
+            k: scalar int32, at most `size(domain)`.
+
+        Returns:
+            Scores and item ids, `[rows, k]`, best first.
+        """
+        queries = _filled_up(queries)
+
+        def exact():
+            return self._exact(queries, k=k, first=self._firsts[domain], size=self._sizes[domain])
+
+        if not self._approximate:
+            return exact()
+        others = [lambda index=index: index(queries, k=k) for index in self._approximate]
+        return tf.switch_case(self._branches[domain], [exact, *others])
+
+    def size(self, domain) -> tf.Tensor:
+        """Items of a domain."""
+        return self._sizes[domain]
+
+    def offset(self, domain) -> tf.Tensor:
+        """First item id of a domain."""
+        return self._firsts[domain] + 1
+
+    def scores(self, queries, domain) -> tf.Tensor:
+        """Of all items of a domain, `[rows, size]`."""
+        rows = self._exact.rows(self._firsts[domain], self._sizes[domain])
+        return tf.matmul(_filled_up(queries), rows, transpose_b=True)
+
+    def scores_of(self, queries, items) -> tf.Tensor:
+        """Of some items, `[rows, any]` ids from 1, for each query; any number for others."""
+        vectors = self._exact.vectors(tf.maximum(items - 1, 0))
+        return tf.einsum("bd,bnd->bn", _filled_up(queries), vectors)
+
+
+def _filled_up(vectors):
+    """With columns of 0, which change no dot product."""
+    return tf.pad(vectors, [[0, 0], [0, -vectors.shape[1] % ALIGNED]])
 
 
 def best(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -43,13 +124,13 @@ def best(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     were one of them in another block, each of these k would have an item before it.
 
     Args:
-        scores: `[rows, items]` float32, finite, items known beforehand.
+        scores: `[rows, items]` float32, finite.
         k: scalar int32, at most the number of items.
 
     Returns:
         Scores and places, `[rows, k]`, best first.
     """
-    items = scores.shape[1]
+    rows, items = tf.unstack(tf.shape(scores))
     blocks = items // BLOCK
     k = tf.convert_to_tensor(k, tf.int32)
 
@@ -57,7 +138,6 @@ def best(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tuple(tf.math.top_k(scores, k=k))
 
     def of_blocks():
-        rows = tf.shape(scores)[0]
         whole = tf.reshape(scores[:, : blocks * BLOCK], [rows, blocks, BLOCK])
         _, which = tf.math.top_k(tf.reduce_max(whole, axis=2), k=k)
         which = tf.sort(which, axis=1)  # so that of equal scores the first stays the first
@@ -70,23 +150,3 @@ def best(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     # Blocks are worth it where few of them are looked into.
     return tf.cond(4 * k < blocks, of_blocks, of_all)
-
-
-def domain_index(
-    candidates: tf.Tensor, first_id: int, index: str = "exact"
-) -> ExactIndex | ScannIndex:
-    """Index over the items of one domain.
-
-    Args:
-        candidates: `[items, dim]` candidate vectors of the domain's slice.
-        first_id: item id of the first row.
-        index: one of `saved_model.INDEXES`; few items are searched exactly in any case.
-
-    Returns:
-        A layer: `(queries [batch, dim], k) -> (scores, item ids)`, both `[batch, k]`, best first;
-        its `candidates` are those that were given.
-    """
-    if index == "scann" and candidates.shape[0] >= MIN_ITEMS:
-        return ScannIndex(candidates, first_id)
-    identifiers = tf.range(first_id, first_id + candidates.shape[0], dtype=tf.int32)
-    return ExactIndex().index(candidates, identifiers)

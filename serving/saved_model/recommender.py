@@ -64,20 +64,9 @@ class Recommender(tf.Module):
             vectors = model.candidate_vectors(items)
             return vectors if trend is None else tf.concat([vectors, trend(items)[..., None]], -1)
 
-        self.searches = [
-            DomainSearch(
-                domain,
-                int(offset),
-                catalogue.counts[offset - 1 : offset - 1 + size].astype("float32"),
-                candidate_vectors,
-                model.mixture,
-                index,
-                bool(catalogue.repeats[domain]),
-            )
-            for domain, (offset, size) in enumerate(
-                zip(catalogue.offsets, catalogue.sizes, strict=True)
-            )
-        ]
+        self._sizes = catalogue.sizes.tolist()
+        vectors = candidate_vectors(tf.range(1, catalogue.num_items + 1))
+        self._search = DomainSearch(catalogue, vectors, model.mixture, index)
         self._query_vectors = model.query_vectors
         self._log_domains = model.mixture.log_domains
         self._voters = [voter.call for voter in model.voters if bool(voter.voting())]
@@ -153,7 +142,7 @@ class Recommender(tf.Module):
         )
         if domain is not None:
             return answer
-        num_domains = len(self.searches)
+        num_domains = len(self._sizes)
         shape = [rows[0], num_domains, tf.shape(answer["items"])[1] // num_domains]
         names = tf.tile(tf.constant(self.vocabulary.domains)[None], [rows[0], 1])
         lists = {name: tf.reshape(answer[name], shape) for name in ("items", "scores")}
@@ -233,7 +222,7 @@ class Recommender(tf.Module):
         domain_index, every = self.vocabulary.domain_indices(domain)
 
         # Only a batch that asks for every domain pays for every domain.
-        batch, num_domains = tf.shape(domain)[0], len(self.searches)
+        batch, num_domains = tf.shape(domain)[0], len(self._sizes)
         asked = tf.cond(
             each | tf.reduce_any(every),
             lambda: tf.tile(tf.range(num_domains)[None], [batch, 1]),
@@ -249,11 +238,15 @@ class Recommender(tf.Module):
         allowed, denied = self.vocabulary.ids(allow), self.vocabulary.ids(deny)
 
         width = tf.maximum(tf.reduce_max(k), 1)  # of a batch without rows, too
-        per_domain = []
-        for d, search in enumerate(self.searches):
-            where = tf.where(wanted & (asked == d))
+        domains, _ = tf.unique(tf.boolean_mask(asked, wanted))
+        domains = tf.boolean_mask(domains, tf.gather(self._sizes, domains) > 0)
+
+        def search_next(n, scores, ids):
+            """Puts the answers of one more domain in their places."""
+            where = tf.where(wanted & (asked == domains[n]))
             rows = tf.cast(where[:, 0], tf.int32)
-            scores, ids = search(
+            found, numbers = self._search(
+                domains[n],
                 tf.gather_nd(queries, where),
                 tf.gather(history, rows),
                 tf.gather(~known, rows),
@@ -266,15 +259,23 @@ class Recommender(tf.Module):
                 tf.gather(denied, rows),
                 width,
             )
-            shape = [batch, width]
-            per_domain.append(
-                (
-                    tf.tensor_scatter_nd_update(tf.fill(shape, MISSING), rows[:, None], scores),
-                    tf.scatter_nd(rows[:, None], ids, shape),
-                    tf.fill(shape, d),
-                )
+            places = tf.stack([rows, tf.fill(tf.shape(rows), domains[n])], axis=1)
+            return (
+                n + 1,
+                tf.tensor_scatter_nd_update(scores, places, found),
+                tf.tensor_scatter_nd_update(ids, places, numbers),
             )
-        scores, ids, domains = (tf.concat(parts, axis=1) for parts in zip(*per_domain, strict=True))
+
+        # A loop, so that the graph is as large with a hundred domains as with one.
+        shape = [batch, num_domains, width]
+        _, scores, ids = tf.while_loop(
+            lambda n, *_: n < tf.size(domains),
+            search_next,
+            (0, tf.fill(shape, MISSING), tf.zeros(shape, tf.int32)),
+        )
+        shape = [batch, num_domains * width]
+        scores, ids = tf.reshape(scores, shape), tf.reshape(ids, shape)
+        domains = tf.tile(tf.repeat(tf.range(num_domains), width)[None], [batch, 1])
         place = tf.tile(tf.range(width), [num_domains])[None]
 
         def best_of_all():

@@ -5,10 +5,12 @@ import socket
 import threading
 import time
 from types import SimpleNamespace
+from unittest import mock
 
 import tensorflow as tf
 
 from serving.local_server import listen
+from serving.server import loaded_version
 from serving.server.limits import Limits
 from serving.server.model_config import ModelConfig
 from serving.server.web import make_server, web_server
@@ -17,30 +19,36 @@ LIMITS = Limits(body=200_000, active=16, rows=64, history=1000, body_seconds=1.0
 """Of the server that most tests ask."""
 
 
+def without_warmup():
+    """Versions that are loaded inside answer their first requests late: a test asks but a few."""
+    return mock.patch.object(loaded_version, "read_warmup", return_value=())
+
+
 @contextlib.contextmanager
 def running(export_dir, limits=None, config_file=None, seconds=0.05, threads=2, histories=None):
     """Yields `url`, `port`, `server`, `web` and the `watcher`, which looks every `seconds`."""
-    server, watcher = make_server(
-        export_dir, ModelConfig(), config_file, seconds, limits or Limits(), threads, histories
-    )
-    with listen("127.0.0.1", 0) as sock:
-        web = web_server(server)
-        thread = threading.Thread(target=web.run, kwargs={"sockets": [sock]}, daemon=True)
-        thread.start()
-        port = sock.getsockname()[1]
-        try:
-            with watcher:
-                yield SimpleNamespace(
-                    url=f"http://127.0.0.1:{port}",
-                    port=port,
-                    server=server,
-                    watcher=watcher,
-                    web=web,
-                )
-        finally:
-            web.should_exit = True
-            thread.join(30)
-            server.close()
+    with without_warmup():
+        server, watcher = make_server(
+            export_dir, ModelConfig(), config_file, seconds, limits or Limits(), threads, histories
+        )
+        with listen("127.0.0.1", 0) as sock:
+            web = web_server(server)
+            thread = threading.Thread(target=web.run, kwargs={"sockets": [sock]}, daemon=True)
+            thread.start()
+            port = sock.getsockname()[1]
+            try:
+                with watcher:
+                    yield SimpleNamespace(
+                        url=f"http://127.0.0.1:{port}",
+                        port=port,
+                        server=server,
+                        watcher=watcher,
+                        web=web,
+                    )
+            finally:
+                web.should_exit = True
+                thread.join(30)
+                server.close()
 
 
 def raw(port, data, seconds=20):
