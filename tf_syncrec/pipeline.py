@@ -87,11 +87,12 @@ def fit_run(
             raise InputError(f"callbacks: expected Keras callbacks, received {each!r}")
     if any(isinstance(each, keras.callbacks.BackupAndRestore) for each in callbacks):
         raise InputError(
-            "callbacks: a run keeps itself and goes on by resume=True, received BackupAndRestore"
+            "callbacks: a run writes its own checkpoints and resumes with resume=True, received "
+            "BackupAndRestore"
         )
 
     def how_to_go_on() -> str:
-        return "give every worker its command again, with --resume" if cluster else run.how_to_go_on
+        return "start every worker again with --resume" if cluster else run.how_to_go_on
 
     with (
         told_of_full_disk(run),
@@ -110,7 +111,10 @@ def fit_run(
         # Only now, since TensorFlow's own servers listen to SIGTERM as soon as they are there.
         with StopRequests(how_to_go_on) as stop:
             if not is_chief(strategy):
-                say("This worker trains along; worker 0 writes the run and says how it goes.")
+                say(
+                    "This worker takes part in the training; worker 0 writes the run and prints "
+                    "progress."
+                )
                 nowhere = ends.enter_context(open(os.devnull, "w"))
                 ends.enter_context(contextlib.redirect_stdout(nowhere))
             _story(config, run, command, stop, strategy, titles_file, profile, callbacks, ends)
@@ -146,8 +150,8 @@ def _story(
     name = trained_name(config, prepared.data_card)
     if name != config.model.name:
         say(
-            "No user is in two domains, so both views of SyNCRec would see the same: SASRec, which "
-            "has one, is trained (model.views=both trains SyNCRec all the same)."
+            "No user is in two domains, so both views of SyNCRec would be equal: SASRec, with one "
+            "view, is trained instead (model.views=both trains SyNCRec even so)."
         )
     with strategy.scope():
         model = network_of(name).build(config, prepared)
@@ -202,7 +206,7 @@ def _story(
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again
         return
     validation = KeptBatches(validation, model)
-    begin_stage("Fitting votes and the weights of the views", "users ranked")
+    begin_stage("Fitting score terms and view weights on validation", "users ranked")
     # By a run that goes on nobody compares settings, and fits on halves take longer than the fit.
     judge = not config.train.init_from
     cross_fitted = fit_score(model, prepared, validation, say, judge)
@@ -268,7 +272,7 @@ def _story(
     if test is None:
         directory = shlex.quote(str(run.directory))
         say(
-            "The test targets were left out (--no_test). They are ranked by: "
+            "Test was left out (--no_test). To evaluate on it: "
             f"python -m tf_syncrec.evaluate --run {directory} --split test"
         )
     for label, path in {

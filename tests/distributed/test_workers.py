@@ -148,7 +148,7 @@ def test_one_of_two_workers_dies_and_both_resume(tmp_path):
     print(f"ended {seconds[0]:.0f} s after SIGKILL, {seconds[1]:.0f} s after SIGTERM")
     assert max(seconds) < 90
     assert workers.ended(workers.start("run")) == [0, 0], workers.last_line("run", 0)
-    assert "Going on from" in (tmp_path / "run.0.log").read_text()
+    assert "Resuming from" in (tmp_path / "run.0.log").read_text()
 
     runs = [tmp_path / name for name in ("run", "whole")]
     (step, variables, progress, best), (*others, other_progress, other_best) = (

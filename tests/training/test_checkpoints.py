@@ -169,7 +169,7 @@ def test_a_full_disk_is_one_message_wherever_it_is_met(tmp_path, whose):
     with pytest.raises(Stopped) as stopped, told_of_full_disk(RunDirectory(tmp_path)):
         raise FULL[whose]
     assert stopped.value.code == 1
-    assert str(tmp_path) in str(stopped.value) and "make room and" in str(stopped.value)
+    assert str(tmp_path) in str(stopped.value) and "free some space, then" in str(stopped.value)
 
 
 def test_other_errors_are_not_said_to_be_a_full_disk(tmp_path):

@@ -112,7 +112,7 @@ class _Trials:
         record = self._record()
         ended = sum(row["state"] in STATES for row in record["trials"])
         if ended:
-            say(f"{ended} of {self._tuning.trials} trials were made before.")
+            say(f"{ended} of {self._tuning.trials} trials were finished before.")
         for _ in range(self._tuning.trials - ended):
             self._one()
             record = self._write()

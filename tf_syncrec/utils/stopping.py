@@ -63,7 +63,10 @@ class StopRequests:
             raise self.stopped()
         name = signal.Signals(number).name
         # No `print`: the signal may have come in the middle of one.
-        os.write(2, f"{name}: stops after what is being computed; again: at once\n".encode())
+        os.write(
+            2,
+            f"{name}: stops after this computation; a second signal stops at once\n".encode(),
+        )
 
 
 def end_with_parent() -> None:
