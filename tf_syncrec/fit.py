@@ -32,7 +32,7 @@ from tf_syncrec.training.resuming import (
     tidy,
 )
 from tf_syncrec.tuning.options import add_tuning_options, read_tuning
-from tf_syncrec.utils.callable_module import let_be_called
+from tf_syncrec.utils.callable_module import make_module_callable
 from tf_syncrec.utils.nested import flat
 from tf_syncrec.utils.terminal import be_quiet
 
@@ -228,7 +228,7 @@ def _say_what_is_trained(config: Config, directory: Path) -> None:
     )
 
 
-let_be_called(__name__, fit)  # `tf_syncrec.fit(...)`
+make_module_callable(__name__, fit)  # `tf_syncrec.fit(...)`
 
 if __name__ == "__main__":
     run_command(main)

@@ -21,8 +21,8 @@ from tf_syncrec.distributed.workers import (
     chief_first,
     from_chief,
     is_chief,
+    reraise_lost_workers,
     take_from_chief,
-    told_of_lost_workers,
 )
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.evaluation.samples import sample_recommendations
@@ -36,11 +36,11 @@ from tf_syncrec.scoring.kept_batches import KeptBatches
 from tf_syncrec.scoring.mixture import fit_mixture
 from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.initial.item_vectors import initialise_items
-from tf_syncrec.training.initial.new_events import seen_more_often
+from tf_syncrec.training.initial.new_events import oversample_new_events
 from tf_syncrec.training.initial.warm_start import go_on_from
 from tf_syncrec.training.loggers.all_loggers import Loggers
 from tf_syncrec.training.loop import train
-from tf_syncrec.training.resuming import told_of_full_disk
+from tf_syncrec.training.resuming import reraise_full_disk
 from tf_syncrec.training.run_directory import RunDirectory, network_json
 from tf_syncrec.training.run_metrics import measure
 from tf_syncrec.training.tensorboard.layout import write_result
@@ -91,12 +91,12 @@ def fit_run(
             "BackupAndRestore"
         )
 
-    def how_to_go_on() -> str:
-        return "start every worker again with --resume" if cluster else run.how_to_go_on
+    def resume_hint() -> str:
+        return "start every worker again with --resume" if cluster else run.resume_hint
 
     with (
-        told_of_full_disk(run),
-        told_of_lost_workers(cluster, how_to_go_on),
+        reraise_full_disk(run),
+        reraise_lost_workers(cluster, resume_hint),
         contextlib.ExitStack() as ends,
     ):
         ends.callback(end_stage)
@@ -109,7 +109,7 @@ def fit_run(
                     return
         strategy = strategy_of(config.train.strategy, config.train.on_nan, cluster, say, patience)
         # Only now, since TensorFlow's own servers listen to SIGTERM as soon as they are there.
-        with StopRequests(how_to_go_on) as stop:
+        with StopRequests(resume_hint) as stop:
             if not is_chief(strategy):
                 say(
                     "This worker takes part in the training; worker 0 writes the run and prints "
@@ -191,7 +191,7 @@ def _story(
     trained = train(
         model,
         config,
-        seen_more_often(prepared, config, say) if config.train.init_from else prepared,
+        oversample_new_events(prepared, config, say) if config.train.init_from else prepared,
         validation,
         run.checkpoint_file,
         run.log_dir,

@@ -143,7 +143,7 @@ def with_cold_items(
     return whole, moved
 
 
-def told_of_items(items: Items, totals: dict[str, Any]) -> list[str]:
+def describe_items(items: Items, totals: dict[str, Any]) -> list[str]:
     """Says what the file brings, and what does not fit between it and the log.
 
     Args:

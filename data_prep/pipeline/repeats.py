@@ -59,7 +59,7 @@ def decide(repeats: str, share: np.ndarray) -> np.ndarray:
     return np.full(len(share), repeats == "include")
 
 
-def told_of_repeats(domains: Sequence[str], share: np.ndarray, repeats: np.ndarray) -> str:
+def describe_repeats(domains: Sequence[str], share: np.ndarray, repeats: np.ndarray) -> str:
     """Says where people come back, or histories are candidates; empty where neither is so.
 
     Args:

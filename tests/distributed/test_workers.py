@@ -50,7 +50,7 @@ except (InputError, Stopped) as error:
     found["disagree"] = [type(error).__name__, str(error)]
 start = time.monotonic()
 try:
-    with told_of_lost_workers(cluster, lambda: "start again"):
+    with reraise_lost_workers(cluster, lambda: "start again"):
         if index == 1:
             print(json.dumps(found), flush=True)
             os._exit(0)

@@ -73,7 +73,7 @@ def test_a_run_that_was_killed_before_it_began_is_in_nobodys_way(run, owner, wri
             run.create(Config(), CATALOGUE, new_model())
     run.lock.release()  # as the system does for the dead
     assert not run.config_file.exists()
-    assert run.how_to_go_on.endswith("run the same command again")
+    assert run.resume_hint.endswith("run the same command again")
     again = RunDirectory(run.directory)
     again.check_free()
     again.create(Config(), CATALOGUE, new_model())

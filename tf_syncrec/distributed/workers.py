@@ -171,9 +171,7 @@ def agree(strategy: tf.distribute.Strategy, own: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def told_of_lost_workers(
-    cluster: Cluster | None, how_to_go_on: Callable[[], str]
-) -> Iterator[None]:
+def reraise_lost_workers(cluster: Cluster | None, resume_hint: Callable[[], str]) -> Iterator[None]:
     """Turns what TensorFlow raises when a worker is gone into one message.
 
     Raises:
@@ -192,5 +190,5 @@ def told_of_lost_workers(
         reason = re.split(r" (?=Additional GRPC|The error could|The tasks have|\[)", reason)[0]
         raise Stopped(
             f"{names or 'another worker'} was lost ({reason[:200]}); see its own last line; "
-            + how_to_go_on()
+            + resume_hint()
         ) from error

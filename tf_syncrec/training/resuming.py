@@ -166,7 +166,7 @@ def tidy(run: RunDirectory) -> None:
 
 
 @contextlib.contextmanager
-def told_of_full_disk(run: RunDirectory) -> Iterator[None]:
+def reraise_full_disk(run: RunDirectory) -> Iterator[None]:
     """Turns what a full disk raises, wherever it does, into one message.
 
     Raises:
@@ -184,5 +184,5 @@ def told_of_full_disk(run: RunDirectory) -> Iterator[None]:
             raise
         raise Stopped(
             f"{run.directory}: cannot be written: {text[:300]}; earlier files are complete; free "
-            f"some space, then {run.how_to_go_on}"
+            f"some space, then {run.resume_hint}"
         ) from error

@@ -88,7 +88,7 @@ class RunDirectory:
         return self.first_config_file if self.tuned else self.config_file
 
     @property
-    def how_to_go_on(self) -> str:
+    def resume_hint(self) -> str:
         """What to do when it was interrupted."""
         if not self.begun_file.exists():
             return "training had not begun, so run the same command again"

@@ -19,7 +19,7 @@ FEW = 0.001
 """Part of the events, at the end of a log, that may be of wrong clocks."""
 
 
-def seen_more_often(
+def oversample_new_events(
     prepared: Sequences, config: Config, report: Callable[[str], None]
 ) -> Sequences:
     """The data of a run that goes on, in which the latest window of some users stands again.
