@@ -61,8 +61,8 @@ def main(argv: list[str] | None = None) -> None:
         "--now",
         type=_time,
         metavar="TIME",
-        help="time of the recommendations: ISO 8601, or a number in the log's unit. It matters in "
-        "domains with repeat consumption",
+        help="when the answers are wanted: ISO 8601, or a number in the log's unit. It matters "
+        "where people come back to what they had",
     )
     chosen = parser.add_argument_group("what may be recommended (CSV, TSV, Parquet; item_id)")
     chosen.add_argument("--allow", type=path_option, metavar="FILE", help="these items alone")

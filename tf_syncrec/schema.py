@@ -172,7 +172,8 @@ class NegativeTransferConfig(Section):
         lt=1,
     )
     clamp: bool = _setting(
-        False, "clip φ at 0, so that a domain that gains takes no weight from one that gains less"
+        False,
+        "φ > 0 counts as 0, so that a domain that gains takes no weight from one that gains less",
     )
     scaled: bool = _setting(True, "weights of |D| λ, where Eq. 12 has λ")
 
