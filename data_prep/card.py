@@ -111,7 +111,7 @@ def markdown(card: Mapping[str, Any]) -> str:
     steps += [(f"− bad: {_cell(reason)}", count) for reason, count in rows["bad"].items()]
     steps += [
         ("− repeated (user, item and time)", rows["repeated"]),
-        ("− of users or items with too few", rows["dropped_by_core"]),
+        ("− dropped by the k-core", rows["dropped_by_core"]),
         ("**interactions kept**", rows["kept"]),
     ]
     people = [
@@ -119,7 +119,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         ("users kept", users["kept"]),
         ("validation targets", users["validation_targets"]),
         ("test targets", users["test_targets"]),
-        ("test targets whose item never trains", card["unknown_test_targets"]),
+        ("test targets never seen in training", card["unknown_test_targets"]),
         ("items read", items["read"]),
         ("items kept", items["kept"]),
         ("items in training", items["in_training"]),
@@ -158,7 +158,7 @@ def markdown(card: Mapping[str, Any]) -> str:
                     domains,
                     [
                         *("domain", "users", "items", "interactions", "test targets"),
-                        *("training events that repeat an item", "may be recommended again"),
+                        *("training events that repeat an item", "seen items are candidates"),
                     ],
                 ),
                 "## Users who are in both domains",

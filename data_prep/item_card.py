@@ -51,9 +51,9 @@ def item_card(items: Items, totals: Mapping[str, Any]) -> dict[str, Any]:
 
 _FAULTS = {
     "repeated_rows": "rows that repeat an earlier one",
-    "conflicting_rows": "rows of an item that an earlier one says otherwise; the first counts",
+    "conflicting_rows": "rows that contradict an earlier row of their item; the first is used",
     "listed_items_left_out": "items without training events, and without a domain of the log",
-    "listed_in_another_domain": "items of another domain in the log, which counts",
+    "listed_in_another_domain": "items with another domain in the log, which is used",
 }
 
 
@@ -71,7 +71,7 @@ def item_sections(card: Mapping[str, Any]) -> list[str]:
         for name, facts in found["domains"].items()
     ]
     counts = [("items of the file", found["rows"])]
-    counts.append(("test targets that only the file knows", found["cold_test_targets"]))
+    counts.append(("test targets that are in the file alone", found["cold_test_targets"]))
     for name, number in found["faults"].items():
         column = name.removeprefix("unread:")
         counts.append((_FAULTS.get(name, f"values of {_cell(column)} that are no number"), number))
@@ -80,10 +80,10 @@ def item_sections(card: Mapping[str, Any]) -> list[str]:
         return tabulate(rows, headers, tablefmt="github", intfmt=",")
 
     return [
-        "## The file of items",
+        "## The items file",
         table(counts, ["", "number"]),
-        table(columns, ["column", "is", "missing"]),
-        table(domains, ["domain", "items of the log", "not in the file", "of the file alone"]),
+        table(columns, ["column", "kind", "missing"]),
+        table(domains, ["domain", "items of the log", "not in the file", "in the file alone"]),
     ]
 
 

@@ -46,23 +46,23 @@ class SyntheticConfig(Section):
 
     kind: Literal["shared_taste", "telco"] = setting(
         "shared_taste",
-        "shared_taste: three domains that help one another, and one in which others mislead; "
-        "telco: apps, calls, navigation, coupons and purchases, to which people come back",
+        "shared_taste: three domains with shared preferences, and one with negative transfer; "
+        "telco: apps, calls, navigation, coupons and purchases, with repeat consumption",
     )
-    users: int = setting(3000, "how many", ge=1)
+    users: int = setting(3000, "number of users", ge=1)
     items_per_domain: int = setting(
         250,
-        "of kind shared_taste, how many; telco has numbers of its own, which grow with `users`",
+        "of kind shared_taste; telco has numbers of its own, which grow with `users`",
         ge=4,
     )
     interactions_per_user: int = setting(
         24, f"mean length of a sequence; {TELCO_LENGTH} of kind telco unless given", ge=3
     )
-    seed: int = setting(0, "of the data; `train.seed` is that of the training", ge=0)
+    seed: int = setting(0, "seed of the data; `train.seed` is that of the training", ge=0)
     harm: list[Annotated[float, Field(ge=0, le=1)]] = setting(
         [],
-        "of kind shared_taste, in place of `books`, `films`, `music` and `contrary`, a domain for "
-        "each value: the part of it that is as `contrary`, where others mislead; the rest is as "
+        "of kind shared_taste, instead of `books`, `films`, `music` and `contrary`, one domain per "
+        "value: the share of it that is like `contrary` (negative transfer); the rest is like "
         "`books`",
     )
 
@@ -98,13 +98,13 @@ class ItemsConfig(Section):
     )
     columns: dict[str, ItemKind] = setting(
         {},
-        "what a column is, where that is seen wrongly: category, tokens, text, number, vector, "
+        "kind of a column, where it is inferred wrongly: category, tokens, text, number, vector, "
         "path, title or ignore",
     )
     text_tokens: int = setting(
-        2**15, "of a column of text, words and word pairs that count, the most frequent", ge=1
+        2**15, "vocabulary of a text column: its most frequent words and word pairs", ge=1
     )
-    max_tokens: int = setting(32, "attributes of an item that count, the heaviest", ge=1)
+    max_tokens: int = setting(32, "attributes used per item, those of the largest weight", ge=1)
 
 
 class DataConfig(Section):
@@ -112,21 +112,24 @@ class DataConfig(Section):
 
     dataset: Literal["synthetic", "amazon", "complete_journey", "interactions"] = setting(
         "synthetic",
-        "synthetic: made here; amazon: public rating files; complete_journey: a grocer's baskets, "
-        "of a package; interactions: your own log",
+        "synthetic: generated; amazon: public rating files; complete_journey: a grocer's baskets, "
+        "from a package; interactions: your own log",
     )
     raw_dir: _LocalPath | None = setting(
-        None, "amazon: folder of rating files, else downloaded", min_length=1
+        None, "amazon: folder of rating files; by default they are downloaded", min_length=1
     )
-    release: _Year | None = setting(None, "amazon: the year; seen from the files by default")
+    release: _Year | None = setting(
+        None, "amazon: year of the release; by default inferred from the files"
+    )
     categories: list[str] = setting([], "amazon: categories, i.e. domains, to use")
     path: _LocalPath | None = setting(
         None, "interactions: CSV, TSV or Parquet file, folder or glob", min_length=1
     )
     columns: dict[str, str] = setting(
-        {}, "interactions: names of columns that are not called as we call them"
+        {},
+        "interactions: names of the columns that differ from user_id, item_id, domain, timestamp",
     )
-    base_url: str | None = setting(None, "amazon: folder address of a mirror to download from")
+    base_url: str | None = setting(None, "amazon: base URL of a mirror to download from")
     data_dir: _LocalPath | None = setting(
         None,
         "where prepared datasets are kept, by default $TFDS_DATA_DIR or ~/tensorflow_datasets",
@@ -143,31 +146,31 @@ class DataConfig(Section):
     )
     min_domain_interactions: int = setting(1, "see `min_domains`", ge=1)
     split: Literal["leave_one_out", "global_time"] = setting(
-        "leave_one_out", "what trains and what is a target: docs/splits.md"
+        "leave_one_out", "how training, validation and test are split: docs/splits.md"
     )
     validation_share: float = setting(
-        0.1, "global_time: part of the interactions before the test period", gt=0, lt=1
+        0.1, "global_time: share of the interactions, those before the test period", gt=0, lt=1
     )
     test_share: float = setting(
-        0.1, "global_time: part of the interactions, the latest", gt=0, lt=1
+        0.1, "global_time: share of the interactions, the latest", gt=0, lt=1
     )
     repeats: Literal["auto", "exclude", "include"] = setting(
         "auto",
-        "whether what a user had may be recommended again: where people come back to items, or in "
-        "no or every domain",
+        "whether items that the user had are candidates (repeat consumption): auto: in domains "
+        "with repeats; exclude: in none; include: in all",
     )
     max_bad_share: float = setting(
         0.01,
-        "part of the rows that may be unusable, and are set aside; more stop the run",
+        "largest share of unusable rows, which are set aside; more stop the run",
         ge=0,
         le=1,
     )
     engine: Literal["duckdb", "spark"] = setting(
         "duckdb",
-        "what prepares the data: duckdb, in this process, or spark; the result is the same",
+        "engine that prepares the data: duckdb, in this process, or spark; the result is the same",
     )
     spark_master: str | None = setting(
-        None, "spark: its master, by default what Spark is set up with", min_length=1
+        None, "spark: URL of its master, by default that of Spark's own settings", min_length=1
     )
     items: ItemsConfig = ItemsConfig()
     synthetic: SyntheticConfig = SyntheticConfig()

@@ -66,7 +66,7 @@ def export(
 
     version = add_version(export_dir, write)
     for number in delete_old(export_dir, settings.keep_versions, labelled):
-        say(f"Version {number} is old and stays: a server that is running uses it.")
+        say(f"Version {number} is old but kept: a running server uses it.")
     return version
 
 
@@ -90,8 +90,8 @@ def main(argv: list[str] | None = None) -> None:
         "--index",
         choices=INDEXES,
         default="exact",
-        help="how items are searched (default: exact); scann needs the environment of "
-        "`make scann` and a server that knows its operations: docs/serving.md",
+        help="index of the item search (default: exact); scann needs the environment of "
+        "`make scann` and a server with its operations: docs/serving.md",
     )
     parser.add_argument(
         "--model_config_file",
@@ -103,8 +103,8 @@ def main(argv: list[str] | None = None) -> None:
         "--items",
         type=path_option,
         metavar="FILE",
-        help="items that the run does not know, with the columns of its own items file: they are "
-        "answered by their attributes, without a training",
+        help="new items, with the columns of the run's own items file: they are recommended by "
+        "their attributes, without training",
     )
     args = parser.parse_args(argv)
     labelled = _named_versions(args.model_config_file) if args.model_config_file else ()

@@ -36,12 +36,13 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the command line."""
     parser = Parser(
         prog="python -m serving.fill_histories",
-        description="Put what every user of a log did into a store of histories.",
+        description="Write the histories of all users of a log into a store for serving.",
         examples=[
             "--run runs/shop --histories histories.db",
             "--input today.csv --histories redis://localhost:6379/0 --expire_days 30",
         ],
-        notes="Stopped, the same command goes on. docs/histories.md says what is in the store.",
+        notes="After an interruption the same command resumes. docs/histories.md describes the "
+        "store.",
     )
     add = parser.add_argument
     add(
@@ -59,22 +60,22 @@ def main(argv: list[str] | None = None) -> None:
     add("--histories", required=True, metavar="STORE", help=ADDRESSES)
     whole = number_option(int, lambda value: value > 0, "a whole number above 0")
     days = number_option(float, lambda value: 0 < value < math.inf, "a number above 0")
-    add("--keep", type=whole, default=KEEP, metavar="N", help=f"events of a user ({KEEP})")
+    add("--keep", type=whole, default=KEEP, metavar="N", help=f"events to keep per user ({KEEP})")
     add(
         "--expire_days",
         type=days,
         metavar="X",
-        help="of Redis: without an event, after which a user is forgotten (90)",
+        help="Redis: days without an event after which a history expires (90)",
     )
     add(
         "--work_dir",
         type=path_option,
         default=Path("histories.filling"),
         metavar="DIR",
-        help="where the log is kept in order until all is filled in (histories.filling)",
+        help="temporary folder of the sorted log, until all is written (histories.filling)",
     )
     add_settings_of_data(parser)
-    add("--quiet", action="store_true", help="say nothing but errors")
+    add("--quiet", action="store_true", help="print errors only")
     args = parser.parse_args(argv)
     if args.run is None and args.input is None:
         raise InputError("give --run or --input")
@@ -106,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"--work_dir {args.work_dir}: {error.strerror}") from None
     lock = RunLock(folder)
     if holder := lock.take():
-        raise InputError(f"--work_dir {args.work_dir}: {holder} fills in the same log from there")
+        raise InputError(f"--work_dir {args.work_dir}: {holder} is writing the same log from there")
     try:
         file = folder / "histories.arrow"
         if not file.exists():
@@ -121,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
         with contextlib.suppress(OSError):  # it has folders of other logs
             args.work_dir.rmdir()
     except StoreError as error:
-        raise InputError(f"--histories: {error}; the same command goes on") from None
+        raise InputError(f"--histories: {error}; the same command resumes") from None
     finally:
         lock.release()
         histories.close()

@@ -50,28 +50,33 @@ def main(argv: list[str] | None = None) -> None:
         type=path_option,
         metavar="FILE",
         help="TensorFlow Serving's models.config: name, labels and which versions are served; "
-        "changes are followed",
+        "reloaded when it changes",
     )
-    add("--poll_seconds", type=seconds, default=1.0, help="between two looks for new versions")
-    add("--threads", type=count, default=4, help="requests computed at a time")
-    add("--max_active", type=count, default=limits.active, help="predictions at a time, else 503")
-    add("--max_body_bytes", type=count, default=limits.body, help="size of a request, else 413")
-    add("--max_rows", type=count, default=limits.rows, help="rows of a batch, else 400")
-    add("--max_history", type=count, default=limits.history, help="length, else 400")
+    add("--poll_seconds", type=seconds, default=1.0, help="polling interval for new versions")
+    add("--threads", type=count, default=4, help="threads that compute predictions")
+    add(
+        "--max_active",
+        type=count,
+        default=limits.active,
+        help="most concurrent predictions, else 503",
+    )
+    add("--max_body_bytes", type=count, default=limits.body, help="largest request, else 413")
+    add("--max_rows", type=count, default=limits.rows, help="most rows in a batch, else 400")
+    add("--max_history", type=count, default=limits.history, help="longest history, else 400")
     add(
         "--histories",
         metavar="STORE",
-        help="histories of users for the demo page, to read and to add to: "
+        help="store of user histories that the demo page reads and updates: "
         f"{ADDRESSES}; docs/histories.md",
     )
     add(
         "--items",
         type=path_option,
         metavar="FILE",
-        help="CSV, TSV or Parquet with item_id and maybe title and domain: what the demo page "
-        "calls items and looks for (default: items and titles of the run that the export is in)",
+        help="CSV, TSV or Parquet with item_id, optionally title and domain: items that the demo "
+        "page shows and searches (default: those of the run that the export is in)",
     )
-    add("--keep", type=count, default=KEEP, help=f"events of a user that it keeps ({KEEP})")
+    add("--keep", type=count, default=KEEP, help=f"events to keep per user ({KEEP})")
     args = parser.parse_args(argv)
 
     with listen(args.host, args.port) as sock:

@@ -204,10 +204,10 @@ def test_a_callable_module_is_a_module_still(tmp_path):
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").write_text("")
     (tmp_path / "package" / "fit.py").write_text(
-        "from tf_syncrec.utils.callable_module import let_be_called\n"
+        "from tf_syncrec.utils.callable_module import make_module_callable\n"
         "def main(): return 'main'\n"
         "def fit(dim=1): return dim\n"
-        "let_be_called(__name__, fit)\n"
+        "make_module_callable(__name__, fit)\n"
         "if __name__ == '__main__': print('[\"command\"]')\n"
     )
     path = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}

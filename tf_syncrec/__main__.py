@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "fit": ("tf_syncrec.fit", "train on interactions of several domains, evaluate and export"),
-    "evaluate": ("tf_syncrec.evaluate", "rank every target of a split with a trained run"),
+    "evaluate": ("tf_syncrec.evaluate", "evaluate a trained run on a split"),
     "compare": ("tf_syncrec.compare", "train and evaluate several models with one protocol"),
     "recommend": (
         "tf_syncrec.recommend",
-        "write recommendations to every user, without a server",
+        "write recommendations for every user, without a server",
     ),
-    "gate": ("tf_syncrec.gate", "say whether a run, or a log, may take the current one's place"),
+    "gate": ("tf_syncrec.gate", "decide whether a new run, or log, may replace the current one"),
     "abtest": ("tf_syncrec.abtest", "CTR of two variants, with intervals by domain"),
     "report": ("tf_syncrec.report", "write report.html of a finished run again"),
     "export": ("serving.export", "write a trained run as a SavedModel"),
-    "fill": ("serving.fill_histories", "put the histories of a log into a store for serving"),
-    "serve": ("serving.local_server", "answer over REST, for development"),
+    "fill": ("serving.fill_histories", "write the histories of a log into a store for serving"),
+    "serve": ("serving.local_server", "serve a REST API, for development"),
 }
 """Command → the module that is run, and what it is for."""
 

@@ -323,7 +323,7 @@ def add_data_options(parser: argparse.ArgumentParser, one_seed: bool = True) -> 
         default=[],
         help="change one setting, e.g. --set model.dim=32; may be repeated",
     )
-    run.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    run.add_argument("--quiet", action="store_true", help="print errors only")
     if one_seed:
         add_settings(run, "train.seed")
     else:

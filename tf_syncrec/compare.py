@@ -46,12 +46,12 @@ def main(argv: list[str] | None = None) -> None:
     what.add_argument(
         "--models",
         metavar="A,B",
-        help="names of models; NAME@0 or NAME@0+1 has seeds of its own in place of --seeds",
+        help="names of models; NAME@0 or NAME@0+1 has seeds of its own instead of --seeds",
     )
     what.add_argument(
         "--preset",
         choices=PRESETS,
-        help="in place of --models: negative_transfer (which of my domains are hurt?), ablation "
+        help="instead of --models: negative_transfer (which of my domains are hurt?), ablation "
         "(the paper's Table 5), main (all baselines)",
     )
     what.add_argument("--seeds", default="0,1,2", metavar="A,B", help="default: 0,1,2")
@@ -60,11 +60,11 @@ def main(argv: list[str] | None = None) -> None:
         metavar="KEY=V1,V2",
         action="append",
         default=[],
-        help="values to try, e.g. --grid model.dim=32,64; may be repeated, the product is tried. "
-        "For every network (of a _single: every domain) the best on validation with its first seed "
-        "is chosen",
+        help="grid search, e.g. --grid model.dim=32,64; may be repeated for the product. The best "
+        "on validation is chosen for every network (of a _single: every domain), with its first "
+        "seed",
     )
-    what.add_argument("--reference", metavar="MODEL", help="what the others are measured against")
+    what.add_argument("--reference", metavar="MODEL", help="baseline of the significance tests")
     what.add_argument(
         "--output_dir", type=path_option, metavar="DIR", help="default: runs/compare-DATASET"
     )
@@ -75,8 +75,8 @@ def main(argv: list[str] | None = None) -> None:
     config = config_from(args)
     if config.train.init_from:
         raise InputError(
-            f"train.init_from: {config.train.init_from}: only fit goes on from another run; what "
-            "is compared is trained anew"
+            f"train.init_from: {config.train.init_from}: only fit has a warm start; compare "
+            "trains from scratch"
         )
     names, points = read_grid(args.grid, lambda more: config_from(args, more))
     if points and not any(model.network for model in plan):
@@ -105,7 +105,9 @@ def main(argv: list[str] | None = None) -> None:
             found = [name for name, row in table["domains"].items() if row["verdict"] == verdict]
             say(f"{text}, {verdict} by the other domains: {', '.join(found) or 'none for certain'}")
         if text in comparison["negative_transfer_with_votes"]:
-            say(f"{text}: judged without what is fitted on top, which the table above has as well")
+            say(
+                f"{text}: by the network's score alone; the table above adds the terms fitted later"
+            )
     say()
     for file in files:
         say(str(file))

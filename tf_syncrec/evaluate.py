@@ -12,7 +12,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the command line."""
     parser = Parser(
         prog="python -m tf_syncrec.evaluate",
-        description="Rank every target of a split with a trained run.",
+        description="Evaluate a trained run on a split: ranks every target.",
         examples=["--run runs/shop", "--run runs/shop --split validation"],
     )
     parser.add_argument(
@@ -24,15 +24,16 @@ def main(argv: list[str] | None = None) -> None:
         choices=("full", ALL_DOMAINS, *TIMED, NEXT_BASKET, *SAMPLED),
         default="full",
         help=f"full: against all items of the target's domain; {ALL_DOMAINS}: of every domain; "
-        f"{WITH_TIMES}, {AT_REQUEST_TIME}: as full, by requests that tell when interactions were, "
-        f"and also when they are asked; {NEXT_BASKET}: all that a user did at the target's time; "
-        "the others: against some that are drawn, to stand beside published tables only",
+        f"{WITH_TIMES}, {AT_REQUEST_TIME}: as full, by requests with the timestamps of "
+        f"interactions, and with the request time too; {NEXT_BASKET}: all interactions at the "
+        "target's time; the others: against sampled negatives, for comparison with published "
+        "tables only",
     )
     parser.add_argument(
         "--negatives",
         type=int,
         metavar="N",
-        help=f"of the sampled protocols, how many are drawn for each target; default: {NEGATIVES}",
+        help=f"number of sampled negatives per target; default: {NEGATIVES}",
     )
     args = parser.parse_args(argv)
 
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         tables = {"": found, **{told: found[told] for told in TIMED}} | found["baselines"]
         say(basket_table({name: table[split] for name, table in tables.items()}))
         if left_out := found[split]["users_left_out"]:
-            say(f"{left_out:,} users did nothing before, and are left out.")
+            say(f"{left_out:,} users without earlier interactions are left out.")
         keep()
         return
     table = metrics_table(found[split], found["baselines"]["popularity"][split])
@@ -77,19 +78,19 @@ def main(argv: list[str] | None = None) -> None:
         say(f"{args.protocol}, {split}: against the trained items of all domains.")
         say(table)
         before = found["baselines"]["uncalibrated"][split]["overall"]
-        say(f"By scores that are not calibrated between domains: NDCG@10 {before['ndcg@10']:.4f}.")
+        say(f"Without calibration of scores across domains: NDCG@10 {before['ndcg@10']:.4f}.")
         keep()
         return
     say(
         f"{args.protocol}, {split}: against {count} sampled from "
-        f"{DRAWN_FROM[args.protocol]}.\nTo stand beside published tables; not comparable with full "
-        "ranking (docs/evaluation.md)."
+        f"{DRAWN_FROM[args.protocol]}.\nFor comparison with published tables; not comparable with "
+        "full ranking (docs/evaluation.md)."
     )
     say(table)
     if fewer := found["protocol"]["users_with_fewer_negatives"]:
         say(
             f"{fewer:,} of {found[split]['overall']['users']:,} users have fewer than {count} "
-            "negatives: all items that are left to them."
+            "negatives: all candidates that remain."
         )
     if "expected" in found:
         drawn = found[split]["overall"]["ndcg@10"]

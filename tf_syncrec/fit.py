@@ -32,7 +32,7 @@ from tf_syncrec.training.resuming import (
     tidy,
 )
 from tf_syncrec.tuning.options import add_tuning_options, read_tuning
-from tf_syncrec.utils.callable_module import let_be_called
+from tf_syncrec.utils.callable_module import make_module_callable
 from tf_syncrec.utils.nested import flat
 from tf_syncrec.utils.terminal import be_quiet
 
@@ -148,7 +148,7 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
             "--init_from runs/yesterday --path log.csv --output_dir runs/today",
             "--resume --output_dir runs/shop",
         ],
-        notes="Settings: configs/ and docs/settings.md; what a run leaves behind: docs/run.md.",
+        notes="Settings: configs/ and docs/settings.md; files of a run: docs/run.md.",
     )
     add_data_options(parser)
     parser.add_argument(
@@ -172,10 +172,10 @@ def _run(argv: list[str] | None, command: str, callbacks: Sequence[Any] = ()) ->
     if args.resume:
         config, run, begun = config_to_resume(args)
         if run.finished:
-            say(f"{run.directory} is a finished run; there is nothing to go on with.")
+            say(f"{run.directory} is a finished run; there is nothing to resume.")
             if not run.report_file.exists():
                 again = f"python -m tf_syncrec.report --run {shlex.quote(str(run.directory))}"
-                say(f"Its report is written again by: {again}")
+                say(f"To write its report again: {again}")
     else:
         config = new_config(args)
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -221,14 +221,14 @@ def _say_what_is_trained(config: Config, directory: Path) -> None:
     """To somebody who gave no log."""
     made_up = config.data.synthetic
     say(
-        f"No --dataset was given, so the log is made up: {made_up.users:,} users in several "
-        "domains, in one of which the others mislead. This trains a network on it, evaluates and "
-        f"exports it and writes a report, all to {directory}: a minute or two on 2 free cores. For "
-        "a log of your own: --dataset interactions --path log.csv"
+        f"No --dataset was given, so the log is synthetic: {made_up.users:,} users in several "
+        "domains, one of them with negative transfer. This trains a network, evaluates and exports "
+        f"it and writes a report, all to {directory}: a minute or two on 2 free cores. For your "
+        "own log: --dataset interactions --path log.csv"
     )
 
 
-let_be_called(__name__, fit)  # `tf_syncrec.fit(...)`
+make_module_callable(__name__, fit)  # `tf_syncrec.fit(...)`
 
 if __name__ == "__main__":
     run_command(main)

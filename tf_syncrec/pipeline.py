@@ -21,8 +21,8 @@ from tf_syncrec.distributed.workers import (
     chief_first,
     from_chief,
     is_chief,
+    reraise_lost_workers,
     take_from_chief,
-    told_of_lost_workers,
 )
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.evaluation.samples import sample_recommendations
@@ -36,11 +36,11 @@ from tf_syncrec.scoring.kept_batches import KeptBatches
 from tf_syncrec.scoring.mixture import fit_mixture
 from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.initial.item_vectors import initialise_items
-from tf_syncrec.training.initial.new_events import seen_more_often
+from tf_syncrec.training.initial.new_events import oversample_new_events
 from tf_syncrec.training.initial.warm_start import go_on_from
 from tf_syncrec.training.loggers.all_loggers import Loggers
 from tf_syncrec.training.loop import train
-from tf_syncrec.training.resuming import told_of_full_disk
+from tf_syncrec.training.resuming import reraise_full_disk
 from tf_syncrec.training.run_directory import RunDirectory, network_json
 from tf_syncrec.training.run_metrics import measure
 from tf_syncrec.training.tensorboard.layout import write_result
@@ -87,15 +87,16 @@ def fit_run(
             raise InputError(f"callbacks: expected Keras callbacks, received {each!r}")
     if any(isinstance(each, keras.callbacks.BackupAndRestore) for each in callbacks):
         raise InputError(
-            "callbacks: a run keeps itself and goes on by resume=True, received BackupAndRestore"
+            "callbacks: a run writes its own checkpoints and resumes with resume=True, received "
+            "BackupAndRestore"
         )
 
-    def how_to_go_on() -> str:
-        return "give every worker its command again, with --resume" if cluster else run.how_to_go_on
+    def resume_hint() -> str:
+        return "start every worker again with --resume" if cluster else run.resume_hint
 
     with (
-        told_of_full_disk(run),
-        told_of_lost_workers(cluster, how_to_go_on),
+        reraise_full_disk(run),
+        reraise_lost_workers(cluster, resume_hint),
         contextlib.ExitStack() as ends,
     ):
         ends.callback(end_stage)
@@ -108,9 +109,12 @@ def fit_run(
                     return
         strategy = strategy_of(config.train.strategy, config.train.on_nan, cluster, say, patience)
         # Only now, since TensorFlow's own servers listen to SIGTERM as soon as they are there.
-        with StopRequests(how_to_go_on) as stop:
+        with StopRequests(resume_hint) as stop:
             if not is_chief(strategy):
-                say("This worker trains along; worker 0 writes the run and says how it goes.")
+                say(
+                    "This worker takes part in the training; worker 0 writes the run and prints "
+                    "progress."
+                )
                 nowhere = ends.enter_context(open(os.devnull, "w"))
                 ends.enter_context(contextlib.redirect_stdout(nowhere))
             _story(config, run, command, stop, strategy, titles_file, profile, callbacks, ends)
@@ -146,8 +150,8 @@ def _story(
     name = trained_name(config, prepared.data_card)
     if name != config.model.name:
         say(
-            "No user is in two domains, so both views of SyNCRec would see the same: SASRec, which "
-            "has one, is trained (model.views=both trains SyNCRec all the same)."
+            "No user is in two domains, so both views of SyNCRec would be equal: SASRec, with one "
+            "view, is trained instead (model.views=both trains SyNCRec even so)."
         )
     with strategy.scope():
         model = network_of(name).build(config, prepared)
@@ -187,7 +191,7 @@ def _story(
     trained = train(
         model,
         config,
-        seen_more_often(prepared, config, say) if config.train.init_from else prepared,
+        oversample_new_events(prepared, config, say) if config.train.init_from else prepared,
         validation,
         run.checkpoint_file,
         run.log_dir,
@@ -202,7 +206,7 @@ def _story(
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again
         return
     validation = KeptBatches(validation, model)
-    begin_stage("Fitting votes and the weights of the views", "users ranked")
+    begin_stage("Fitting score terms and view weights on validation", "users ranked")
     # By a run that goes on nobody compares settings, and fits on halves take longer than the fit.
     judge = not config.train.init_from
     cross_fitted = fit_score(model, prepared, validation, say, judge)
@@ -268,7 +272,7 @@ def _story(
     if test is None:
         directory = shlex.quote(str(run.directory))
         say(
-            "The test targets were left out (--no_test). They are ranked by: "
+            "Test was left out (--no_test). To evaluate on it: "
             f"python -m tf_syncrec.evaluate --run {directory} --split test"
         )
     for label, path in {

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
             "--export_dir runs/shop/export/syncrec --input today.csv --output recs",
             "--run runs/shop --deny sold_out.csv --items items.csv --at_most brand=2 --output recs",
         ],
-        notes="docs/batch.md says what is in the output, and how fast it is.",
+        notes="Columns of the output, and speed: docs/batch.md.",
     )
     model = parser.add_argument_group("model, one of")
     model.add_argument("--run", type=path_option, metavar="DIR", help="a run; its newest export")
@@ -53,7 +53,9 @@ def main(argv: list[str] | None = None) -> None:
         metavar="FILE",
         help="a .parquet file; any other name is a folder of them",
     )
-    parser.add_argument("--k", type=int, default=10, metavar="N", help="items of each domain (10)")
+    parser.add_argument(
+        "--k", type=int, default=10, metavar="N", help="items per user and domain (10)"
+    )
     parser.add_argument("--domains", metavar="A,B", help="some domains; default: all")
     parser.add_argument(
         "--now",
@@ -66,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     chosen.add_argument("--allow", type=path_option, metavar="FILE", help="these items alone")
     chosen.add_argument("--deny", type=path_option, metavar="FILE", help="not these items")
     chosen.add_argument(
-        "--items", type=path_option, metavar="FILE", help="what is known of items, for --at_most"
+        "--items", type=path_option, metavar="FILE", help="items file, for --at_most"
     )
     chosen.add_argument(
         "--at_most",
@@ -78,24 +80,26 @@ def main(argv: list[str] | None = None) -> None:
         type=int,
         default=100,
         metavar="N",
-        help="so many best items are looked at for --at_most (100)",
+        help="size of the candidate list that --at_most filters (100)",
     )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument(
         "--engine",
         choices=("duckdb", "spark"),
-        help="what reads the log and answers: duckdb, on this machine, or spark, on those that it "
-        "has, into a folder (default: what prepared the data of --run, else duckdb)",
+        help="engine: duckdb, on this machine, or spark, on its workers, into a folder (default: "
+        "the one that prepared the data of --run, else duckdb)",
     )
     add_settings_of_data(parser)
-    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
     args = parser.parse_args(argv)
     if (args.run is None) == (args.export_dir is None):
         raise InputError("give either --run or --export_dir")
     if args.processes < 1:
         raise InputError(f"--processes {args.processes}: expected 1 or more")
     if args.run is None and args.input is None:
-        raise InputError("--export_dir: says nothing of users; give their histories as --input LOG")
+        raise InputError(
+            "--export_dir: an export has no users; give their histories as --input LOG"
+        )
     config = chosen_log(args.run, args.input, args.of_data, args.engine)
     if config.data.engine == "spark":
         _check_for_spark(args)

@@ -35,74 +35,82 @@ TERMS_OF_ITEMS = ("likeness", "new_items")
 class ModelConfig(Section):
     """The network (paper 4.1-4.2)."""
 
-    name: str = _setting("syncrec", "what is trained", min_length=1)
+    name: str = _setting("syncrec", "the network", min_length=1)
     views: Literal["auto", "both"] = _setting(
         "auto",
-        "of syncrec, in `fit`: auto trains SASRec, which has one, where no user is in two domains, "
-        "as both would see the same; both: SyNCRec all the same",
+        "of syncrec, in `fit`: auto trains SASRec, with one view, where no user is in two domains, "
+        "as both views would be equal; both: SyNCRec even then",
     )
-    window: int = _setting(50, "T, latest items of a history that the network reads", ge=2)
-    dim: int = _setting(64, "r, the width", ge=1)
-    experts: int = _setting(5, "K", ge=2)
-    cross_experts: int = _setting(3, "j, of the experts, trained by the cross-domain task", ge=1)
+    window: int = _setting(
+        50, "T, length of the input sequence: the latest items of a history", ge=2
+    )
+    dim: int = _setting(64, "r, the width (embedding dimension)", ge=1)
+    experts: int = _setting(5, "K, number of experts", ge=2)
+    cross_experts: int = _setting(
+        3, "j, number of the experts that the cross-domain task trains", ge=1
+    )
     blocks: int = _setting(2, "Transformer blocks of an expert", ge=1)
     heads: int = _setting(1, "attention heads; a divisor of dim", ge=1)
-    ff_dim: int | None = _setting(None, "width inside the feed-forward network, else dim", ge=1)
-    dropout: float = _setting(0.2, "share that is left out", ge=0, lt=1)
+    ff_dim: int | None = _setting(
+        None, "hidden width of the feed-forward network, by default dim", ge=1
+    )
+    dropout: float = _setting(0.2, "dropout rate", ge=0, lt=1)
     style: Literal["pre_norm", "paper"] = _setting(
         "pre_norm", "paper: blocks without residual connections and normalisation"
     )
     gate: Literal[GATES] = _setting(  # type: ignore[valid-type]
-        "causal", "sequence, as published, also sees the items that are to be predicted"
+        "causal", "sequence: as published; in training it also sees the items to predict"
     )
-    asymmetric: bool = _setting(True, "the stop-gradient between the two tasks")
+    asymmetric: bool = _setting(True, "stop-gradient between the two tasks (ACMoE)")
     item_init: Literal["random", "cooccurrence"] = _setting(
         "random",
-        "first item vectors; cooccurrence: from what stands close together in training sequences",
+        "initial item vectors; cooccurrence: from items close together in training sequences",
     )
-    similarity: Literal["cosine", "dot"] = _setting("cosine", "of a query and an item; paper: dot")
-    temperature: float = _setting(0.1, "similarities are divided by it", gt=0)
+    similarity: Literal["cosine", "dot"] = _setting(
+        "cosine", "similarity of a query and an item; paper: dot"
+    )
+    temperature: float = _setting(0.1, "temperature: similarities are divided by it", gt=0)
     score: Literal["blend", "sum", "cross", "single"] = _setting(
         "blend",
-        "what predicts: both views, weighed in each domain on validation; both alike; or one, of "
-        "which cross is as published",
+        "score of prediction: blend: both views, weighted per domain on validation; sum: both with "
+        "equal weight; cross (as published) or single: one view",
     )
     neighbours: int = _setting(
         0,
-        "votes of each history item for so many items that the same users had, on top of the "
-        "network's score; validation chooses what they weigh; 0: none",
+        "co-occurrence score (votes): each history item votes for this many items of the same "
+        "users, added to the network's score; the weight is chosen on validation; 0: none",
         ge=0,
     )
     item_attributes: bool = _setting(
-        True, "what the items file (--items) says of an item is a part of its vector"
+        True, "attributes of the items file (--items) are a part of an item's vector"
     )
     own_dropout: float = _setting(
         0.0,
-        "share of the items of a step that are what their attributes say alone; it does not help "
-        "items that nobody has had (docs/items.md)",
+        "share of the items of a step that are represented by their attributes alone; it does not "
+        "help cold-start items (docs/items.md)",
         ge=0,
         lt=1,
     )
     likeness: int = _setting(
         50,
-        "votes of each history item for so many items with like attributes, where there is an "
-        "items file; validation chooses what they weigh; 0: none",
+        "content-based score: each history item votes for this many items with similar attributes, "
+        "where there is an items file; the weight is chosen on validation; 0: none",
         ge=0,
     )
     repeat_consumption: bool = _setting(
         False,
-        "items of the history gain or lose by how often and how lately one had them, on top of the "
-        "network's score, in domains to which people come back; fitted on validation",
+        "repeat consumption: a score for the items of the history by how often and how recently "
+        "the user had them, added in domains with repeats; fitted on validation",
     )
     trend: bool = _setting(
         False,
-        "items gain by how popular they have been lately, on top of the network's score; half-life "
-        "and weight are fitted on validation",
+        "recent popularity, added to the network's score; half-life and weight are fitted on "
+        "validation",
     )
     new_items: int = _setting(
         50,
-        "the same for items that nobody had in training, by a weight of their own and with what "
-        "they gain or lose by being new; 0: none",
+        "cold start: as `likeness`, for items without training interactions, with a weight and an "
+        "offset of their own; 0: none",
         ge=0,
     )
 
@@ -126,16 +134,18 @@ class LossConfig(Section):
         "also gbce, bce, bpr, the paper's bpr_sigmoid, or one of your own (docs/extending.md)",
     )
     negatives: int = _setting(
-        256, "sampled from the target's domain; all items of a domain that has no more", ge=1
+        256, "number of sampled negatives, from the target's domain; at most all of its items", ge=1
     )
-    shared_negatives: bool = _setting(True, "the same for all targets of a batch and domain")
+    shared_negatives: bool = _setting(
+        True, "the same negatives for all targets of a domain in a batch"
+    )
     eta: float = _setting(0.9, "η, weight of prediction against SC-MIM (Eq. 18)", ge=0, le=1)
-    mutual_information: bool = _setting(True, "SC-MIM; docs/experiments.md says what it brings")
+    mutual_information: bool = _setting(True, "SC-MIM loss; docs/experiments.md has its effect")
     rho: Literal["sigmoid", "bilinear"] = _setting(
         "sigmoid", "similarity of the views in SC-MIM (Eq. 17); sigmoid bounds it"
     )
     contrast: Literal["all", "others"] = _setting(
-        "all", "who is in the normaliser of Eq. 16; others: as published"
+        "all", "users in the denominator of Eq. 16; others: the negatives alone, as published"
     )
     reduction: Literal["mean", "sum"] = _setting(
         "mean",
@@ -147,17 +157,23 @@ class NegativeTransferConfig(Section):
     """λ (paper 4.3.3)."""
 
     enabled: bool = _setting(True, "weigh the cross-domain loss of each domain")
-    alpha: float = _setting(1.0, "α, of the λ before (Eq. 11)", gt=0)
-    beta: float = _setting(1.0, "β, of the gap (Eq. 11)", gt=0)
+    alpha: float = _setting(1.0, "α, weight of the previous λ (Eq. 11)", gt=0)
+    beta: float = _setting(1.0, "β, weight of the gap (Eq. 11)", gt=0)
     delta: float = _setting(1.0, "δ, temperature (Eq. 11)", gt=0)
     trainable_rates: bool = _setting(False, "whether α and β are trained, as published")
-    gap: Literal["mean", "sum"] = _setting("mean", "over the targets of a domain; paper: sum")
-    standardise: bool = _setting(False, "φ as a part of the domain's own loss in place of nats")
+    gap: Literal["mean", "sum"] = _setting(
+        "mean", "reduction of the gap over the targets of a domain; paper: sum"
+    )
+    standardise: bool = _setting(False, "φ relative to the domain's own loss instead of in nats")
     smoothing: float = _setting(
-        0.0, "weight of the steps before in φ, of which a batch alone says little", ge=0, lt=1
+        0.0,
+        "exponential smoothing of φ over steps, as one batch is noisy: weight of the past",
+        ge=0,
+        lt=1,
     )
     clamp: bool = _setting(
-        False, "a domain that gains (φ > 0) takes no weight from one that gains less"
+        False,
+        "φ > 0 counts as 0, so that a domain that gains takes no weight from one that gains less",
     )
     scaled: bool = _setting(True, "weights of |D| λ, where Eq. 12 has λ")
 
@@ -170,60 +186,62 @@ _Absolute = Annotated[
 class TrainConfig(Section):
     """How it is minimised."""
 
-    seed: int = _setting(0, "of weights, dropout, negatives and order", ge=0)
-    epochs: int = _setting(100, "how many, or the most of them", ge=1)
+    seed: int = _setting(0, "seed of weights, dropout, negatives and order", ge=0)
+    epochs: int = _setting(100, "number of epochs; with early stopping, the most", ge=1)
     init_from: _Absolute | None = _setting(
-        None, "directory of a run whose weights `fit` goes on from; items and domains may be new"
+        None,
+        "warm start: directory of a run whose weights `fit` begins with; items and domains may be "
+        "new",
     )
-    init_epochs: int = _setting(1, "epochs of a training that goes on from another run", ge=1)
+    init_epochs: int = _setting(1, "epochs after a warm start", ge=1)
     init_repeats: int = _setting(
-        3, "how many times more the users with new events are seen in each of these epochs", ge=0
+        3, "after a warm start, additional passes per epoch over the users with new events", ge=0
     )
     keep_optimizer: bool = _setting(
         True,
-        "keep the optimizer's moments in checkpoints/optimizer.h5, with which a run that goes on "
-        "from this one by `init_from` begins",
+        "keep the optimizer's moments in checkpoints/optimizer.h5, for a later warm start from "
+        "this run (`init_from`)",
     )
-    min_steps: int = _setting(0, "little data gets more epochs, until there are as many", ge=0)
-    batch_size: int = _setting(128, "rows of a step", ge=1)
-    learning_rate: float = _setting(1e-3, "the highest, of a cosine", gt=0)
+    min_steps: int = _setting(0, "fewest training steps: small data gets more epochs", ge=0)
+    batch_size: int = _setting(128, "rows per training step", ge=1)
+    learning_rate: float = _setting(
+        1e-3, "learning rate; of the cosine schedule, its maximum", gt=0
+    )
     precision: Literal["float32", "mixed_bfloat16"] = _setting(
         "float32",
-        "mixed_bfloat16: activations of half the size, for devices that have units for it (not "
-        "faster on the CPUs we know)",
+        "mixed_bfloat16: 16-bit activations, for devices with hardware support (not faster on the "
+        "CPUs that were tried)",
     )
     optimizer: Literal["adam", "rowwise_adam"] = _setting(
         "rowwise_adam",
-        "rowwise_adam: a step moves only the item vectors that its batch has read; adam: all of "
-        "them, at a cost that grows with the catalogue",
+        "rowwise_adam: a step updates only the item vectors that its batch has read (lazy Adam); "
+        "adam: all of them, at a cost that grows with the catalogue",
     )
     schedule: Literal["constant", "cosine"] = _setting(
         "constant",
-        "a constant rate with early stopping; or one that rises for a while and then falls to a "
-        "hundredth at the last step",
+        "constant: with early stopping; cosine: warm-up, then decay to a hundredth at the last "
+        "step",
     )
     patience: int = _setting(
         5,
-        "epochs without improvement that a constant rate goes on for; a cosine is followed to its "
-        "end",
+        "early stopping of a constant rate: epochs without improvement",
         ge=1,
     )
     windows: Literal["all", "last"] = _setting(
-        "all", "of a long history, train on all windows of T items or on the last one alone"
+        "all", "train on all windows of T items of a long history, or on the last one only"
     )
     checkpoint_steps: int = _setting(
         0, "steps between checkpoints, besides the one at each epoch's end; 0: no others", ge=0
     )
-    checkpoint_minutes: float = _setting(0.0, "the same in time", ge=0)
+    checkpoint_minutes: float = _setting(0.0, "minutes between checkpoints; 0: no others", ge=0)
     on_nan: Literal["stop", "skip"] = _setting(
         "stop",
-        "a step whose loss or gradient is no number: end the run, or go on as if it had not been "
-        "made, and count it",
+        "a step whose loss or gradient is NaN or infinite: end the run, or skip and count the step",
     )
     strategy: Literal[STRATEGIES] = _setting(  # type: ignore[valid-type]
         "auto",
-        "devices that train: auto takes every GPU there is, on this machine (mirrored) or on those "
-        "of --workers or TF_CONFIG (multi_worker)",
+        "devices for training: auto uses every GPU, of this machine (mirrored) or of those of "
+        "--workers or TF_CONFIG (multi_worker)",
     )
     log: list[Literal["csv", "mlflow", "wandb"]] = _setting(
         [],
@@ -235,10 +253,10 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """Full ranking and the served answer."""
 
-    batch_size: int = _setting(256, "rows ranked at a time", ge=1)
+    batch_size: int = _setting(256, "rows per batch of ranking", ge=1)
     test: bool = _setting(
-        True, "whether `fit` ranks the test targets; --no_test does not, while settings are chosen"
+        True, "whether `fit` evaluates on test; --no_test leaves it out while settings are chosen"
     )
-    top_k: int = _setting(10, "answers of the exported `serving_default`", ge=1)
-    max_k: int = _setting(100, "the most that `with_options` may ask for", ge=1)
-    keep_versions: int = _setting(5, "exported versions that stay; older ones are deleted", ge=1)
+    top_k: int = _setting(10, "k of the exported `serving_default`", ge=1)
+    max_k: int = _setting(100, "largest k that a request by `with_options` may have", ge=1)
+    keep_versions: int = _setting(5, "exported versions to keep; older ones are deleted", ge=1)

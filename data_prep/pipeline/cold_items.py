@@ -72,8 +72,8 @@ def cold_items(items: Items, item_ids: pa.Array, counts: EventCounts) -> ColdIte
     if not np.any(covered & used):
         raise InputError(
             f"{items.label}: none of the {int(used.sum()):,} items of the log is in it; its first "
-            f"is '{names[0].as_py()}', the log's '{item_ids[int(np.argmax(used))].as_py()}'; is it "
-            "of another log, or are its ids other ones?"
+            f"is '{names[0].as_py()}', the log's '{item_ids[int(np.argmax(used))].as_py()}'; does "
+            "it belong to another log, or use other ids?"
         )
     of_file = _indexes(listed, counts.domains)
     of_log = counts.log_domains
@@ -143,7 +143,7 @@ def with_cold_items(
     return whole, moved
 
 
-def told_of_items(items: Items, totals: dict[str, Any]) -> list[str]:
+def describe_items(items: Items, totals: dict[str, Any]) -> list[str]:
     """Says what the file brings, and what does not fit between it and the log.
 
     Args:
@@ -166,8 +166,8 @@ def told_of_items(items: Items, totals: dict[str, Any]) -> list[str]:
             lines.append(f"{label}: {number:,} values of '{column}' are no numbers: missing.")
     if "domain" not in items.table.column_names:
         lines.append(
-            f"{label}: has no column 'domain', so that only items that the log will have are "
-            "candidates: measured results are too good for them."
+            f"{label}: has no column 'domain', so that of the items without training events only "
+            "the later ones of the log are candidates: their metrics are optimistic."
         )
     missing = {name: n for name, n in totals["unlisted_items"].items() if n}
     every = sum(totals["items_of_domain"].values())
@@ -177,13 +177,13 @@ def told_of_items(items: Items, totals: dict[str, Any]) -> list[str]:
             f"{name} {n:,} of {totals['items_of_domain'][name]:,}" for name, n in missing.items()
         )
         most = max(1 - missing.get(name, 0) / n for name, n in totals["items_of_domain"].items())
-        few = "; is it of this log?" if most < FEW else "."
-        lines.append(f"{label}: knows {share:.1%} of the log's items; it lacks: {parts}{few}")
+        few = "; does it belong to this log?" if most < FEW else "."
+        lines.append(f"{label}: covers {share:.1%} of the log's items; missing: {parts}{few}")
     if left_out := totals["listed_items_left_out"]:
         lines.append(
-            f"{label}: {left_out:,} items without training events are left out: no row, nor the "
-            "column 'domain', says a domain of the log."
+            f"{label}: {left_out:,} items without training events are left out: neither the "
+            "log nor the column 'domain' gives them a domain of the log."
         )
     if other := totals["listed_in_another_domain"]:
-        lines.append(f"{label}: {other:,} items are of another domain in the log, which counts.")
+        lines.append(f"{label}: {other:,} items have another domain in the log, which is used.")
     return lines

@@ -59,7 +59,7 @@ def decide(repeats: str, share: np.ndarray) -> np.ndarray:
     return np.full(len(share), repeats == "include")
 
 
-def told_of_repeats(domains: Sequence[str], share: np.ndarray, repeats: np.ndarray) -> str:
+def describe_repeats(domains: Sequence[str], share: np.ndarray, repeats: np.ndarray) -> str:
     """Says where people come back, or histories are candidates; empty where neither is so.
 
     Args:
@@ -69,12 +69,12 @@ def told_of_repeats(domains: Sequence[str], share: np.ndarray, repeats: np.ndarr
     """
     parts = []
     for what, where in {
-        "is recommended again": repeats,
-        "is not, so that targets which repeat are misses": ~repeats & (share >= SHARE),
+        "seen items are candidates": repeats,
+        "they are not, so that repeated targets are misses": ~repeats & (share >= SHARE),
     }.items():
         names = [f"{domains[d]} ({share[d]:.1%})" for d in np.flatnonzero(where).tolist()]
         if names:
-            parts.append(f"in {', '.join(names)} it {what}")
+            parts.append(f"{what} in {', '.join(names)}")
     if not parts:
         return ""
-    return f"What a user had (part of the training events that repeat): {'; '.join(parts)}."
+    return f"Repeat consumption (share of training events that repeat): {'; '.join(parts)}."

@@ -33,10 +33,10 @@ from data_prep.catalogue import Catalogue
 from data_prep.engines.base import Engine
 from data_prep.errors import InputError
 from data_prep.pipeline import user_histories
-from data_prep.pipeline.cold_items import cold_items, told_of_items, with_cold_items
+from data_prep.pipeline.cold_items import cold_items, describe_items, with_cold_items
 from data_prep.pipeline.event_counts import EventCounts
 from data_prep.pipeline.k_core import Core
-from data_prep.pipeline.repeats import decide, told_of_repeats
+from data_prep.pipeline.repeats import decide, describe_repeats
 from data_prep.pipeline.splits import TEST, TRAIN, LeaveOneOut, Split
 from data_prep.pipeline.user_histories import Histories
 from data_prep.read.items.item_table import Items
@@ -250,9 +250,9 @@ def build_sequences(
         totals |= cold.totals | {"cold_test_targets": _cold_targets(counts, catalogue, ids)}
     totals["unknown_test_targets"] = int(counts.events[TEST, ids == 0].sum())
     report(f"Indexed {totals['known_items']:,} items of {catalogue.num_domains} domains.")
-    for line in [] if items is None else told_of_items(items, totals):
+    for line in [] if items is None else describe_items(items, totals):
         report(line)
-    if said := told_of_repeats(catalogue.domains, counts.repeated_share, catalogue.repeats):
+    if said := describe_repeats(catalogue.domains, counts.repeated_share, catalogue.repeats):
         report(said)
     return Sequences(
         path, assign, item_ids, counts.item_domains, ids, catalogue, counts, totals, ticks

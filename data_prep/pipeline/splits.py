@@ -226,7 +226,7 @@ class GlobalTime(Split):
         return (
             f"{totals['validation_users']:,} validation targets from time "
             f"{_shown(totals['validation_start'])} on, {totals['evaluated_users']:,} test targets "
-            f"from {_shown(totals['test_start'])} on; left out, as they did nothing before: "
+            f"from {_shown(totals['test_start'])} on; left out, without earlier interactions: "
             f"{totals['validation_users_left_out']:,} and {totals['test_users_left_out']:,} users."
         )
 
@@ -235,7 +235,7 @@ class GlobalTime(Split):
             if not totals[targets]:
                 raise InputError(
                     f"{self._given()}: none of the {totals[f'{period}_users_left_out']:,} users of "
-                    f"the {period} period did anything before it{after}, so nothing can be "
+                    f"the {period} period has earlier interactions{after}, so nothing can be "
                     "evaluated; pass other shares or data.split=leave_one_out."
                 )
 

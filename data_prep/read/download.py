@@ -133,7 +133,7 @@ def _verify(url: str, partial: Path, checksum: str) -> None:
         partial.unlink()
         _version_of(partial).unlink(missing_ok=True)
         raise InputError(
-            f"{url}: what came has the {name} {found}, and {expected} was expected; it was "
+            f"{url}: the downloaded file has the {name} {found}, expected {expected}; it was "
             "removed. Try again, or fetch the file from a place that you trust and pass "
             "--raw_dir FOLDER."
         )
@@ -142,9 +142,8 @@ def _verify(url: str, partial: Path, checksum: str) -> None:
 def _failed(url: str, error: Exception) -> InputError:
     name = url.rpartition("/")[2]
     return InputError(
-        f"{url}: cannot be downloaded ({_line(error)}); try again, which goes on where it "
-        f"stopped, or fetch {name} yourself from a place that has it, into a folder, and pass "
-        "--raw_dir FOLDER."
+        f"{url}: cannot be downloaded ({_line(error)}); try again, which resumes the "
+        f"download, or put {name} into a folder yourself and pass --raw_dir FOLDER."
     )
 
 

@@ -156,7 +156,7 @@ class SequenceBuilder(  # type: ignore[call-arg]
         place = Path(self.data_dir)
 
         def waiting() -> None:
-            self._say(f"Another process is preparing {place}; waiting for it to take the result.")
+            self._say(f"Another process is preparing {place}; waiting to reuse its result.")
 
         with alone_in(place.parent, waiting):
             if self.data_path.exists():

@@ -31,7 +31,7 @@ def open_histories(
         from serving.histories.sqlite import SQLiteHistories
 
         if expire_days is not None:
-            raise ValueError("expire_days: is for Redis; SQLite forgets nobody")
+            raise ValueError("expire_days: is for Redis; histories in SQLite do not expire")
         path = address
         if scheme is not None:
             found = re.fullmatch(r"sqlite:///(.+)", address, re.IGNORECASE | re.DOTALL)

@@ -63,7 +63,7 @@ def now_for(histories: Histories, user_id: str | int) -> float:
     times = [event.timestamp for event in histories.latest(user_id, 1)] or histories.some_times()
     if not times:
         raise ValueError(
-            "timestamp: the store is empty, so that nobody knows the unit of its times; fill it, "
-            "or say when it was"
+            "timestamp: the store is empty, so that the unit of its times is unknown; fill it, or "
+            "pass a timestamp"
         )
     return time.time() * per_second(statistics.median(times))

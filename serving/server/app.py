@@ -102,7 +102,7 @@ class ModelServer:
         except RestError as error:
             status, answer = error.status, {"error": str(error)}
         except ClientDisconnect:
-            status, answer = 400, {"error": "The client went away"}
+            status, answer = 400, {"error": "The client closed the connection"}
         except Exception:  # a mistake of ours, and still an answer
             logging.getLogger(__name__).exception("%s %s", request.method, request.url.path)
             status, answer = 500, {"error": "Internal error, see the log of the server"}

@@ -39,13 +39,13 @@ class Watcher:
                 api.config = read_model_config(self._config_file)
                 self._mended(self._config_file)
             except InputError as error:  # half an edit: the next look may find it whole
-                self._say_once(self._config_file, f"kept the configuration of before: {error}")
+                self._say_once(self._config_file, f"kept the previous configuration: {error}")
         for number in api.versions.refresh(api.config.labels.values()):
             status = api.versions.statuses[number]
             failed = status.status.error_code != error_codes_pb2.OK
             metrics.loads.labels(result="failed" if failed else "ok").inc()
             if failed:
-                kept = " (what was loaded before stays)" if number in api.versions.loaded else ""
+                kept = " (the loaded one stays in use)" if number in api.versions.loaded else ""
                 reason = status.status.error_message
                 self._say_once(number, f"version {number}: cannot be loaded{kept}: {reason}")
             else:
@@ -84,7 +84,7 @@ class Watcher:
 
     def _mended(self, about: Hashable) -> None:
         if text := self._said.pop(about, None):
-            _say(f"no longer so: {text}")
+            _say(f"resolved: {text}")
 
     def __enter__(self):
         self._thread.start()

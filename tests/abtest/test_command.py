@@ -104,7 +104,7 @@ def test_users_who_got_lost_are_warned_of(tmp_path, rows, capsys):
     file = write(tmp_path / "clicks.csv", HEADER, lost)
     found = report(tmp_path, file, "--shares", "stable=3,canary=1")
     assert found["users"]["mismatch"] and found["users"]["p_value"] < 1e-3
-    assert "WARNING  users did not come to the labels as they were to" in capsys.readouterr().out
+    assert "WARNING  sample ratio mismatch: users by label" in capsys.readouterr().out
 
 
 def test_users_of_several_labels_are_left_out_and_told(tmp_path, rows, capsys):
@@ -130,7 +130,7 @@ def test_a_users_rows_in_two_domains_are_one_user(tmp_path):
         (["u,a,x,1", "u,,x,0"], [], r"clicks\.csv: row 2 .*label None"),
         (["u,a,x,1", "v,b,x,2"], [], r"row 2 .* received .*clicked '2'"),
         (["u,a,x,1", "v,a,x,0"], [], "one label, 'a'"),
-        (["u,a,x,1", "u,b,x,0"], [], "nobody is left"),
+        (["u,a,x,1", "u,b,x,0"], [], "no users are left"),
         (["u,a,x,1", "v,b,x,0"], ["--control", "c"], "--control c: no such label; there are a, b"),
         (["u,a,x,1", "v,b,x,0"], ["--shares", "a=1"], "expected a share of each of a, b"),
         (["u,a,x,1", "v,b,x,0"], ["--shares", "a=1,b=0"], "received 'b=0'"),

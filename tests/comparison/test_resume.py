@@ -96,7 +96,7 @@ def test_what_another_comparison_computes_is_waited_for(tmp_path, capsys, finish
         run(tmp_path, models="bprmf,popularity", seeds="0")
     assert looks == 3
     said = capsys.readouterr().out
-    assert said.count("waiting for what others compute: [1/2]") == 1, said
+    assert said.count("waiting for other processes to finish: [1/2]") == 1, said
     assert ("bprmf, seed 0: epoch 1/1" in said.split("waiting for")[1]) is not finishes
     again = strict_json(root / "comparison.json")
     assert {n: m["test"] for n, m in again["models"].items()} == {

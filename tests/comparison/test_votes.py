@@ -75,7 +75,7 @@ def test_untrained_networks_are_neither_hurt_nor_helped(untrained):
     assert "verdict" not in json.dumps(voting)
     for verdict in ("hurt", "helped"):
         assert f"bprmf, {verdict} by the other domains: none for certain" in untrained.said
-    assert "judged without what is fitted on top" in untrained.said
+    assert "by the network's score alone" in untrained.said
 
 
 def test_both_tables_follow_from_the_ranks_of_the_cells(untrained):
@@ -142,7 +142,7 @@ def test_the_report_says_which_is_which(untrained):
         ]["votes"]
         assert row[-2:] == [f"{added[k]:+.4f}" for k in ("alone", "all_domains")]
     for file in ("comparison.md", "report.html"):
-        assert "without what is fitted on top" in (untrained.root / file).read_text()
+        assert "without the terms fitted after training" in (untrained.root / file).read_text()
 
 
 def test_verdicts_are_of_the_ranks_without_votes_where_there_are_any(tmp_path, capsys):

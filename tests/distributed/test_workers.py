@@ -50,7 +50,7 @@ except (InputError, Stopped) as error:
     found["disagree"] = [type(error).__name__, str(error)]
 start = time.monotonic()
 try:
-    with told_of_lost_workers(cluster, lambda: "start again"):
+    with reraise_lost_workers(cluster, lambda: "start again"):
         if index == 1:
             print(json.dumps(found), flush=True)
             os._exit(0)
@@ -148,7 +148,7 @@ def test_one_of_two_workers_dies_and_both_resume(tmp_path):
     print(f"ended {seconds[0]:.0f} s after SIGKILL, {seconds[1]:.0f} s after SIGTERM")
     assert max(seconds) < 90
     assert workers.ended(workers.start("run")) == [0, 0], workers.last_line("run", 0)
-    assert "Going on from" in (tmp_path / "run.0.log").read_text()
+    assert "Resuming from" in (tmp_path / "run.0.log").read_text()
 
     runs = [tmp_path / name for name in ("run", "whole")]
     (step, variables, progress, best), (*others, other_progress, other_best) = (

@@ -115,7 +115,7 @@ def test_five_nights(place):
         write(place / "logs" / f"{DAYS[2]}.csv", rows[DAYS[2]])
         code, said = ended(begin(place))
         assert code == 0, said
-        assert "Going on from" in said and "PASSED" in said
+        assert "Warm start from" in said and "PASSED" in said
         wait_for(lambda: answering(asking) == 2)
         assert users_answered(place) == users_until(rows, DAYS[:3])
 
@@ -124,7 +124,7 @@ def test_five_nights(place):
         write(place / "logs" / f"{DAYS[3]}.csv", wrong)
         code, said = ended(begin(place))
         assert code == 3 and f"Held back: {DAYS[3]}" in said, said
-        assert "rows of days to come" in said
+        assert "rows with future dates" in said
         assert "fit" not in notes(place, DAYS[3]) and answering(asking) == 2
         assert users_answered(place) == users_until(rows, DAYS[:3])
 

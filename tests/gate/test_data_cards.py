@@ -63,7 +63,7 @@ def test_rows_are_to_come_by_the_clock_of_the_check(nights):
     data = data_of(nights.runs["today"])
     for now, moved in ((NIGHT + 1, False), (NIGHT - DAY + 1, True)):
         checks, _ = compare_data(data, data, DataLimits(), now)
-        (found,) = [check for check in checks if check.what == "rows of days to come"]
+        (found,) = [check for check in checks if check.what == "rows with future dates"]
         assert found.moved == moved
     days = data.card["times"]["days"].values()
     last = sum(rows.get(str(NIGHT // DAY), 0) for rows in days)

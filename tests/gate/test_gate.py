@@ -161,11 +161,11 @@ def robots(rows):
             films_stopped,
             {"days from its last row to the log's of films", "new rows a day of films"},
         ),
-        (users_renamed, {"user ids that are still there"}),
-        (users_of_films_renamed, {"users in another domain too of films"}),
-        (items_of_films_renamed, {"item ids that are still there of films"}),
-        (times_to_come, {"rows of days to come"}),
-        (times_of_loading, {"rows of the time of the one before"}),
+        (users_renamed, {"user ids that remain"}),
+        (users_of_films_renamed, {"users also in another domain of films"}),
+        (items_of_films_renamed, {"item ids that remain of films"}),
+        (times_to_come, {"rows with future dates"}),
+        (times_of_loading, {"rows with the timestamp of the row before"}),
         (in_milliseconds, {"unit of times"}),
         (too_old, {"newest row"}),
         (robots, {"rows", "users", "new rows a day"}),
@@ -223,14 +223,14 @@ def test_unseen_passes_over_rows_that_are_not_later(good, nights, tmp_path, odd,
     # Of the last minute the runs may have learned nothing, but of the moment they have to say.
     learned = max(learned_until(Run(run), NIGHT + 4 * DAY)[0] for run in nights.runs.values())
     if odd < learned:
-        with pytest.raises(InputError, match=r"learned from rows .* or by --unseen"):
+        with pytest.raises(InputError, match=r"training data ends at .* or --unseen"):
             main([*map(str, options), "--now", NOW])
     report = gate(tmp_path, *options, "--unseen")
     passed_over = int(odd <= learned)
     first = min(time for *_, time in [(odd,), *later] if time > learned)
     assert report["questions"]["since"] == first
     assert report["questions"]["passed_over"] == passed_over
-    assert any(f"{passed_over} rows of --test are passed over" in n for n in report["notes"])
+    assert any(f"{passed_over} rows of --test are skipped" in n for n in report["notes"])
     assert f"note: {passed_over} rows of --test" in capsys.readouterr().out
     if passed_over:
         assert report["answers"] == good["answers"]
@@ -298,7 +298,7 @@ def test_training_on_rows_of_the_test_is_refused(nights, tmp_path, newer, capsys
     assert stop.value.code == 2
     said = capsys.readouterr().err
     date = f"{datetime.datetime.fromtimestamp(moment, datetime.UTC):%Y-%m-%d %H:%M:%S}"
-    assert f"--{newer} " in said and f"learned from rows up to {moment} ({date})" in said
+    assert f"--{newer} " in said and f"training data ends at {moment} ({date})" in said
 
 
 def test_the_log_of_both_may_be_the_test_from_a_moment_on(good, nights, tmp_path):
@@ -320,10 +320,10 @@ def test_cards_of_earlier_versions(nights, tmp_path, copy_of):
     newest = card.pop("times")["newest_by_split"]
     run.data_card_file.write_text(json.dumps(card))
     report = gate(tmp_path, *asked(nights, "today", run.directory))
-    assert "data card of the current log says nothing of times" in report["notes"][0]
+    assert "data card of the current log has no times" in report["notes"][0]
     assert "newest row" not in {check["what"] for check in report["data"]}
     moment = max(newest["train"], newest["validation"])
-    with pytest.raises(InputError, match=f"--current .* learned from rows up to {moment:.0f} "):
+    with pytest.raises(InputError, match=f"--current .* training data ends at {moment:.0f} "):
         main([*map(str, asked(nights, "today", run.directory)), "--since", str(moment)])
     config = run.config_file.read_text()
     assert str(nights.folder / "data") in config
@@ -339,7 +339,7 @@ def test_cards_of_earlier_versions(nights, tmp_path, copy_of):
         ({"--test": "none.csv"}, r"--test none\.csv: .*none\.csv"),
         ({"--history": "none.csv"}, r"--history none\.csv: "),
         ({"--candidate": None}, "give either --candidate or --candidate_data"),
-        ({"--candidate": None, "--candidate_data": "x.csv"}, "--test: goes with --candidate"),
+        ({"--candidate": None, "--candidate_data": "x.csv"}, "--test: needs --candidate"),
         ({"--candidate": "nowhere"}, "--run nowhere: not a finished run"),
         ({"--current": "nowhere"}, "--run nowhere: not a finished run"),
         ({"--k": "0"}, "--k 0: expected 1 or more"),

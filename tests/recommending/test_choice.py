@@ -94,7 +94,7 @@ def test_at_most_n_of_a_kind_as_somebody_would_choose_them(place, tmp_path, proc
                 chosen.append(item)
         assert found.get(user, []) == chosen
         short += len(chosen) < 12
-    assert f"{short} of {USERS} lists have fewer than 12 answers." in capsys.readouterr().out
+    assert f"{short} of {USERS} lists have fewer than 12 items." in capsys.readouterr().out
 
 
 def test_kinds_are_counted_anew_in_each_list():
@@ -121,7 +121,7 @@ def test_parts_of_another_choice_are_not_gone_on_with(place, tmp_path, monkeypat
     output, deny = tmp_path / "recs.parquet", ("--deny", str(place.files["deny"]))
     with pytest.raises(OSError):
         recommend.main(options(place, output, *deny))
-    with pytest.raises(InputError, match="begun with other items to choose from; delete it"):
+    with pytest.raises(InputError, match="begun with another candidate set; delete it"):
         recommend.main(options(place, output))
 
 

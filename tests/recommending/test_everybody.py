@@ -302,7 +302,7 @@ def test_two_processes_that_are_killed_leave_what_another_command_finishes(place
     count = len(Parts(folder).sizes())
     assert 0 < len(there) < count and not output.exists()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    assert f"{len(there)} of {count} parts were answered before." in done.stdout
+    assert f"{len(there)} of {count} parts were written before." in done.stdout
     table = pq.read_table(output)
     assert len(table["user_id"].unique()) == 12_000
     alone = tmp_path / "alone.parquet"

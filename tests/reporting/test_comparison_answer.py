@@ -24,7 +24,7 @@ def test_best_first_each_less_the_reference(comparison):
     ]
     assert [place.bar for place in answer.places] == pytest.approx([1.0, 0.1 / 0.12, 0.75])
     assert answer.sentence == (
-        "It is ahead of sasrec by +0.020 (95 % interval +0.010 to +0.030 over users), for certain."
+        "It is ahead of sasrec by +0.020 (95 % interval +0.010 to +0.030 over users), significant."
     )
     assert answer.facts["Where is which model best?"] == "syncrec in every domain."
 
@@ -33,7 +33,7 @@ def test_what_may_be_chance_is_called_so(comparison):
     found = comparison["models"]["syncrec"]["against_reference"]["ndcg@10"]["overall"]
     found |= {"p_value": 0.2, "low": -0.01}
     answer = answer_of(comparison)
-    assert answer.sentence.endswith("which may be chance.") and not answer.places[0].sure
+    assert answer.sentence.endswith("not significant.") and not answer.places[0].sure
 
 
 def test_a_reference_that_is_best_is_ahead_of_the_next_by_as_much(comparison):
@@ -41,7 +41,7 @@ def test_a_reference_that_is_best_is_ahead_of_the_next_by_as_much(comparison):
     models = comparison["models"]
     del models["syncrec"]
     assert answer_of(comparison).sentence == (
-        "It is ahead of mmoe by +0.010 (95 % interval 0.000 to +0.020 over users), for certain."
+        "It is ahead of mmoe by +0.010 (95 % interval 0.000 to +0.020 over users), significant."
     )
     del models["mmoe"]
     assert answer_of(comparison).sentence == "It is the only model."

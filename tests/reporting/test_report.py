@@ -285,8 +285,8 @@ def test_the_page_says_what_the_views_say(tmp_path):
         "neither": "No clear difference.",
     }
     text = "".join(Page(source).text)  # the last domain alone has weights of the two views
-    assert text.count("follow its own view by") == 1
-    assert "follow its own view by 88 %, the view of all domains by 12 %" in " ".join(text.split())
+    assert text.count("Weight of its own view") == 1
+    assert "Weight of its own view 88 %, of the view of all domains 12 %" in " ".join(text.split())
 
 
 def test_a_gap_is_no_verdict(tmp_path):

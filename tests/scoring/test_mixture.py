@@ -79,7 +79,7 @@ def test_what_was_planted_is_found(planted):
             np.exp(literal_log_domains(truth, history))[there],
             atol=0.12,
         )
-    assert f"a {found[0]:.3g}, b " in said and "all domains alike -1.0986" in said
+    assert f"a {found[0]:.3g}, b " in said and "uniform -1.0986" in said
     batches = evaluation_batches(prepared, "validation", 256)
     ranks = rank_all_domains(ModelScorer(model), batches, prepared.catalogue, model.mixture)
     fitted, raw = (ranks.metrics(prepared.catalogue.domains)["overall"] for ranks in ranks)
@@ -168,5 +168,5 @@ def test_thirty_domains_and_targets_that_nobody_trained(make_prepared):
     model = small_network(prepared, SASRec)
     (said,) = fit(model, FakePrepared(prepared.catalogue, {"validation": rows}))
     np.testing.assert_allclose(model.mixture.sharpness, 1.0, rtol=1e-6)
-    assert "Sharpness of scores: 1 to 1, by domain" in said
+    assert "Scores calibrated across domains, scale: 1 to 1, by domain" in said
     assert np.isfinite(model.mixture.log_domains([[1, 2], [0, 0]])).all()

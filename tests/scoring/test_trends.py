@@ -61,5 +61,5 @@ def test_a_whole_score_has_it(make_prepared):
     prepared = with_times(make_prepared(users=200))
     model, said = small_network(prepared, SASRec, trend=True), list[str]()
     judged = fit_score(model, prepared, batches_of(prepared), said.append)
-    assert judged is not None and any("popular lately" in line for line in said)
+    assert judged is not None and any("Recent popularity" in line for line in said)
     assert np.any(model.trend.gain) and not model.trend.trainable_weights

@@ -69,7 +69,7 @@ def test_validation_chooses_the_weight_of_each_domain(
     chosen, gains, domains = literal_choice(model, prepared, batches, prior)
     np.testing.assert_array_equal(received, np.array(WEIGHTS)[chosen])
     best = gains[chosen[domains], np.arange(len(domains))].mean()
-    assert f"{best:.4f}, half and half {gains[0].mean():.4f}" in said
+    assert f"{best:.4f}, equal weights {gains[0].mean():.4f}" in said
     assert len(set(gains.mean(axis=1))) > len(WEIGHTS) // 2  # they are not all the same
     if prior < PRIOR_USERS:
         assert len(set(received)) > 1

@@ -60,7 +60,7 @@ def test_the_start_page_offers_popular_items_and_every_domain(rest, tmp_path):
 @needs_browser
 def test_ids_are_text_and_errors_are_shown(rest, tmp_path):
     page = look(rest, tmp_path, "?history=" + quote("<img src=x onerror=document.title='run'>"))
-    assert "0 of 1 items known: this is what is popular" in page
+    assert "0 of 1 items known: popularity fallback" in page
     assert "<title>run</title>" not in page and "<img" not in page
     page = look(rest, tmp_path, "?" + "&".join(["history=a"] * 1001))
     assert "1001 elements a row" in page
@@ -119,7 +119,7 @@ def test_a_store_that_is_away_shows_what_is_popular(rest, tmp_path, monkeypatch)
     pytest.importorskip("redis")
     monkeypatch.setattr(rest.server.api, "histories", open_histories("redis://127.0.0.1:1/0"))
     page = look(rest, tmp_path, "?user=u")
-    assert "0 of 0 items known: this is what is popular" in page
+    assert "0 of 0 items known: popularity fallback" in page
     assert "The store of histories does not answer" in page
 
 

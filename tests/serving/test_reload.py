@@ -289,12 +289,12 @@ def test_what_is_wrong_is_said_once_and_that_it_is_no_longer_so(tmp_path, capsys
         watcher.look()
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2
-    assert said[0].startswith("kept the configuration of before: ") and str(file) in said[0]
+    assert said[0].startswith("kept the previous configuration: ") and str(file) in said[0]
     assert said[1].startswith("version 2: cannot be loaded: ")
     file.write_text(good)
     for _ in range(3):
         watcher.look()
-    assert capsys.readouterr().out.splitlines() == [f"no longer so: {said[0]}"]
+    assert capsys.readouterr().out.splitlines() == [f"resolved: {said[0]}"]
 
 
 def test_what_is_wrong_with_another_version_of_its_number_is_said_too(tmp_path, capsys):

@@ -573,10 +573,10 @@ class Folder(RuleBasedStateMachine):
         for number, beginning in said.items():
             assert any(line.startswith(beginning) for line in lines), (number, beginning, lines)
         if (self.written is None) != self.config_failing:
-            beginning = "kept the config" if self.written is None else "no longer so: kept"
+            beginning = "kept the previous config" if self.written is None else "resolved: kept"
             assert any(line.startswith(beginning) for line in lines), (beginning, lines)
         for line in lines:
-            assert re.match(r"version \d+: |kept the |no longer so: ", line), line
+            assert re.match(r"version \d+: |kept the |resolved: ", line), line
         self.failing, self.config_failing = failing, self.written is None
         self.rested = dict(must)
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from data_prep import InputError
 from tf_syncrec.training.checkpoints import Checkpoints
-from tf_syncrec.training.resuming import told_of_full_disk
+from tf_syncrec.training.resuming import reraise_full_disk
 from tf_syncrec.training.run_directory import RunDirectory
 from tf_syncrec.utils.hdf5 import save_weights_whole
 from tf_syncrec.utils.stopping import Stopped, StopRequests
@@ -166,14 +166,14 @@ FULL = {
 @pytest.mark.parametrize("whose", FULL)
 def test_a_full_disk_is_one_message_wherever_it_is_met(tmp_path, whose):
     """As in writing best weights, ranks or the export."""
-    with pytest.raises(Stopped) as stopped, told_of_full_disk(RunDirectory(tmp_path)):
+    with pytest.raises(Stopped) as stopped, reraise_full_disk(RunDirectory(tmp_path)):
         raise FULL[whose]
     assert stopped.value.code == 1
-    assert str(tmp_path) in str(stopped.value) and "make room and" in str(stopped.value)
+    assert str(tmp_path) in str(stopped.value) and "free some space, then" in str(stopped.value)
 
 
 def test_other_errors_are_not_said_to_be_a_full_disk(tmp_path):
-    with pytest.raises(PermissionError), told_of_full_disk(RunDirectory(tmp_path)):
+    with pytest.raises(PermissionError), reraise_full_disk(RunDirectory(tmp_path)):
         raise PermissionError(errno.EACCES, "Permission denied")
 
 

@@ -209,7 +209,8 @@ def test_runs_of_the_same_settings_are_rows_of_their_own(tmp_path, make_prepared
         (start,) = tags["_hparams_/session_start_info"]
         data = HParamsPluginData.FromString(start.metadata.plugin_data.content)
         groups.append(data.session_start_info.group_name)
-    assert len(set(groups)) == 2 and str(tmp_path / "one") in groups
+    assert groups == [f"one ({tmp_path})", f"other ({tmp_path})"]
+    assert sorted(set(tags) - {"custom_scalars__config__"})[0] == "NDCG@10"
     (layout,) = tags["custom_scalars__config__"]
     shown = layout_pb2.Layout.FromString(layout.tensor.string_val[0])
     assert [category.title for category in shown.category] == list(CHARTS)

@@ -90,7 +90,7 @@ def test_a_logger_that_fails_is_told_of_once_and_the_others_go_on(directory, mon
         for epoch in range(2):
             loggers.on_epoch_end(epoch, {"loss": 1.0})
         loggers.end(METRICS, directory / "report.html")
-    assert said == ["--log broken: nothing more is logged there: the server is gone"]
+    assert said == ["--log broken: logging stopped: the server is gone"]
     assert len((directory / "epochs.csv").read_text().splitlines()) == 3
     assert (directory / "results.csv").exists()
 

@@ -54,7 +54,7 @@ def carried(folder, kind, name, before, after, users=((), ())):
     origins = origins_of(catalogue, today, earlier, model)
     begun = carried_moments(run, earlier, model, config, origins, said.append)
     assert begun is not None
-    assert said == ["Moments of the optimizer are carried over, of 70 steps."]
+    assert said == ["The optimizer's moments are carried over, after 70 steps."]
     return {
         variable.path.partition("/")[2]: (np.array(variable.numpy()), values)
         for variable, values in zip(ended, begun, strict=True)
@@ -118,7 +118,7 @@ def test_a_run_that_kept_none_or_had_another_optimizer_is_told(tmp_path):
         config.train.optimizer = name
         return carried_moments(run, model, model, config, origins, said.append)
 
-    assert of("rowwise_adam") is None and "trained by adam" in said[-1]
+    assert of("rowwise_adam") is None and "trained with adam" in said[-1]
     run.optimizer_file.write_bytes(run.optimizer_file.read_bytes()[:500])
     with pytest.raises(InputError, match=r"optimizer\.h5 cannot be read"):
         of("adam")

@@ -73,7 +73,7 @@ def test_a_run_that_was_killed_before_it_began_is_in_nobodys_way(run, owner, wri
             run.create(Config(), CATALOGUE, new_model())
     run.lock.release()  # as the system does for the dead
     assert not run.config_file.exists()
-    assert run.how_to_go_on.endswith("give the same command again")
+    assert run.resume_hint.endswith("run the same command again")
     again = RunDirectory(run.directory)
     again.check_free()
     again.create(Config(), CATALOGUE, new_model())
@@ -99,7 +99,7 @@ def test_what_is_left_of_a_run_without_its_settings_is_no_run_to_go_on_with(run)
     run.create(Config(), CATALOGUE, new_model())
     run.checkpoint_file.write_bytes(b"weights")
     run.config_file.unlink()
-    with pytest.raises(InputError, match=r"left of a run without config.yaml \(best") as error:
+    with pytest.raises(InputError, match=r"remains of a run without config.yaml \(best") as error:
         run.check_free()
     assert "--resume" not in str(error.value)
 

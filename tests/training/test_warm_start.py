@@ -399,10 +399,10 @@ def test_a_run_goes_on_with_the_settings_of_the_one_before(yesterday, capsys):
         output_dir=yesterday / "today", settings={"train.keep_optimizer": False},
     )  # fmt: skip
     said = capsys.readouterr().out
-    assert "Moments of the optimizer are carried over, of " in said
+    assert "The optimizer's moments are carried over, after " in said
     assert [file.name for file in (run.directory / "checkpoints").iterdir()] == ["best.weights.h5"]
     assert "16 of " in said and "new domains: art" in said
-    assert "30 users have new events, and are seen 4 times an epoch." in said
+    assert "30 users have new events: 4 passes over them per epoch." in said
     assert run.config.model.dim == 8 and run.config.train.epochs == 1
     assert run.config.train.init_epochs == 1
     assert len(json.loads(run.history_file.read_text())) == 1

@@ -268,10 +268,10 @@ def test_killed_in_one_trial_after_the_other_it_goes_on_as_if_it_had_not_been(
 
 def test_stopped_by_a_signal_it_says_how_to_go_on(whole, tmp_path, trials, capsys):
     directory = tmp_path / "run"
-    trials.at, trials.then = 9, Stopped(RunDirectory(directory).how_to_go_on)
+    trials.at, trials.then = 9, Stopped(RunDirectory(directory).resume_hint)
     with pytest.raises(Stopped):
         tune(directory)
-    assert "--resume" in RunDirectory(directory).how_to_go_on
+    assert "--resume" in RunDirectory(directory).resume_hint
     refusal = refused([*OPTIONS, "--tune", "7", "--output_dir", str(directory)], capsys)
     assert "already holds an unfinished run" in refusal and "--resume" in refusal
     fit(["--resume", "--quiet", "--output_dir", str(directory)])

@@ -71,7 +71,7 @@ def tuned(tmp_path_factory):
 
         patch.setattr(Running, "tell_epoch", stopped)
         for _ in range(2):
-            with pytest.raises(Stopped, match=r"SIGTERM; go on with: .* --resume"):
+            with pytest.raises(Stopped, match=r"SIGTERM; resume with: .* --resume"):
                 fit([*options, "--resume", "--output_dir", str(folder / "stopped")])
         fit([*options, "--resume", "--output_dir", str(folder / "stopped")])
     assert told == [1, 1, 2, 2, 3, 3]  # no epoch was trained twice

@@ -21,8 +21,8 @@ UNCLEAR = "too few to tell"
 """Verdict on a label with fewer users or clicks than a test needs, or of a control with fewer."""
 
 MISMATCH = 0.001
-"""p-value below which users did not come to the labels as they were to: so low, since the test is
-looked at every day."""
+"""p-value below which there is a sample ratio mismatch: so low, since the test is looked at every
+day."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--shares",
         metavar="A=X,B=Y",
-        help="weights by which users were to come to the labels; default: equal ones",
+        help="intended traffic split between the labels; default: equal",
     )
     parser.add_argument(
         "--column",
@@ -57,10 +57,12 @@ def main(argv: list[str] | None = None) -> None:
         metavar="NAME=THEIRS",
         action="append",
         default=[],
-        help="what the files call a column, e.g. label=variant; may be repeated",
+        help="name of a column in the files, e.g. label=variant; may be repeated",
     )
-    parser.add_argument("--output", type=path_option, metavar="FILE", help="all of it, as JSON")
-    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument(
+        "--output", type=path_option, metavar="FILE", help="write the result as JSON"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
     args = parser.parse_args(argv)
     if args.output and not args.output.absolute().parent.is_dir():
         raise InputError(f"--output {args.output}: there is no folder {args.output.parent}")
@@ -188,17 +190,20 @@ def _tell(report: dict[str, Any]) -> None:
             lines.append([*line, ctr, *_compared(row)])
     say(tabulate(lines, headers, disable_numparse=True))
     users = report["users"]
-    say("\np: by domain with Holm's correction. Users are the unit of chance, not impressions.")
+    say(
+        "\np: by domain with Holm's correction. The unit of analysis is the user, not the "
+        "impression."
+    )
     if users["of_several_labels"]:
         said = f"{users['of_several_labels']:,} users have rows of several labels"
-        say(f"WARNING  {said}: they are left out; a split by user gives each of them one.")
+        say(f"WARNING  {said}: they are left out. Was traffic split by user?")
     if users["mismatch"]:
         counts = ", ".join(f"{name} {count:,}" for name, count in users["by_label"].items())
         wanted = ", ".join(f"{name} {x:.1%}" for name, x in users["expected_share"].items())
         say(
-            f"WARNING  users did not come to the labels as they were to: {counts}, expected "
-            f"{wanted} (χ², p = {users['p_value']:.1e}). Whatever lost them may have made the "
-            "difference: do not trust it before that is found."
+            f"WARNING  sample ratio mismatch: users by label are {counts}, expected {wanted} "
+            f"(χ², p = {users['p_value']:.1e}). Its cause may explain the difference as well: do "
+            "not trust the result before the cause is found."
         )
 
 

@@ -153,7 +153,7 @@ def _summed(connection: Any) -> Clicks:
         "HAVING shown > 0 ORDER BY user_id, domain"
     ).fetchnumpy()
     if not len(found["shown"]):
-        raise InputError("nobody is left: nothing was shown, or every user has rows of two labels")
+        raise InputError("no users are left: no impressions, or every user has rows of two labels")
 
     def coded(name):
         return np.unique(np.asarray(found[name], str), return_inverse=True)

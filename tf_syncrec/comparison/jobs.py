@@ -80,7 +80,7 @@ def run_jobs(jobs: Sequence[Job]) -> None:
             return
         if len(left) != before:
             who = ", ".join(dict.fromkeys(holders.values()))
-            say(f"waiting for what others compute: {', '.join(holders)} ({who})")
+            say(f"waiting for other processes to finish: {', '.join(holders)} ({who})")
             before = len(left)
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
@@ -138,6 +138,9 @@ def _compute(job: Job, lock: RunLock) -> None:
     if process.returncode:
         reason = last or f"exit code {process.returncode}"
         if process.returncode < 0:  # what it said last has nothing to do with it
-            reason = f"ended by signal {-process.returncode} (9: killed, perhaps for its memory)"
-        sys.exit(f"error: {job.title} failed, the others were not begun; see {log_file}: {reason}")
+            reason = f"ended by signal {-process.returncode} (9: killed, perhaps out of memory)"
+        sys.exit(
+            f"error: {job.title} failed, the remaining ones were not started; see {log_file}: "
+            f"{reason}"
+        )
     say(f"{job.title}: done in {time.perf_counter() - start:.0f} s")

@@ -9,10 +9,10 @@ from tf_syncrec.models.registry import NETWORKS, Network
 RECBOLE = "recbole:"
 SCORERS = {
     "popularity": "number of training interactions",
-    "recent_popularity": "the same, the older the less; half-life fitted on validation",
-    "personal": "what one used most and last, then popularity; fitted on validation",
+    "recent_popularity": "the same with exponential decay; half-life fitted on validation",
+    "personal": "items of the user by frequency and recency, then popularity; fitted on validation",
     "item_knn": "item-kNN, cosine, tuned on validation",
-    "content_knn": "the same by attributes of the items file alone",
+    "content_knn": "content-based item-kNN, by attributes of the items file",
 }
 
 
@@ -49,7 +49,7 @@ class ModelName(NamedTuple):
             return f"{self.base.removeprefix(RECBOLE)} of RecBole, merged sequences"
         text = self.network.about if self.network else SCORERS[self.base]
         if self.network:
-            text += ", a model a domain" if self.single else ", merged sequences"
+            text += ", one model per domain" if self.single else ", merged sequences"
         return text
 
 
@@ -59,7 +59,7 @@ def about_models() -> list[tuple[str, str]]:
         *SCORERS.items(),
         *((name, network.about) for name, network in NETWORKS.items()),
         (f"{RECBOLE}NAME", "a model of RecBole, in an environment of its own"),
-        ("NAME_single", "of a network: one model a domain, trained on that domain alone"),
+        ("NAME_single", "of a network: one model per domain, trained on that domain alone"),
     ]
 
 

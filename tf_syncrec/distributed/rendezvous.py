@@ -13,7 +13,7 @@ _BETWEEN_LINES = 10.0
 _BETWEEN_TRIES = 0.2
 _ANSWER_WITHIN = 2.0
 _LONGEST = 1 << 20
-_ANSWERED = "has not called back"
+_ANSWERED = "has not connected back"
 _GREETING = "tf_syncrec worker "
 
 

@@ -51,8 +51,8 @@ def join(
     def give_up():
         # TensorFlow waits for an hour, where no exception can reach it.
         print(
-            f"error: {cluster.name(cluster.index)} met all others, but one was gone {patience:.0f} "
-            "s later; start all of them again",
+            f"error: {cluster.name(cluster.index)} reached all others, but one was lost within "
+            f"{patience:.0f} s; start all of them again",
             file=sys.stderr,
             flush=True,
         )
@@ -162,7 +162,7 @@ def agree(strategy: tf.distribute.Strategy, own: dict[str, Any]) -> None:
         told = ", ".join(
             f"{name} = {own.get(name)!r}, there {chief.get(name)!r}" for name in differ[:5]
         )
-        raise InputError(f"worker {index} was not started with what worker 0 was: {told}")
+        raise InputError(f"worker {index} was started with other settings than worker 0: {told}")
     if flags.any():
         others = ", ".join(map(str, np.flatnonzero(flags)))
         raise Stopped(
@@ -171,9 +171,7 @@ def agree(strategy: tf.distribute.Strategy, own: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def told_of_lost_workers(
-    cluster: Cluster | None, how_to_go_on: Callable[[], str]
-) -> Iterator[None]:
+def reraise_lost_workers(cluster: Cluster | None, resume_hint: Callable[[], str]) -> Iterator[None]:
     """Turns what TensorFlow raises when a worker is gone into one message.
 
     Raises:
@@ -191,6 +189,6 @@ def told_of_lost_workers(
         reason = re.split(r"aborted by: ", text)[-1]
         reason = re.split(r" (?=Additional GRPC|The error could|The tasks have|\[)", reason)[0]
         raise Stopped(
-            f"{names or 'another worker'} was lost ({reason[:200]}); its own last line says why; "
-            + how_to_go_on()
+            f"{names or 'another worker'} was lost ({reason[:200]}); see its own last line; "
+            + resume_hint()
         ) from error

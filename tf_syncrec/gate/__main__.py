@@ -64,8 +64,8 @@ def main(argv: list[str] | None = None) -> None:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m tf_syncrec.gate",
-        description="Say whether a run, or the log that it is to learn from, may take the place of "
-        "the current one.",
+        description="Decide whether a new run, or the log that it will be trained on, may replace "
+        "the current one in production.",
         examples=[
             "--candidate_data today.csv --current runs/yesterday",
             "--candidate runs/today --current runs/yesterday --test later.csv",
@@ -73,29 +73,33 @@ def _parser() -> Parser:
             "--output gate.json",
             "--candidate runs/today --current runs/yesterday --test later.csv --unseen",
         ],
-        notes="Exit codes: 0 may reach people, 3 held back, 2 nothing was judged.\n"
-        "What is looked at, and why: docs/gate.md.",
+        notes="Exit codes: 0 passed, 3 held back, 2 not checked (an error).\n"
+        "The checks, and why: docs/gate.md.",
     )
     parser.add_argument(
         "--current",
         type=path_option,
         required=True,
         metavar="DIR",
-        help="the run that serves people now",
+        help="the run that is served now",
     )
     candidate = parser.add_argument_group("candidate, one of")
     candidate.add_argument(
-        "--candidate", type=path_option, metavar="DIR", help="a run: its data and its answers"
+        "--candidate",
+        type=path_option,
+        metavar="DIR",
+        help="a run: checks its data and its recommendations",
     )
     candidate.add_argument(
         "--candidate_data",
         nargs="?",
         const=SAME_LOG,
         metavar="LOG",
-        help="a log before anything is trained: its data alone. It is prepared with the settings "
-        "of the current run, where fit finds it. Without LOG: the log that those settings name",
+        help="a log, before training: checks the data alone. It is prepared with the settings of "
+        "the current run, and fit reuses the result. Without LOG: the log that those settings "
+        "name",
     )
-    questions = parser.add_argument_group("questions, with --candidate")
+    questions = parser.add_argument_group("evaluation on later rows, with --candidate")
     questions.add_argument(
         "--test",
         type=path_option,
@@ -106,50 +110,54 @@ def _parser() -> Parser:
         "--since",
         type=moment_option,
         metavar="TIME",
-        help="the moment from which rows of --test count: ISO 8601, or a number in the unit of the "
+        help="time from which rows of --test are targets: ISO 8601, or a number in the unit of the "
         "log; default: its first row",
     )
     questions.add_argument(
         "--unseen",
         action="store_true",
-        help="the moment is the first row of --test that is later than all that either run has "
-        "learned from; how many rows before it are passed over is said",
+        help="targets begin with the first row of --test that is later than the training data of "
+        "both runs; the number of skipped rows is printed",
     )
     questions.add_argument(
         "--history",
         type=path_option,
         metavar="LOG",
-        help="what users did before that moment; default: the log of the candidate",
+        help="histories of users before that time; default: the log of the candidate",
     )
-    questions.add_argument("--k", type=int, default=10, metavar="N", help="answers a domain (10)")
     questions.add_argument(
-        "--users", type=int, default=USERS, metavar="N", help=f"users at most ({USERS:,})"
+        "--k", type=int, default=10, metavar="N", help="length of the ranked lists (10)"
+    )
+    questions.add_argument(
+        "--users", type=int, default=USERS, metavar="N", help=f"most users to evaluate ({USERS:,})"
     )
     questions.add_argument(
         "--requests",
         type=int,
         default=REQUESTS,
         metavar="N",
-        help=f"requests of each run that are timed ({REQUESTS}); 0: none",
+        help=f"requests to time, of each run ({REQUESTS}); 0: none",
     )
     parser.add_argument(
         "--now",
         type=moment_option,
         metavar="TIME",
-        help="rows of later days are of a wrong clock: ISO 8601, or seconds since 1970; default: "
-        "what the clock of this machine says",
+        help="current time; rows of later days have wrong timestamps: ISO 8601, or seconds since "
+        "1970; default: the clock of this machine",
     )
-    parser.add_argument("--output", type=path_option, metavar="FILE", help="all of it, as JSON")
-    add_settings_of_data(parser, "data of LOG")
+    parser.add_argument(
+        "--output", type=path_option, metavar="FILE", help="write the result as JSON"
+    )
+    add_settings_of_data(parser, "data settings of LOG")
     parser.add_argument(
         "--strict",
         action="store_true",
         help="hold back also where a domain has too few targets to tell",
     )
     parser.add_argument(
-        "--all_checks", action="store_true", help="show also what did not move in a domain"
+        "--all_checks", action="store_true", help="show also checks of domains that did not change"
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
     add_options(parser)
     return parser
 
@@ -161,7 +169,7 @@ def _check(args: argparse.Namespace) -> None:
     asked["--unseen"] = args.unseen or None
     if args.candidate is None:
         if given := [name for name, value in asked.items() if value is not None]:
-            raise InputError(f"{given[0]}: goes with --candidate; a log answers nothing")
+            raise InputError(f"{given[0]}: needs --candidate; a log alone has no recommendations")
     elif args.test is None:
         raise InputError("--candidate: give the later rows that both are asked for, as --test LOG")
     if args.unseen and args.since is not None:

@@ -44,7 +44,7 @@ def compare_times(
     ]
     most = f"at most {100 * limits.future_rows:g} %"
     yield Check(
-        "rows of days to come",
+        "rows with future dates",
         "share",
         to_come[0],
         to_come[1],
@@ -59,7 +59,7 @@ def compare_times(
     ties = olds["tied_share"], news["tied_share"]
     more = ties[1] > ties[0] + limits.tied_rows
     said = f"+{100 * limits.tied_rows:g} points"
-    yield Check("rows of the time of the one before", "share", *ties, said, more)
+    yield Check("rows with the timestamp of the row before", "share", *ties, said, more)
     yield from _daily(olds, news, limits, today)
     yield from _ends(olds, news, limits, today)
 

@@ -50,8 +50,8 @@ def compare_data(
     sides = (("current", before), ("candidate's", after))
     if without := [side for side, card in sides if "times" not in card]:
         notes.append(
-            f"the data card of the {' and the '.join(without)} log says nothing of times and user "
-            "ids: it was written by an earlier version, so that those were not compared"
+            f"the data card of the {' and the '.join(without)} log has no times and user ids: it "
+            "was written by an earlier version, so that those were not compared"
         )
     else:
         checks += _users(before, after, limits)
@@ -77,7 +77,7 @@ def _counts(before, after, limits: DataLimits) -> Iterator[Check]:
     for domain, old in before["domains"].items():
         new = after["domains"].get(domain)
         if new is None:
-            yield Check("rows", "count", old["interactions"], 0, "to be there", True, domain)
+            yield Check("rows", "count", old["interactions"], 0, "present", True, domain)
             continue
         for what, field in (("rows", "interactions"), ("users", "users"), ("items", "items")):
             yield count(what, domain, old[field], new[field])
@@ -100,7 +100,7 @@ def _items(before: Catalogue, after: Catalogue, limits: DataLimits) -> Iterator[
         ]
         share = float(np.isin(old.astype(str), new.astype(str)).mean())
         lost, least = share < limits.kept_ids, f"{100 * limits.kept_ids:g} % or more"
-        yield Check("item ids that are still there", "share", 1.0, share, least, lost, domain)
+        yield Check("item ids that remain", "share", 1.0, share, least, lost, domain)
 
 
 def _shared(before, after, limits: DataLimits) -> Iterator[Check]:
@@ -116,7 +116,7 @@ def _shared(before, after, limits: DataLimits) -> Iterator[Check]:
     old, new = shares(before), shares(after)
     for domain in old.keys() & new.keys():
         yield Check(
-            "users in another domain too",
+            "users also in another domain",
             "share",
             old[domain],
             new[domain],
@@ -132,7 +132,7 @@ def _users(before, after, limits: DataLimits) -> Iterator[Check]:
         *(after["times"]["users"], after["users"]["kept"]),
     )
     lost, least = share < limits.kept_ids, f"{100 * limits.kept_ids:g} % or more"
-    yield Check("user ids that are still there", "share", 1.0, share, least, lost)
+    yield Check("user ids that remain", "share", 1.0, share, least, lost)
 
 
 def kept_share(old: Sequence[str], olds: int, new: Sequence[str], news: int) -> float:

@@ -72,7 +72,7 @@ def judge(
     for reason in reasons:
         say(f"HELD BACK  {reason.text}")
     if not reasons:
-        say("PASSED  nothing is beyond its limit")
+        say("PASSED  all checks are within their limits")
     return report
 
 
@@ -99,12 +99,12 @@ def _asked(
         check_unseen(f"--{side} {run.directory}", learned[side], questions.since)
     if args.unseen:
         notes.append(
-            f"{questions.passed_over:,} rows of --test are passed over, as they are not later than "
-            "all that either run has learned from"
+            f"{questions.passed_over:,} rows of --test are skipped, as they are not later than the "
+            "training data of both runs"
         )
     say(
-        f"Asking both for {len(questions.targets):,} targets of {len(questions.users):,} users in "
-        f"{len(questions.domains)} domains."
+        f"Evaluating both on {len(questions.targets):,} targets of {len(questions.users):,} users "
+        f"in {len(questions.domains)} domains."
     )
     scored = [score(run.served, run.catalogue, questions, args.k) for run in runs.values()]
     seconds = None
@@ -115,7 +115,7 @@ def _asked(
     new = sum(not history for history in questions.histories)
     if new:
         notes.append(
-            f"{new:,} of {len(questions.users):,} users did nothing before: both are asked"
+            f"{new:,} of {len(questions.users):,} users have no history and are evaluated as well"
         )
     table = quality(questions, scored[0], scored[1], args.k, limits)
     if unclear := [name for name, row in table["domains"].items() if row["verdict"] == UNCLEAR]:
@@ -139,11 +139,11 @@ def _asked(
 def _tell(answers: dict[str, Any], k: int) -> None:
     say()
     say(answers_table(answers["answers"], k))
-    say("Of two columns the first is the current run, the second the candidate. Intervals are of a")
-    say("domain by itself; verdicts are corrected for the number of domains.")
+    say("Of two columns the first is the current run, the second the candidate. Intervals are not")
+    say("corrected for the number of domains; verdicts are.")
     if seconds := answers["seconds"]:
         old, new = (1e3 * value for value in seconds.values())
-        say(f"\nMedian of a request: {old:.2f} ms → {new:.2f} ms ({new / old:.2f} times).")
+        say(f"\nMedian latency of a request: {old:.2f} ms → {new:.2f} ms ({new / old:.2f} times).")
 
 
 def data_of(run: Run) -> Data:

@@ -114,7 +114,7 @@ def _first_after(file: Path, seconds: float) -> tuple[float, str]:
     for batch in _batches(file):
         times = batch["timestamps"].flatten().to_numpy()
         first = min(first, float(times[times / unit > seconds].min(initial=np.inf)))
-    return first, f"after {seconds * unit:.15g}, until when a run has learned"
+    return first, f"after {seconds * unit:.15g}, the end of the training data"
 
 
 class _Later:

@@ -17,33 +17,38 @@ def _limit(default: float, about: str, most: float = float("inf"), least: float 
 class DataLimits:
     """How far a log may be from that of the current run."""
 
-    fewer: float = _limit(0.2, "part by which rows, users and items may be fewer", 1.0)
-    more: float = _limit(1.0, "part by which rows, users and items may be more")
+    fewer: float = _limit(0.2, "largest relative decrease of rows, users and items", 1.0)
+    more: float = _limit(1.0, "largest relative increase of rows, users and items")
     kept_ids: float = _limit(
-        0.5, "part of the current users and items that has to be there under the same ids", 1.0
+        0.5, "smallest share of the current user and item ids that the new log still has", 1.0
     )
     shared_users: float = _limit(
-        0.5, "part of the current share of a domain's users who are in another domain, at least", 1
+        0.5,
+        "users of a domain who are also in another one: smallest ratio of the new share to the "
+        "current",
+        1,
     )
     daily_rows: float = _limit(
         0.5,
-        "new rows a day, as part of those of the current log's last 28 days: at least this, and at "
+        "new rows per day, relative to the last 28 days of the current log: at least this, and at "
         "most 1 divided by it",
         1.0,
     )
     days_late: float = _limit(
-        2.0, "days by which a domain may end earlier before the end of the log than it did"
+        2.0, "by how many more days than before a domain may end before the log does"
     )
-    future_rows: float = _limit(0.001, "part of the rows that may be of days to come", 1.0)
+    future_rows: float = _limit(
+        0.001, "largest share of rows with a timestamp of a future day", 1.0
+    )
     gap_factor: float = _limit(
         2.0,
-        "how many times longer or shorter the median time between two rows of a user may be",
+        "largest factor by which the median time between two rows of a user may change",
         least=1.0,
     )
     tied_rows: float = _limit(
-        0.01, "by how much the part of rows may rise that are of the time of the one before", 1.0
+        0.01, "largest increase of the share of rows with the same timestamp as the row before", 1.0
     )
-    bad_rows: float = _limit(0.005, "by how much the part of bad rows may rise", 1.0)
+    bad_rows: float = _limit(0.005, "largest increase of the share of bad rows", 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,26 +56,30 @@ class ModelLimits:
     """How far the answers of a candidate may be from those of the current run."""
 
     worse: float = _limit(
-        0.02, "part of NDCG@k that a domain may lose, even where the loss is certain", 1.0
+        0.02,
+        "relative loss of NDCG@k that is tolerated in a domain, even where it is significant",
+        1.0,
     )
     undetected: float = _limit(
         0.2,
-        "a loss as large as this part has to be excluded by the interval, else there are too few "
-        "targets to tell",
+        "relative loss of NDCG@k that the interval has to exclude, else there are too few targets "
+        "to tell",
         1.0,
     )
-    least_targets: float = _limit(100, "targets below which a domain is called too small to tell")
-    unknown: float = _limit(0.5, "part of a domain's later rows whose items may be unknown", 1.0)
-    more_unknown: float = _limit(
-        0.05, "by how much that part may be larger than the current run's", 1.0
+    least_targets: float = _limit(
+        100, "fewest targets for a verdict on a domain; below, too few to tell"
     )
+    unknown: float = _limit(0.5, "largest share of a domain's later rows with unknown items", 1.0)
+    more_unknown: float = _limit(0.05, "by how much that share may exceed the current run's", 1.0)
     narrower: float = _limit(
         0.2,
-        "part by which different items of a domain that are recommended may be fewer, in number "
-        "and as a share of those known",
+        "largest relative decrease of a domain's coverage: of the number of different recommended "
+        "items, and of their share of the known ones",
         1.0,
     )
-    slower: float = _limit(1.5, "how many times the current seconds of a request may take", least=1)
+    slower: float = _limit(
+        1.5, "largest ratio of the latency of a request to the current one", least=1
+    )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

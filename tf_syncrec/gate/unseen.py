@@ -28,9 +28,9 @@ def check_unseen(name: str, learned: tuple[float, float], since: float) -> None:
     newest, per = learned
     if newest / per >= since / per_second(since):
         raise InputError(
-            f"{name}: learned from rows up to {_moment(newest, per)}, which is not before the "
-            f"first row that is asked for, {_moment(since, per_second(since))}: give later rows, "
-            "or say from when on rows of --test count by --since, or by --unseen"
+            f"{name}: its training data ends at {_moment(newest, per)}, which is not before the "
+            f"first target, {_moment(since, per_second(since))}: give later rows, or set the first "
+            "target by --since or --unseen"
         )
 
 
@@ -61,8 +61,8 @@ def learned_until(run: Run, now: float) -> tuple[float, float]:
         return float(np.nextafter(newest_row(times, today), 0)) * per, per
     if prepared is None:
         raise InputError(
-            f"--run {run.directory}: nobody knows how new the rows are that it learned from: its "
-            f"data card is of an earlier version, and its data, {name}, is gone; train it again"
+            f"--run {run.directory}: the end of its training data is unknown: its data card was "
+            f"written by an earlier version, and its data, {name}, is gone; train it again"
         )
     return _newest_in(prepared, (today + 1) * DAY)
 

@@ -62,7 +62,7 @@ def recommend_everybody(
         sizes = parts.sizes()
         left = [number for number in range(len(sizes)) if not parts.file(number).exists()]
         if len(left) < len(sizes):
-            report(f"{len(sizes) - len(left):,} of {len(sizes):,} parts were answered before.")
+            report(f"{len(sizes) - len(left):,} of {len(sizes):,} parts were written before.")
         users = sum(sizes)
         pace = Pace(users, users - sum(sizes[number] for number in left), "users", report)
         if processes == 1 or len(left) < 2:
@@ -74,7 +74,7 @@ def recommend_everybody(
             pace.add(sizes[number])
         short, lists = parts.short_lists(len(sizes))
         if short:
-            report(f"{short:,} of {lists:,} lists have fewer than {request.k} answers.")
+            report(f"{short:,} of {lists:,} lists have fewer than {request.k} items.")
         parts.finish(output, len(sizes))
 
 
@@ -208,8 +208,8 @@ def _in_processes(parts: Parts, left: list[int], now: float, count: int) -> Iter
             at_work = any(worker.poll() is None for worker in workers)
             if failed := next((worker for worker in workers if worker.poll()), None):
                 raise SystemExit(
-                    f"error: a process ended with {failed.returncode}; what is answered is kept, "
-                    "and the same command goes on"
+                    f"error: a process ended with {failed.returncode}; finished parts are kept, "
+                    "and the same command resumes"
                 )
             written = {number for number in waited_for if parts.file(number).exists()}
             waited_for -= written

@@ -57,8 +57,8 @@ def recommend_on_spark(
     with parts_of(output) as parts:
         if parts.request_file.exists():
             raise InputError(
-                f"--output: {parts.folder} holds answers that were begun without --engine spark; "
-                "delete it to begin anew"
+                f"--output: {parts.folder} holds output that was begun without --engine spark; "
+                "delete it to start over"
             )
         remove_partial(parts.folder)
         with spark_histories(log, parts.folder, report) as histories, written_whole(output) as new:
@@ -76,7 +76,7 @@ def recommend_on_spark(
             lists = histories.users * len(request.domains)
             full = dataset(new).count_rows(filter=field("rank") == request.k)
             if full < lists:
-                report(f"{lists - full:,} of {lists:,} lists have fewer than {request.k} answers.")
+                report(f"{lists - full:,} of {lists:,} lists have fewer than {request.k} items.")
             rate = histories.users / (time.perf_counter() - begun)
             report(f"{histories.users:,} users, {rate:,.0f} a second")
         with folder_aside(output.parent, output.name) as aside:

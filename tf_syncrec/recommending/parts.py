@@ -94,12 +94,12 @@ class Parts:
                 of_digests = {
                     "log": "another log",
                     "fingerprint": "another export",
-                    "choice": "other items to choose from",
+                    "choice": "another candidate set",
                 }
                 said = of_digests.get(name, said)
                 raise InputError(
-                    f"--output: {self.folder} holds answers that were begun with {said}; delete it "
-                    "to begin anew"
+                    f"--output: {self.folder} holds output that was begun with {said}; delete it "
+                    "to start over"
                 )
         choice.save(self.choice_file)
         write_whole(self.request_file, json.dumps(wanted, indent=1) + "\n")

@@ -109,7 +109,7 @@ def _sentence(models, best: str, ranked: Sequence[str], reference: str) -> str:
         return ""
     low, high = sorted((sign * row["low"], sign * row["high"]))
     ahead = {"low": low, "high": high}
-    certain = "for certain" if row["p_value"] < SIGNIFICANCE else "which may be chance"
+    certain = "significant" if row["p_value"] < SIGNIFICANCE else "not significant"
     return (
         f"It is ahead of {other} by {signed(sign * row['mean'])} (95 % interval {interval(ahead)} "
         f"over users), {certain}."
@@ -121,7 +121,7 @@ def _winners(places: Sequence[Place], domains: Sequence[str]) -> str:
     if len(found) == 1 and len(found[0].wins) == len(domains):
         return f"{found[0].name} in every domain."
     said = [f"{place.name} in {listed(place.wins)}" for place in found]
-    return "; ".join(said) + "." if said else "Nobody is better than 0."
+    return "; ".join(said) + "." if said else "No model is above 0."
 
 
 def _names(table: Mapping[str, Any], verdict: str) -> list[str]:

@@ -17,16 +17,17 @@ from tf_syncrec.utils.nested import flat
 
 TRANSFER = (
     "NDCG@10 of the same network trained on a domain alone and on all domains together, by the "
-    "network alone, without what is fitted on top (votes of neighbours, coming back, trend): that "
-    "counts other things in one domain than in all, whatever was learned. `hurt` and `helped` "
-    f"where the difference is significant (p < {SIGNIFICANCE} after Holm's correction over the "
-    "domains) and every seed of one is above every seed of the other; one seed cannot tell what "
-    "another training would say. `not trained alone`: nothing to learn from, popularity stands in."
+    "network's score alone, without the terms fitted after training (votes of neighbours, repeat "
+    "consumption, trend): these use other data in one domain than in all, whatever was learned. "
+    f"`hurt` and `helped`: the difference is significant (p < {SIGNIFICANCE} after Holm's "
+    "correction over the domains) and every seed of one is above every seed of the other; one seed "
+    "does not show the variation between trainings. `not trained alone`: no training data, "
+    "popularity is used instead."
 )
 WITH_VOTES = (
-    "The same by the score that would be served, with votes of neighbours and all else that is "
-    "fitted on top, and what that adds to either training. A difference here may be of these "
-    "alone, so it says nothing of hurt and helped."
+    "The same by the score that would be served, with votes of neighbours and all other terms that "
+    "are fitted after training, and what they add to either training. A difference here may come "
+    "from these terms alone, so it is no evidence of negative transfer."
 )
 
 
@@ -65,8 +66,8 @@ def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
         found.append(Section(f"Trials of {model}", table=_tuning_table(tuning), level=3))
     found += [
         Section(
-            "What the numbers are made of",
-            "NDCG@10 of kinds of targets, and in brackets the part of all hits at 10.",
+            "Breakdown by kind of target",
+            "NDCG@10 by kind of target, and in brackets the share of all hits at 10.",
             table=_breakdown_table(comparison),
         ),
         Section("Cost", table=_cost_table(comparison)),

@@ -33,8 +33,8 @@ def next_step(metrics: Mapping[str, Any], run_dir: Path) -> NextStep:
         few = len(below) < 4
         which = ", ".join(below) if few else f"{len(below)} domains"
         return NextStep(
-            f"In {which} recommending what is popular is at least as good. Let trials on the log "
-            "choose the settings:",
+            f"In {which} the popularity baseline is at least as good. Tune the settings on "
+            "validation:",
             again(training, "--tune 12"),
         )
     if split == "validation":
@@ -45,8 +45,7 @@ def next_step(metrics: Mapping[str, Any], run_dir: Path) -> NextStep:
     if hurt := with_verdict(metrics, "hurt"):
         which = ", ".join(hurt) if len(hurt) < 4 else f"{len(hurt)} domains"
         return NextStep(
-            f"See whether {which} would be better off with a model of its own, which only training "
-            "one can tell:",
+            f"Check whether a separate model would be better for {which}, by training one:",
             compared(training, "--preset negative_transfer"),
         )
     return NextStep(
@@ -102,7 +101,7 @@ def with_verdict(metrics: Mapping[str, Any], verdict: str) -> list[str]:
 
 
 def below_popularity(metrics: Mapping[str, Any]) -> list[str]:
-    """Domains in which recommending what is popular is at least as good."""
+    """Domains in which the popularity baseline is at least as good."""
     split = shown_split(metrics)
     popularity = metrics.get("baselines", {}).get("popularity", {}).get(split, {})
     ours = metrics[split]["domains"]

@@ -46,9 +46,9 @@ def answer_of(
     """
     facts = {}
     if overall["popularity"] is not None:
-        facts["Compared with what is popular"] = _over(metrics, overall["popularity"], overall)
+        facts["Compared with popularity"] = _over(metrics, overall["popularity"], overall)
     if overall["alone"] is not None:
-        facts["Compared with a model a domain"] = (
+        facts["Compared with one model per domain"] = (
             f"{signed(overall[SELECTION_METRIC] - overall['alone'])} NDCG@10: trained on each "
             f"domain alone it is {number(overall['alone'])}."
         )
@@ -59,9 +59,9 @@ def answer_of(
     ratio = overall["ratio"]
     than = ""
     if ratio is not None:
-        than = f"{number(ratio, 1)} times that of recommending what is popular"
+        than = f"{number(ratio, 1)} times the popularity baseline"
         if ratio < 1:
-            than = f"only {number(ratio, 2)} times that of recommending what is popular"
+            than = f"only {number(ratio, 2)} times the popularity baseline"
     return Answer(
         f"{100 * overall['hr@10']:.0f} %" if overall["users"] else "–",
         than,
@@ -105,7 +105,7 @@ def _spread(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> st
         f"({number(lowest[SELECTION_METRIC])})."
     )
     if below := below_popularity(metrics):
-        text += f" No better than what is popular in {listed(below)}."
+        text += f" No better than popularity in {listed(below)}."
     return text
 
 
@@ -121,11 +121,11 @@ def _hurt(metrics: Mapping[str, Any]) -> str:
             for name in hurt
         ]
         text = (
-            f"Yes: {listed(hurt)}. Read by the history of all domains in place of its own, NDCG@10 "
-            f"changes in {'; '.join(said)}."
+            f"Yes: {listed(hurt)}. Scored by the history of all domains instead of its own, "
+            f"NDCG@10 changes in {'; '.join(said)}."
         )
         if all(weights.get(name, {}).get("single", 0.0) > 1 for name in hurt):
-            text += " There, what is recommended follows the domain's own history more."
+            text += " There the score weighs the domain's own history more."
     else:
         text = f"Yes: {len(hurt)} of {len(rows)}."
     return text + (f" Helped: {listed(helped)}." if helped else "")

@@ -8,10 +8,10 @@ GROUPS = {
     "history": "interactions in all domains before",
     "last_item": "last item of the history",
     "same_day": "an in-domain item on the target's day",
-    "popularity": "the target among the items of its domain",
+    "popularity": "popularity of the target in its domain",
     "cold": "target never seen in training",
-    "candidate": "training or the items file knows the target",
-    "item_age": "days since the target was first had",
+    "candidate": "the target is in training or in the items file",
+    "item_age": "days since the target's first interaction",
     "repeated": "the user had the target before",
     "near_duplicate": "a near-duplicate in the history",
 }

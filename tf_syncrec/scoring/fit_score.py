@@ -52,7 +52,7 @@ def fit_score(
         judged = _cross_fitted(model, prepared.catalogue, trends, later, folds)
     _fit(model, prepared.catalogue, trends, later, folds.only(), report)
     if judged is not None:
-        report(f"Fitted on half of the users, {SELECTION_METRIC} of the others: {judged:.4f}")
+        report(f"Cross-fitted on halves of the validation users: {SELECTION_METRIC} {judged:.4f}")
     return judged
 
 

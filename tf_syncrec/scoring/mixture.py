@@ -63,8 +63,9 @@ def fit_mixture(
     mixture.sharpness.assign(sharpness)
     found = _fit_domains(mixture, np.concatenate(features), target_domains, catalogue)
     report(
-        f"Sharpness of scores: {listed(catalogue.domains, sharpness.tolist())}; of the next item's "
-        f"domain, validation log-likelihood {found:.4f}, with all domains alike "
+        "Scores calibrated across domains, scale: "
+        f"{listed(catalogue.domains, sharpness.tolist())}; "
+        f"next domain: validation log-likelihood {found:.4f}, uniform "
         f"{-np.log(np.count_nonzero(sizes)):.4f}"
     )
 

@@ -61,5 +61,6 @@ def fit_recent_popularity(
     )
     chosen = best_of_domains(found.gains, found.domains, catalogue.num_domains)
     half_lives = [HALF_LIVES[c] for c in chosen]
-    report(f"Half-life, part of the training interactions: {listed(catalogue.domains, half_lives)}")
+    shown = listed(catalogue.domains, half_lives)
+    report(f"Half-life of popularity, as a share of the training interactions: {shown}")
     return PopularityScorer(counts[chosen[catalogue.item_domains], np.arange(catalogue.num_items)])

@@ -119,8 +119,8 @@ def fit_weights(
     layer.weight.assign(weight)
     if best:
         report(
-            f"Coming back to what one had: validation {SELECTION_METRIC} {best[0]:.4f}, without "
-            f"{found.gains[:, 0].mean():.4f}; with times {best[1]:.4f}, at the time of the request "
+            f"Repeat consumption: validation {SELECTION_METRIC} {best[0]:.4f}, without "
+            f"{found.gains[:, 0].mean():.4f}; with timestamps {best[1]:.4f}, and request time "
             f"{best[2]:.4f}"
         )
 

@@ -47,7 +47,7 @@ def fit_trend(
     if len(found.gains):
         fitted = mean_gain(found.gains, found.domains, chosen)
         report(
-            f"What is popular lately: validation {SELECTION_METRIC} {fitted:.4f}, without "
+            f"Recent popularity: validation {SELECTION_METRIC} {fitted:.4f}, without "
             f"{found.gains[:, 0].mean():.4f}"
         )
 

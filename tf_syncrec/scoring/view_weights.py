@@ -50,11 +50,12 @@ def fit_view_weights(
     fitted = mean_gain(found.gains, found.domains, chosen)
     one, other = "the first network", "the second"
     if isinstance(model, SyNCRec):
-        one, other = "the domain's own history", "that of all domains"
+        one, other = "the domain's own history", "the history of all domains"
     shares = [50 * WEIGHTS[c] for c in chosen]
     report(
-        f"How much {one} counts, the rest is {other}: {listed(catalogue.domains, shares, ' %')}; "
-        f"validation {SELECTION_METRIC} {fitted:.4f}, half and half {found.gains[:, 0].mean():.4f}"
+        f"Score weight of {one}, the rest of {other}: "
+        f"{listed(catalogue.domains, shares, ' %')}; validation {SELECTION_METRIC} {fitted:.4f}, "
+        f"equal weights {found.gains[:, 0].mean():.4f}"
     )
 
 

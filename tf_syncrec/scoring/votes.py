@@ -133,8 +133,8 @@ def fit_votes(
         report: told what was chosen.
     """
     for layer, weights, whose in (
-        (model.neighbours, WEIGHTS, "neighbours"),
-        (model.likeness, LIKENESS_WEIGHTS, "items with like attributes"),
+        (model.neighbours, WEIGHTS, "co-occurring neighbours"),
+        (model.likeness, LIKENESS_WEIGHTS, "neighbours by attributes"),
     ):
         if layer is None:
             continue

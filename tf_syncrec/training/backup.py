@@ -94,7 +94,7 @@ class Backup(keras.callbacks.Callback):
         progress.restore(state)
         take_from_chief(self._strategy, [*model.variables, *model.optimizer.variables])
         self._report(
-            f"Going on from {path}: {progress.epoch} epochs and {progress.step} of {steps} steps "
+            f"Resuming from {path}: {progress.epoch} epochs and {progress.step} of {steps} steps "
             "are done."
         )
 
@@ -106,7 +106,7 @@ class Backup(keras.callbacks.Callback):
             if there != here:
                 raise InputError(
                     f"--resume: checkpoint {path} was trained with {name} = {there!r}, the "
-                    f"configuration says {here!r}; it cannot go on so, and nothing was changed"
+                    f"configuration says {here!r}; it cannot be resumed, and nothing was changed"
                 )
         # New ones: the chief alone cannot read those of the model.
         metrics = [np.zeros(x.shape, x.dtype) for x in model.metrics_variables]

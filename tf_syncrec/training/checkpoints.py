@@ -61,7 +61,7 @@ class Checkpoints:
             raise Stopped(
                 f"checkpoint {target} cannot be written: {_reason(error)}; "
                 + (f"the last good one is {kept[0]}" if kept else "there is none before it")
-                + "; make room and go on with --resume"
+                + "; free some space, then resume with --resume"
             ) from error
         for old in self.all()[KEPT:]:
             shutil.rmtree(old)
@@ -79,10 +79,10 @@ class Checkpoints:
             if damage is None:
                 return path
             damaged.append(f"{path} is damaged ({damage})")
-            self._report(f"Checkpoint {damaged[-1]}; looking for the one before it.")
+            self._report(f"Checkpoint {damaged[-1]}; trying the previous one.")
         if damaged:
             raise InputError(
-                f"--resume: no checkpoint is whole: {'; '.join(damaged)}. Delete the directory to "
+                f"--resume: no checkpoint is intact: {'; '.join(damaged)}. Delete the directory to "
                 "train from the beginning"
             )
         return None

@@ -32,23 +32,23 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         dest="evaluate.test",
         action="store_const",
         const=False,
-        help="leave the test targets alone and show validation, while settings are chosen; "
-        "tf_syncrec.evaluate ranks them later",
+        help="evaluate on validation only, while settings are chosen; tf_syncrec.evaluate "
+        "evaluates on test later",
     )
     parser.add_argument(
         "--init_from",
         dest="train.init_from",
         metavar="DIR",
-        help="go on from what a finished run has learned, with its settings where no others are "
-        "given; items, users and domains may be new",
+        help="warm start from the weights of a finished run, by default with its settings; items, "
+        "users and domains may be new",
     )
     add_settings(parser, "train.log")
     run = parser.add_argument_group("devices and interruptions")
     run.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the unfinished run in --output_dir, with its own settings; with the "
-        "options of the first time, begin it where there is none",
+        help="resume the unfinished run in --output_dir, with its own settings; with all options "
+        "given, start it if there is none",
     )
     add_settings(run, "train.on_nan", "train.strategy")
     run.add_argument(
@@ -59,7 +59,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--workers",
         metavar="HOST:PORT,...",
-        help="processes that train together, the same list for each; the first one writes the run",
+        help="workers of a distributed training, the same list for each; the first one writes the "
+        "run",
     )
     run.add_argument(
         "--worker_index", type=int, metavar="I", help="which of --workers this is, from 0"
@@ -113,8 +114,8 @@ def config_to_resume(args: argparse.Namespace) -> tuple[Config, RunDirectory, bo
         begun_by = ("data.dataset", "train.init_from")
         if not (args.config or any(getattr(args, option) for option in begun_by)):
             raise InputError(
-                f"--resume: --output_dir {run.directory} holds no run to go on with, config.yaml "
-                "is missing"
+                f"--resume: --output_dir {run.directory} holds no run to resume, config.yaml is "
+                "missing"
             )
         run.check_free()
         return new_config(args), run, False
@@ -127,7 +128,7 @@ def config_to_resume(args: argparse.Namespace) -> tuple[Config, RunDirectory, bo
         if begun_with.get(name) != value:
             raise InputError(
                 f"--resume: {run.directory} was begun with {name} = {begun_with.get(name)!r}, the "
-                f"options say {value!r}; go on without them, or begin another run"
+                f"options say {value!r}; resume without them, or start another run"
             )
     return config, run, True
 
@@ -142,7 +143,7 @@ def _check_complete(run: RunDirectory, config: Config) -> None:
         if not given:
             raise InputError(
                 f"--resume: {run.begun_file} does not have all settings, {name} is missing; put "
-                "it back from a copy, or begin another run"
+                "it back from a copy, or start another run"
             )
 
 
@@ -165,7 +166,7 @@ def tidy(run: RunDirectory) -> None:
 
 
 @contextlib.contextmanager
-def told_of_full_disk(run: RunDirectory) -> Iterator[None]:
+def reraise_full_disk(run: RunDirectory) -> Iterator[None]:
     """Turns what a full disk raises, wherever it does, into one message.
 
     Raises:
@@ -182,6 +183,6 @@ def told_of_full_disk(run: RunDirectory) -> Iterator[None]:
         if not (full or "File too large" in text):
             raise
         raise Stopped(
-            f"{run.directory}: cannot be written: {text[:300]}; what was written before is whole; "
-            f"make room and {run.how_to_go_on}"
+            f"{run.directory}: cannot be written: {text[:300]}; earlier files are complete; free "
+            f"some space, then {run.resume_hint}"
         ) from error

@@ -88,12 +88,12 @@ class RunDirectory:
         return self.first_config_file if self.tuned else self.config_file
 
     @property
-    def how_to_go_on(self) -> str:
+    def resume_hint(self) -> str:
         """What to do when it was interrupted."""
         if not self.begun_file.exists():
-            return "training had not begun, so give the same command again"
+            return "training had not begun, so run the same command again"
         directory = shlex.quote(str(self.directory))
-        return f"go on with: python -m tf_syncrec.fit --resume --output_dir {directory}"
+        return f"resume with: python -m tf_syncrec.fit --resume --output_dir {directory}"
 
     def check_free(self) -> None:
         """Raises InputError if a new run cannot be written here."""
@@ -110,9 +110,9 @@ class RunDirectory:
             if file.exists():
                 kind, instead = "a run", ""
                 if not self.finished and self.begun_file.exists():
-                    kind, instead = "an unfinished run", "go on with it by --resume, or "
+                    kind, instead = "an unfinished run", "resume it with --resume, or "
                 elif not self.finished:
-                    kind = "what is left of a run without config.yaml"
+                    kind = "remains of a run without config.yaml"
                 raise InputError(
                     f"--output_dir {self.directory}: already holds {kind} ({file.name}); {instead}"
                     "choose another directory or delete it first"

@@ -30,8 +30,8 @@ def add_tuning_options(parser: argparse.ArgumentParser) -> None:
         "--tune",
         type=number_option(int, lambda count: count >= 1, "a whole number from 1"),
         metavar="N",
-        help="try N settings of learning rate, dropout and temperature, of which validation "
-        "chooses, then train with the best; what --set gives is not searched",
+        help="N trials of learning rate, dropout and temperature, chosen on validation, then train "
+        "with the best; settings given by --set are not searched",
     )
     tuning.add_argument(
         "--grid",
@@ -63,16 +63,16 @@ def read_tuning(
     if begun and not run.tuned:
         if args.tune is not None:
             raise InputError(
-                f"--tune {args.tune}: {run.directory} was begun without it; go on without it, or "
-                "begin another run"
+                f"--tune {args.tune}: {run.directory} was begun without it; resume without it, or "
+                "start another run"
             )
         return None
     asked = None
     if args.tune is not None:
         if config.train.init_from:
             raise InputError(
-                f"--tune {args.tune}: not with --init_from, which goes on with the settings of "
-                "the earlier run"
+                f"--tune {args.tune}: not with --init_from, a warm start, which keeps the settings "
+                "of the earlier run"
             )
         given = [parse_set(assignment)[0] for assignment in args.settings]
         space = space_of(config, given, args.grid, lambda more: config_from(args, more))

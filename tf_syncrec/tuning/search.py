@@ -11,7 +11,7 @@ from tf_syncrec.cli import prepare_data, say
 from tf_syncrec.config import Config
 from tf_syncrec.distributed.cluster import Cluster
 from tf_syncrec.distributed.replicas import strategy_of
-from tf_syncrec.training.resuming import told_of_full_disk
+from tf_syncrec.training.resuming import reraise_full_disk
 from tf_syncrec.training.run_directory import RunDirectory
 from tf_syncrec.tuning.options import Tuning
 from tf_syncrec.tuning.record import best_of, line_of, record_of, text_of
@@ -46,7 +46,7 @@ def tune(
             f"--tune {tuning.trials}: not with {len(cluster.addresses)} workers; tune with one, "
             "then train with its config.yaml as --config"
         )
-    with told_of_full_disk(run), contextlib.ExitStack() as unless_done:
+    with reraise_full_disk(run), contextlib.ExitStack() as unless_done:
         prepared = prepare_data(config)
         unless_done.callback(run.lock.release)
         run.tuning_dir.mkdir(parents=True, exist_ok=True)
@@ -55,14 +55,14 @@ def tune(
             if not begun:
                 run.check_free()
             strategy = strategy_of(config.train.strategy, config.train.on_nan, report=say)
-            with StopRequests(lambda: run.how_to_go_on) as stop:
+            with StopRequests(lambda: run.resume_hint) as stop:
                 trainer = Trainer(config, prepared, strategy, stop, say)
                 try:
                     _Trials(config, run, tuning, prepared.name, trainer).run()
                 except StorageInternalError as error:  # of SQLite, a full disk is no OSError
                     raise Stopped(
                         f"{run.directory}: the trials cannot be written ({error.__cause__}); what "
-                        f"was written before is whole; {run.how_to_go_on}"
+                        f"was written before is complete; {run.resume_hint}"
                     ) from error
         best = best_of(run.read_json(run.tuning_file)["trials"])
         if best is None:
@@ -112,7 +112,7 @@ class _Trials:
         record = self._record()
         ended = sum(row["state"] in STATES for row in record["trials"])
         if ended:
-            say(f"{ended} of {self._tuning.trials} trials were made before.")
+            say(f"{ended} of {self._tuning.trials} trials were finished before.")
         for _ in range(self._tuning.trials - ended):
             self._one()
             record = self._write()

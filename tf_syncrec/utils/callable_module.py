@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 
-def let_be_called(module: str, function: Callable[..., Any]) -> None:
+def make_module_callable(module: str, function: Callable[..., Any]) -> None:
     """Makes a module callable.
 
     Args:

@@ -27,13 +27,13 @@ class StopRequests:
     steps. At all other times, and at a second signal, `Stopped` is raised on the spot.
 
     Args:
-        how_to_go_on: gives the end of the message.
+        resume_hint: gives the end of the message.
     """
 
-    def __init__(self, how_to_go_on: Callable[[], str]):
+    def __init__(self, resume_hint: Callable[[], str]):
         self.waiting = False
         self.asked: int | None = None
-        self._how_to_go_on = how_to_go_on
+        self._resume_hint = resume_hint
         self._before: dict = {}
 
     def __enter__(self) -> "StopRequests":
@@ -53,7 +53,7 @@ class StopRequests:
         number = self.asked or signal.SIGTERM
         # As shells count it, so that schedulers know the job is not done.
         return Stopped(
-            f"stopped by {signal.Signals(number).name}; {self._how_to_go_on()}", 128 + number
+            f"stopped by {signal.Signals(number).name}; {self._resume_hint()}", 128 + number
         )
 
     def _hear(self, number, frame):
@@ -63,7 +63,10 @@ class StopRequests:
             raise self.stopped()
         name = signal.Signals(number).name
         # No `print`: the signal may have come in the middle of one.
-        os.write(2, f"{name}: stops after what is being computed; again: at once\n".encode())
+        os.write(
+            2,
+            f"{name}: stops after this computation; a second signal stops at once\n".encode(),
+        )
 
 
 def end_with_parent() -> None:

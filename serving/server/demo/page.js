@@ -82,7 +82,7 @@ function bar(name, share, number, className) {
 
 const PARTS = {
   single: ["the domain's own history", "single"], cross: ["the history of all domains", "cross"], network: ["the network", ""],
-  coming_back: ["it is in the history", ""], popular_lately: ["popular lately", ""],
+  coming_back: ["repeat consumption", ""], popular_lately: ["recent popularity", ""],
 };
 
 // What the scores of a card's items are made of, below each of them.
@@ -185,20 +185,20 @@ async function recommend() {
     ]);
     await learnTitles([...history, ...rows.flatMap((row) => row.items)]);
     $("note").textContent = `${rows[0].known_items} of ${history.length} items known` +
-      (rows[0].fallback ? ": this is what is popular" : "");
+      (rows[0].fallback ? ": popularity fallback" : "");
     const order = asked.map((domain, i) => i).sort((a, b) =>
       (asked[b] === $("domain").value) - (asked[a] === $("domain").value));
     $("answer").replaceChildren(...order.map((i) => card(asked[i], rows[i], asked[i] === $("domain").value, history)));
     const task = (name) => name.split(" ")[0];
     const cards = element("div", undefined, "cards");
     if (why.lambda) cards.append(
-      bars("λ", "small: the other domains harm this one (as the last training step left it)", why.domains, why.lambda, () => "lambda"));
+      bars("λ", "small: the other domains hurt this one (value of the last training step)", why.domains, why.lambda, () => "lambda"));
     if (why.experts) cards.append(
       bars("experts, all domains", "weight of each expert for this history", why.experts, why.cross_gates, task),
       ...why.domains.map((domain, d) =>
         bars(domain, "weight of each expert for the history in the domain alone", why.experts, why.single_gates[d], task)),
     );
-    $("why").replaceChildren(...(cards.children.length ? [element("h2", "What the network does with it"), cards] : []));
+    $("why").replaceChildren(...(cards.children.length ? [element("h2", "Weights inside the network"), cards] : []));
   } catch (error) {
     $("error").textContent = error.message;
   }

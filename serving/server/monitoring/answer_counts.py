@@ -95,22 +95,22 @@ class AnswerCounts(Collector):
             row: [name.decode(errors="replace") or EVERY_DOMAIN] for name, row in rows.items()
         }
         for column, name, what in (
-            (_ANSWERS, "syncrec_answers", "Lists of items that were asked for, by domain."),
-            (_FALLBACK, "syncrec_fallback_answers", "Of these, those that popularity gave."),
-            (_EMPTY, "syncrec_empty_answers", "Of these, those without an item."),
+            (_ANSWERS, "syncrec_answers", "Recommendation lists that were requested, by domain."),
+            (_FALLBACK, "syncrec_fallback_answers", "Of these, lists of the popularity fallback."),
+            (_EMPTY, "syncrec_empty_answers", "Of these, lists without an item."),
         ):
             family = CounterMetricFamily(name, what, labels=["domain"])
             for row, label in labels.items():
                 family.add_metric(label, counts[row, column])
             yield family
         for name, what, value in (
-            ("syncrec_history_items", "Items of the histories of requests.", asked),
+            ("syncrec_history_items", "History items in requests.", asked),
             ("syncrec_known_history_items", "Of these, those that the model knows.", known),
         ):
             yield CounterMetricFamily(name, what, value)
         scores = HistogramMetricFamily(
             "syncrec_best_score",
-            "Scores of the first item of answers, but those that popularity gave.",
+            "Score of the first item of a list, without the popularity fallback.",
             labels=["domain"],
         )
         bounds = [*map(str, BOUNDS), "+Inf"]

@@ -92,7 +92,7 @@ def test_the_log_says_the_domain_and_who_has_none_is_left_out():
     assert built.statistics["listed_in_another_domain"] == 1
     text = " ".join(said)
     assert "2 items without training events are left out" in text
-    assert "1 items are of another domain in the log" in text
+    assert "1 items have another domain in the log" in text
 
 
 def test_without_a_domain_only_what_the_log_has_becomes_known():
@@ -105,8 +105,8 @@ def test_a_file_of_other_items_is_refused_and_of_few_told():
     with pytest.raises(InputError, match=r"items\.csv: none of the .* items of the log is in it"):
         build(file_of(["x", "y"], ["a", "b"]), LATE)
     built, _, said = build(file_of([SOLD], ["a"]), LATE)
-    lacks = next(line for line in said if "knows" in line)
+    lacks = next(line for line in said if "covers" in line)
     every, missing = (built.statistics[n] for n in ("items_of_domain", "unlisted_items"))
     assert f"a {every['a'] - 1:,} of {every['a']:,}, b {every['b']:,} of {every['b']:,}" in lacks
     assert missing == {"a": every["a"] - 1, "b": every["b"]}
-    assert lacks.endswith("is it of this log?")
+    assert lacks.endswith("does it belong to this log?")

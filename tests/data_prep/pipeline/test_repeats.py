@@ -72,8 +72,8 @@ def test_each_domain_has_its_rule_and_it_is_told(tmp_path):
         assert [row["repeats"] == "include" for row in rows] == found.catalogue.repeats.tolist()
         shares = [row["repeated_share"] for row in rows]
         assert shares[0] > 0.5 and shares[1] == 0 and 0 < shares[2] < repeats.SHARE
-        line = " ".join(line for line in said if "What a user had" in line)
+        line = " ".join(line for line in said if "Repeat consumption" in line)
         assert f"apps ({shares[0]:.1%})" in line
-        assert ("targets which repeat are misses" in line) == (setting == "exclude")
+        assert ("repeated targets are misses" in line) == (setting == "exclude")
         assert ("books (0.0%)" in line) == (setting == "include")
     assert len(names) == 3, "one is taken for another"

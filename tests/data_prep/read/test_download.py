@@ -102,7 +102,7 @@ def test_a_broken_connection_is_gone_on_with(tmp_path, server):
 def test_parts_of_two_versions_are_never_joined(tmp_path, server, change):
     path = tmp_path / "Books.csv"
     server.cuts = [1_000_000, 0, 0, 0, 0]
-    with pytest.raises(InputError, match="goes on where it stopped"):
+    with pytest.raises(InputError, match="resumes the download"):
         download(server.url, path)
     assert not path.exists() and (tmp_path / "Books.csv.partial").stat().st_size > 0
     if change == "version":
@@ -116,13 +116,13 @@ def test_parts_of_two_versions_are_never_joined(tmp_path, server, change):
 
 def test_a_wrong_checksum_leaves_nothing(tmp_path, server):
     path = tmp_path / "Books.csv"
-    with pytest.raises(InputError, match=r"md5 .* was expected.*--raw_dir"):
+    with pytest.raises(InputError, match=r"md5 .*, expected 0+; .*--raw_dir"):
         download(server.url, path, "md5:" + "0" * 32)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_dead_link_and_a_dead_server(tmp_path, server):
-    with pytest.raises(InputError, match=r"404.*fetch Gone\.csv yourself.*--raw_dir"):
+    with pytest.raises(InputError, match=r"404.*put Gone\.csv into a folder yourself.*--raw_dir"):
         download(server.url.replace("Books", "Gone"), tmp_path / "sub" / "Gone.csv")
     assert len(server.requests) == 1, "a file that is not there is not asked for again"
     with pytest.raises(InputError, match="--raw_dir"):

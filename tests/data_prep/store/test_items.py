@@ -69,7 +69,7 @@ def test_the_card_counts_what_the_file_has_and_lacks(place):
     assert [facts["missing"] for facts in card["domains"].values()] == [1, 0, 0, 0]
     assert [facts["cold"] for facts in card["domains"].values()] == [1, 1, 1, 1]
     text = (found.builder.data_path / "data_card.md").read_text("utf-8")
-    assert "## The file of items" in text and "rows that repeat an earlier one" in text
+    assert "## The items file" in text and "rows that repeat an earlier one" in text
     without = prepared(place, None).data_card
     assert "item_file" not in without
     assert card["cold_test_targets"] == 0  # The log has none of them.

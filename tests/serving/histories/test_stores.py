@@ -231,7 +231,7 @@ def test_what_is_no_store_is_told_in_one_line(tmp_path):
         with pytest.raises(error, match=what) as said:
             open_histories(address)
         assert "\n" not in str(said.value)
-    with pytest.raises(ValueError, match="SQLite forgets nobody"):
+    with pytest.raises(ValueError, match="SQLite do not expire"):
         open_histories(str(tmp_path / "h.db"), expire_days=3)
     for wrong in (0, -1):
         with pytest.raises(ValueError, match="keep: expected at least 1"):

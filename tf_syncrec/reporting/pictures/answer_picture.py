@@ -1,4 +1,4 @@
-"""The picture of the first screen: every domain, how good, beside what is popular, hurt or not."""
+"""The picture of the first screen: every domain, how good, beside popularity, hurt or not."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,7 +60,7 @@ def answer_picture(rows: Sequence[Mapping[str, Any]], verdicts: Mapping[str, str
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_xlabel("NDCG@10")
     title = "How good in each domain"
-    note = "Large dot: this run. Small grey dot: recommending what is popular."
+    note = "Large dot: this run. Small grey dot: popularity baseline."
     left_out = len([row for row in rows if row["ndcg@10"] is not None]) - len(numbered)
     if left_out:
         note += f" {left_out} further domains below."

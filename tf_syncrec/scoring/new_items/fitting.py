@@ -84,12 +84,13 @@ def fit_new_items(
     fill(gain.gain, as_array(gain.gain) + np.float32(added) * catalogue.cold)
     if not affordable:
         report(
-            "Items that nobody has had: are not recommended, since known targets would pay for it"
+            "Cold-start items: not recommended, since every weight tried costs known targets "
+            "more than attributes gain them"
         )
     elif len(found):
         means = [float(found[who, best].mean()) if who.any() else 0.0 for who in (~new, new)]
         report(
-            f"Items that nobody has had: votes of {layer.count} weigh {weight:g}, gain {added:g}; "
+            f"Cold-start items: votes of {layer.count}, weight {weight:g}, offset {added:g}; "
             f"validation {SELECTION_METRIC} of known targets {means[0]:.4f}, of new ones "
             f"{means[1]:.4f}"
         )

@@ -45,12 +45,12 @@ def carried_moments(
     file, name = run.optimizer_file, config.train.optimizer
     if not file.exists():
         report(
-            "The earlier run did not keep its optimizer's moments (train.keep_optimizer), which "
-            "begin anew."
+            "The earlier run did not keep its optimizer's moments (train.keep_optimizer); they "
+            "start from zero."
         )
         return None
     if (other := run.load_config().train.optimizer) != name:
-        report(f"The earlier run was trained by {other}, so that moments begin anew.")
+        report(f"The earlier run was trained with {other}; the moments start from zero.")
         return None
     run.check_whole(file)
     olds = [np.zeros(each.shape, each.dtype) for each in _variables(name, earlier)]
@@ -60,7 +60,7 @@ def carried_moments(
         raise InputError(f"--init_from {run.directory}: {file.name}: {error}") from error
     axes = axes_of(model, lambda network: [tuple(v.shape) for v in _variables(name, network)])
     steps = int(olds[0])
-    report(f"Moments of the optimizer are carried over, of {steps:,} steps.")
+    report(f"The optimizer's moments are carried over, after {steps:,} steps.")
     return [
         carried(old, _of_new(variable, old, found, origins, steps), found, origins)
         for variable, old, found in zip(_variables(name, model), olds, axes, strict=True)

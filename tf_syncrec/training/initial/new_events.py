@@ -19,7 +19,7 @@ FEW = 0.001
 """Part of the events, at the end of a log, that may be of wrong clocks."""
 
 
-def seen_more_often(
+def oversample_new_events(
     prepared: Sequences, config: Config, report: Callable[[str], None]
 ) -> Sequences:
     """The data of a run that goes on, in which the latest window of some users stands again.
@@ -38,13 +38,13 @@ def seen_more_often(
     earlier = RunDirectory(config.train.init_from)
     since = learned_until(earlier, config.data.split)
     if since is None:
-        report("The earlier run does not say when its log ended, so that all users are seen alike.")
+        report("The earlier run has no end time of its log, so that all users get the same weight.")
         return prepared
     split = "test" if config.data.split == "leave_one_out" else "train"
     users = users_since(prepared, split, since)
     report(
-        f"{len(users):,} users have new events, and are seen {1 + config.train.init_repeats} times "
-        "an epoch."
+        f"{len(users):,} users have new events: {1 + config.train.init_repeats} passes over them "
+        "per epoch."
     )
     return Repeated(prepared, users, config.train.init_repeats, config.model.window)
 

@@ -56,7 +56,7 @@ def go_on_from(
     if not known.any():
         raise InputError(
             f"--init_from {directory}: none of the {catalogue.num_items:,} items of this log is "
-            "known there; is it a run of other data?"
+            "known to that run; was it trained on other data?"
         )
     try:
         carry_over(earlier, model, origins)
@@ -69,7 +69,7 @@ def go_on_from(
     clear_untrained(model, (counts == 0) & (catalogue.counts == 0))
     names = np.array(catalogue.domains)[origins["domains"] < 0]
     report(
-        f"Going on from {directory}: {known.sum():,} of {len(known):,} items are known"
+        f"Warm start from {directory}: {known.sum():,} of {len(known):,} items are known"
         + (f"; new domains: {', '.join(names)}" if len(names) else "")
     )
     return carried_moments(run, earlier, model, config, origins, report)

@@ -81,7 +81,7 @@ class Loggers(keras.callbacks.Callback):
                 what(logger)
             except Exception as error:
                 del self._loggers[name]
-                self._say(f"--log {name}: nothing more is logged there: {_one_line(error)}")
+                self._say(f"--log {name}: logging stopped: {_one_line(error)}")
 
 
 def results_of(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -74,8 +74,7 @@ class Dashboard(keras.callbacks.Callback):
             return
         self._begun = True
         with self._writer.as_default(step=0):
-            # By its folder: runs of the same settings would be one row else.
-            hparams.hparams(self._settings, trial_id=str(Path(self._log_dir).parent))
+            hparams.hparams(self._settings, trial_id=trial_id_of(Path(self._log_dir).parent))
             write_layout()
         tf.summary.trace_on(graph=True)
 
@@ -188,6 +187,14 @@ def hyperparameters(config: Config, model: MultiDomainModel) -> dict[str, bool |
     settings = config.model_dump(exclude=elsewhere)
     values = {name: value for name, value in flat(settings) if value is not None}
     return {"network": type(model).__name__, "dataset": config.data.dataset} | values
+
+
+def trial_id_of(directory: Path) -> str:
+    """What the HPARAMS tab calls a run: by its folder, as equal settings would share a row else.
+
+    The name comes first, as the column cuts the rest off.
+    """
+    return f"{directory.name} ({directory.parent})"
 
 
 def gate_picture(gates: dict[str, Any], task: str) -> np.ndarray:

@@ -86,7 +86,7 @@ def test_people_come_back_most_to_apps_and_hardly_to_what_they_bought(tmp_path):
     )
     rules = dict(zip(prepared.catalogue.domains, prepared.catalogue.repeats.tolist(), strict=True))
     assert rules == {name: name != "e_comm" for name in DOMAINS}
-    [line] = [line for line in said if line.startswith("What a user had")]
+    [line] = [line for line in said if line.startswith("Repeat consumption")]
     shares = {name: float(line.split(f"{name} (")[1].split("%")[0]) for name in DOMAINS[:-1]}
     assert max(shares, key=lambda name: shares[name]) == "app_use"
     assert min(shares, key=lambda name: shares[name]) == "coupon_use"
