@@ -18,10 +18,11 @@ def test_cells_are_made_seed_by_seed_and_have_directories_of_their_own():
         parse_name("bprmf_single"): (4, 2),
         parse_name("item_knn"): (4,),
         parse_name("recbole:SASRec"): (2, 4, 7),
+        parse_name("bprmf_by_pair"): (4,),
     }
     domains = ["a/b", "..", "", "A", "a"]
     cells = cells_of(plan, domains)
-    assert [c.seed for c in cells] == [4] * 6 + [2] + [2] * 5 + [4] + [7]
+    assert [c.seed for c in cells] == [4] * 6 + [2] + [4] * 10 + [2] * 5 + [4] + [7]
     assert len(set(cells)) == len(cells)
     changed = [
         c._replace(settings=settings)

@@ -8,7 +8,7 @@ import pytest
 from data_prep import prepare
 from tests.support.batches import sequences_of, windows_of
 from tf_syncrec.data.batches import evaluation_batches, train_batches
-from tf_syncrec.data.single_domain import SingleDomain
+from tf_syncrec.data.some_domains import SomeDomains
 
 WINDOW = 6
 
@@ -117,7 +117,7 @@ def test_how_many_batches_there_are_is_known(make_prepared, domain):
     """Keras would begin one more step than there are batches, and count it."""
     prepared = make_prepared()
     if domain is not None:
-        prepared = SingleDomain(prepared, domain)
+        prepared = SomeDomains(prepared, [domain])
     batches = train_batches(prepared, WINDOW, 16, seed=0)
     assert batches.steps == batches.epoch(0).cardinality() == sum(1 for _ in batches)
 
@@ -167,43 +167,60 @@ def test_a_prepared_dataset_flows_through(tmp_path):
         assert sorted(users) == sorted(trained)
 
 
-@pytest.mark.parametrize("domain", [1, 2, 3])
-def test_a_single_domain_keeps_its_items_and_leaves_out_who_has_none(make_prepared, domain):
-    """Domains of 3, 0 and 20 items: the window counts items of the domain alone."""
+DOMAINS = [[1], [2], [3], [0, 3], [1, 2]]
+"""Of 12, 3, 0 and 20 items."""
+
+
+def new_ids(prepared, domains):
+    """`{id in the whole: id among some domains}`."""
+    of_domain = np.append(-1, prepared.catalogue.item_domains)
+    return {int(old): new for new, old in enumerate(np.flatnonzero(np.isin(of_domain, domains)), 1)}
+
+
+@pytest.mark.parametrize("domains", DOMAINS)
+def test_some_domains_keep_their_items_and_leave_out_who_has_none(make_prepared, domains):
+    """The window counts items of these domains alone."""
     prepared = make_prepared()
-    first = int(prepared.catalogue.offsets[domain])
-    own = range(first, first + int(prepared.catalogue.sizes[domain]))
-    batches = train_batches(SingleDomain(prepared, domain), WINDOW, 16, seed=0)
+    some, new = SomeDomains(prepared, domains), new_ids(prepared, domains)
+    old = {place: item for item, place in new.items()}
+    batches = train_batches(some, WINDOW, 16, seed=0)
     for epoch in range(2):
-        rows = [tuple(x + first - 1 for x in row) for row in rows_of(batches.epoch(epoch))]
-        assert Counter(rows) == expected(prepared, own=own)
-    assert any(not set(row["items"].tolist()) & set(own) for row in prepared.splits["train"])
+        rows = [tuple(old[x] for x in row) for row in rows_of(batches.epoch(epoch))]
+        assert Counter(rows) == expected(prepared, own=list(new))
+    assert any(not set(row["items"].tolist()) & set(new) for row in prepared.splits["train"])
+    whole = prepared.catalogue
+    for name in ("item_ids", "counts"):
+        kept = getattr(whole, name)[[item - 1 for item in new]]
+        np.testing.assert_array_equal(getattr(some.catalogue, name), kept)
+    assert some.catalogue.domains == tuple(whole.domains[d] for d in domains)
+    assert some.catalogue.sizes.tolist() == [whole.sizes[d] for d in domains]
+    assert some.catalogue.repeats.tolist() == [whole.repeats[d] for d in domains]
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-@pytest.mark.parametrize("domain", [1, 2, 3])
-def test_a_single_domain_is_asked_for_its_own_targets(make_prepared, split, domain):
+@pytest.mark.parametrize("domains", DOMAINS)
+def test_some_domains_are_asked_for_their_own_targets(make_prepared, split, domains):
     """Also the ones never trained, and of users who have no item of the domain yet."""
     prepared = make_prepared()
-    first = int(prepared.catalogue.offsets[domain])
-    own = range(first, first + int(prepared.catalogue.sizes[domain]))
-    rows = {row["user_id"]: row for row in prepared.splits[split] if row["domain"] == domain}
+    new = new_ids(prepared, domains)
+    rows = {row["user_id"]: row for row in prepared.splits[split] if row["domain"] in domains}
     assert any(row["target"] == 0 for row in rows.values())
     met = []
-    for batch in evaluation_batches(SingleDomain(prepared, domain), split, 7):
-        assert set(batch["domain"].numpy()) == {0}
-        for items, user, target, raw in zip(
+    for batch in evaluation_batches(SomeDomains(prepared, domains), split, 7):
+        for items, user, target, raw, domain in zip(
             batch["items"].numpy(),
             batch["user_id"].numpy(),
             batch["target"].numpy(),
             batch["target_item_id"].numpy(),
+            batch["domain"].numpy(),
             strict=True,
         ):
-            history = [x - first + 1 for x in rows[user]["items"].tolist() if x in own]
+            history = [new[x] for x in rows[user]["items"].tolist() if x in new]
             np.testing.assert_array_equal(items[len(items) - len(history) :], history)
             assert not items[: len(items) - len(history)].any()
-            assert target == (rows[user]["target"] and rows[user]["target"] - first + 1)
+            assert target == new.get(int(rows[user]["target"]), 0)
             assert raw == rows[user]["target_item_id"]
+            assert domains[domain] == rows[user]["domain"]
             met.append(user)
     assert Counter(met) == Counter(rows.keys())
 
@@ -219,7 +236,7 @@ def test_users_stay_beside_their_rows(make_prepared, domain):
             [x - first + 1 for x in row["items"].tolist() if first <= x < end], WINDOW, False
         )
     }
-    some = prepared if domain is None else SingleDomain(prepared, domain)
+    some = prepared if domain is None else SomeDomains(prepared, [domain])
     batches = train_batches(some, WINDOW, 16, seed=0, layout="users")
     for epoch in range(2):
         met = [

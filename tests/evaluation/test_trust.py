@@ -22,7 +22,7 @@ from tf_syncrec.comparison.cells import Cell
 from tf_syncrec.comparison.names import parse_name
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches, train_batches
-from tf_syncrec.data.single_domain import SingleDomain
+from tf_syncrec.data.some_domains import SomeDomains
 from tf_syncrec.evaluation.full_ranking import Scorer, VectorScorer, rank_split
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.training import loop
@@ -115,7 +115,7 @@ def of_domain(prepared, domain):
     """A domain of the data by its name; all of it for None."""
     if domain is None:
         return prepared
-    return SingleDomain(prepared, prepared.catalogue.domains.index(domain))
+    return SomeDomains(prepared, [prepared.catalogue.domains.index(domain)])
 
 
 def trained_on(prepared, batches):

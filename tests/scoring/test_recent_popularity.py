@@ -7,7 +7,7 @@ from data_prep import Catalogue
 from tests.conftest import FakePrepared
 from tests.support.prepared import with_times
 from tf_syncrec.data.batches import Sequences, evaluation_batches
-from tf_syncrec.data.single_domain import SingleDomain
+from tf_syncrec.data.some_domains import SomeDomains
 from tf_syncrec.evaluation.full_ranking import PopularityScorer, rank_split
 from tf_syncrec.scoring.recent_popularity import (
     HALF_LIVES,
@@ -67,7 +67,7 @@ def test_validation_chooses_how_lately(domain):
     splits: dict[str, list[dict]] = {"train": rows, "validation": targets, "test": targets}
     prepared: Sequences = FakePrepared(catalogue, splits)
     if domain is not None:
-        prepared = SingleDomain(prepared, domain)
+        prepared = SomeDomains(prepared, [domain])
     said: list[str] = []
     batches = evaluation_batches(prepared, "validation", 64)
     scorer = fit_recent_popularity(prepared, batches, said.append)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tf_syncrec.comparison.names import RECBOLE, ModelName
+from tf_syncrec.comparison.names import RECBOLE, ModelName, Place
 from tf_syncrec.comparison.recbole.bridge import settings_of
 from tf_syncrec.config import Config
 from tf_syncrec.schema import TERMS, TERMS_OF_ITEMS
@@ -23,18 +23,18 @@ WITHOUT_VOTES = "rank_without_votes"
 
 
 class Cell(NamedTuple):
-    """A model, a seed and, for single-domain models, a domain.
+    """A model, a seed and, for models of one domain or two, these.
 
     Attributes:
         model: what is trained.
         seed: of the training.
-        domain: the only one that it is trained on; None for all of them.
+        domain: what it is trained on: one domain, two, or None for all of them.
         settings: what a grid changes for it.
     """
 
     model: ModelName
     seed: int
-    domain: str | None
+    domain: Place
     settings: Settings = ()
 
     @property
@@ -44,10 +44,15 @@ class Cell(NamedTuple):
             [
                 self.model.text,
                 *([f"seed {self.seed}"] if self.model.seeded else []),
-                *([self.domain] if self.domain else []),
+                *filter(None, [" + ".join(self.domains)]),
                 *_texts(self.settings),
             ]
         )
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains that it is trained on; none where it is all of them."""
+        return (self.domain,) if isinstance(self.domain, str) else self.domain or ()
 
     def directory(self, root: Path) -> Path:
         """Where it lives: cells that differ in anything never share a directory.
@@ -57,11 +62,12 @@ class Cell(NamedTuple):
         parts = [self.model.text.replace(":", "-"), *_texts(self.settings), f"seed{self.seed}"]
         if self.domain is None:
             return root.joinpath("cells", *parts)
-        digest = hashlib.sha256(self.domain.encode()).hexdigest()
+        text = self.domain if isinstance(self.domain, str) else json.dumps(self.domain)
+        digest = hashlib.sha256(text.encode()).hexdigest()
         before = root.joinpath("cells", *parts, f"domain-{digest[:16]}")
         if before.exists():  # of a version that did not name the domain
             return before
-        readable = re.sub(r"[^\w-]+", "_", self.domain)[:30]  # TensorBoard shows the path
+        readable = re.sub(r"[^\w-]+", "_", "-".join(self.domains))[:30]  # TensorBoard shows it
         return root.joinpath("cells", *parts, f"{readable}-{digest[:8]}")
 
     def request(self, config: Config, dataset: str) -> dict[str, Any]:
@@ -77,7 +83,7 @@ class Cell(NamedTuple):
         request = {
             "model": self.model.text,
             "seed": self.seed,
-            "domain": self.domain,
+            "domain": list(self.domain) if isinstance(self.domain, tuple) else self.domain,
             "dataset": dataset,
             "config": settings,
         }
@@ -120,14 +126,15 @@ def _texts(settings: Settings) -> list[str]:
 def cells_of(
     plan: Mapping[ModelName, Sequence[int]],
     domains: Sequence[str],
-    chosen: Mapping[tuple[ModelName, str | None], Settings] | None = None,
+    chosen: Mapping[tuple[ModelName, Place], Settings] | None = None,
 ) -> list[Cell]:
     """All cells, seed by seed, so that a comparison that is stopped has whole seeds.
 
     Args:
         plan: the seeds of each model; of one without chance in it, a single one.
         domains: of the dataset.
-        chosen: of a model (and domain), what tuning chose; nothing for those that are not there.
+        chosen: of a model (and its domains), what tuning chose; nothing for those that are not
+            there.
     """
     rounds = max(map(len, plan.values()))
     return [
@@ -135,5 +142,5 @@ def cells_of(
         for number in range(rounds)
         for model, seeds in plan.items()
         for seed in seeds[number : number + 1]
-        for domain in (domains if model.single else [None])
+        for domain in model.places(domains)
     ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from data_prep import InputError
 from tf_syncrec.comparison.cells import Cell, Settings
-from tf_syncrec.comparison.names import ModelName
+from tf_syncrec.comparison.names import ModelName, Place
 from tf_syncrec.config import Config, parse_value
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.utils.nested import flat
@@ -22,7 +22,7 @@ SECTIONS = ("model", "loss", "negative_transfer", "train")
 
 Override = tuple[str, Any, str]
 
-Trials = dict[tuple[ModelName, str | None], list[Cell]]
+Trials = dict[tuple[ModelName, Place], list[Cell]]
 """Of each network (of a single-domain model: each domain), what is tried."""
 
 
@@ -112,12 +112,12 @@ def trials_of(
             tuple(pair for pair in point if pair[0] not in model.network.settings)
             for point in points
         )
-        for domain in domains if model.single else [None]:
+        for domain in model.places(domains):
             trials[model, domain] = [Cell(model, seeds[0], domain, settings) for settings in own]
     return trials
 
 
-def choose(root: Path, trials: Trials) -> dict[tuple[ModelName, str | None], Cell]:
+def choose(root: Path, trials: Trials) -> dict[tuple[ModelName, Place], Cell]:
     """The best finished trial of each network (and domain) on validation; of equals, the first."""
     return {
         place: max(own, key=lambda trial: validation_metric(root, trial))

@@ -1,5 +1,7 @@
 """The models that can be compared, as the command line names them."""
 
+from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 from data_prep.errors import InputError
@@ -7,6 +9,17 @@ from tf_syncrec.comparison.recbole.models import MODELS as RECBOLE_MODELS
 from tf_syncrec.models.registry import NETWORKS, Network
 
 RECBOLE = "recbole:"
+MERGED, SINGLE, BY_PAIR = "cross", "single", "by_pair"
+SCOPES = {
+    MERGED: "merged sequences",
+    SINGLE: "one model per domain",
+    BY_PAIR: "one model for each two domains",
+}
+"""What a training has of the domains, by the suffix of a name."""
+
+Place = str | tuple[str, str] | None
+"""The domains of one training: one, two, or all of them."""
+
 SCORERS = {
     "popularity": "number of training interactions",
     "recent_popularity": "the same with exponential decay; half-life fitted on validation",
@@ -19,18 +32,35 @@ SCORERS = {
 class ModelName(NamedTuple):
     """A model as the command line names it.
 
-    `NAME` and `NAME_cross` are trained on the merged sequences, `NAME_single` is one model a
-    domain, trained on that domain alone.
+    `NAME` and `NAME_cross` are trained on the merged sequences; `NAME_single` is one model a
+    domain, trained on that domain alone; `NAME_by_pair` is one model for each two domains, trained
+    on these, and every domain has the mean of those that it is in (the paper's footnote 2).
 
     Attributes:
         text: as it was given.
         base: without the suffix.
-        single: whether it is one model a domain.
+        scope: what each of its trainings has, one of `SCOPES`.
     """
 
     text: str
     base: str
-    single: bool
+    scope: str = MERGED
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one model a domain."""
+        return self.scope == SINGLE
+
+    @property
+    def by_pair(self) -> bool:
+        """Whether it is one model for each two domains."""
+        return self.scope == BY_PAIR
+
+    def places(self, domains: Sequence[str]) -> list[Place]:
+        """What it is trained on, of the domains of a dataset, a training each."""
+        if self.single:
+            return list(domains)
+        return list(combinations(domains, 2)) if self.by_pair else [None]
 
     @property
     def network(self) -> Network | None:
@@ -49,7 +79,7 @@ class ModelName(NamedTuple):
             return f"{self.base.removeprefix(RECBOLE)} of RecBole, merged sequences"
         text = self.network.about if self.network else SCORERS[self.base]
         if self.network:
-            text += ", one model per domain" if self.single else ", merged sequences"
+            text += f", {SCOPES[self.scope]}"
         return text
 
 
@@ -60,6 +90,7 @@ def about_models() -> list[tuple[str, str]]:
         *((name, network.about) for name, network in NETWORKS.items()),
         (f"{RECBOLE}NAME", "a model of RecBole, in an environment of its own"),
         ("NAME_single", "of a network: one model per domain, trained on that domain alone"),
+        ("NAME_by_pair", "of a network: one model for each two domains, and their mean"),
     ]
 
 
@@ -70,17 +101,18 @@ def parse_name(text: str) -> ModelName:
         InputError: there is no such model.
     """
     if text in SCORERS:
-        return ModelName(text, text, single=False)
+        return ModelName(text, text)
     if text.startswith(RECBOLE):
         if text.removeprefix(RECBOLE) in RECBOLE_MODELS:
-            return ModelName(text, text, single=False)
+            return ModelName(text, text)
         known = ", ".join(RECBOLE + name for name in RECBOLE_MODELS)
         raise InputError(f"--models: unknown model {text!r}; of RecBole there are {known}")
-    single = text.endswith("_single")
-    base = text.removesuffix("_single" if single else "_cross")
+    scope = next((scope for scope in SCOPES if text.endswith(f"_{scope}")), MERGED)
+    base = text.removesuffix(f"_{scope}")
     if base not in NETWORKS:
         raise InputError(
             f"--models: unknown model {text!r}; known: {', '.join([*SCORERS, *NETWORKS])}, the "
-            f"latter also with _single (a model a domain), and {RECBOLE}NAME"
+            f"latter also with _single (a model a domain) and _by_pair (one for each two domains), "
+            f"and {RECBOLE}NAME"
         )
-    return ModelName(text, base, single)
+    return ModelName(text, base, scope)

@@ -46,7 +46,7 @@ def read_plan(
             raise InputError(f"--models {text}: {name} takes no seeds, chance has no part in it")
         of_model = _seeds(own, "+", f"--models {text}") if at else shared
         # NAME and NAME_cross are the same.
-        if (model.base, model.single) in {(known.base, known.single) for known in plan}:
+        if (model.base, model.scope) in {(known.base, known.scope) for known in plan}:
             raise InputError(f"--models takes each model once, received {names!r}")
         plan[model] = of_model if model.seeded else of_model[:1]
     if not plan:

@@ -21,6 +21,9 @@ from tf_syncrec.evaluation.significance import compare_to_reference
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC, user_gains
 from tf_syncrec.models.registry import ABLATIONS
 
+PARTNER = "partner"
+"""Column of `read_ranks`: of models by pair, the domain beside the target's."""
+
 
 class ModelRanks(NamedTuple):
     """Test ranks of one model, users in one order.
@@ -31,8 +34,9 @@ class ModelRanks(NamedTuple):
         user_ids: `[users]`, sorted.
         domains: `[users]` name of the target's domain.
         cold: `[users]` bool.
-        ranks: `[seeds, users]`, by the score that would be served.
-        without_votes: `[seeds, users]`, by the network alone; None where neighbours never vote.
+        ranks: `[trainings, users]`, by the score that would be served: one training a seed, of
+            models by pair as many a seed as a domain has others, in the order of their names.
+        without_votes: likewise, by the network alone; None where neighbours never vote.
     """
 
     seeds: Sequence[int]
@@ -45,8 +49,21 @@ class ModelRanks(NamedTuple):
 
     @property
     def own(self) -> np.ndarray:
-        """`[seeds, users]`, what the model itself says, whatever is fitted on top."""
+        """As `ranks`, what the model itself says, whatever is fitted on top."""
         return self.ranks if self.without_votes is None else self.without_votes
+
+    def by_partner(self, values: np.ndarray) -> np.ndarray:
+        """`[trainings, users]` as `[seeds, others of the domain, users]`, 1 but for pairs."""
+        return values.reshape(len(self.seeds), -1, values.shape[1])
+
+    def gains(self, metric: str, ranks: np.ndarray | None = None) -> np.ndarray:
+        """A metric `[seeds, users]`, of pairs its mean over these.
+
+        Args:
+            metric: one of `METRICS`.
+            ranks: `[trainings, users]`; None: `ranks`.
+        """
+        return self.by_partner(user_gains(self.ranks if ranks is None else ranks, metric)).mean(1)
 
 
 def read_ranks(root: Path, cells: Sequence[Cell]) -> dict[str, ModelRanks]:
@@ -61,11 +78,15 @@ def read_ranks(root: Path, cells: Sequence[Cell]) -> dict[str, ModelRanks]:
         seeds = sorted({cell.seed for cell in own})
         tables, voting = [], False
         for seed in seeds:
-            parts = [pq.read_table(c.directory(root) / RANKS) for c in own if c.seed == seed]
+            of_seed = [cell for cell in own if cell.seed == seed]
+            parts = [pq.read_table(cell.directory(root) / RANKS) for cell in of_seed]
             voting |= any(WITHOUT_VOTES in part.column_names for part in parts)
+            parts = [_complete(part, c.domains) for part, c in zip(parts, of_seed, strict=True)]
             # A domain without users may have columns of no type.
-            whole = pa.concat_tables(map(_with_both_ranks, parts), promote_options="default")
-            tables.append(whole.sort_by("user_id"))
+            whole = pa.concat_tables(parts, promote_options="default")
+            whole = whole.sort_by([("user_id", "ascending"), (PARTNER, "ascending")])
+            partners = whole.num_rows // max(len(whole["user_id"].unique()), 1)
+            tables += [whole.take(np.arange(n, whole.num_rows, partners)) for n in range(partners)]
         of_network = np.stack([table[WITHOUT_VOTES].to_numpy() for table in tables])
         found[text] = ModelRanks(
             seeds=seeds,
@@ -83,11 +104,13 @@ def read_ranks(root: Path, cells: Sequence[Cell]) -> dict[str, ModelRanks]:
     return found
 
 
-def _with_both_ranks(table: pa.Table) -> pa.Table:
-    """Ranks of a cell; where nobody votes, those without votes are the same."""
-    if WITHOUT_VOTES in table.column_names:
-        return table
-    return table.append_column(WITHOUT_VOTES, table["rank"])
+def _complete(table: pa.Table, domains: Sequence[str]) -> pa.Table:
+    """Ranks of a cell with both columns of ranks and `PARTNER`; without votes they are the same."""
+    if WITHOUT_VOTES not in table.column_names:
+        table = table.append_column(WITHOUT_VOTES, table["rank"])
+    partner = dict(zip(domains, domains[::-1], strict=True)) if len(domains) == 2 else {}
+    others = [partner.get(name, "") for name in table["domain"].to_pylist()]
+    return table.append_column(PARTNER, pa.array(others, pa.string()))
 
 
 def rank_table(ranks: Mapping[str, ModelRanks]) -> pa.Table:
@@ -99,17 +122,22 @@ def rank_table(ranks: Mapping[str, ModelRanks]) -> pa.Table:
     Returns:
         Columns `domain` (of the target), `cold` (never seen in training), and for each model and
         seed `MODEL/seedN`, `MODEL` where chance has no part in it: the rank, 1 = best, infinite
-        for a miss. Where more is on top, also `MODEL/seedN/without_votes`. Rows stand in the order
-        of the user ids.
+        for a miss. Where more is on top, also `MODEL/seedN/without_votes`. Of models by pair each
+        column has `/partnerN` after the seed: the pair with the N-th other domain, by name. Rows
+        stand in the order of the user ids.
     """
     first = next(iter(ranks.values()))
     columns = {"domain": pa.array(first.domains, pa.string()), "cold": pa.array(first.cold)}
     for text, one in ranks.items():
+        found = {"": one.by_partner(one.ranks)}
+        if one.without_votes is not None:
+            found["/without_votes"] = one.by_partner(one.without_votes)
         for number, seed in enumerate(one.seeds):
             name = f"{text}/seed{seed}" if one.seeded else text
-            columns[name] = pa.array(one.ranks[number], pa.float64())
-            if one.without_votes is not None:
-                columns[f"{name}/without_votes"] = pa.array(one.without_votes[number], pa.float64())
+            for suffix, values in found.items():
+                for partner, of_users in enumerate(values[number], start=1):
+                    which = f"/partner{partner}" if len(values[number]) > 1 else ""
+                    columns[f"{name}{which}{suffix}"] = pa.array(of_users, pa.float64())
     return pa.table(columns)
 
 
@@ -139,10 +167,7 @@ def assemble(
     first = ranks[reference]
     index = np.array([names.index(name) for name in first.domains], int)
     users = np.array([user.encode() for user in first.user_ids], object)
-    gains = {
-        metric: {text: user_gains(one.ranks, metric) for text, one in ranks.items()}
-        for metric in METRICS
-    }
+    gains = {metric: {text: one.gains(metric) for text, one in ranks.items()} for metric in METRICS}
     against = {
         metric: compare_to_reference(
             {text: values.mean(axis=0) for text, values in gains[metric].items()},
@@ -155,7 +180,7 @@ def assemble(
     # Votes count other things alone than merged: what learning does, the network says by itself.
     transfer = negative_transfer(
         models,
-        {text: user_gains(one.own, SELECTION_METRIC) for text, one in ranks.items()},
+        {text: one.gains(SELECTION_METRIC, one.own) for text, one in ranks.items()},
         index,
         names,
         {(cell.model.text, cell.domain) for cell in cells if cell.result(root)["stand_in"]},
@@ -176,6 +201,7 @@ def assemble(
             "against_reference": {
                 metric: found[text] for metric, found in against.items() if text in found
             },
+            "pairs": _pairs(ranks[text], names) if model.by_pair else {},
             "breakdown": breakdown(users, ranks[text].ranks, groups),
             "cost": _cost(root, [cell for cell in cells if cell.model.text == text]),
         }
@@ -203,6 +229,18 @@ def assemble(
             for c in cells
         ],
     }
+
+
+def _pairs(ranks: ModelRanks, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Of a model by pair, NDCG@10 of each domain by the other one, `{domain: {other: mean}}`."""
+    gains = ranks.by_partner(user_gains(ranks.ranks, SELECTION_METRIC)).mean(axis=0)
+    found = {}
+    for name in names:
+        own = gains[:, ranks.domains == name]
+        others = [other for other in sorted(names) if other != name]
+        if own.size:
+            found[name] = dict(zip(others, own.mean(axis=1).tolist(), strict=True))
+    return found
 
 
 def _spread(gains: Mapping[str, np.ndarray], users: np.ndarray) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_syncrec.comparison.names import ModelName
+from tf_syncrec.comparison.names import MERGED, ModelName, Place
 from tf_syncrec.evaluation.significance import SIGNIFICANCE, compare_to_reference
 from tf_syncrec.evaluation.verdicts import UNCLEAR
 
@@ -15,7 +15,7 @@ def negative_transfer(
     gains: Mapping[str, np.ndarray],
     domains: np.ndarray,
     names: Sequence[str],
-    stand_ins: Collection[tuple[str, str | None]],
+    stand_ins: Collection[tuple[str, Place]],
 ) -> dict[str, Any]:
     """What training on all domains changes in each, for every network that was trained both ways.
 
@@ -86,7 +86,7 @@ def with_votes(
 
 def _trained_both_ways(models: Mapping[str, ModelName]) -> Iterator[tuple[str, str]]:
     """Names of networks that were trained on each domain alone, and of the same on all of them."""
-    merged = {model.base: text for text, model in models.items() if not model.single}
+    merged = {model.base: text for text, model in models.items() if model.scope == MERGED}
     for text, model in models.items():
         if model.single and model.base in merged:
             yield text, merged[model.base]

@@ -1,4 +1,4 @@
-"""One cell of a comparison: a model, a seed and, for single-domain models, a domain.
+"""One cell of a comparison: a model, a seed and, for models of one domain or two, these.
 
 A cell is its own process and its own directory, so that peak memory is its own, a crash is nobody
 else's, and what is finished is never computed again:
@@ -40,7 +40,7 @@ from tf_syncrec.comparison.names import RECBOLE, ModelName, parse_name
 from tf_syncrec.comparison.recbole.bridge import interpreter, train_recbole
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences, evaluation_batches
-from tf_syncrec.data.single_domain import SingleDomain
+from tf_syncrec.data.some_domains import SomeDomains
 from tf_syncrec.evaluation.full_ranking import (
     ModelScorer,
     PopularityScorer,
@@ -77,17 +77,19 @@ def run_cell(directory: Path, trial: bool = False) -> None:
             f"{directory}: the data has changed since the comparison was begun: that was "
             f"{request['dataset']}, this is {whole.name}"
         )
-    name, domain = parse_name(request["model"]), request["domain"]
+    name, domains = parse_name(request["model"]), request["domain"]
     prepared: Sequences = whole
-    if domain is not None:
-        prepared = SingleDomain(whole, whole.catalogue.domains.index(domain))
+    if domains is not None:
+        domains = [domains] if isinstance(domains, str) else domains
+        prepared = SomeDomains(whole, [whole.catalogue.domains.index(name) for name in domains])
     batches = {
         split: evaluation_batches(prepared, split, config.evaluate.batch_size)
         for split in ("validation", "test")
     }
-    stand_in = domain is not None and not _can_be_learnt(prepared, batches)
+    stand_in = domains is not None and not _can_be_learnt(prepared, batches)
     if stand_in:
-        say(f"{domain}: no trained items, or no validation or test targets: popularity stands in")
+        named = " + ".join(domains)
+        say(f"{named}: no trained items, or no validation or test targets: popularity stands in")
         name = parse_name("popularity")
 
     def rank(split, *beside):
@@ -121,7 +123,7 @@ def run_cell(directory: Path, trial: bool = False) -> None:
 
 
 def _can_be_learnt(prepared: Sequences, batches) -> bool:
-    """Whether a model of this domain alone has anything to learn, and is asked anything."""
+    """Whether a model of these domains alone has anything to learn, and is asked anything."""
     asked = all(next(iter(split), None) is not None for split in batches.values())
     return asked and bool(prepared.catalogue.num_items)
 

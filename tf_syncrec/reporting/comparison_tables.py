@@ -58,6 +58,14 @@ def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
         if shipped := comparison["negative_transfer_with_votes"].get(model):
             title = f"{model}, with votes"
             found.append(Section(title, WITH_VOTES, table=_votes_table(shipped), level=3))
+    for model in [name for name, found in comparison["models"].items() if found["pairs"]]:
+        found.append(
+            Section(
+                f"{model}: by the other domain of the pair",
+                "NDCG@10 of each domain trained together with one other, means over seeds.",
+                table=_pairs_table(comparison["models"][model]),
+            )
+        )
     if comparison["ablation"]:
         found.append(Section("Ablation (Table 5 of the paper)", table=_ablation_table(comparison)))
     if comparison["tuning"]:
@@ -184,11 +192,26 @@ def _tuning_table(tuning: Mapping[str, Any]) -> Table:
         row = points.setdefault(json.dumps(trial["settings"]), (trial["settings"], {}))[1]
         text = "-" if trial["stand_in"] else f"{trial['validation']:.4f}"
         chosen = trial["chosen"] and not trial["stand_in"]
-        column = "validation NDCG@10" if trial["domain"] is None else trial["domain"]
+        column = trial["domain"]
+        if column is None:
+            column = "validation NDCG@10"
+        elif not isinstance(column, str):
+            column = " + ".join(column)
         row[column] = Cell(text, bold=chosen)
     rows = [[*map(str, settings.values()), *cells.values()] for settings, cells in points.values()]
     settings, cells = next(iter(points.values()))
     return Table([*settings, *cells], rows)
+
+
+def _pairs_table(model: Mapping[str, Any]) -> Table:
+    """Mean, best and worst partner of each domain."""
+    rows = []
+    for domain, partners in model["pairs"].items():
+        mean = model["test"]["domains"][domain][SELECTION_METRIC]["mean"]
+        ends = [choose(partners, key=partners.__getitem__) for choose in (max, min)]
+        texts = [f"{partners[name]:.4f} ({shown(name)})" for name in ends]
+        rows.append([shown(domain), f"{mean:.4f}", *texts])
+    return Table(["", "mean", "best pair", "worst pair"], rows)
 
 
 def _ablation_table(comparison: Mapping[str, Any]) -> Table:
