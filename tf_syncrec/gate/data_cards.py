@@ -100,7 +100,7 @@ def _items(before: Catalogue, after: Catalogue, limits: DataLimits) -> Iterator[
         ]
         share = float(np.isin(old.astype(str), new.astype(str)).mean())
         lost, least = share < limits.kept_ids, f"{100 * limits.kept_ids:g} % or more"
-        yield Check("item ids that remain", "share", 1.0, share, least, lost, domain)
+        yield Check("kept item ids", "share", 1.0, share, least, lost, domain)
 
 
 def _shared(before, after, limits: DataLimits) -> Iterator[Check]:
@@ -116,7 +116,7 @@ def _shared(before, after, limits: DataLimits) -> Iterator[Check]:
     old, new = shares(before), shares(after)
     for domain in old.keys() & new.keys():
         yield Check(
-            "users also in another domain",
+            "multi-domain users",
             "share",
             old[domain],
             new[domain],
@@ -132,7 +132,7 @@ def _users(before, after, limits: DataLimits) -> Iterator[Check]:
         *(after["times"]["users"], after["users"]["kept"]),
     )
     lost, least = share < limits.kept_ids, f"{100 * limits.kept_ids:g} % or more"
-    yield Check("user ids that remain", "share", 1.0, share, least, lost)
+    yield Check("kept user ids", "share", 1.0, share, least, lost)
 
 
 def kept_share(old: Sequence[str], olds: int, new: Sequence[str], news: int) -> float:
