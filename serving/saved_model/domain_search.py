@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from serving.saved_model.index import best, domain_index
+from serving.saved_model.index import Scores, best, domain_index
 from serving.saved_model.votes import with_votes
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
@@ -20,6 +20,7 @@ class DomainSearch(tf.Module):
         offset: first item id of the domain; its ids are contiguous, the most popular first.
         counts: `[size]` float32, training interactions of its items.
         candidate_vectors: item ids of any shape -> `[..., dim]` float32.
+        candidate_scores: query and candidate vectors -> scores, as of a network.
         mixture: how scores of different domains compare.
         index: how items are searched, one of `serving.saved_model.index.INDEXES`.
         repeats: whether items of the history may come back where a request does not say it.
@@ -31,17 +32,19 @@ class DomainSearch(tf.Module):
         offset: int,
         counts,
         candidate_vectors,
+        candidate_scores: Scores,
         mixture: DomainMixture,
         index: str,
         repeats: bool,
     ):
         super().__init__(name="domain_search")
         self._domain, self._offset, self._size = domain, offset, len(counts)
-        self._candidate_vectors, self._repeats = candidate_vectors, repeats
+        self._candidate_vectors, self._scores = candidate_vectors, candidate_scores
+        self._repeats = repeats
         self._log_totals, self._mixed = mixture.log_totals, mixture.call
         if self._size:
             ids = tf.range(offset, offset + self._size)
-            self._index = domain_index(candidate_vectors(ids), offset, index)
+            self._index = domain_index(candidate_vectors(ids), offset, index, self._scores)
             self._counts = tf.Variable(counts, trainable=False, name="counts")
 
     def __call__(
@@ -98,7 +101,7 @@ class DomainSearch(tf.Module):
                 # Nobody votes where popularity answers.
                 tf.where(ours & ~fallback[:, None], voted, 0),
                 numbers,
-                lambda items: tf.einsum("bd,bnd->bn", queries, self._candidate_vectors(items)),
+                lambda items: self._scores(queries, self._candidate_vectors(items)),
             )
         scores, ids = self._among_allowed(
             scores, ids, queries, fallback, votes, allowed, restricted, count
@@ -119,7 +122,7 @@ class DomainSearch(tf.Module):
         where = tf.where(restricted)[:, 0]  # as these alone have to look at all items
         allowed, popular = tf.gather(allowed, where), tf.gather(fallback, where)
         rows = tf.shape(where)[0]
-        of_all = tf.matmul(tf.gather(queries, where), self._index.candidates, transpose_b=True)
+        of_all = self._scores(tf.gather(queries, where), self._index.candidates)
         if votes:
             voted, numbers = (tf.gather(part, where) for part in votes)
             of_all = add_votes(of_all, voted, numbers, self._offset)
@@ -140,7 +143,7 @@ class DomainSearch(tf.Module):
     def _among_all(self, scores, queries, history, exclude_seen, votes, every, log_domains):
         """Scores, or log-probabilities over the items of all domains: `[rows, any]`."""
         where = tf.where(every)[:, 0]  # as these alone have to look at all items
-        of_all = tf.matmul(tf.gather(queries, where), self._index.candidates, transpose_b=True)
+        of_all = self._scores(tf.gather(queries, where), self._index.candidates)
         if votes:
             voted, numbers = (tf.gather(part, where) for part in votes)
             of_all = add_votes(of_all, voted, numbers, self._offset)

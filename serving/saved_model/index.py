@@ -1,5 +1,6 @@
 """The one place that imports TensorFlow Recommenders: a top-k index of a domain."""
 
+from collections.abc import Callable
 from unittest import mock
 
 import tensorflow as tf
@@ -21,13 +22,29 @@ with (
 BLOCK = 64
 """Items of which the highest score alone is looked at first, see `best`."""
 
+Scores = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""Scores `[rows, n]` of queries `[rows, width]` and candidates `[n, any]` or `[rows, n, any]`."""
+
+
+def dot_products(queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    """The usual `Scores`, of candidates for all rows."""
+    return tf.matmul(queries, candidates, transpose_b=True)
+
 
 class ExactIndex(BruteForce):
-    """Scores all items, and sorts out the best."""
+    """Scores all items, and sorts out the best.
+
+    Args:
+        scores: how a query and candidates become scores.
+    """
+
+    def __init__(self, scores: Scores):
+        super().__init__()
+        self._scores = scores
 
     def call(self, queries, k=None):
         """The best k items of each query: scores and ids, `[batch, k]`, best first."""
-        scores, places = best(tf.matmul(queries, self._candidates, transpose_b=True), k)
+        scores, places = best(self._scores(queries, self._candidates), k)
         return scores, tf.gather(self._identifiers, places)
 
     @property
@@ -73,7 +90,7 @@ def best(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def domain_index(
-    candidates: tf.Tensor, first_id: int, index: str = "exact"
+    candidates: tf.Tensor, first_id: int, index: str = "exact", scores: Scores = dot_products
 ) -> ExactIndex | ScannIndex:
     """Index over the items of one domain.
 
@@ -81,6 +98,7 @@ def domain_index(
         candidates: `[items, dim]` candidate vectors of the domain's slice.
         first_id: item id of the first row.
         index: one of `saved_model.INDEXES`; few items are searched exactly in any case.
+        scores: how a query and candidates become scores; ScaNN has dot products alone.
 
     Returns:
         A layer: `(queries [batch, dim], k) -> (scores, item ids)`, both `[batch, k]`, best first;
@@ -89,4 +107,4 @@ def domain_index(
     if index == "scann" and candidates.shape[0] >= MIN_ITEMS:
         return ScannIndex(candidates, first_id)
     identifiers = tf.range(first_id, first_id + candidates.shape[0], dtype=tf.int32)
-    return ExactIndex().index(candidates, identifiers)
+    return ExactIndex(scores).index(candidates, identifiers)

@@ -64,12 +64,19 @@ class Recommender(tf.Module):
             vectors = model.candidate_vectors(items)
             return vectors if trend is None else tf.concat([vectors, trend(items)[..., None]], -1)
 
+        def candidate_scores(queries, candidates):
+            if trend is None or model.dot_product:
+                return model.candidate_scores(queries, candidates)
+            scores = model.candidate_scores(queries[:, :-1], candidates[..., :-1])
+            return scores + candidates[..., -1]
+
         self.searches = [
             DomainSearch(
                 domain,
                 int(offset),
                 catalogue.counts[offset - 1 : offset - 1 + size].astype("float32"),
                 candidate_vectors,
+                candidate_scores,
                 model.mixture,
                 index,
                 bool(catalogue.repeats[domain]),

@@ -52,6 +52,7 @@ class Asked:
         domain_queries: likewise, for `domain_queries`.
         view_queries: likewise, what its two scores look for in the domain that is asked for, two
             times `[batch, dim]`, of one that has two.
+        candidate_scores: the network's own, of candidates for all rows.
     """
 
     def __init__(self, model: "MultiDomainModel"):
@@ -63,6 +64,10 @@ class Asked:
         self.queries, self.domain_queries, self.view_queries = (
             tf.function(each, input_signature=[model.evaluation_signature], autograph=False)
             for each in functions
+        )
+        vectors = tf.TensorSpec([None, None], tf.float32)
+        self.candidate_scores = tf.function(
+            model.candidate_scores, input_signature=[vectors, vectors], autograph=False
         )
 
 
@@ -108,6 +113,10 @@ class MultiDomainModel(Trainer):
 
     item_encoder: ItemEncoder | None = None
     """What finds the attributes that it knows of items in other files of them."""
+
+    dot_product: ClassVar[bool] = True
+    """Whether a score of the network is the dot product of a query and a candidate vector; else it
+    is what `candidate_scores` says."""
 
     batch_layout: ClassVar[Layout] = "packed"
     """How `data.batches.train_batches` lays out what `batch_losses` reads."""
@@ -332,7 +341,7 @@ class MultiDomainModel(Trainer):
         raise NotImplementedError(f"{type(self).__name__} has one score, and not two")
 
     def query_vectors(self, items, domains):
-        """What the network looks for next; its dot product with a candidate vector is the score.
+        """What the network looks for next, see `candidate_scores`.
 
         Args:
             items: `[batch, length]` int32, histories, oldest first, padded with 0 on the left.
@@ -374,6 +383,21 @@ class MultiDomainModel(Trainer):
         """
         parts = [self.similarity.scale(items[rows])[:, 0] for rows in pieces(items)]
         return tf.concat(parts, axis=0)
+
+    def candidate_scores(self, queries, candidates):
+        """Scores of candidates: dot products, unless a network has a way of its own.
+
+        Args:
+            queries: `[rows, width]` float32, of `query_vectors`.
+            candidates: of `candidate_vectors`: `[n, any]`, the same for all rows; or those of each
+                row, `[rows, n, any]`.
+
+        Returns:
+            `[rows, n]` float32.
+        """
+        if candidates.shape.rank == 2:
+            return tf.matmul(queries, candidates, transpose_b=True)
+        return tf.einsum("bd,bnd->bn", queries, candidates)
 
     @property
     def fitted_parts(self) -> tuple[keras.layers.Layer, ...]:
@@ -427,9 +451,6 @@ class MultiDomainModel(Trainer):
         """
         negatives, negative_vectors = self._negatives(blocks)
         positive_vectors = self.similarity.candidate(self.embedding.embed_items(targets))
-        sizes = tf.cast(tf.gather(self.trained_sizes, blocks.domains), tf.float32)
-        rate = tf.minimum(self.negatives.count / tf.maximum(sizes - 1.0, 1.0), 1.0)
-        no_negative = (negatives == targets[..., None]) | (negatives == 0)
         losses = []
         for y in representations:
             query = self.similarity.query(y)
@@ -438,10 +459,29 @@ class MultiDomainModel(Trainer):
                 negative = tf.matmul(query, negative_vectors, transpose_b=True)
             else:
                 negative = tf.einsum("bsr,bsnr->bsn", query, negative_vectors)
-            positive, negative = tf.cast(positive, tf.float32), tf.cast(negative, tf.float32)
-            negative = tf.where(no_negative, EXCLUDED, negative)
-            losses.append(self.target_loss(positive, negative, rate[:, None]))
+            losses.append(
+                self.loss_of(positive, negative, negatives, targets, blocks.domains[:, None])
+            )
         return losses
+
+    def loss_of(self, positive, negative, negatives, targets, domains):
+        """Loss of each target by its score and those of its negatives.
+
+        Args:
+            positive: `[rows, slots]`, scores of the targets.
+            negative: `[rows, slots, n]`, those of the negatives.
+            negatives: int32 ids that broadcast to the same; 0 is none, nor is the target.
+            targets: `[rows, slots]` int32.
+            domains: int32, that of each target; broadcasts to `[rows, slots]`.
+
+        Returns:
+            `[rows, slots]` float32.
+        """
+        sizes = tf.cast(tf.gather(self.trained_sizes, domains), tf.float32)
+        rate = tf.minimum(self.negatives.count / tf.maximum(sizes - 1.0, 1.0), 1.0)
+        no_negative = (negatives == targets[..., None]) | (negatives == 0)
+        negative = tf.where(no_negative, EXCLUDED, tf.cast(negative, tf.float32))
+        return self.target_loss(tf.cast(positive, tf.float32), negative, rate)
 
     def _negatives(self, blocks):
         """Ids and vectors of sampled items: one set a domain, or one set a target."""
@@ -470,7 +510,7 @@ class MultiDomainModel(Trainer):
 
         def scores_of(rows, offset, size):
             candidates = self.candidate_vectors(tf.range(offset, offset + size))
-            scores = tf.matmul(tf.gather(queries, rows), candidates, transpose_b=True)
+            scores = self.candidate_scores(tf.gather(queries, rows), candidates)
             if self.trend is not None:
                 scores += self.trend.gain.value[offset : offset + size]
             for voter in self.voters:  # who has nothing to say until the training has ended
