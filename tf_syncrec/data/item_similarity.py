@@ -244,10 +244,20 @@ def _row_blocks(pairs: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _nearest(rows, columns, values, neighbours: int) -> np.ndarray:
-    """Which entries are among the largest of their row, as a mask."""
-    crowded = np.flatnonzero(np.bincount(rows)[rows] > neighbours)  # few: sorting is what costs
-    order = crowded[np.lexsort((columns[crowded], -values[crowded], rows[crowded]))]
-    ordered = rows[order]
-    mask = np.ones(len(rows), bool)
-    mask[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered) < neighbours
+    """Which entries are among the largest of their row, as a mask; values are float32, above 0."""
+    counts = np.bincount(rows)
+    if counts.max(initial=0) <= neighbours:
+        return np.ones(len(rows), bool)
+    # One number an entry, which falls with its value within a row: sorting numbers, and not places
+    # by several columns, is a tenth of the time.
+    keys = (rows.astype(np.uint64) << 32) | (0xFFFFFFFF - values.view(np.uint32))
+    ordered = np.sort(keys)
+    last = np.cumsum(counts) - counts + np.minimum(counts, neighbours) - 1
+    mask = keys <= ordered[np.maximum(last, 0)][rows]
+    # Of those that are as large as the last one, the first.
+    left = np.flatnonzero(mask)
+    crowded = left[np.bincount(rows[left])[rows[left]] > neighbours]
+    order = crowded[np.lexsort((columns[crowded], keys[crowded]))]
+    of_row = rows[order]
+    mask[order] = np.arange(len(order)) - np.searchsorted(of_row, of_row) < neighbours
     return mask

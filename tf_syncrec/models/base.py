@@ -24,6 +24,7 @@ from tf_syncrec.layers import (
 )
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
+from tf_syncrec.layers.score_terms.popularity_trend import BEHIND
 from tf_syncrec.layers.views import check_histories, check_queries
 from tf_syncrec.losses import functions as losses_by_name
 from tf_syncrec.losses.functions import EXCLUDED
@@ -94,6 +95,8 @@ class MultiDomainModel(Trainer):
         trend: whether what is popular lately has a part in a prediction.
         new_items: items that nobody had in training, with like attributes, that vote by a weight of
             their own; 0: none.
+        unknown_items: whether there may be items that nobody had in training and of which nothing
+            is known, see `put_unknown_behind`.
         trained_sizes: items of each domain that occur in training, which stand before those that
             do not; None: all. Negatives are drawn from them alone.
         attributes: what is known of items, see `SharedEmbedding`; None: nothing.
@@ -136,6 +139,7 @@ class MultiDomainModel(Trainer):
         repeat_consumption: bool = False,
         trend: bool = False,
         new_items: int = 0,
+        unknown_items: bool = False,
         trained_sizes: Sequence[int] | None = None,
         attributes: Mapping[str, int] | None = None,
         own_dropout: float = 0.0,
@@ -181,8 +185,9 @@ class MultiDomainModel(Trainer):
             for count in (neighbours, likeness, new_items)
         )
         self.repeats = RepeatConsumption(self.domain_sizes) if repeat_consumption else None
-        self.trend = PopularityTrend(self.num_items) if trend or new_items else None
-        self.trending = trend
+        gaining = trend or new_items or unknown_items
+        self.trend = PopularityTrend(self.num_items) if gaining else None
+        self.trending, self.unknown_items = trend, unknown_items
 
     @classmethod
     def from_settings(cls, config: Config, domain_sizes, **more) -> Self:
@@ -213,6 +218,8 @@ class MultiDomainModel(Trainer):
         catalogue = prepared.catalogue
         sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
         more = cls.arguments_from(prepared) | {"trained_sizes": catalogue.trained_sizes.tolist()}
+        listed = getattr(prepared, "item_columns", None) is not None
+        more["unknown_items"] = listed or bool(catalogue.cold.any())
         known = load_attributes(prepared) if config.model.item_attributes else None
         if known is not None:
             more["attributes"] = {
@@ -225,6 +232,7 @@ class MultiDomainModel(Trainer):
             for embedding in model.embeddings:
                 embedding.set_attributes(known.tokens, known.weights, known.dense)
             model.item_encoder = known.encoder
+        model.put_unknown_behind()
         return model
 
     @classmethod
@@ -247,6 +255,7 @@ class MultiDomainModel(Trainer):
             "repeat_consumption": self.repeats is not None,
             "trend": self.trending,
             "new_items": self.new_items.count if self.new_items else 0,
+            "unknown_items": self.unknown_items,
             "trained_sizes": None
             if self.trained_sizes == self.domain_sizes
             else self.trained_sizes,
@@ -398,6 +407,23 @@ class MultiDomainModel(Trainer):
         if candidates.shape.rank == 2:
             return tf.matmul(queries, candidates, transpose_b=True)
         return tf.einsum("bd,bnd->bn", queries, candidates)
+
+    def put_unknown_behind(self) -> None:
+        """Lets items that nobody had in training, and of which nothing is known, rank behind all.
+
+        What the network has of them is where they began, which says nothing.
+        """
+        if self.trend is None:
+            return
+        sizes = zip(self.domain_sizes, self.trained_sizes, strict=True)
+        unknown = [np.arange(size) >= trained for size, trained in sizes]
+        items = 1 + np.flatnonzero(np.concatenate(unknown)).astype(np.int32)
+        if self.embedding.attributes is not None:
+            items = items[~self.embedding.attributes.known(items).numpy()]
+        if len(items):
+            gain = np.array(as_array(self.trend.gain))
+            gain[items] = BEHIND
+            fill(self.trend.gain, gain)
 
     @property
     def fitted_parts(self) -> tuple[keras.layers.Layer, ...]:

@@ -72,6 +72,7 @@ def _fit(
     fit_votes(model, catalogue, validation, report)
     if trends is not None:
         fit_trend(model, catalogue, trends, validation, report)
+    model.put_unknown_behind()
     fit_new_items(model, catalogue, later, validation, report)
     fit_view_weights(model, catalogue, validation, report)
 
