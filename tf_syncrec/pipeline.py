@@ -201,6 +201,7 @@ def _story(
     if not is_chief(strategy):
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again
         return
+    ends.enter_context(model.at_rest())
     validation = KeptBatches(validation, model)
     begin_stage("Fitting votes and the weights of the views", "users ranked")
     # By a run that goes on nobody compares settings, and fits on halves take longer than the fit.

@@ -75,3 +75,15 @@ def test_lists_have_the_most_alike_of_those_that_may_be_listed(known, cold, with
         np.testing.assert_array_equal(there, best > 0)
         np.testing.assert_allclose(row[ids[item][there] - 1], best[there], atol=1e-6)
         assert len(set(ids[item][there])) == there.sum()
+
+
+def test_of_too_many_pairs_vectors_are_left_out_and_one_is_told(known, monkeypatch):
+    catalogue, attributes = known
+    given, vectors = attributes.compared()
+    listed = np.append(False, np.ones(catalogue.num_items, bool))
+    expected = like_items((given, None), 4, listed)
+    monkeypatch.setattr(item_similarity, "VECTOR_PAIRS", catalogue.num_items**2 - 1)
+    with pytest.warns(UserWarning, match=f"{catalogue.num_items} items are too many"):
+        found = like_items((given, vectors), 4, listed)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -213,3 +213,26 @@ def test_of_what_nobody_had_and_nothing_is_known_nobody_is_recommended(attribute
         fit_score(model, prepared, validation, lambda line: None, judge=False)
         look(ModelScorer(model))
     look(ModelScorer(model.plain()))
+
+
+def test_at_rest_items_are_made_once_and_afterwards_anew(prepared, monkeypatch):
+    model = built("sasrec", prepared)
+    asked_for = []
+    attributes = model.embedding.attributes
+    of_all = type(attributes).of_all
+
+    def counted(self):
+        asked_for.append(self)
+        return of_all(self)
+
+    monkeypatch.setattr(type(attributes), "of_all", counted)
+    before = model.embedding.whole_table().numpy()
+    with model.at_rest(), model.at_rest():
+        asked_for.clear()
+        for _ in range(3):
+            ModelScorer(model).refresh()
+        np.testing.assert_array_equal(model.embedding.whole_table(), before)
+    assert not asked_for
+    attributes.table.assign(attributes.table + 1)
+    known = attributes.known(np.arange(model.num_items + 1, dtype=np.int32)).numpy()
+    assert (model.embedding.whole_table().numpy()[known] != before[known]).any(axis=1).all()

@@ -1,5 +1,6 @@
 """Which items are similar: cosine over training users, or over what is known of items."""
 
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ PAIRS_AT_ONCE = 2**22
 
 LIKENESS_PAIRS = 2e9
 """Pairs of items with an attribute in common that are looked at: half a minute."""
+
+VECTOR_PAIRS = 4e9
+"""Pairs of items that are compared by their vectors, all with all: a minute or two."""
 
 Attributes = tuple[sparse.csr_array, np.ndarray | None]
 """What is compared of items: `[items + 1, attributes]`, and vectors `[items + 1, m]` or None."""
@@ -110,7 +114,8 @@ def likenesses(
     """Cosine similarity of items over what is known of them.
 
     Attributes of very many items say next to nothing and cost the square of their number, so the
-    commonest are left out, until there are `LIKENESS_PAIRS` pairs at most.
+    commonest are left out, until there are `LIKENESS_PAIRS` pairs at most. Vectors tell of all
+    pairs; of more than `VECTOR_PAIRS` they are left out, with a warning.
 
     Args:
         attributes: of `data.item_attributes.compared`.
@@ -120,7 +125,8 @@ def likenesses(
     Returns:
         As `similarities`.
     """
-    return _by_domain(_telling(attributes), catalogue, 0.0, neighbours)
+    rows = _telling(attributes, catalogue.num_items)
+    return _by_domain(rows, catalogue, 0.0, neighbours)
 
 
 def like_items(
@@ -136,12 +142,25 @@ def like_items(
     Returns:
         As `similar_items`.
     """
-    return _lists(_telling(attributes), np.flatnonzero(listed), count, 0.0)
+    others = np.flatnonzero(listed)
+    return _lists(_telling(attributes, len(others)), others, count, 0.0)
 
 
-def _telling(attributes: Attributes) -> _Rows:
-    """Without attributes that too many items have."""
+def _telling(attributes: Attributes, others: int) -> _Rows:
+    """Without attributes that too many items have, and without vectors of too many pairs.
+
+    Args:
+        attributes: as in `likenesses`.
+        others: number of items with which all are compared.
+    """
     given, vectors = attributes
+    if vectors is not None and given.shape[0] * others > VECTOR_PAIRS:
+        warnings.warn(
+            f"likeness of items: {given.shape[0] - 1:,} items are too many to compare all of them "
+            "by their vectors; attributes alone are compared",
+            stacklevel=3,
+        )
+        vectors = None
     held = np.bincount(given.indices, minlength=given.shape[1]).astype(np.float64)
     rarest = np.argsort(held, kind="stable")
     kept = np.sort(rarest[np.cumsum(held[rarest] ** 2) <= LIKENESS_PAIRS])

@@ -1,8 +1,9 @@
 """What every network has in common: items by domain, sampled losses, how a target is ranked."""
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import keras
@@ -292,6 +293,14 @@ class MultiDomainModel(Trainer):
         for embedding, same in zip(self.embeddings, found.embeddings, strict=True):
             fill(same.items, embedding.whole_table().numpy())
         return found
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Inside, nothing is trained: what items are by their attributes is added up once."""
+        with contextlib.ExitStack() as resting:
+            for embedding in self.embeddings:
+                resting.enter_context(embedding.at_rest())
+            yield
 
     def build_parts(self, *parts: keras.layers.Layer) -> None:
         """Creates all weights; shapes follow from the constructor's arguments alone."""

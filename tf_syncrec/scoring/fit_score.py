@@ -48,9 +48,10 @@ def fit_score(
     trends = decayed_counts(prepared) if model.trending else None
     folds, later = Folds(validation), share_of_later(prepared)
     judged = None
-    if judge:
-        judged = _cross_fitted(model, prepared.catalogue, trends, later, folds)
-    _fit(model, prepared.catalogue, trends, later, folds.only(), report)
+    with model.at_rest():
+        if judge:
+            judged = _cross_fitted(model, prepared.catalogue, trends, later, folds)
+        _fit(model, prepared.catalogue, trends, later, folds.only(), report)
     if judged is not None:
         report(f"Fitted on half of the users, {SELECTION_METRIC} of the others: {judged:.4f}")
     return judged
