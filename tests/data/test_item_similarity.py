@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sparse
 
 from tests.support.listed_items import with_items
-from tf_syncrec.data import item_similarity
+from tf_syncrec.data import cosine, item_similarity
 from tf_syncrec.data.item_attributes import compared, load
 from tf_syncrec.data.item_similarity import like_items, likenesses
 
@@ -43,7 +43,7 @@ def literal(attributes):
 
 @pytest.mark.parametrize("at_once", [2**22, 60])
 def test_vectors_take_part_beside_attributes(known, monkeypatch, at_once):
-    monkeypatch.setattr(item_similarity, "PAIRS_AT_ONCE", at_once)
+    monkeypatch.setattr(cosine, "PAIRS_AT_ONCE", at_once)
     catalogue, attributes = known
     every = np.maximum(literal(attributes)[:, 1:], 0)
     of_tokens = compared(attributes.tokens, attributes.weights, attributes.column_of, None)
