@@ -41,7 +41,7 @@ def export(
         The directory of the new version.
 
     Raises:
-        InputError: ScaNN is asked for and cannot be loaded.
+        InputError: ScaNN is asked for, and cannot be loaded or has no such scores.
     """
     import tensorflow as tf
 
@@ -50,6 +50,11 @@ def export(
     from serving.saved_model.recommender import Recommender
     from serving.saved_model.warmup import write_warmup
 
+    if index == "scann" and not model.dot_product:
+        raise InputError(
+            f"--index scann: scores of {type(model).__name__} are no dot products, which are all "
+            "that ScaNN searches by; export it with --index exact"
+        )
     recommender = Recommender(model, catalogue, settings.top_k, settings.max_k, index)
 
     def write(folder: Path) -> None:

@@ -25,7 +25,7 @@ from tf_syncrec.distributed.workers import (
     take_from_chief,
 )
 from tf_syncrec.evaluation.full_ranking import ModelScorer
-from tf_syncrec.evaluation.samples import sample_recommendations
+from tf_syncrec.evaluation.samples import sample_new_items, sample_recommendations
 from tf_syncrec.models.registry import network_of, trained_name
 from tf_syncrec.reporting.next_step import next_step
 from tf_syncrec.reporting.run_report import write_report
@@ -205,6 +205,7 @@ def _story(
     if not is_chief(strategy):
         from_chief(strategy)  # the end: a run is done when all workers are, or begins again
         return
+    ends.enter_context(model.at_rest())
     validation = KeptBatches(validation, model)
     begin_stage("Fitting score terms and view weights on validation", "users ranked")
     # By a run that goes on nobody compares settings, and fits on halves take longer than the fit.
@@ -229,12 +230,16 @@ def _story(
     metrics["training"] |= {"model": name, "command": command, "commit": code}
     if run.tuned:
         metrics["tuning"] = summary_of(run.read_json(run.tuning_file))
-    samples = sample_recommendations(scorer, validation if test is None else test, catalogue)
+    shown = validation if test is None else test
+    samples = sample_recommendations(scorer, shown, catalogue)
     run.write_json(run.samples_file, samples)
+    new_items = sample_new_items(scorer, shown, catalogue)
+    if new_items:
+        run.write_json(run.new_items_file, new_items)
     said = prepared.item_columns
     if said is not None and (known_titles := said.titles) is not None:
         run.write_titles(known_titles)
-    titles = sample_titles(titles_file or run.known_titles, samples)
+    titles = sample_titles(titles_file or run.known_titles, samples, new_items)
     run.write_json(run.data_card_file, prepared.data_card)
     run.write_json(run.history_file, history)
     if test_ranks is not None:

@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(
                 f"--comparison {args.comparison}: is of other data: {theirs}, the run of {ours}"
             )
-    samples = read_json(directory.samples_file) or []
-    titles = sample_titles(args.titles or directory.known_titles, samples)
+    shown = (read_json(file) or [] for file in (directory.samples_file, directory.new_items_file))
+    titles = sample_titles(args.titles or directory.known_titles, *shown)
 
     from tf_syncrec.reporting.run_report import write_report
 

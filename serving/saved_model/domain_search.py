@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from data_prep import Catalogue
-from serving.saved_model.index import ItemIndex, best
+from serving.saved_model.index import ItemIndex, Scores, best
 from serving.saved_model.votes import with_votes
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
@@ -22,11 +22,19 @@ class DomainSearch(tf.Module):
         vectors: `[items, dim]` float32 candidate vectors.
         mixture: how scores of different domains compare.
         index: how items are searched, one of `serving.saved_model.INDEXES`.
+        scores: how queries and vectors become scores; None: by dot products.
     """
 
-    def __init__(self, catalogue: Catalogue, vectors, mixture: DomainMixture, index: str):
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        vectors,
+        mixture: DomainMixture,
+        index: str,
+        scores: Scores | None = None,
+    ):
         super().__init__(name="domain_search")
-        self._index = ItemIndex(vectors, catalogue.sizes.tolist(), index)
+        self._index = ItemIndex(vectors, catalogue.sizes.tolist(), index, scores)
         self._counts = tf.Variable(catalogue.counts.astype("float32"), trainable=False)
         self._repeats = tf.constant(catalogue.repeats)
         self._log_totals, self._mixed = mixture.log_totals, mixture.call

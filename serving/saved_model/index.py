@@ -1,6 +1,6 @@
 """The one place that imports TensorFlow Recommenders: top-k search in the items of a domain."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from unittest import mock
 
 import tensorflow as tf
@@ -22,17 +22,27 @@ with (
 BLOCK = 64
 """Items of which the highest score alone is looked at first, see `best`."""
 
+Scores = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""Scores `[rows, n]` of queries `[rows, width]` and candidates `[n, any]` or `[rows, n, any]`."""
 
 ALIGNED = 16
 """Columns of float32 that vectors are filled up to: 64 bytes, so that a slice copies nothing."""
 
 
 class ExactIndex(BruteForce):
-    """Scores all items of a slice of what it was given, and sorts out the best."""
+    """Scores all items of a slice of what it was given, and sorts out the best.
+
+    Args:
+        scores: how queries and candidates become scores.
+    """
+
+    def __init__(self, scores: Scores):
+        super().__init__()
+        self._scores = scores
 
     def call(self, queries, k, first, size):
         """The best of `size` items from row `first`: scores and ids, `[batch, k]`, best first."""
-        scores, places = best(tf.matmul(queries, self.rows(first, size), transpose_b=True), k)
+        scores, places = best(self._scores(queries, self.rows(first, size)), k)
         return scores, tf.gather(self._identifiers, first + places)
 
     def rows(self, first, size) -> tf.Tensor:
@@ -54,14 +64,23 @@ class ItemIndex(tf.Module):
             from 1 and are contiguous by domain.
         sizes: items of each domain.
         index: one of `saved_model.INDEXES`; few items are searched exactly in any case.
+        scores: how queries and vectors become scores; None: by dot products, and ScaNN has no
+            other.
     """
 
-    def __init__(self, vectors: tf.Tensor, sizes: Sequence[int], index: str = "exact"):
+    def __init__(
+        self,
+        vectors: tf.Tensor,
+        sizes: Sequence[int],
+        index: str = "exact",
+        scores: Scores | None = None,
+    ):
         super().__init__(name="item_index")
         self._sizes = tf.constant(sizes, tf.int32)
         self._firsts = tf.cumsum(self._sizes, exclusive=True)
-        vectors = _filled_up(vectors)
-        self._exact = ExactIndex().index(vectors, tf.range(1, len(vectors) + 1))
+        self._scores = scores or _dot_products
+        vectors = vectors if scores else _filled_up(vectors)
+        self._exact = ExactIndex(self._scores).index(vectors, tf.range(1, len(vectors) + 1))
         self._approximate = []
         branches = []  # 0 of those that are searched exactly
         for first, size in zip(self._firsts.numpy(), sizes, strict=True):
@@ -83,14 +102,15 @@ class ItemIndex(tf.Module):
         Returns:
             Scores and item ids, `[rows, k]`, best first.
         """
-        queries = _filled_up(queries)
 
         def exact():
             return self._exact(queries, k=k, first=self._firsts[domain], size=self._sizes[domain])
 
         if not self._approximate:
             return exact()
-        others = [lambda index=index: index(queries, k=k) for index in self._approximate]
+        others = [
+            lambda index=index: index(_filled_up(queries), k=k) for index in self._approximate
+        ]
         return tf.switch_case(self._branches[domain], [exact, *others])
 
     def size(self, domain) -> tf.Tensor:
@@ -104,12 +124,19 @@ class ItemIndex(tf.Module):
     def scores(self, queries, domain) -> tf.Tensor:
         """Of all items of a domain, `[rows, size]`."""
         rows = self._exact.rows(self._firsts[domain], self._sizes[domain])
-        return tf.matmul(_filled_up(queries), rows, transpose_b=True)
+        return self._scores(queries, rows)
 
     def scores_of(self, queries, items) -> tf.Tensor:
         """Of some items, `[rows, any]` ids from 1, for each query; any number for others."""
-        vectors = self._exact.vectors(tf.maximum(items - 1, 0))
-        return tf.einsum("bd,bnd->bn", _filled_up(queries), vectors)
+        return self._scores(queries, self._exact.vectors(tf.maximum(items - 1, 0)))
+
+
+def _dot_products(queries, candidates):
+    """The usual `Scores`, of candidates that are filled up."""
+    queries = _filled_up(queries)
+    if candidates.shape.rank == 2:
+        return tf.matmul(queries, candidates, transpose_b=True)
+    return tf.einsum("bd,bnd->bn", queries, candidates)
 
 
 def _filled_up(vectors):

@@ -64,9 +64,20 @@ class Recommender(tf.Module):
             vectors = model.candidate_vectors(items)
             return vectors if trend is None else tf.concat([vectors, trend(items)[..., None]], -1)
 
+        def candidate_scores(queries, candidates):
+            if trend is None:
+                return model.candidate_scores(queries, candidates)
+            scores = model.candidate_scores(queries[:, :-1], candidates[..., :-1])
+            return scores + candidates[..., -1]
+
         self._sizes = catalogue.sizes.tolist()
-        vectors = candidate_vectors(tf.range(1, catalogue.num_items + 1))
-        self._search = DomainSearch(catalogue, vectors, model.mixture, index)
+        self._search = DomainSearch(
+            catalogue,
+            candidate_vectors(tf.range(1, catalogue.num_items + 1)),
+            model.mixture,
+            index,
+            None if model.dot_product else candidate_scores,
+        )
         self._query_vectors = model.query_vectors
         self._log_domains = model.mixture.log_domains
         self._voters = [voter.call for voter in model.voters if bool(voter.voting())]

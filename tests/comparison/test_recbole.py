@@ -11,6 +11,7 @@ import pytest
 
 from data_prep import InputError, prepare
 from tests.support.candidates import excluded
+from tests.support.listed_items import with_items
 from tf_syncrec.comparison.recbole import bridge as recbole
 from tf_syncrec.comparison.recbole.bridge import (
     MODELS,
@@ -18,7 +19,9 @@ from tf_syncrec.comparison.recbole.bridge import (
     train_recbole,
     write_exchange,
 )
+from tf_syncrec.comparison.recbole.models import WITH_ATTRIBUTES
 from tf_syncrec.data.batches import evaluation_batches
+from tf_syncrec.data.item_attributes import load
 from tf_syncrec.evaluation.full_ranking import rank_split
 
 # Stands in for the worker: scores that only depend on the history it was given and the item.
@@ -111,6 +114,38 @@ def test_ids_and_histories_map_back(tmp_path, make_prepared):
         assert names[arrays["user"][r] - 1] == row["user_id"]
         assert arrays["items"][starts[r] : arrays["ends"][r]].tolist() == row["items"].tolist()
         assert (arrays["domain"][r], arrays["target"][r]) == (row["domain"], row["target"])
+
+
+def test_the_file_of_items_says_what_trained_ones_are(tmp_path, make_prepared):
+    prepared = with_items(make_prepared(users=60, seed=5))
+    attributes = load(prepared)
+    assert attributes is not None
+    write_exchange(tmp_path, prepared, "FDSA", {}, 0)
+    request = json.loads((tmp_path / "request.json").read_text())
+    assert request["attributes"] == {
+        "selected_features": ["brand", "words"],  # and nothing of ready-made vectors
+        "item_attribute": "attributes",
+    }
+    head, *lines = (tmp_path / "interactions" / "interactions.item").read_text().splitlines()
+    assert head == "item_id:token\tbrand:token_seq\twords:token_seq\tattributes:token_seq"
+    written = {}
+    for line in lines:
+        item, *fields = line.split("\t")
+        written[int(item)] = [{attributes.names[int(a)] for a in field.split()} for field in fields]
+    untrained = np.flatnonzero(prepared.catalogue.counts == 0) + 1
+    assert request["untrained"] == untrained.tolist() and len(untrained) >= 12
+    assert sorted([*written, *untrained.tolist()]) == list(range(1, attributes.tokens.shape[0]))
+    for item, (brands, words, both) in written.items():
+        known = {attributes.names[a] for a in attributes.tokens[item] if a}
+        assert brands == {name for name in known if name.startswith("brand=")}
+        assert words == known - brands and both == known
+    assert sum(bool(both) for _, _, both in written.values()) > 20
+
+
+@pytest.mark.parametrize("name", WITH_ATTRIBUTES)
+def test_models_of_attributes_need_a_file_of_items(name, tmp_path, make_prepared):
+    with pytest.raises(InputError, match=rf"^--models recbole:{name}: .* --items$"):
+        train_recbole(name, make_prepared(users=20), tmp_path, sys.executable)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -264,7 +299,37 @@ def synthetic(tmp_path_factory):
 
 
 @real
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["SASRec", "GCMC", "TransRec", "BERT4Rec", *WITH_ATTRIBUTES])
+def test_the_real_recbole_ranks_items_that_it_does_not_know_behind_all_others(
+    tmp_path, make_prepared, name
+):
+    prepared = with_items(make_prepared(users=60, seed=5))
+    settings: dict = {"epochs": 1, "train_batch_size": 64}
+    settings |= {"pretrain_epochs": 1} if name == "S3Rec" else {}
+    lines: list[str] = []
+    scorers, info = train_recbole(name, prepared, tmp_path, PYTHON, settings, 1, lines.append)
+    if name in WITH_ATTRIBUTES:
+        assert info["settings"]["selected_features"] == ["brand", "words"]
+    assert any("pre-training 1:" in line for line in lines) == (name == "S3Rec")
+    ranks = rank_split(
+        scorers["validation"], evaluation_batches(prepared, "validation", 16), prepared.catalogue
+    )
+    measured = ranks.metrics(prepared.catalogue.domains)["overall"]["ndcg@10"]
+    assert info["validation_ndcg@10"] == pytest.approx(measured, abs=1e-6)
+    seen = 0
+    for batch in evaluation_batches(prepared, "test", 16):
+        domain = int(batch["domain"][0])
+        offset, size = prepared.catalogue.offsets[domain], prepared.catalogue.sizes[domain]
+        scores = scorers["test"].scores(scorers["test"].queries(batch), offset, size)
+        untrained = prepared.catalogue.counts[offset - 1 : offset - 1 + size] == 0
+        if untrained.any() and not untrained.all():
+            assert (scores[:, untrained].max(axis=1) < scores[:, ~untrained].min(axis=1)).all()
+            seen += len(scores)
+    assert seen > 20
+
+
+@real
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in WITH_ATTRIBUTES])
 def test_a_real_model_trains_and_selects_by_our_protocol(tmp_path, synthetic, name):
     settings = {"epochs": 1, "train_batch_size": 256}
     scorers, info = train_recbole(name, synthetic, tmp_path, PYTHON, settings, seed=1)

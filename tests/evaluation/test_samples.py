@@ -5,10 +5,11 @@ import pytest
 import tensorflow as tf
 
 from tests.support.candidates import excluded
+from tests.support.listed_items import with_items
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, PopularityScorer, rank_split
 from tf_syncrec.evaluation.influence import influence
-from tf_syncrec.evaluation.samples import ANSWERS, sample_recommendations
+from tf_syncrec.evaluation.samples import ANSWERS, sample_new_items, sample_recommendations
 from tf_syncrec.metrics.gains import user_gains
 
 SIZES = (12, 3, 0, 20)
@@ -47,6 +48,41 @@ def test_recommendations_are_the_ranking(setting, monkeypatch):
             assert row["recommended"][int(rank) - 1] == row["target"]
             found += 1
     assert found and repeated
+
+
+def test_new_items_are_shown_with_those_who_are_recommended_them_first(make_prepared, make_model):
+    """Against a literal count; a domain without new items shows none."""
+    prepared = with_items(make_prepared(SIZES, users=50), cold=4)
+    catalogue = prepared.catalogue
+    scorer = ModelScorer(make_model(tuple(catalogue.sizes)))
+    rows = sample_new_items(scorer, evaluation_batches(prepared, "test", 16), catalogue)
+    assert len({row["item_id"] for row in rows}) == len(rows) >= 8
+    expected: dict[str, list] = {row["item_id"]: [] for row in rows}
+    scorer.refresh()
+    for batch in evaluation_batches(prepared, "test", 1):
+        domain = int(batch["domain"][0])
+        offset, size = int(catalogue.offsets[domain]), int(catalogue.sizes[domain])
+        scores = np.array(scorer.scores(scorer.queries(batch), offset, size))[0]
+        out = set(batch["excluded"].numpy()[0].tolist())
+        for item in range(offset, offset + size):
+            if (name := catalogue.item_ids[item - 1]) in expected:
+                ahead = [
+                    other
+                    for other in range(offset, offset + size)
+                    if other not in out and scores[other - offset] >= scores[item - offset]
+                ]
+                expected[name].append((len(ahead), batch["user_id"].numpy()[0].decode()))
+    for row in rows:
+        assert catalogue.cold[1 + catalogue.item_ids.tolist().index(row["item_id"])]
+        assert row["candidates"] == catalogue.sizes[catalogue.domains.index(row["domain"])]
+        found = [(user["rank"], user["user_id"]) for user in row["users"]]
+        assert [r for r, _ in found] == [r for r, _ in sorted(expected[row["item_id"]])[:3]]
+        assert set(found) <= set(expected[row["item_id"]])
+    assert sum(len(row["users"]) for row in rows) > 12
+    nothing_new = make_prepared((5, 4), users=5)
+    nothing_new.catalogue.counts[:] = 1
+    batches = evaluation_batches(nothing_new, "test", 16)
+    assert sample_new_items(scorer, batches, nothing_new.catalogue) == []
 
 
 def test_influence_is_the_difference_of_two_rankings(setting):

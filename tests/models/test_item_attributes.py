@@ -1,17 +1,22 @@
 """Networks that know attributes of items: in training, plain, with more items."""
 
+import dataclasses
 from typing import Any
 
 import keras
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 
 from tests.support.listed_items import listed, with_items
 from tests.support.networks import each
 from tf_syncrec.config import Config
-from tf_syncrec.data.batches import train_batches
+from tf_syncrec.data.batches import evaluation_batches, train_batches
+from tf_syncrec.evaluation.full_ranking import ModelScorer
+from tf_syncrec.layers.score_terms.popularity_trend import BEHIND
 from tf_syncrec.models.registry import NETWORKS, network_of
+from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.scoring.new_items.more_items import NewItems, with_more_items
 from tf_syncrec.scoring.votes import count_neighbours
 from tf_syncrec.training.initial.item_vectors import initialise_items
@@ -111,7 +116,7 @@ def test_the_plain_network_says_the_same(name, precision, prepared):
 def test_items_that_come_later_are_what_their_attributes_say(name, prepared):
     model = built(name, prepared)
     catalogue = prepared.catalogue
-    table = listed(np.random.default_rng(5), 7)
+    table = listed(np.random.default_rng(5), 7, 0.8)
     rows = model.item_encoder.encode(table)
     domains = np.array([2, 0, 1, 2, 2, 0, 1])
     new = NewItems([f"later {n}" for n in range(7)], domains, rows)
@@ -154,8 +159,12 @@ def test_items_that_come_later_are_what_their_attributes_say(name, prepared):
             embedding.embed_items(tf.constant(added)), expected, rtol=1e-4, atol=1e-5
         )
     for place, domain in zip(added, domains, strict=True):
-        cold = np.flatnonzero((catalogue.counts == 0) & (catalogue.item_domains == domain))
-        assert larger.trend.gain.numpy()[place] == model.trend.gain.numpy()[cold[0] + 1]
+        known = model.embedding.attributes.known(np.arange(1, catalogue.num_items + 1)).numpy()
+        cold = np.flatnonzero(known & (catalogue.counts == 0) & (catalogue.item_domains == domain))
+        of_known = larger.embedding.attributes.known(tf.constant([place])).numpy()[0]
+        expected = model.trend.gain.numpy()[cold[0] + 1] if of_known else BEHIND
+        assert larger.trend.gain.numpy()[place] == expected
+    assert 0 < larger.embedding.attributes.known(tf.constant(added)).numpy().sum() < 7
     # They are voted for.
     assert np.isin(added, larger.new_items.others.numpy()).any()
 
@@ -168,3 +177,62 @@ def test_without_a_file_of_items_nothing_is_there(make_prepared):
     with pytest.raises(ValueError, match="without attributes"):
         nothing: Any = None
         with_more_items(model, make_prepared().catalogue, nothing)
+
+
+@pytest.mark.parametrize("attributes", [True, False])
+def test_of_what_nobody_had_and_nothing_is_known_nobody_is_recommended(attributes, make_prepared):
+    """Before and after the score is fitted, and as served; what is known competes."""
+    prepared = with_items(make_prepared(sizes=(12, 5, 20)))
+    table = prepared.item_columns.table.to_pydict()
+    cold = prepared.catalogue.cold
+    unlisted = cold & (np.arange(len(cold)) % 2 == 0)  # the file has their ids, and no more
+    for name in ("brand", "words", "seen"):
+        table[name] = [None if unlisted[n + 1] else v for n, v in enumerate(table[name])]
+    columns = prepared.item_columns
+    changed = pa.table(table, schema=columns.table.schema)
+    prepared.item_columns = dataclasses.replace(columns, table=changed)
+    settings = SETTINGS | {"name": "sasrec", "item_attributes": attributes}
+    keras.utils.set_random_seed(0)
+    config = Config.model_validate({"model": settings})
+    model: Any = network_of("sasrec").build(config, prepared)
+    behind = unlisted if attributes else cold
+    assert behind.any()
+
+    def look(scorer):
+        scorer.refresh()
+        for batch in evaluation_batches(prepared, "test", 16):
+            domain = int(batch["domain"][0])
+            offset, size = prepared.catalogue.offsets[domain], prepared.catalogue.sizes[domain]
+            scores = np.array(scorer.scores(scorer.queries(batch), int(offset), int(size)))
+            last = behind[offset : offset + size]
+            assert (scores[:, last].max(axis=1) < scores[:, ~last].min(axis=1) - 100).all()
+
+    look(ModelScorer(model))
+    if not attributes:  # there is nothing else to fit, which would take long
+        validation = evaluation_batches(prepared, "validation", 32)
+        fit_score(model, prepared, validation, lambda line: None, judge=False)
+        look(ModelScorer(model))
+    look(ModelScorer(model.plain()))
+
+
+def test_at_rest_items_are_made_once_and_afterwards_anew(prepared, monkeypatch):
+    model = built("sasrec", prepared)
+    asked_for = []
+    attributes = model.embedding.attributes
+    of_all = type(attributes).of_all
+
+    def counted(self):
+        asked_for.append(self)
+        return of_all(self)
+
+    monkeypatch.setattr(type(attributes), "of_all", counted)
+    before = model.embedding.whole_table().numpy()
+    with model.at_rest(), model.at_rest():
+        asked_for.clear()
+        for _ in range(3):
+            ModelScorer(model).refresh()
+        np.testing.assert_array_equal(model.embedding.whole_table(), before)
+    assert not asked_for
+    attributes.table.assign(attributes.table + 1)
+    known = attributes.known(np.arange(model.num_items + 1, dtype=np.int32)).numpy()
+    assert (model.embedding.whole_table().numpy()[known] != before[known]).any(axis=1).all()

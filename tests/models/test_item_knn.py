@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from data_prep import Catalogue
 from tf_syncrec.comparison import item_knn_tuning
 from tf_syncrec.comparison.item_knn_tuning import tune_item_knn
-from tf_syncrec.data import item_similarity
+from tf_syncrec.data import cosine
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similarities, user_items
 from tf_syncrec.evaluation.full_ranking import rank_split
@@ -125,7 +125,7 @@ def test_no_history_ranks_last(make_prepared, kind):
 
 
 @pytest.mark.parametrize(
-    ("module", "limit"), [(item_similarity, "PAIRS_AT_ONCE"), (item_knn, "SCORES_AT_ONCE")]
+    ("module", "limit"), [(cosine, "PAIRS_AT_ONCE"), (item_knn, "SCORES_AT_ONCE")]
 )
 @pytest.mark.parametrize("at_once", [1, 90])
 def test_results_do_not_depend_on_how_much_is_held(

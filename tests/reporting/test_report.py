@@ -328,3 +328,18 @@ def test_a_run_whose_settings_were_tuned_says_of_how_many_trials_they_are(tmp_pa
         text = " ".join(" ".join(Page(render(run)).text).split())
         assert "best of 12 trials on validation" in text and "model.dropout=0.35" in text
         assert ("0.5432" in text) == ("0.4321" in text) == (first is not None)
+
+
+def test_new_items_are_named_with_those_who_would_get_them(tmp_path):
+    run = make_run(tmp_path, ["a"])
+    assert "Who would get" not in render(run)
+    user = {"user_id": "u1", "history": ["i7", "i8"], "earlier": 3, "rank": 1200}
+    item = {"item_id": "<i9>", "domain": "a", "candidates": 40000, "users": [user]}
+    (run / "new_items.json").write_text(json.dumps([item, item | {"users": []}]))
+    titles = {"<i9>": "A <b>knife</b>", "i7": "A board"}
+    source = write_report(run, titles).read_text(encoding="utf-8")
+    assert "Who would get 2 of the items" in source and "<b>knife" not in source
+    text = " ".join(source.split())
+    for shown in ("A &lt;b&gt;knife", "among 40,000 candidates", "<li>A board</li>", "<li>i8</li>"):
+        assert shown in text
+    assert "place 1,200 for user u1, after 5 known items" in text

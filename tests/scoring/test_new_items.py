@@ -17,11 +17,12 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.evaluation.trials import Trials
+from tf_syncrec.layers.score_terms.popularity_trend import BEHIND
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.models.registry import network_of
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.scoring.new_items import fitting
-from tf_syncrec.scoring.new_items.fitting import LATER, OUT, TRIED, fit_new_items, share_of_later
+from tf_syncrec.scoring.new_items.fitting import LATER, TRIED, fit_new_items, share_of_later
 from tf_syncrec.scoring.votes import count_neighbours
 
 BRANDS, TRAINED, COLD, USERS = 4, 40, 8, 160
@@ -111,7 +112,7 @@ def test_known_targets_fare_no_worse_than_without_attributes(monkeypatch, least,
     monkeypatch.setattr(fitting, "trials_of", trials_of)
     model = untrained(prepared)
     fit_new_items(model, prepared.catalogue, later, batches, lambda line: None)
-    weight, gain = (0.0, OUT) if chosen is None else TRIED[chosen]
+    weight, gain = (0.0, BEHIND) if chosen is None else TRIED[chosen]
     assert float(model.new_items.weight) == weight
     np.testing.assert_array_equal(
         model.trend.gain, np.float32(gain) * prepared.catalogue.cold.astype(np.float32)

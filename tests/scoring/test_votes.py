@@ -13,7 +13,7 @@ from tests.conftest import FakePrepared
 from tests.support.networks import fit_neighbours
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.data.item_similarity import similarities, user_items
+from tf_syncrec.data.item_similarity import similar_items, similarities, user_items
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.evaluation.trials import rank_trials
 from tf_syncrec.layers import ItemNeighbours
@@ -22,9 +22,14 @@ from tf_syncrec.models.baselines.item_knn import ItemKNN
 from tf_syncrec.models.baselines.sasrec import SASRec
 from tf_syncrec.scoring.view_weights import WEIGHTS as VIEW_WEIGHTS
 from tf_syncrec.scoring.view_weights import rank_weights
-from tf_syncrec.scoring.votes import DECAYS, SHRINKAGE, WEIGHTS, neighbour_lists, rank_votes
+from tf_syncrec.scoring.votes import DECAYS, SHRINKAGE, WEIGHTS, rank_votes
 
 HISTORY = 12
+
+
+def neighbour_lists(prepared, count):
+    """Whom the same users had, as votes are counted."""
+    return similar_items(user_items(prepared), count, SHRINKAGE)
 
 
 def of_prepared(prepared, count):

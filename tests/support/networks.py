@@ -17,7 +17,7 @@ KINDS = [name for name in NETWORKS if not name.startswith("syncrec_")]
 """All networks but the variants of SyNCRec."""
 
 
-LIKE_THESE = ("sasrec_pair", "gru4rec", "mmoe", "cgrec")
+LIKE_THESE = ("sasrec_pair", "gru4rec", "mmoe", "cgrec", "carca")
 """What has a part of its own beside them."""
 
 

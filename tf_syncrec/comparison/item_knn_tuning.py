@@ -71,7 +71,7 @@ def tune_content_knn(
     attributes = load(prepared)
     if attributes is None:
         raise InputError("--models content_knn: needs --items FILE, which says what items are")
-    matrices: list = [({}, likenesses(attributes.matrix(), prepared.catalogue, NEIGHBOURS))]
+    matrices: list = [({}, likenesses(attributes.compared(), prepared.catalogue, NEIGHBOURS))]
     return _tune("content-kNN", matrices, prepared, validation_batches, report)
 
 

@@ -2,7 +2,12 @@
 
 from data_prep.errors import InputError
 from tf_syncrec.comparison.names import RECBOLE, ModelName, parse_name
-from tf_syncrec.comparison.recbole.bridge import check_interpreter, interpreter, settings_of
+from tf_syncrec.comparison.recbole.bridge import (
+    check_interpreter,
+    check_items,
+    interpreter,
+    settings_of,
+)
 from tf_syncrec.config import Config
 from tf_syncrec.models.registry import ABLATIONS, FULL
 
@@ -59,12 +64,13 @@ def read_plan(
 
 
 def check_recbole(plan: Plan, config: Config) -> None:
-    """Says before any work that RecBole is missing, or that a model of it lacks a setting.
+    """Says before any work that RecBole is missing, or that a model of it lacks what it needs.
 
     Raises:
-        InputError: of `check_interpreter`.
+        InputError: of `check_items` and `check_interpreter`.
     """
     names = [m.base.removeprefix(RECBOLE) for m in plan if m.base.startswith(RECBOLE)]
+    check_items(names, config.data.items.path is not None)
     if names:
         check_interpreter(
             interpreter(), {name: settings_of(name, config.recbole) for name in names}

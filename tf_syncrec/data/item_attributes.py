@@ -42,6 +42,34 @@ class ItemAttributes:
         """`[items + 1, size + 1]` float32: the weights; a row and the first column of padding."""
         return matrix_of(self.tokens, self.weights, self.size)
 
+    def compared(self) -> tuple[scipy.sparse.csr_array, np.ndarray | None]:
+        """What items are compared by, see the function."""
+        return compared(self.tokens, self.weights, self.column_of, self.dense)
+
+
+def compared(
+    tokens: np.ndarray, weights: np.ndarray, column_of: np.ndarray, dense: np.ndarray | None
+) -> tuple[scipy.sparse.csr_array, np.ndarray | None]:
+    """What items are compared by: attributes and ready-made vectors, all columns counting alike.
+
+    A vector has norm 1, and all attributes of an item together have norm 1 as well, of however many
+    columns they are; here they count as many columns as they are of.
+
+    Args:
+        tokens: `[rows, F]` int, ids of attributes from 1; 0 pads.
+        weights: the same shape.
+        column_of: `[size + 1]` int, the column of each attribute.
+        dense: `[rows, m]`, vectors side by side, each of norm 1 or 0; None where there is none.
+
+    Returns:
+        `[rows, size + 1]` and `dense`; the cosine of both together is the likeness of two rows.
+    """
+    if dense is not None:
+        columns = np.sort(np.where(tokens > 0, column_of[tokens], -1), axis=1)
+        first = np.diff(columns, axis=1, prepend=-1) > 0
+        weights = weights * np.sqrt(first.sum(axis=1, keepdims=True)).astype(np.float32)
+    return matrix_of(tokens, weights, len(column_of) - 1), dense
+
 
 def matrix_of(tokens: np.ndarray, weights: np.ndarray, size: int) -> scipy.sparse.csr_array:
     """Weights of attributes as one sparse matrix, `[rows, size + 1]`.

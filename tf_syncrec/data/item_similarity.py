@@ -1,18 +1,22 @@
-"""Which items the same users had: cosine similarity over training users."""
+"""Which items are similar: cosine over training users, or over what is known of items."""
 
-from collections.abc import Iterator
+import warnings
 
 import numpy as np
 import scipy.sparse as sparse
 
 from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
-
-PAIRS_AT_ONCE = 2**22
-"""Pairs of items counted at a time while fitting: some 200 MB, whatever the catalogue."""
+from tf_syncrec.data.cosine import Rows, blocks, nearest_lists
 
 LIKENESS_PAIRS = 2e9
 """Pairs of items with an attribute in common that are looked at: half a minute."""
+
+VECTOR_PAIRS = 4e9
+"""Pairs of items that are compared by their vectors, all with all: a minute or two."""
+
+Attributes = tuple[sparse.csr_array, np.ndarray | None]
+"""What is compared of items: `[items + 1, attributes]`, and vectors `[items + 1, m]` or None."""
 
 USERS_AT_ONCE = 8192
 """Training rows read at a time."""
@@ -44,7 +48,6 @@ def similarities(
     catalogue: Catalogue,
     shrinkage: float = 0.0,
     neighbours: int | None = None,
-    listed: np.ndarray | None = None,
 ) -> list[sparse.csr_array]:
     """Cosine similarity of items over their users, `co / (sqrt(n_i n_j) + shrinkage)`.
 
@@ -52,89 +55,108 @@ def similarities(
     of `PAIRS_AT_ONCE` pairs, never items x items.
 
     Args:
-        interactions: `[users, items + 1]` of 0 and 1, from `user_items`; or of other numbers, of
-            whose columns it is the cosine.
+        interactions: `[users, items + 1]` of 0 and 1, from `user_items`.
         catalogue: items and domains.
         shrinkage: from 0; takes from similarities that few users support.
         neighbours: the most similar items kept for each item in each domain (of equals, those with
             the lower ids); None keeps all.
-        listed: `[items + 1]` bool, whose similarity is wanted; None: of all.
 
     Returns:
         One `[items + 1, size]` float32 a domain: similarity of any item to the domain's items.
     """
-    if not shrinkage >= 0:
-        raise ValueError(f"shrinkage must be 0 or more. Received: {shrinkage}")
-    if neighbours is not None and neighbours < 1:
-        raise ValueError(f"neighbours must be 1 or more, or None. Received: {neighbours}")
-    users = interactions.power(2).sum(axis=0, dtype=np.float64)  # of 0 and 1, their number
-    by_item = interactions.T.tocsr()
-    result = []
-    for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True):
-        of_domain = interactions[:, offset : offset + size].tocsr()
-        if listed is not None:
-            kept = sparse.diags_array(listed[offset : offset + size].astype(np.float32))
-            of_domain = (of_domain @ kept).tocsr()
-            of_domain.eliminate_zeros()
-        # How many pairs of interactions each row of the product is summed from.
-        pairs = (by_item != 0) @ np.diff(of_domain.indptr).astype(np.float64)
-        blocks = []
-        for start, stop in _row_blocks(pairs):
-            shared = (by_item[start:stop] @ of_domain).tocoo()
-            item, other = shared.row + start, shared.col + offset
-            value = shared.data / (np.sqrt(users[item] * users[other]) + shrinkage)
-            kept = item != other
-            if neighbours is not None:
-                kept[kept] = _nearest(shared.row[kept], shared.col[kept], value[kept], neighbours)
-            blocks.append(
-                sparse.csr_array(
-                    (value[kept].astype(np.float32), (shared.row[kept], shared.col[kept])),
-                    shape=shared.shape,
-                )
-            )
-        result.append(sparse.vstack(blocks, format="csr"))
-    return result
+    return _by_domain(Rows(interactions.T.tocsr()), catalogue, shrinkage, neighbours)
 
 
-def _row_blocks(pairs: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Cuts rows into runs of about `PAIRS_AT_ONCE` pairs, or of one row."""
-    block = (np.cumsum(pairs) // PAIRS_AT_ONCE).astype(np.int64)
-    starts = np.flatnonzero(np.diff(block, prepend=-1)).tolist()
-    yield from zip(starts, [*starts[1:], len(pairs)], strict=True)
+def similar_items(
+    interactions: sparse.csr_array, count: int, shrinkage: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most similar items of each item, of whatever domain.
 
+    Args:
+        interactions: as in `similarities`.
+        count: length of the lists.
+        shrinkage: as in `similarities`.
 
-def _nearest(rows, columns, values, neighbours: int) -> np.ndarray:
-    """Which entries are among the largest of their row, as a mask."""
-    crowded = np.flatnonzero(np.bincount(rows)[rows] > neighbours)  # few: sorting is what costs
-    order = crowded[np.lexsort((columns[crowded], -values[crowded], rows[crowded]))]
-    ordered = rows[order]
-    mask = np.ones(len(rows), bool)
-    mask[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered) < neighbours
-    return mask
+    Returns:
+        Ids and similarities, `[items + 1, count]` int32 and float32, the most similar first (of
+        equals, the one with the lower id), filled up with 0. Nothing else grows with the items.
+    """
+    rows = Rows(interactions.T.tocsr())
+    return nearest_lists(rows, np.arange(1, rows.given.shape[0]), count, shrinkage)
 
 
 def likenesses(
-    attributes: sparse.csr_array,
-    catalogue: Catalogue,
-    neighbours: int | None = None,
-    listed: np.ndarray | None = None,
+    attributes: Attributes, catalogue: Catalogue, neighbours: int | None = None
 ) -> list[sparse.csr_array]:
-    """Cosine similarity of items over their attributes.
+    """Cosine similarity of items over what is known of them.
 
     Attributes of very many items say next to nothing and cost the square of their number, so the
-    commonest are left out, until there are `LIKENESS_PAIRS` pairs at most.
+    commonest are left out, until there are `LIKENESS_PAIRS` pairs at most. Vectors tell of all
+    pairs; of more than `VECTOR_PAIRS` they are left out, with a warning.
 
     Args:
-        attributes: `[items + 1, attributes]`, shares, of `data.item_attributes`.
+        attributes: of `data.item_attributes.compared`.
         catalogue: items and domains.
         neighbours: as in `similarities`.
-        listed: likewise.
 
     Returns:
         As `similarities`.
     """
-    by_attribute = attributes.T.tocsr()
-    held = np.diff(by_attribute.indptr).astype(np.float64)
+    rows = _telling(attributes, catalogue.num_items)
+    return _by_domain(rows, catalogue, 0.0, neighbours)
+
+
+def like_items(
+    attributes: Attributes, count: int, listed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The items that are most like each item, of whatever domain.
+
+    Args:
+        attributes: as in `likenesses`.
+        count: length of the lists.
+        listed: `[items + 1]` bool, which may be in a list.
+
+    Returns:
+        As `similar_items`.
+    """
+    others = np.flatnonzero(listed)
+    return nearest_lists(_telling(attributes, len(others)), others, count, 0.0)
+
+
+def _telling(attributes: Attributes, others: int) -> Rows:
+    """Without attributes that too many items have, and without vectors of too many pairs.
+
+    Args:
+        attributes: as in `likenesses`.
+        others: number of items with which all are compared.
+    """
+    given, vectors = attributes
+    if vectors is not None and given.shape[0] * others > VECTOR_PAIRS:
+        warnings.warn(
+            f"likeness of items: {given.shape[0] - 1:,} items are too many to compare all of them "
+            "by their vectors; attributes alone are compared",
+            stacklevel=3,
+        )
+        vectors = None
+    held = np.bincount(given.indices, minlength=given.shape[1]).astype(np.float64)
     rarest = np.argsort(held, kind="stable")
     kept = np.sort(rarest[np.cumsum(held[rarest] ** 2) <= LIKENESS_PAIRS])
-    return similarities(by_attribute[kept], catalogue, 0.0, neighbours, listed)
+    if len(kept) < given.shape[1]:
+        given = given[:, kept].tocsr()
+    return Rows(given, vectors)
+
+
+def _by_domain(
+    rows: Rows, catalogue: Catalogue, shrinkage: float, neighbours: int | None
+) -> list[sparse.csr_array]:
+    if neighbours is not None and neighbours < 1:
+        raise ValueError(f"neighbours must be 1 or more, or None. Received: {neighbours}")
+    result = []
+    for offset, size in zip(catalogue.offsets, catalogue.sizes, strict=True):
+        others = np.arange(offset, offset + size)
+        parts = [
+            sparse.csr_array((value, (row, other - offset)), shape=(stop - start, size))
+            for start, stop, row, other, value in blocks(rows, others, shrinkage, neighbours)
+        ]
+        result.append(sparse.vstack(parts, format="csr"))
+    return result

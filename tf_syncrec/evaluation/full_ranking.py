@@ -152,14 +152,14 @@ class ModelScorer(Scorer):
 
     def refresh(self):
         """Reads the lengths of the item vectors, and who has a say."""
-        self._scaled: tuple[tuple[int, int], tf.Tensor] | None = None  # the last domain's vectors
-        # Of items that are more than their row, all that they are, once.
-        self._whole = [
-            None if each.attributes is None else each.whole_table()
-            for each in self._model.embeddings
-        ]
-        tables = self._tables()
-        self._scales = [self._model.candidate_scales(table) for table in tables]
+        self._candidates: tuple[tuple[int, int], tf.Tensor] | None = None  # of the last domain
+        if self._model.dot_product:
+            # Of items that are more than their row, all that they are, once.
+            self._whole = [
+                None if each.attributes is None else each.whole_table()
+                for each in self._model.embeddings
+            ]
+            self._scales = [self._model.candidate_scales(table) for table in self._tables()]
         self._voters = tuple(v for v in self._model.voters if self._votes and bool(v.voting()))
         trend = self._model.trend if self._votes else None
         self._trend = None if trend is None else in_place(trend.gain)
@@ -212,7 +212,7 @@ class ModelScorer(Scorer):
         return all_votes(self._voters, batch["items"], *times_of(batch, self._told))
 
     def scores(self, queries, offset, size):
-        """Dot products, and all else on top."""
+        """What the network says, and all else on top."""
         vectors, *votes = queries if self._voters else (queries,)
         return self.with_terms(self.products(vectors, offset, size), votes, offset)
 
@@ -226,14 +226,19 @@ class ModelScorer(Scorer):
         return add_votes(scores, ids, of_history, offset)
 
     def products(self, vectors, offset, size):
-        """Dot products of query vectors `[rows, dim]` with the items of one domain."""
+        """What the network says of the items of one domain, to query vectors `[rows, dim]`."""
+        if not self._model.dot_product:
+            if self._candidates is None or self._candidates[0] != (offset, size):
+                ids = tf.range(offset, offset + size)
+                self._candidates = (offset, size), self._model.candidate_vectors(ids)
+            return self._model.asked.candidate_scores(vectors, self._candidates[1])
         scaled = list(zip(self._tables(), self._scales, strict=True))
         # Of two ways to the same scores, but for rounding, one takes no more memory than they do.
         if held_at_once(size * vectors.shape[1]):
-            if self._scaled is None or self._scaled[0] != (offset, size):
+            if self._candidates is None or self._candidates[0] != (offset, size):
                 rows = [_scaled_rows(*table, offset, size) for table in scaled]
-                self._scaled = (offset, size), tf.concat(rows, axis=1)
-            return tf.matmul(vectors, self._scaled[1], transpose_b=True)
+                self._candidates = (offset, size), tf.concat(rows, axis=1)
+            return tf.matmul(vectors, self._candidates[1], transpose_b=True)
         parts = zip(tf.split(vectors, len(scaled), axis=1), scaled, strict=True)
         return tf.add_n([_scaled_products(part, *table, offset, size) for part, table in parts])
 

@@ -77,6 +77,7 @@ class SharedEmbedding(keras.layers.Layer):
         self._seed = keras.random.SeedGenerator() if attributes and own_dropout else None
         # By thread: the replicas of one process are traced in threads of their own, in turns.
         self._reading = threading.local()
+        self._whole: tf.Tensor | None = None
 
     def build(self, input_shape=None):
         """Creates M `[items + 1, dim]`, (SOS) `[1 + domains, dim]` and P `[window, dim]`."""
@@ -194,8 +195,22 @@ class SharedEmbedding(keras.layers.Layer):
 
     def whole_table(self) -> tf.Tensor:
         """Vectors of all items, `[items + 1, dim]` float32; not to be kept, as `in_place`."""
+        if self._whole is not None:
+            return self._whole
         table = in_place(self.items)
         return table if self.attributes is None else table + self.attributes.of_all()
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Inside, no vector of an item changes, so that all of them are made once."""
+        if self.attributes is None or self._whole is not None:
+            yield
+            return
+        self._whole = self.whole_table()
+        try:
+            yield
+        finally:
+            self._whole = None
 
     def set_table(self, vectors: np.ndarray) -> None:
         """Gives items vectors; with attributes, their own part is what these do not say."""

@@ -84,6 +84,11 @@ class ItemAttributes(keras.layers.Layer):
         """X, `[items + 1, size + 1]` float32."""
         return matrix_of(as_array(self.ids), as_array(self.shares), self.size)
 
+    def given(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """What `set` was told; not to be changed."""
+        vectors = as_array(self.vectors) if self.ready_made else None
+        return as_array(self.ids), as_array(self.shares), vectors
+
     def call(self, items):
         """The part of items that follows from their attributes.
 

@@ -1,8 +1,9 @@
 """What every network has in common: items by domain, sampled losses, how a target is ranked."""
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import keras
@@ -24,6 +25,7 @@ from tf_syncrec.layers import (
 )
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
+from tf_syncrec.layers.score_terms.popularity_trend import BEHIND
 from tf_syncrec.layers.views import check_histories, check_queries
 from tf_syncrec.losses import functions as losses_by_name
 from tf_syncrec.losses.functions import EXCLUDED
@@ -52,6 +54,7 @@ class Asked:
         domain_queries: likewise, for `domain_queries`.
         view_queries: likewise, what its two scores look for in the domain that is asked for, two
             times `[batch, dim]`, of one that has two.
+        candidate_scores: the network's own, of candidates for all rows.
     """
 
     def __init__(self, model: "MultiDomainModel"):
@@ -63,6 +66,10 @@ class Asked:
         self.queries, self.domain_queries, self.view_queries = (
             tf.function(each, input_signature=[model.evaluation_signature], autograph=False)
             for each in functions
+        )
+        vectors = tf.TensorSpec([None, None], tf.float32)
+        self.candidate_scores = tf.function(
+            model.candidate_scores, input_signature=[vectors, vectors], autograph=False
         )
 
 
@@ -89,6 +96,8 @@ class MultiDomainModel(Trainer):
         trend: whether what is popular lately has a part in a prediction.
         new_items: items that nobody had in training, with like attributes, that vote by a weight of
             their own; 0: none.
+        unknown_items: whether there may be items that nobody had in training and of which nothing
+            is known, see `put_unknown_behind`.
         trained_sizes: items of each domain that occur in training, which stand before those that
             do not; None: all. Negatives are drawn from them alone.
         attributes: what is known of items, see `SharedEmbedding`; None: nothing.
@@ -109,6 +118,10 @@ class MultiDomainModel(Trainer):
     item_encoder: ItemEncoder | None = None
     """What finds the attributes that it knows of items in other files of them."""
 
+    dot_product: ClassVar[bool] = True
+    """Whether a score of the network is the dot product of a query and a candidate vector; else it
+    is what `candidate_scores` says."""
+
     batch_layout: ClassVar[Layout] = "packed"
     """How `data.batches.train_batches` lays out what `batch_losses` reads."""
 
@@ -127,6 +140,7 @@ class MultiDomainModel(Trainer):
         repeat_consumption: bool = False,
         trend: bool = False,
         new_items: int = 0,
+        unknown_items: bool = False,
         trained_sizes: Sequence[int] | None = None,
         attributes: Mapping[str, int] | None = None,
         own_dropout: float = 0.0,
@@ -172,8 +186,9 @@ class MultiDomainModel(Trainer):
             for count in (neighbours, likeness, new_items)
         )
         self.repeats = RepeatConsumption(self.domain_sizes) if repeat_consumption else None
-        self.trend = PopularityTrend(self.num_items) if trend or new_items else None
-        self.trending = trend
+        gaining = trend or new_items or unknown_items
+        self.trend = PopularityTrend(self.num_items) if gaining else None
+        self.trending, self.unknown_items = trend, unknown_items
 
     @classmethod
     def from_settings(cls, config: Config, domain_sizes, **more) -> Self:
@@ -204,6 +219,8 @@ class MultiDomainModel(Trainer):
         catalogue = prepared.catalogue
         sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
         more = cls.arguments_from(prepared) | {"trained_sizes": catalogue.trained_sizes.tolist()}
+        listed = getattr(prepared, "item_columns", None) is not None
+        more["unknown_items"] = listed or bool(catalogue.cold.any())
         known = load_attributes(prepared) if config.model.item_attributes else None
         if known is not None:
             more["attributes"] = {
@@ -216,6 +233,7 @@ class MultiDomainModel(Trainer):
             for embedding in model.embeddings:
                 embedding.set_attributes(known.tokens, known.weights, known.dense)
             model.item_encoder = known.encoder
+        model.put_unknown_behind()
         return model
 
     @classmethod
@@ -238,6 +256,7 @@ class MultiDomainModel(Trainer):
             "repeat_consumption": self.repeats is not None,
             "trend": self.trending,
             "new_items": self.new_items.count if self.new_items else 0,
+            "unknown_items": self.unknown_items,
             "trained_sizes": None
             if self.trained_sizes == self.domain_sizes
             else self.trained_sizes,
@@ -274,6 +293,14 @@ class MultiDomainModel(Trainer):
         for embedding, same in zip(self.embeddings, found.embeddings, strict=True):
             fill(same.items, embedding.whole_table().numpy())
         return found
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Inside, nothing is trained: what items are by their attributes is added up once."""
+        with contextlib.ExitStack() as resting:
+            for embedding in self.embeddings:
+                resting.enter_context(embedding.at_rest())
+            yield
 
     def build_parts(self, *parts: keras.layers.Layer) -> None:
         """Creates all weights; shapes follow from the constructor's arguments alone."""
@@ -332,7 +359,7 @@ class MultiDomainModel(Trainer):
         raise NotImplementedError(f"{type(self).__name__} has one score, and not two")
 
     def query_vectors(self, items, domains):
-        """What the network looks for next; its dot product with a candidate vector is the score.
+        """What the network looks for next, see `candidate_scores`.
 
         Args:
             items: `[batch, length]` int32, histories, oldest first, padded with 0 on the left.
@@ -374,6 +401,38 @@ class MultiDomainModel(Trainer):
         """
         parts = [self.similarity.scale(items[rows])[:, 0] for rows in pieces(items)]
         return tf.concat(parts, axis=0)
+
+    def candidate_scores(self, queries, candidates):
+        """Scores of candidates: dot products, unless a network has a way of its own.
+
+        Args:
+            queries: `[rows, width]` float32, of `query_vectors`.
+            candidates: of `candidate_vectors`: `[n, any]`, the same for all rows; or those of each
+                row, `[rows, n, any]`.
+
+        Returns:
+            `[rows, n]` float32.
+        """
+        if candidates.shape.rank == 2:
+            return tf.matmul(queries, candidates, transpose_b=True)
+        return tf.einsum("bd,bnd->bn", queries, candidates)
+
+    def put_unknown_behind(self) -> None:
+        """Lets items that nobody had in training, and of which nothing is known, rank behind all.
+
+        What the network has of them is where they began, which says nothing.
+        """
+        if self.trend is None:
+            return
+        sizes = zip(self.domain_sizes, self.trained_sizes, strict=True)
+        unknown = [np.arange(size) >= trained for size, trained in sizes]
+        items = 1 + np.flatnonzero(np.concatenate(unknown)).astype(np.int32)
+        if self.embedding.attributes is not None:
+            items = items[~self.embedding.attributes.known(items).numpy()]
+        if len(items):
+            gain = np.array(as_array(self.trend.gain))
+            gain[items] = BEHIND
+            fill(self.trend.gain, gain)
 
     @property
     def fitted_parts(self) -> tuple[keras.layers.Layer, ...]:
@@ -427,9 +486,6 @@ class MultiDomainModel(Trainer):
         """
         negatives, negative_vectors = self._negatives(blocks)
         positive_vectors = self.similarity.candidate(self.embedding.embed_items(targets))
-        sizes = tf.cast(tf.gather(self.trained_sizes, blocks.domains), tf.float32)
-        rate = tf.minimum(self.negatives.count / tf.maximum(sizes - 1.0, 1.0), 1.0)
-        no_negative = (negatives == targets[..., None]) | (negatives == 0)
         losses = []
         for y in representations:
             query = self.similarity.query(y)
@@ -438,10 +494,29 @@ class MultiDomainModel(Trainer):
                 negative = tf.matmul(query, negative_vectors, transpose_b=True)
             else:
                 negative = tf.einsum("bsr,bsnr->bsn", query, negative_vectors)
-            positive, negative = tf.cast(positive, tf.float32), tf.cast(negative, tf.float32)
-            negative = tf.where(no_negative, EXCLUDED, negative)
-            losses.append(self.target_loss(positive, negative, rate[:, None]))
+            losses.append(
+                self.loss_of(positive, negative, negatives, targets, blocks.domains[:, None])
+            )
         return losses
+
+    def loss_of(self, positive, negative, negatives, targets, domains):
+        """Loss of each target by its score and those of its negatives.
+
+        Args:
+            positive: `[rows, slots]`, scores of the targets.
+            negative: `[rows, slots, n]`, those of the negatives.
+            negatives: int32 ids that broadcast to the same; 0 is none, nor is the target.
+            targets: `[rows, slots]` int32.
+            domains: int32, that of each target; broadcasts to `[rows, slots]`.
+
+        Returns:
+            `[rows, slots]` float32.
+        """
+        sizes = tf.cast(tf.gather(self.trained_sizes, domains), tf.float32)
+        rate = tf.minimum(self.negatives.count / tf.maximum(sizes - 1.0, 1.0), 1.0)
+        no_negative = (negatives == targets[..., None]) | (negatives == 0)
+        negative = tf.where(no_negative, EXCLUDED, tf.cast(negative, tf.float32))
+        return self.target_loss(tf.cast(positive, tf.float32), negative, rate)
 
     def _negatives(self, blocks):
         """Ids and vectors of sampled items: one set a domain, or one set a target."""
@@ -470,7 +545,7 @@ class MultiDomainModel(Trainer):
 
         def scores_of(rows, offset, size):
             candidates = self.candidate_vectors(tf.range(offset, offset + size))
-            scores = tf.matmul(tf.gather(queries, rows), candidates, transpose_b=True)
+            scores = self.candidate_scores(tf.gather(queries, rows), candidates)
             if self.trend is not None:
                 scores += self.trend.gain.value[offset : offset + size]
             for voter in self.voters:  # who has nothing to say until the training has ended

@@ -77,6 +77,14 @@ NETWORKS = {
         "two SASRecs of different seeds, scores added",
     ),
     "esasrec": _network("baselines.esasrec.ESASRec", "eSASRec, SASRec with LiGR's gated blocks"),
+    "carca": _network(
+        "baselines.carca.CARCA", "CARCA without contexts: candidates attend to the profile"
+    ),
+    "carca_published_loss": _network(
+        "baselines.carca.CARCA",
+        "the same with its published loss, BCE with one negative",
+        {"loss.name": "bce", "loss.negatives": 1, "loss.shared_negatives": False},
+    ),
     "gru4rec": _network("baselines.gru4rec.GRU4Rec", "GRU4Rec, a recurrent network"),
     "mmoe": _network(
         "cross_domain.mmoe.MMoE", "MMoE of Transformers: no asymmetry, no λ, no second view"

@@ -16,9 +16,14 @@ class Losses(NamedTuple):
 
 
 def mean_over_targets(losses, blocks: DomainBlocks) -> Losses:
-    """This replica's share of the mean of `[blocks, block_size]` over the global batch."""
-    total = tf.reduce_sum(tf.where(blocks.mask, losses, 0.0))
-    count = over_replicas(tf.reduce_sum(tf.cast(blocks.mask, tf.float32)))
+    """As `mean_where`, of `[blocks, block_size]`."""
+    return mean_where(losses, blocks.mask)
+
+
+def mean_where(losses, mask) -> Losses:
+    """This replica's share of the mean over the global batch, of losses where a mask is True."""
+    total = tf.reduce_sum(tf.where(mask, losses, 0.0))
+    count = over_replicas(tf.reduce_sum(tf.cast(mask, tf.float32)))
     return Losses(tf.math.divide_no_nan(total, count))
 
 

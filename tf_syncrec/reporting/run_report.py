@@ -94,6 +94,7 @@ def write_report(
         tuning=metrics.get("tuning"),
         last=history[-1] if history else {},
         samples=read_json(run_dir / "samples.json") or [],
+        new_items=read_json(run_dir / "new_items.json") or [],
         titles=titles or {},
         data_card=read_json(run_dir / "data_card.json") or {},
         protocol=[

@@ -10,11 +10,23 @@ import pyarrow.compute as pc
 from data_prep.read.tables import read_texts, table_source
 
 
-def sample_titles(file: str | Path | None, samples: list[dict[str, Any]]) -> dict[str, str]:
-    """Titles of the items of `samples.json`, as far as a file (None: no file) has them."""
+def sample_titles(
+    file: str | Path | None,
+    samples: list[dict[str, Any]],
+    new_items: list[dict[str, Any]] | None = None,
+) -> dict[str, str]:
+    """Titles of the items of `samples.json` and `new_items.json`, as far as a file has them.
+
+    Args:
+        file: None: none has.
+        samples: of the one.
+        new_items: of the other.
+    """
     if file is None:
         return {}
     shown = [row["history"] + row["recommended"] + [row["target"]] for row in samples]
+    for row in new_items or []:
+        shown += [[row["item_id"]], *(user["history"] for user in row["users"])]
     return read_titles(file, [item for row in shown for item in row])
 
 

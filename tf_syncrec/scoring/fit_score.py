@@ -48,9 +48,10 @@ def fit_score(
     trends = decayed_counts(prepared) if model.trending else None
     folds, later = Folds(validation), share_of_later(prepared)
     judged = None
-    if judge:
-        judged = _cross_fitted(model, prepared.catalogue, trends, later, folds)
-    _fit(model, prepared.catalogue, trends, later, folds.only(), report)
+    with model.at_rest():
+        if judge:
+            judged = _cross_fitted(model, prepared.catalogue, trends, later, folds)
+        _fit(model, prepared.catalogue, trends, later, folds.only(), report)
     if judged is not None:
         report(f"Cross-fitted on halves of the validation users: {SELECTION_METRIC} {judged:.4f}")
     return judged
@@ -72,6 +73,7 @@ def _fit(
     fit_votes(model, catalogue, validation, report)
     if trends is not None:
         fit_trend(model, catalogue, trends, validation, report)
+    model.put_unknown_behind()
     fit_new_items(model, catalogue, later, validation, report)
     fit_view_weights(model, catalogue, validation, report)
 

@@ -32,7 +32,7 @@ def score_parts(model: MultiDomainModel, items, targets) -> dict[str, tf.Tensor]
 
 
 def _views(model, items, targets) -> dict[str, tf.Tensor]:
-    """Dot products with what the network looks for in the domain of each target."""
+    """Scores by what the network looks for in the domain of each target."""
     domains = tf.tile(tf.range(model.num_domains)[None], [tf.shape(items)[0], 1])
     own = tf.maximum(item_domains(targets, model.offsets), 0)
     candidates = model.candidate_vectors(targets)
@@ -41,7 +41,11 @@ def _views(model, items, targets) -> dict[str, tf.Tensor]:
         of_domains = tf.broadcast_to(
             queries, tf.concat([tf.shape(domains), tf.shape(queries)[2:]], axis=0)
         )
-        return tf.reduce_sum(tf.gather(of_domains, own, batch_dims=1) * candidates, axis=-1)
+        asked = tf.gather(of_domains, own, batch_dims=1)
+        # Each target is a row of its own, since it has the query of its domain.
+        rows = [tf.reshape(x, [tf.size(targets), tf.shape(x)[2]]) for x in (asked, candidates)]
+        found = model.candidate_scores(rows[0], rows[1][:, None])
+        return tf.reshape(found, tf.shape(targets))
 
     if model.view_weights is None:
         return {"network": products(model.query_vectors(items, domains))}

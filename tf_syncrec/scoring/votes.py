@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sparse
 import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.data.batches import Sequences
-from tf_syncrec.data.item_similarity import likenesses, similarities, user_items
+from tf_syncrec.data.item_attributes import compared
+from tf_syncrec.data.item_similarity import like_items, similar_items, user_items
 from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
 from tf_syncrec.evaluation.trials import (
     CUT_OFF,
@@ -36,57 +36,6 @@ DECAYS = (0.5, 0.7, 0.9)
 by attributes are larger than those by users."""
 
 
-def neighbour_lists(prepared: Sequences, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The most similar items of each item, of whatever domain, by their training users.
-
-    Args:
-        prepared: dataset with a `train` split.
-        count: length of the lists.
-
-    Returns:
-        Ids and similarities, `[items + 1, count]` int32 and float32, the most similar first (of
-        equals, the one with the lower id), filled up with 0.
-    """
-    catalogue = prepared.catalogue
-    return _lists(similarities(user_items(prepared), catalogue, SHRINKAGE, count), count)
-
-
-def like_lists(
-    attributes: sparse.csr_array, catalogue: Catalogue, count: int, cold: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The items that are most like each item by their attributes.
-
-    Args:
-        attributes: `[items + 1, attributes]`, shares.
-        catalogue: items and domains.
-        count: length of the lists.
-        cold: whether items without training interactions are listed, or all others.
-
-    Returns:
-        As `neighbour_lists`.
-    """
-    listed = np.append(False, (catalogue.counts == 0) == cold)
-    return _lists(likenesses(attributes, catalogue, count, listed), count)
-
-
-def _lists(of_domains: list[sparse.csr_array], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The most similar items of each, whatever their domain."""
-    found = sparse.hstack(of_domains, format="csr", dtype=np.float32)
-    found.sort_indices()
-    item = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
-    # One number a place, which falls with the similarity: a third of the time of sorting by both.
-    keys = (item.astype(np.uint64) << 32) | (0xFFFFFFFF - found.data.view(np.uint32))
-    order = np.argsort(keys, kind="stable")
-    item, other, value = item[order], found.indices[order] + 1, found.data[order]
-    place = np.arange(len(item)) - np.searchsorted(item, item)
-    kept = place < count
-    shape = (found.shape[0], count)
-    ids, values = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-    ids[item[kept], place[kept]] = other[kept]
-    values[item[kept], place[kept]] = value[kept]
-    return ids, values
-
-
 def count_neighbours(model: MultiDomainModel, prepared: Sequences) -> None:
     """Sets the lists of all that votes for neighbours; does nothing where a model asks for nothing.
 
@@ -95,7 +44,8 @@ def count_neighbours(model: MultiDomainModel, prepared: Sequences) -> None:
         prepared: what it was trained on.
     """
     if model.neighbours is not None:
-        model.neighbours.set_lists(*neighbour_lists(prepared, model.neighbours.count))
+        found = similar_items(user_items(prepared), model.neighbours.count, SHRINKAGE)
+        model.neighbours.set_lists(*found)
     count_like_items(model, prepared.catalogue)
 
 
@@ -109,10 +59,13 @@ def count_like_items(model: MultiDomainModel, catalogue: Catalogue) -> None:
     attributes = model.embedding.attributes
     if attributes is None:
         return
-    matrix = attributes.matrix()
+    assert model.item_encoder is not None  # whoever has attributes had it with them
+    ids, shares, vectors = attributes.given()
+    known = compared(ids, shares, model.item_encoder.column_of, vectors)
     for layer, cold in ((model.likeness, False), (model.new_items, True)):
         if layer is not None:
-            layer.set_lists(*like_lists(matrix, catalogue, layer.count, cold))
+            listed = np.append(False, (catalogue.counts == 0) == cold)
+            layer.set_lists(*like_items(known, layer.count, listed))
 
 
 def fit_votes(

@@ -49,6 +49,7 @@ class RunDirectory:
         self.metrics_file = self.directory / "metrics.json"
         self.history_file = self.directory / "history.json"
         self.samples_file = self.directory / "samples.json"
+        self.new_items_file = self.directory / "new_items.json"
         self.titles_file = self.directory / "titles.parquet"
         self.data_card_file = self.directory / "data_card.json"
         self.ranks_file = self.directory / "test_ranks.parquet"
@@ -160,7 +161,7 @@ class RunDirectory:
             *(self.catalogue_file, self.model_file, self.checkpoint_file, self.metrics_file),
             self.item_encoder_file,
             *(self.history_file, self.samples_file, self.data_card_file, self.ranks_file),
-            *(self.tuning_file, self.titles_file, self.optimizer_file),
+            *(self.tuning_file, self.titles_file, self.optimizer_file, self.new_items_file),
         )
         manifest.seal(self.directory, [file for file in written if file.exists()])
 

@@ -23,7 +23,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from data_prep import Catalogue, InputError
-from tf_syncrec.comparison.recbole.models import MODELS
+from tf_syncrec.comparison.recbole.atomic_items import write_items
+from tf_syncrec.comparison.recbole.models import MODELS, WITH_ATTRIBUTES
+from tf_syncrec.data.item_attributes import load
 
 if TYPE_CHECKING:
     from tf_syncrec.data.batches import Sequences
@@ -118,11 +120,7 @@ def train_recbole(
         raise InputError(
             f"RecBole model {model_name!r}: unknown; expected one of {', '.join(MODELS)}."
         )
-    if prepared.catalogue.cold.any():
-        raise InputError(
-            f"--models recbole:{model_name}: RecBole knows no items without interactions, and the "
-            "items file has some; compare it without --items"
-        )
+    check_items([model_name], getattr(prepared, "item_columns", None) is not None)
     check_interpreter(python)
     folder = Path(directory).resolve()
     write_exchange(folder, prepared, model_name, dict(settings or {}), seed)
@@ -146,6 +144,24 @@ def settings_of(model_name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"recbole.{name}: expected settings of that model, received {own!r}.")
     shared = {key: value for key, value in settings.items() if key not in MODELS}
     return shared | dict(settings.get(model_name, {}))
+
+
+def check_items(names: Iterable[str], known: bool) -> None:
+    """Refuses models that need to know what items are, where nobody says it.
+
+    Args:
+        names: RecBole's names of models.
+        known: whether there is a file of items.
+
+    Raises:
+        InputError: one of them needs it.
+    """
+    for name in names:
+        if name in WITH_ATTRIBUTES and not known:
+            raise InputError(
+                f"--models recbole:{name}: needs to know what items are; give a file of them by "
+                "--items"
+            )
 
 
 def check_interpreter(
@@ -231,10 +247,23 @@ def write_exchange(
         "seed": seed,
         "sizes": sizes.tolist(),
         "repeats": prepared.catalogue.repeats.tolist(),
+        "untrained": (np.flatnonzero(prepared.catalogue.counts == 0) + 1).tolist(),
+        "attributes": _write_attributes(folder, prepared) if model_name in WITH_ATTRIBUTES else {},
         "users": len(users),
         "interactions": len(user_of),
     }
     (folder / "request.json").write_text(json.dumps(request, indent=1))
+
+
+def _write_attributes(folder: Path, prepared: Sequences) -> dict[str, Any]:
+    """Writes what items are; returns what RecBole's models are to take of it, by setting."""
+    attributes = load(prepared)
+    assert attributes is not None  # or it would have been refused
+    path = folder / "interactions" / "interactions.item"
+    fields, together = write_items(path, attributes, prepared.catalogue.counts > 0)
+    if not fields:
+        raise InputError("RecBole: no two items of the file have an attribute in common.")
+    return {"selected_features": fields, "item_attribute": together}
 
 
 def _columns(prepared: Sequences, split: str) -> dict[str, np.ndarray]:

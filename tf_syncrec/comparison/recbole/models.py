@@ -11,4 +11,9 @@ MODELS = (
     "SINE",
     "TransRec",
     "GCMC",
+    "S3Rec",
+    "FDSA",
 )
+
+WITH_ATTRIBUTES = ("S3Rec", "FDSA")
+"""Those of them that need to know what items are."""

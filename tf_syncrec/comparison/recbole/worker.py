@@ -4,8 +4,10 @@
 `python -I worker.py FOLDER`, by `tf_syncrec.comparison.recbole.bridge`, which wrote FOLDER:
 
     request.json                    model, settings, seed, counts: sizes (items a domain), users,
-                                    interactions; repeats (a domain)
+                                    interactions; repeats (a domain); untrained: items that no
+                                    row has; attributes: settings of models that know of items
     interactions/interactions.inter RecBole's atomic file: exactly the training rows
+    interactions/interactions.item  another, only for such models: what trained items are
     validation.npz, test.npz        user [rows], domain [rows], items (all histories end to end),
                                     ends [rows] (where each ends); validation also target [rows]
 
@@ -57,20 +59,27 @@ class Split:
         targets: `[rows]`, our item ids, 0 for an item that training never saw; None for test.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, untrained=()):
         arrays = np.load(path)
         self.users, self.domains = arrays["user"], arrays["domain"]
         self.targets = arrays.get("target")
         self._items, self._ends = arrays["items"], arrays["ends"]
         self._lengths = np.diff(self._ends, prepend=0)
+        known = ~np.isin(self._items, untrained)
+        self._known, self._known_ends = self._items[known], np.append(0, known.cumsum())[self._ends]
 
     def latest(self, rows, length):
-        """The last `length` items of the rows, `[rows, length]`, padded with 0 on the right."""
-        lengths = np.minimum(self._lengths[rows], length)
+        """The last `length` items of the rows that a model knows, and how many there are.
+
+        They are `[rows, length]`, padded with 0 on the right.
+        """
+        ends = self._known_ends[rows]
+        lengths = np.minimum(np.diff(self._known_ends, prepend=0)[rows], length)
         steps = np.arange(length)
         taken = steps < lengths[:, None]
-        index = (self._ends[rows] - lengths)[:, None] + steps
-        return np.where(taken, self._items[np.where(taken, index, 0)], 0), lengths
+        index = (ends - lengths)[:, None] + steps
+        known = np.append(self._known, 0)
+        return np.where(taken, known[np.where(taken, index, 0)], 0), lengths
 
     def whole(self, rows):
         """All items of the rows end to end: `(position in rows, item)`."""
@@ -82,19 +91,20 @@ class Split:
 
 
 class Ids:
-    """Our numbers to RecBole's; 0 (padding, unknown) stays 0."""
+    """Our numbers to RecBole's; 0 (padding, unknown) stays 0, and so do items without a row."""
 
-    def __init__(self, dataset, users, items):
+    def __init__(self, dataset, users, items, untrained=()):
         self.users = self._table(dataset.field2id_token[dataset.uid_field], users)
-        self.items = self._table(dataset.field2id_token[dataset.iid_field], items)
+        self.items = self._table(dataset.field2id_token[dataset.iid_field], items, untrained)
 
     @staticmethod
-    def _table(tokens, count):
+    def _table(tokens, count, unknown=()):
         ours = tokens[1:].astype(np.int64)  # the first is RecBole's padding
-        if not np.array_equal(np.sort(ours), np.arange(1, count + 1)):
-            raise AssertionError(f"RecBole kept {len(ours)} of {count} ids")
+        expected = np.setdiff1d(np.arange(1, count + 1), unknown)
+        if not np.array_equal(np.sort(ours), expected):
+            raise AssertionError(f"RecBole kept {len(ours)} of {len(expected)} ids")
         table = np.zeros(count + 1, np.int64)
-        table[ours] = np.arange(1, count + 1)
+        table[ours] = np.arange(1, len(ours) + 1)
         return table
 
 
@@ -115,8 +125,14 @@ def check_settings(name, settings):
             raise Unusable(f"setting {setting!r} of {name}: expected one of {', '.join(known)}")
 
 
-def configure(folder, request):
-    """RecBole's configuration: its defaults, the given settings, and our data as it is."""
+def configure(folder, request, **more):
+    """RecBole's configuration: its defaults, the given settings, and our data as it is.
+
+    Args:
+        folder: see above.
+        request: likewise.
+        more: settings that win over all others.
+    """
     from recbole.config import Config
     from recbole.utils import get_model
 
@@ -128,11 +144,19 @@ def configure(folder, request):
         "seed": request["seed"],
         "show_progress": False,
         "checkpoint_dir": str(folder / "scratch"),
+        **more,
     }
+    known = request.get("attributes", {})
+    if known:
+        fixed["load_col"]["item"] = [
+            "item_id",
+            *known["selected_features"],
+            known["item_attribute"],
+        ]
     # RecBole refuses negatives for a cross-entropy over all items, and has them on by default.
     if not hasattr(get_model(name), "input_type") and settings.get("loss_type", "CE") == "CE":
         fixed["train_neg_sample_args"] = None
-    return Config(model=name, dataset="interactions", config_dict={**settings, **fixed})
+    return Config(model=name, dataset="interactions", config_dict={**known, **settings, **fixed})
 
 
 def training_data(config, request):
@@ -144,7 +168,7 @@ def training_data(config, request):
     dataset = create_dataset(config)
     if len(dataset.inter_feat) != request["interactions"]:
         raise AssertionError(f"RecBole kept {len(dataset.inter_feat)} training rows")
-    ids = Ids(dataset, request["users"], sum(request["sizes"]))
+    ids = Ids(dataset, request["users"], sum(request["sizes"]), request["untrained"])
     dataset._change_feat_format()  # what build() does before it splits; every prefix is a sample
     negatives, sampler = config["train_neg_sample_args"], None
     if negatives["distribution"] != "none":
@@ -173,6 +197,16 @@ class Reported:
                 told = time.time()
                 done = f"batch {number + 1} of {len(self._batches)}"
                 say(f"{self._name}: {done}, {told - begin:.0f} s")
+
+
+def behind_all(scores, unknown):
+    """Scores `[rows, items]` in which items that the model does not know are behind all others."""
+    if not unknown.any():
+        return scores
+    if unknown.all():
+        return torch.zeros_like(scores)
+    lowest = scores[:, ~unknown].amin(dim=1, keepdim=True)
+    return torch.where(unknown, lowest - 1 - lowest.abs() / 8, scores)
 
 
 class DomainScores:
@@ -204,6 +238,7 @@ class DomainScores:
                     scores = self._special(batch, items, nodes)
                 else:
                     scores = model.full_sort_predict(batch).view(len(chunk), -1)[:, items]
+                scores = behind_all(scores, items == 0)
                 if not torch.isfinite(scores).all():
                     raise ValueError(f"{self._config['model']} gives scores that are not numbers")
                 yield chunk, scores.float()
@@ -332,6 +367,27 @@ def train(config, model, batches, validate, name):
     }
 
 
+def pretrained(folder, request, config, dataset, model, batches):
+    """S3Rec after its `pretrain_epochs`, and the configuration of what comes then.
+
+    What RecBole makes anew from a checkpoint is made of the weights at hand.
+    """
+    from recbole.utils import get_model, get_trainer
+
+    name = request["model"]
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    for epoch in range(1, config["pretrain_epochs"] + 1):
+        begin = time.time()
+        loss = trainer._train_epoch(Reported(batches, f"{name} pre-training {epoch}"), epoch)
+        took = time.time() - begin
+        say(f"{name} pre-training {epoch}: {took:.1f} s, loss {(loss or 0) / len(batches):.4f}")
+    path = folder / "scratch" / "pretrained.pth"
+    torch.save({"state_dict": model.state_dict()}, path)
+    after = {"train_stage": "finetune", "pre_model_path": str(path)}
+    config = configure(folder, request, **after)
+    return config, get_model(name)(config, dataset).to(config["device"])
+
+
 def say(line):
     """Prints at once: the reader is at the other end of a pipe."""
     print(line, flush=True)
@@ -352,7 +408,8 @@ def run(folder):
     from recbole.utils import get_model, init_seed
 
     request = json.loads((folder / "request.json").read_text())
-    config = configure(folder, request)
+    stage = {"train_stage": "pretrain"} if request["model"] == "S3Rec" else {}
+    config = configure(folder, request, **stage)
     init_seed(config["seed"], config["reproducibility"])
     say(f"{request['model']}: preparing {request['interactions']:,} training rows for RecBole")
     dataset, ids, batches = training_data(config, request)
@@ -362,14 +419,17 @@ def run(folder):
     name = request["model"]
     say(f"{name}: {parameters:,} parameters, {len(dataset):,} samples an epoch, {config['device']}")
 
+    if stage:
+        config, model = pretrained(folder, request, config, dataset, model, batches)
     scores = DomainScores(model, config, ids, np.array(request["sizes"]), request["repeats"])
-    validation = Split(folder / "validation.npz")
+    validation = Split(folder / "validation.npz", request["untrained"])
     result = train(config, model, batches, lambda: scores.ndcg_at_10(validation), name)
     (folder / "scores").mkdir(exist_ok=True)
     scores.store(validation, "validation", folder / "scores")
-    scores.store(Split(folder / "test.npz"), "test", folder / "scores")
+    test = Split(folder / "test.npz", request["untrained"])
+    scores.store(test, "test", folder / "scores")
     plain = (str, int, float, bool, list, type(None))
-    folders = {"data_path", "checkpoint_dir"}  # of this one run
+    folders = {"data_path", "checkpoint_dir", "pre_model_path"}  # of this one run
     return {
         **result,
         "parameters": parameters,

@@ -3,6 +3,9 @@
 import keras
 import tensorflow as tf
 
+BEHIND = -1e3
+"""What an item gains that is to rank behind all others."""
+
 
 @keras.saving.register_keras_serializable("tf_syncrec")
 class PopularityTrend(keras.layers.Layer):

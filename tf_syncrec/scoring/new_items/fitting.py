@@ -11,6 +11,7 @@ from data_prep import Catalogue
 from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer
 from tf_syncrec.evaluation.trials import Trials, rank_trials, score_so_far, trials_of
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
+from tf_syncrec.layers.score_terms.popularity_trend import BEHIND
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.utils.variables import as_array, fill
@@ -22,9 +23,6 @@ WEIGHTS = (0.0, 2.0, 4.0, 8.0, 16.0)
 GAINS = (-4.0, -2.0, -1.0, 0.0, 1.0)
 TRIED = tuple(itertools.product(WEIGHTS, GAINS))
 """Weights of votes and what is added to the score, that are tried on validation."""
-
-OUT = -1e3
-"""What an item gains that is not to be recommended."""
 
 LATER = 3.0
 """How many times more new items those have who are asked after validation, under `global_time`.
@@ -78,7 +76,7 @@ def fit_new_items(
     worth = known + later * found[new].sum(axis=0)
     best = int(np.argmax(np.where(known >= least, worth, -1)))
     affordable = (known >= least).any()
-    weight, added = TRIED[best] if affordable else (0.0, OUT)
+    weight, added = TRIED[best] if affordable else (0.0, BEHIND)
     layer.weight.assign(weight)
     layer.decay.assign(DECAY)
     fill(gain.gain, as_array(gain.gain) + np.float32(added) * catalogue.cold)
@@ -104,7 +102,7 @@ def _without_attributes(
     weight = 0.0 if model.likeness is None else float(model.likeness.weight)
     if model.likeness is not None:
         model.likeness.weight.assign(0.0)
-    out = tf.constant(OUT * catalogue.cold, tf.float32)
+    out = tf.constant(BEHIND * catalogue.cold, tf.float32)
 
     def rank(users: Batches) -> Trials:
         scorer = ModelScorer(model)

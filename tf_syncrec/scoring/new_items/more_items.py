@@ -59,7 +59,8 @@ def with_more_items(
     )
     items = np.where(order < catalogue.num_items, order, -1)
     sizes = dict(zip(model.domains, whole.sizes.tolist(), strict=True))
-    larger = model.from_config(model.get_config() | {"domain_sizes": sizes})
+    given = {"domain_sizes": sizes, "trained_sizes": list(model.trained_sizes)}
+    larger = model.from_config(model.get_config() | given)
     larger.item_encoder = model.item_encoder
     _carry_all(model, larger, items)
     _set_attributes(larger, items, order, new, catalogue.num_items)
@@ -117,7 +118,8 @@ def _fit_the_rest(
     count_like_items(larger, whole)
     if model.trend is not None and larger.trend is not None:
         before, gains = as_array(model.trend.gain), np.array(as_array(larger.trend.gain))
-        untrained = catalogue.counts == 0
+        # What ranks behind all others as nothing is known of it is no measure.
+        untrained = (catalogue.counts == 0) & _known(model)[1:]
         for domain in range(catalogue.num_domains):
             cold = untrained & (catalogue.item_domains == domain)
             # Of a domain that had none, as in the others.
@@ -126,3 +128,11 @@ def _fit_the_rest(
                 added = (whole.item_domains == domain) & (items < 0)
                 gains[1:][added] = before[1:][like][0]
         fill(larger.trend.gain, gains)
+        larger.put_unknown_behind()
+
+
+def _known(model: MultiDomainModel) -> np.ndarray:
+    """Of which items something is known, `[items + 1]` bool."""
+    attributes = model.embedding.attributes
+    assert attributes is not None
+    return attributes.known(np.arange(model.num_items + 1, dtype=np.int32)).numpy()
