@@ -99,6 +99,20 @@ class ModelConfig(Section):
         "items gain by how popular they have been lately, on top of the network's score; half-life "
         "and weight are fitted on validation",
     )
+    time_inputs: Literal["auto", "none"] | list[Literal["gap", "hour", "weekday"]] = _setting(
+        "none",
+        "what the network is told of times: the gap to the event before, the hour of the day, the "
+        "day of the week (UTC), of each event and, by a request that says when it is, of the one "
+        "to come; auto: those of them that carry something in the training rows "
+        "(docs/coming-back.md)",
+    )
+    time_dropout: float = _setting(
+        0.3,
+        "share of the training sequences that are told no times, and of the events of the others "
+        "whose time is not told before, so that requests may leave out either",
+        ge=0,
+        lt=1,
+    )
     new_items: int = _setting(
         50,
         "the same for items that nobody had in training, by a weight of their own and with what "

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Layout, Sequences
 from tf_syncrec.data.item_attributes import load as load_attributes
 from tf_syncrec.data.item_encoder import ItemEncoder
+from tf_syncrec.data.time_inputs import time_inputs
 from tf_syncrec.layers import (
     DomainBlocks,
     ItemNeighbours,
@@ -24,7 +25,8 @@ from tf_syncrec.layers import (
 )
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
-from tf_syncrec.layers.views import check_histories, check_queries
+from tf_syncrec.layers.times.moments import forget, moments_of
+from tf_syncrec.layers.views import View, check_histories, check_queries, split_views
 from tf_syncrec.losses import functions as losses_by_name
 from tf_syncrec.losses.functions import EXCLUDED
 from tf_syncrec.losses.negatives import UniformNegatives
@@ -41,6 +43,18 @@ _RENAMED = {"loss": ("loss", "name"), "negative_transfer": ("negative_transfer",
 """Arguments of networks that the configuration calls otherwise: section and setting."""
 
 
+class Times(NamedTuple):
+    """What a request tells of times, in the unit of the log; 0 tells nothing.
+
+    Attributes:
+        timestamps: `[batch, length]` float64, when the items of the histories were.
+        now: `[batch]` float64, when the requests are.
+    """
+
+    timestamps: tf.Tensor
+    now: tf.Tensor
+
+
 class Asked:
     """What a network is asked while it is evaluated; each is traced, which takes seconds, once.
 
@@ -48,7 +62,7 @@ class Asked:
         model: the network.
 
     Attributes:
-        queries: from what its `evaluation_signature` lists to what `call` returns.
+        queries: from what its `asked_signature` lists to what `call` returns.
         domain_queries: likewise, for `domain_queries`.
         view_queries: likewise, what its two scores look for in the domain that is asked for, two
             times `[batch, dim]`, of one that has two.
@@ -56,12 +70,14 @@ class Asked:
 
     def __init__(self, model: "MultiDomainModel"):
         def of_views(batch):
-            first, second = model.view_queries(batch["items"], batch["domain"][:, None])
+            first, second = model.view_queries(
+                batch["items"], batch["domain"][:, None], model.times_in(batch)
+            )
             return first[:, 0], second[:, 0]
 
         functions = (lambda batch: model(batch)), model.domain_queries, of_views
         self.queries, self.domain_queries, self.view_queries = (
-            tf.function(each, input_signature=[model.evaluation_signature], autograph=False)
+            tf.function(each, input_signature=[model.asked_signature], autograph=False)
             for each in functions
         )
 
@@ -93,6 +109,9 @@ class MultiDomainModel(Trainer):
             do not; None: all. Negatives are drawn from them alone.
         attributes: what is known of items, see `SharedEmbedding`; None: nothing.
         own_dropout: see `SharedEmbedding`.
+        time_inputs: what it is told of times, some of `layers.times.moments.INPUTS`.
+        time_dropout: share of the sequences of a training that tell no times, and of the items of
+            others that do not tell when they will be, so that it answers who tells nothing, too.
         loss: name of a loss of `losses.functions`, or a function of the same kind.
         negatives: how many items of its domain a target is compared with, or what draws them.
         shared_negatives: of a number of negatives, whether all targets of a domain and batch have
@@ -104,10 +123,13 @@ class MultiDomainModel(Trainer):
         "items": tf.TensorSpec([None, None], tf.int32),
         "domain": tf.TensorSpec([None], tf.int32),
     }
-    """What `call` reads of a batch of `data.batches.evaluation_batches`."""
+    """What `call` reads of a batch of `data.batches.evaluation_batches`, besides times."""
 
     item_encoder: ItemEncoder | None = None
     """What finds the attributes that it knows of items in other files of them."""
+
+    reads_times: ClassVar[bool] = True
+    """Whether it looks at histories, and so can be told when they were."""
 
     batch_layout: ClassVar[Layout] = "packed"
     """How `data.batches.train_batches` lays out what `batch_losses` reads."""
@@ -130,12 +152,15 @@ class MultiDomainModel(Trainer):
         trained_sizes: Sequence[int] | None = None,
         attributes: Mapping[str, int] | None = None,
         own_dropout: float = 0.0,
+        time_inputs: Sequence[str] = (),
+        time_dropout: float = 0.3,
         loss: str | Callable = "sampled_softmax",
         negatives: int | UniformNegatives = 256,
         shared_negatives: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.autocast = False  # of what it is given: a time has more digits than a float32
         self.domains, self.domain_sizes = _domains(domain_sizes)
         self.trained_sizes = _trained(trained_sizes, self.domain_sizes)
         for name, value, least in (
@@ -164,8 +189,11 @@ class MultiDomainModel(Trainer):
             style,
             attributes,
             own_dropout,
+            time_inputs if self.reads_times else (),
             dtype=self.dtype_policy,
         )
+        self.time_dropout = time_dropout
+        self._time_seed = keras.random.SeedGenerator() if self.time_inputs else None
         self.similarity = Similarity(similarity, temperature, dtype=self.dtype_policy)
         self.neighbours, self.likeness, self.new_items = (
             ItemNeighbours(self.num_items, count, min(VOTING, window)) if count else None
@@ -196,6 +224,8 @@ class MultiDomainModel(Trainer):
         arguments = {name: value for name, value in given.items() if name in taken} | more
         if not arguments.get("attributes"):
             arguments |= dict.fromkeys(TERMS_OF_ITEMS, 0)
+        if isinstance(arguments["time_inputs"], str):  # what is to be found in data, or nothing
+            arguments["time_inputs"] = ()
         return cls(domain_sizes, **arguments)
 
     @classmethod
@@ -203,7 +233,12 @@ class MultiDomainModel(Trainer):
         """A new network for a dataset, told what its items file says."""
         catalogue = prepared.catalogue
         sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
-        more = cls.arguments_from(prepared) | {"trained_sizes": catalogue.trained_sizes.tolist()}
+        more = cls.arguments_from(prepared) | {
+            "trained_sizes": catalogue.trained_sizes.tolist(),
+            "time_inputs": time_inputs(config.model.time_inputs, prepared)
+            if cls.reads_times
+            else (),
+        }
         known = load_attributes(prepared) if config.model.item_attributes else None
         if known is not None:
             more["attributes"] = {
@@ -243,6 +278,8 @@ class MultiDomainModel(Trainer):
             else self.trained_sizes,
             "attributes": self.embedding.get_config()["attributes"],
             "own_dropout": self.embedding.own_dropout,
+            "time_inputs": list(self.time_inputs),
+            "time_dropout": self.time_dropout,
             "loss": losses_by_name.serialize(self.target_loss),
             "negatives": keras.saving.serialize_keras_object(self.negatives),
         }
@@ -306,6 +343,71 @@ class MultiDomainModel(Trainer):
         """Items of each domain, `[domains]` int32."""
         return tf.constant(self.domain_sizes, tf.int32)
 
+    # ----------------------------------------------------------------------------------- times
+
+    @property
+    def time_inputs(self) -> tuple[str, ...]:
+        """What it is told of times; nothing of most networks."""
+        return () if self.embedding.times is None else self.embedding.times.inputs
+
+    def timed(self) -> bool:
+        """Whether times have a say in its score at all."""
+        return bool(self.time_inputs) or (self.repeats is not None and bool(self.repeats.timed()))
+
+    @property
+    def asked_signature(self) -> dict[str, tf.TensorSpec]:
+        """`evaluation_signature`, and times, if it is told of them."""
+        times = {
+            "timestamps": tf.TensorSpec([None, None], tf.float64),
+            "now": tf.TensorSpec([None], tf.float64),
+        }
+        return self.evaluation_signature | (times if self.time_inputs else {})
+
+    def inputs(self, batch, timestamps=None, now=None) -> dict[str, Any]:
+        """What it is asked by, of a batch of `data.batches.evaluation_batches`.
+
+        Args:
+            batch: says whose histories, and in which domains.
+            timestamps: `[batch, length]`, when these were, as far as that is told.
+            now: `[batch]`, likewise when they are asked for.
+        """
+        found = {name: batch[name] for name in self.evaluation_signature}
+        if self.time_inputs:
+            shape = tf.shape(batch["items"])
+            told = (timestamps, shape), (now, shape[:1])
+            found["timestamps"], found["now"] = (
+                tf.zeros(shape, tf.float64) if times is None else times for times, shape in told
+            )
+        return found
+
+    def times_in(self, inputs) -> Times | None:
+        """Times of what `call` was given, if there are some and it is told of them."""
+        if not self.time_inputs or "timestamps" not in inputs:
+            return None
+        times = tf.convert_to_tensor(inputs["timestamps"])
+        now = inputs.get("now")
+        return Times(times, tf.zeros(tf.shape(times)[:1], tf.float64) if now is None else now)
+
+    def views(self, items, domains, times: Times | None = None) -> tuple[View, View]:
+        """What is predicted from; arguments as of `query_vectors`."""
+        moments = None
+        if self.time_inputs and times is not None:
+            moments = moments_of(items, *times)
+        return split_views(items, domains, self.offsets, self.window, moments=moments)
+
+    def training_views(
+        self, items, segments=None, timestamps=None, training=True
+    ) -> tuple[View, View]:
+        """What is learned from; arguments as of `batch_losses`. Some of the times are left out."""
+        moments = None
+        if self.time_inputs and timestamps is not None:
+            moments = moments_of(items, timestamps)
+            if training:
+                rows = tf.where(items > 0, tf.range(tf.shape(items)[0])[:, None], -1)
+                owners = rows if segments is None else segments
+                moments = forget(moments, owners, self.time_dropout, self._time_seed)
+        return split_views(items, None, self.offsets, self.window, segments, moments)
+
     # ------------------------------------------------------------------------------ prediction
 
     view_weights: ViewWeights | None = None
@@ -322,7 +424,7 @@ class MultiDomainModel(Trainer):
         """All that is added to the network's score, which is fitted after training."""
         return self.voters if self.trend is None else (*self.voters, self.trend)
 
-    def view_queries(self, items, domains):
+    def view_queries(self, items, domains, times: Times | None = None):
         """The two query vectors that `view_weights` weighs; arguments as in `query_vectors`.
 
         Returns:
@@ -331,12 +433,13 @@ class MultiDomainModel(Trainer):
         """
         raise NotImplementedError(f"{type(self).__name__} has one score, and not two")
 
-    def query_vectors(self, items, domains):
+    def query_vectors(self, items, domains, times: Times | None = None):
         """What the network looks for next; its dot product with a candidate vector is the score.
 
         Args:
             items: `[batch, length]` int32, histories, oldest first, padded with 0 on the left.
             domains: `[batch, queries]` int32, the domains to predict in, distinct within a row.
+            times: what is told of times; None: nothing.
 
         Returns:
             `[batch, queries, dim]` float32.
@@ -347,7 +450,8 @@ class MultiDomainModel(Trainer):
         """Query vectors in every domain, `[batch, domains, dim]`; inputs as of `call`."""
         items = tf.convert_to_tensor(inputs["items"])
         domains = tf.range(self.num_domains)[None]
-        return self.query_vectors(items, tf.tile(domains, [tf.shape(items)[0], 1]))
+        domains = tf.tile(domains, [tf.shape(items)[0], 1])
+        return self.query_vectors(items, domains, self.times_in(inputs))
 
     @property
     def embeddings(self) -> Sequence[SharedEmbedding]:
@@ -402,11 +506,14 @@ class MultiDomainModel(Trainer):
     def call(self, inputs, training=None):
         """Query vectors `[batch, dim]` of `{"items": [batch, length], "domain": [batch]}`.
 
+        A network that is told of times reads those of `Times`, too, if they are there.
+
         Raises:
             tf.errors.InvalidArgumentError: items are no histories, or there is no such domain.
         """
         domains = tf.convert_to_tensor(inputs["domain"])
-        return self.query_vectors(tf.convert_to_tensor(inputs["items"]), domains[:, None])[:, 0]
+        items, times = tf.convert_to_tensor(inputs["items"]), self.times_in(inputs)
+        return self.query_vectors(items, domains[:, None], times)[:, 0]
 
     def checked(self, items, domains):
         """The arguments of `query_vectors`, which are read after they are checked."""
@@ -466,7 +573,7 @@ class MultiDomainModel(Trainer):
         Returns:
             `[batch]` float64, see `metrics.target_ranks`.
         """
-        queries = self({name: batch[name] for name in self.evaluation_signature})
+        queries = self(self.inputs(batch))
 
         def scores_of(rows, offset, size):
             candidates = self.candidate_vectors(tf.range(offset, offset + size))
