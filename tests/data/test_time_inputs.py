@@ -17,7 +17,10 @@ LOGS = {
     "of a fortnight": (1.5e9 + (ANY_TIME - 1.5e9) / 4, ("gap", "hour")),
     "of an afternoon": (1.5e9 + (ANY_TIME - 1.5e9) / 400, ("gap",)),
     "of one moment": (np.full([40, 10], 1.5e9), ()),
-    "of baskets, one of each user": (np.repeat(RNG.choice(ANY_TIME.ravel(), [40, 1]), 10, axis=1), ("hour", "weekday")),
+    "of baskets, one of each user": (
+        np.repeat(RNG.choice(ANY_TIME.ravel(), [40, 1]), 10, axis=1),
+        ("hour", "weekday"),
+    ),
 }
 
 

@@ -100,7 +100,7 @@ def codes(own, before, due, is_event, has_before):
     for time, gap, follows in zip((own, due), gaps, (has_before, is_event), strict=True):
         told = ~tf.math.is_nan(time)
         seconds = tf.where(told, time, 0.0)
-        passed = 3 + bucket(tf.where(tf.math.is_nan(gap), 0.0, gap), ELAPSED)
+        passed = 3 + bucket(tf.where(tf.math.is_nan(gap), tf.zeros_like(gap), gap), ELAPSED)
         found = (
             tf.where(follows, tf.where(tf.math.is_nan(gap), UNKNOWN, passed), FIRST),
             1 + hour_of_day(seconds),
