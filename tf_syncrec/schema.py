@@ -101,10 +101,10 @@ class ModelConfig(Section):
     )
     time_inputs: Literal["auto", "none"] | list[Literal["gap", "hour", "weekday"]] = _setting(
         "none",
-        "what the network is told of times: the gap to the event before, the hour of the day, the "
-        "day of the week (UTC), of each event and, by a request that says when it is, of the one "
-        "to come; auto: those of them that carry something in the training rows "
-        "(docs/coming-back.md)",
+        "what the network is told of times, of each event and, by a request that says when it is, "
+        "of the one to come; or a list, such as [gap, hour, weekday]: how long after the event "
+        "before, hour of the day, day of the week (both UTC); auto: those of them that differ from "
+        "event to event in training rows (docs/coming-back.md)",
     )
     time_dropout: float = _setting(
         0.3,

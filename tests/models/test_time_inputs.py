@@ -1,15 +1,22 @@
 """Networks that are told of times: nothing leaks, nothing changes where nothing is told."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_prep import Catalogue
+from tests.conftest import FakePrepared
 from tests.support.exporting import make_catalogue
 from tests.support.exporting import make_model as any_model
 from tests.support.networks import KINDS, each
 from tests.support.times import random_times
+from tf_syncrec.data.batches import evaluation_batches, train_batches
+from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED, WITH_TIMES
+from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.layers.times.moments import INPUTS
 from tf_syncrec.models.base import Times
+from tf_syncrec.models.baselines.sasrec import SASRec
 
 NETWORKS_OF_HISTORIES = [name for name in KINDS if name not in ("bprmf", "cat_art")]
 ALL = list(INPUTS)
@@ -89,3 +96,44 @@ def test_a_model_of_users_is_told_nothing():
     model = any_model(make_catalogue(), network="bprmf", time_inputs=ALL)
     assert model.time_inputs == () and not model.timed()
     assert set(model.asked_signature) == {"items", "domain", "user_id"}
+
+
+def rhythm(users=300, events=12):
+    """What is used is the hour of the day; when it is used, nobody can know before."""
+    rng = np.random.default_rng(0)
+    times = 1.5e9 + np.cumsum(rng.uniform(3600.0, 40 * 3600.0, [users, events + 1]), axis=1)
+    items = (1 + times % 86400 // 3600).astype(np.int32)
+    catalogue = Catalogue(
+        ("apps",),
+        np.array([f"app {hour}" for hour in range(24)], object),
+        np.zeros(24, np.int32),
+        np.bincount(items[:, :-1].ravel() - 1, minlength=24),
+        np.array([True]),
+    )
+    rows = [
+        {"user_id": b"%d" % user, "items": own[:-1], "timestamps": when[:-1]}
+        for user, (own, when) in enumerate(zip(items, times, strict=True))
+    ]
+    targets = [
+        row | {"target": own[-1], "target_item_id": b"", "domain": 0, "target_timestamp": when[-1]}
+        for row, own, when in zip(rows, items, times, strict=True)
+    ]
+    return FakePrepared(catalogue, {"train": rows, "test": targets})
+
+
+def test_a_daily_rhythm_is_found_once_it_is_told():
+    """From batches of training to ranks; who does not say when it is gets no better than chance."""
+    prepared, found = rhythm(), {}
+    keras.utils.set_random_seed(0)
+    model = SASRec([24], window=12, dim=16, blocks=1, dropout=0.0, time_inputs=["hour"])
+    model.compile(keras.optimizers.Adam(0.02))
+    batches = train_batches(prepared, 12, 32, 0, times=True)
+    model.fit(batches.epochs(range(10)), epochs=10, steps_per_epoch=batches.steps, verbose=0)
+    for told in (None, *TIMED):
+        scorer, rows = ModelScorer(model, told=told), evaluation_batches(prepared, "test", 300)
+        ranks = rank_split(scorer, rows, prepared.catalogue, with_rows=False)
+        found[told] = ranks.metrics(("apps",))["overall"]["ndcg@10"]
+    by_chance = np.mean([1 / np.log2(1 + r) if r <= 10 else 0 for r in range(1, 25)])
+    assert found[AT_REQUEST_TIME] > 0.9
+    for told in (None, WITH_TIMES):
+        assert found[told] == pytest.approx(by_chance, abs=0.08)
