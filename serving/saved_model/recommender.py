@@ -10,7 +10,8 @@ from serving.saved_model.domain_search import MISSING, DomainSearch
 from serving.saved_model.signatures import INPUTS, signatures_of
 from serving.saved_model.vocabulary import Vocabulary, table
 from tf_syncrec.layers.score_terms.item_neighbours import all_votes
-from tf_syncrec.models.base import MultiDomainModel, Times
+from tf_syncrec.layers.times.moments import Times
+from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.score_parts import score_parts
 
 RULE = -1

@@ -14,8 +14,7 @@ from tests.support.times import random_times
 from tf_syncrec.data.batches import evaluation_batches, train_batches
 from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED, WITH_TIMES
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
-from tf_syncrec.layers.times.moments import INPUTS
-from tf_syncrec.models.base import Times
+from tf_syncrec.layers.times.moments import INPUTS, Times
 from tf_syncrec.models.baselines.sasrec import SASRec
 
 NETWORKS_OF_HISTORIES = [name for name in KINDS if name not in ("bprmf", "cat_art")]

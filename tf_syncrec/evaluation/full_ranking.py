@@ -206,7 +206,7 @@ class ModelScorer(Scorer):
         return tuple(tf.unstack(self.said(batch), axis=1))
 
     def _asked_by(self, batch):
-        return self._model.inputs(batch, *times_of(batch, self._told))
+        return self._model.asked_by(batch, *times_of(batch, self._told))
 
     def votes(self, batch):
         """Ids and votes by histories; nothing where nobody has a say."""

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -25,13 +25,13 @@ from tf_syncrec.layers import (
 )
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
-from tf_syncrec.layers.times.moments import forget, moments_of
-from tf_syncrec.layers.views import View, check_histories, check_queries, split_views
+from tf_syncrec.layers.times.moments import Times
+from tf_syncrec.layers.views import check_histories, check_queries
 from tf_syncrec.losses import functions as losses_by_name
 from tf_syncrec.losses.functions import EXCLUDED
 from tf_syncrec.losses.negatives import UniformNegatives
 from tf_syncrec.metrics.target_ranks import ranks_by_domain
-from tf_syncrec.models.trainer import Trainer
+from tf_syncrec.models.told_times import ToldTimes
 from tf_syncrec.schema import TERMS_OF_ITEMS
 from tf_syncrec.utils.variables import as_array, fill, pieces
 
@@ -41,18 +41,6 @@ the ones before weigh next to nothing."""
 
 _RENAMED = {"loss": ("loss", "name"), "negative_transfer": ("negative_transfer", "enabled")}
 """Arguments of networks that the configuration calls otherwise: section and setting."""
-
-
-class Times(NamedTuple):
-    """What a request tells of times, in the unit of the log; 0 tells nothing.
-
-    Attributes:
-        timestamps: `[batch, length]` float64, when the items of the histories were.
-        now: `[batch]` float64, when the requests are.
-    """
-
-    timestamps: tf.Tensor
-    now: tf.Tensor
 
 
 class Asked:
@@ -82,7 +70,7 @@ class Asked:
         )
 
 
-class MultiDomainModel(Trainer):
+class MultiDomainModel(ToldTimes):
     """A network that recommends the next item in any domain.
 
     A subclass says what a batch costs (`batch_losses`) and what a user looks for
@@ -127,9 +115,6 @@ class MultiDomainModel(Trainer):
 
     item_encoder: ItemEncoder | None = None
     """What finds the attributes that it knows of items in other files of them."""
-
-    reads_times: ClassVar[bool] = True
-    """Whether it looks at histories, and so can be told when they were."""
 
     batch_layout: ClassVar[Layout] = "packed"
     """How `data.batches.train_batches` lays out what `batch_losses` reads."""
@@ -343,72 +328,11 @@ class MultiDomainModel(Trainer):
         """Items of each domain, `[domains]` int32."""
         return tf.constant(self.domain_sizes, tf.int32)
 
-    # ----------------------------------------------------------------------------------- times
-
-    @property
-    def time_inputs(self) -> tuple[str, ...]:
-        """What it is told of times; nothing of most networks."""
-        return () if self.embedding.times is None else self.embedding.times.inputs
+    # ------------------------------------------------------------------------------ prediction
 
     def timed(self) -> bool:
         """Whether times have a say in its score at all."""
         return bool(self.time_inputs) or (self.repeats is not None and bool(self.repeats.timed()))
-
-    @property
-    def asked_signature(self) -> dict[str, tf.TensorSpec]:
-        """`evaluation_signature`, and times, if it is told of them."""
-        times = {
-            "timestamps": tf.TensorSpec([None, None], tf.float64),
-            "now": tf.TensorSpec([None], tf.float64),
-        }
-        return self.evaluation_signature | (times if self.time_inputs else {})
-
-    def inputs(self, batch, timestamps=None, now=None) -> dict[str, Any]:
-        """What it is asked by, of a batch of `data.batches.evaluation_batches`.
-
-        Args:
-            batch: says whose histories, and in which domains.
-            timestamps: `[batch, length]`, when these were, as far as that is told.
-            now: `[batch]`, likewise when they are asked for.
-        """
-        found = {name: batch[name] for name in self.evaluation_signature}
-        if self.time_inputs:
-            shape = tf.shape(batch["items"])
-            told = (timestamps, shape), (now, shape[:1])
-            found["timestamps"], found["now"] = (
-                tf.zeros(shape, tf.float64) if times is None else times for times, shape in told
-            )
-        return found
-
-    def times_in(self, inputs) -> Times | None:
-        """Times of what `call` was given, if there are some and it is told of them."""
-        if not self.time_inputs or "timestamps" not in inputs:
-            return None
-        times = tf.convert_to_tensor(inputs["timestamps"])
-        now = inputs.get("now")
-        return Times(times, tf.zeros(tf.shape(times)[:1], tf.float64) if now is None else now)
-
-    def views(self, items, domains, times: Times | None = None) -> tuple[View, View]:
-        """What is predicted from; arguments as of `query_vectors`."""
-        moments = None
-        if self.time_inputs and times is not None:
-            moments = moments_of(items, *times)
-        return split_views(items, domains, self.offsets, self.window, moments=moments)
-
-    def training_views(
-        self, items, segments=None, timestamps=None, training=True
-    ) -> tuple[View, View]:
-        """What is learned from; arguments as of `batch_losses`. Some of the times are left out."""
-        moments = None
-        if self.time_inputs and timestamps is not None:
-            moments = moments_of(items, timestamps)
-            if training:
-                rows = tf.where(items > 0, tf.range(tf.shape(items)[0])[:, None], -1)
-                owners = rows if segments is None else segments
-                moments = forget(moments, owners, self.time_dropout, self._time_seed)
-        return split_views(items, None, self.offsets, self.window, segments, moments)
-
-    # ------------------------------------------------------------------------------ prediction
 
     view_weights: ViewWeights | None = None
     """Of a model whose score is a weighted sum of two, how much each counts in each domain."""
@@ -573,7 +497,7 @@ class MultiDomainModel(Trainer):
         Returns:
             `[batch]` float64, see `metrics.target_ranks`.
         """
-        queries = self(self.inputs(batch))
+        queries = self(self.asked_by(batch))
 
         def scores_of(rows, offset, size):
             candidates = self.candidate_vectors(tf.range(offset, offset + size))

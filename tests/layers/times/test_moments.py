@@ -20,13 +20,13 @@ def test_times_are_seconds_of_any_unit(unit):
     np.testing.assert_allclose(found.events, seconds, atol=1e-3)
     # Who does not say when the history was is told nothing by the time of the request, unless
     # there is no history.
-    np.testing.assert_allclose(found.now, [NOON + 7, np.nan, NOON, np.nan], atol=1e-3)
+    np.testing.assert_allclose(np.asarray(found.now), [NOON + 7, np.nan, NOON, np.nan], atol=1e-3)
 
 
 def test_nothing_is_no_history():
     found = moments_of(tf.zeros([2, 0], tf.int32), np.zeros((2, 0)), np.array([0.0, NOON]))
     assert found.events.shape == (2, 0)
-    np.testing.assert_array_equal(found.now, [np.nan, NOON])
+    np.testing.assert_array_equal(np.asarray(found.now), [np.nan, NOON])
 
 
 def test_hours_and_days_are_those_of_the_calendar():

@@ -19,6 +19,18 @@ CODES = {"gap": 2 + 1 + len(ELAPSED), "hour": 1 + 24, "weekday": 1 + 7}
 INPUTS = tuple(CODES)
 
 
+class Times(NamedTuple):
+    """What a request tells of times, in the unit of the log; 0 tells nothing.
+
+    Attributes:
+        timestamps: `[batch, length]` float64, when the items of the histories were.
+        now: `[batch]` float64, when the requests are.
+    """
+
+    timestamps: tf.Tensor
+    now: tf.Tensor
+
+
 class Moments(NamedTuple):
     """Times of a batch of histories, in seconds since 1970; NaN where they are not told.
 
