@@ -205,7 +205,8 @@ class SyNCRec(MultiDomainModel):
             return tf.broadcast_to(self.cross_queries(items, domains, times), shape)
         if self.score == "single":
             return self.single_queries(items, domains, times)
-        single, cross = self.view_queries(items, domains, times)
+        cross = self.cross_queries(items, domains, times)
+        single = self.single_queries(items, domains, times)
         if self.view_weights is None:
             return cross + single
         of_single, of_cross = self.view_weights(domains)
