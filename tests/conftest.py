@@ -144,11 +144,14 @@ def make_items():
 
 @pytest.fixture
 def representations():
-    """`representations(model, items)`: `(Y^cross, Y^single, domains)`, `[users, slots, ...]`."""
-    from tf_syncrec.layers import group_by_domain, split_views
+    """`representations(model, items)`: `(Y^cross, Y^single, domains)`, `[users, slots, ...]`.
 
-    def run(model, items):
-        cross, single = split_views(items, None, model.offsets, model.window)
+    A third argument says when the items were.
+    """
+    from tf_syncrec.layers import group_by_domain
+
+    def run(model, items, timestamps=None):
+        cross, single = model.training_views(items, timestamps=timestamps, training=False)
         blocks = group_by_domain(single.domains, model.num_domains, block_size=4)
         y_cross = model.acmoe.cross(model.embedding(cross), cross)
         y_single = model.acmoe.single(model.embedding(single), single, blocks)

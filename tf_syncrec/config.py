@@ -71,6 +71,8 @@ class Config(Section):
         found = {name: value for name, value in flat(sections) if name not in _FREE}
         if self.data.items.path is None:  # as of runs before there were items
             found = {name: v for name, v in found.items() if not name.startswith("data.items.")}
+        if self.model.time_inputs == "none":  # as of runs before there were times
+            del found["model.time_inputs"], found["model.time_dropout"]
         if found["model.name"] == "syncrec":  # what runs of 0.1 are, which do not say so
             del found["model.name"]
         return found

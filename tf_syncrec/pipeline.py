@@ -159,6 +159,7 @@ def _story(
         f"{type(model).__name__}: {model.count_trained():,} parameters, {catalogue.num_items:,} "
         f"items in {catalogue.num_domains} domains; seed {config.train.seed}; "
         f"replicas {strategy.num_replicas_in_sync}"
+        + (f"; told of times: {', '.join(model.time_inputs)}" if model.time_inputs else "")
     )
 
     # -------------------------------------------------------------------------------- training

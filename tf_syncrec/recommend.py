@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         type=_time,
         metavar="TIME",
         help="when the answers are wanted: ISO 8601, or a number in the log's unit. It matters "
-        "where people come back to what they had",
+        "where people come back to what they had, and of a run with model.time_inputs",
     )
     chosen = parser.add_argument_group("what may be recommended (CSV, TSV, Parquet; item_id)")
     chosen.add_argument("--allow", type=path_option, metavar="FILE", help="these items alone")

@@ -185,7 +185,7 @@ class Run(RunDirectory):
                 it (`data.repeats`).
             timestamps: when the items were, shaped as `histories`, in the unit of the log (seconds
                 since 1970, or milli-, micro- or nanoseconds). It matters where people come back to
-                what they had; other models take no notice.
+                what they had, and of a run with `model.time_inputs`; others take no notice.
             now: when the answers are wanted, for all users or for each, likewise.
             allow: item ids that may be recommended; None: all.
             deny: item ids that may not.

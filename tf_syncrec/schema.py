@@ -107,6 +107,20 @@ class ModelConfig(Section):
         "recent popularity, added to the network's score; half-life and weight are fitted on "
         "validation",
     )
+    time_inputs: Literal["auto", "none"] | list[Literal["gap", "hour", "weekday"]] = _setting(
+        "none",
+        "what the network is told of times, of each event and, by a request that says when it is, "
+        "of the one to come; or a list, such as [gap, hour, weekday]: how long after the event "
+        "before, hour of the day, day of the week (both UTC); auto: those of them that differ from "
+        "event to event in training rows (docs/coming-back.md)",
+    )
+    time_dropout: float = _setting(
+        0.3,
+        "share of the training sequences that are told no times, and of the events of the others "
+        "whose time is not told before, so that requests may leave out either",
+        ge=0,
+        lt=1,
+    )
     new_items: int = _setting(
         50,
         "cold start: as `likeness`, for items without training interactions, with a weight and an "

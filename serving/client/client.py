@@ -102,7 +102,7 @@ class Client:
                 people come back to items, as the export has it for each domain.
             user_ids: who each history is of, for a model that is asked by them (BPRMF).
             timestamps: when the items of each history were, in the unit of the log, for a model in
-                whose score times have a say: one that people come back to.
+                whose score times have a say: where people come back, or with `model.time_inputs`.
             now: when the answer is wanted, likewise, for all or for each; `timestamps` go with it.
             allow: items that may be recommended, a list for all or a list for each; None: all.
                 Empty ids are none.

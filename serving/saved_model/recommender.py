@@ -10,6 +10,7 @@ from serving.saved_model.domain_search import MISSING, DomainSearch
 from serving.saved_model.signatures import INPUTS, signatures_of
 from serving.saved_model.vocabulary import Vocabulary, table
 from tf_syncrec.layers.score_terms.item_neighbours import all_votes
+from tf_syncrec.layers.times.moments import Times
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.score_parts import score_parts
 
@@ -81,7 +82,7 @@ class Recommender(tf.Module):
         self._query_vectors = model.query_vectors
         self._log_domains = model.mixture.log_domains
         self._voters = [voter.call for voter in model.voters if bool(voter.voting())]
-        self.timed = model.repeats is not None and bool(model.repeats.timed())
+        self.timed = model.timed()
         self._gate_weights = model.gate_weights
         self._score_parts = functools.partial(score_parts, model)
         self.expert_names = model.expert_names
@@ -239,7 +240,8 @@ class Recommender(tf.Module):
             lambda: tf.tile(tf.range(num_domains)[None], [batch, 1]),
             lambda: domain_index[:, None],
         )
-        queries, known = self._queries(history, known_items, asked, *user_id)
+        told = Times(when[0], times[1]) if times else None
+        queries, known = self._queries(history, known_items, asked, told, *user_id)
         tf.debugging.assert_all_finite(queries, "the model's query vectors")
         wanted = every[:, None] | (asked == domain_index[:, None])
         mixed = every & ~each
@@ -307,10 +309,10 @@ class Recommender(tf.Module):
             "fallback": tf.cast(~known, tf.int32),
         }
 
-    def _queries(self, history, known_items, domains, user_id=None):
+    def _queries(self, history, known_items, domains, times=None, user_id=None):
         """Query vectors `[batch, queries, dim]`, and of whom anything is known, `[batch]`."""
         if self._users is None:
-            vectors, known = self._query_vectors(history, domains), known_items > 0
+            vectors, known = self._query_vectors(history, domains, times), known_items > 0
         else:
             rows = self._users.lookup(user_id)
             vectors, known = self._user_vectors(tf.maximum(rows, 0), domains), rows >= 0

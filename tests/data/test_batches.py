@@ -51,6 +51,27 @@ def test_every_item_is_a_target_once_an_epoch(make_prepared, layout):
     assert targets == Counter(x for row in prepared.splits["train"] for x in row["items"].tolist())
 
 
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_times_stand_beside_their_items(make_prepared, layout):
+    prepared = make_prepared()
+    for number, row in enumerate(prepared.splits["train"]):
+        row["timestamps"] = 1.5e9 + 1e4 * number + np.arange(len(row["items"]))
+    pairs: Counter = Counter()
+    for row in prepared.splits["train"]:
+        events = list(zip(row["items"].tolist(), row["timestamps"].tolist(), strict=True))
+        pairs.update(windows_of(events, WINDOW))
+    found: Counter = Counter()
+    for batch in train_batches(prepared, WINDOW, 16, seed=0, layout=layout, times=True):
+        items, times = batch["items"].numpy(), batch["timestamps"].numpy()
+        assert not times[items == 0].any()
+        owners = np.where(items > 0, np.arange(len(items))[:, None], -1)
+        owners = batch["segments"].numpy() if layout == "packed" else owners
+        for owner in np.unique(owners[owners >= 0]):
+            own = owners == owner
+            found[tuple(zip(items[own].tolist(), times[own].tolist(), strict=True))] += 1
+    assert found == pairs
+
+
 def test_of_a_long_history_the_last_window_alone(make_prepared):
     prepared = make_prepared()
     batches = train_batches(prepared, WINDOW, 16, seed=0, windows="last")

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tests.support.batches import sequences_of
 from tests.support.gradients import assert_same_gradients
+from tests.support.times import random_times
 from tf_syncrec.data.packing import first_fit, pack
 from tf_syncrec.layers import split_views
 
@@ -48,7 +49,7 @@ def test_packing_keeps_every_sequence(lengths, make_items):
         {},
         {"gate": "sequence", "style": "paper"},
         {"reduction": "sum", "contrast": "others"},
-        {"rho": "bilinear", "gap": "sum"},
+        {"rho": "bilinear", "gap": "sum", "time_inputs": ["gap", "hour", "weekday"]},
     ],
     ids=str,
 )
@@ -58,10 +59,14 @@ def test_losses_and_gradients_are_those_of_a_row_each(
 ):
     model = make_model(window=6, **settings)
     items = make_items(lengths, seed=2)
-    packed, segments = pack(items, 6)
+    times = random_times(items, seed=2)
+    packed, segments, packed_times = pack(items, 6, times)
     assert len(packed) < len(items)
     results = []
-    for batch in ({"items": items}, {"items": packed, "segments": segments}):
+    for batch in (
+        {"items": items, "timestamps": times},
+        {"items": packed, "segments": segments, "timestamps": packed_times},
+    ):
         with tf.GradientTape() as tape:
             losses = model.batch_losses(**batch, training=False)
         results.append((losses, tape.gradient(losses.total, model.trainable_weights)))

@@ -72,10 +72,14 @@ def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_pat
     log = write_log(tmp_path / "log.csv", shares=(0, 0.03, 0.4, 1))
     settings = {"data.repeats": repeats, "model.neighbours": 5}
     settings |= {"model.repeat_consumption": True, "model.trend": True}
+    settings |= {"model.time_inputs": "auto"}
     run = fitted(log, model=network, settings=settings)
     again = [repeats == "auto" and name in ("d2", "d3") for name in run.catalogue.domains]
     assert run.catalogue.repeats.tolist() == again
     assert np.any(run.model.trend.gain)
+    inputs = ("gap", "hour", "weekday") if network == "mmoe" else ()
+    assert run.model.time_inputs == tuple(run.metrics["protocol"].get("time_inputs", ())) == inputs
+    timed = any(again) or bool(inputs)
     assert np.any(run.model.repeats.weight.numpy(), axis=(0, 2)).tolist() == again
     rules = run.metrics["protocol"]["repeats"]
     assert [rules[name] == "include" for name in run.catalogue.domains] == again
@@ -102,7 +106,7 @@ def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_pat
     for metric, received in gains.items():
         overall = np.concatenate(received).mean()
         assert overall == pytest.approx(run.metrics["test"]["overall"][metric], abs=1e-12)
-    for told in TIMED if any(again) else ():
+    for told in TIMED if timed else ():
         by_times = told_of_times(run, ranks, told)
         measured = run.evaluate("test", told)
         assert measured == run.metrics[told]["test"]
@@ -111,7 +115,7 @@ def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_pat
                 measured["overall"][metric], abs=1e-12
             )
         assert (by_times != np.concatenate(usual)).any()
-    assert again != [False] * 4 or not {*TIMED} & {*run.metrics}
+    assert {*TIMED} & {*run.metrics} == ({*TIMED} if timed else set())
     for sample in json.loads(run.samples_file.read_text()):
         history = set(sample["history"])
         assert rules[sample["domain"]] == "include" or not history & set(sample["recommended"])

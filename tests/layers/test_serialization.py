@@ -24,6 +24,7 @@ from tf_syncrec.layers import (
     SharedEmbedding,
     Similarity,
     SingleCrossMutualInformation,
+    TimeEmbedding,
     Tower,
     TransformerExperts,
     ViewWeights,
@@ -54,8 +55,9 @@ def _run_gap(layer, cross, single, blocks, x):
 
 
 HALF = {"dtype": "mixed_bfloat16"}
+WHEN = tf.random.stateless_uniform([3, 6, 2, 3], [3, 4], 0, 8, tf.int32)
 LAYERS: list[tuple[keras.layers.Layer, Callable]] = [
-    (SharedEmbedding(12, 3, 6, 8, dropout=0.3), _run_embedding),
+    (SharedEmbedding(12, 3, 6, 8, dropout=0.3, time_inputs=["weekday"]), _run_embedding),
     (SharedEmbedding(12, 3, 6, 8, style="paper", dtype="mixed_bfloat16"), _run_embedding),
     (
         ACMoE(3, 1, 3, 6, 8, 1, 2, 5, 0.1, "paper", "sequence", False, name="mixture"),
@@ -83,6 +85,7 @@ LAYERS: list[tuple[keras.layers.Layer, Callable]] = [
     (ItemNeighbours(12, 4, 3), lambda layer, c, s, b, x: layer(tf.maximum(c.tokens, 0))[1]),
     (PopularityTrend(12), lambda layer, c, s, b, x: layer(tf.maximum(c.tokens, 0))),
     (RepeatConsumption([5, 4, 3]), lambda layer, c, s, b, x: layer(tf.maximum(c.tokens, 0))[0]),
+    (TimeEmbedding(["hour", "gap"], 8, **HALF), lambda layer, c, s, b, x: layer(WHEN)),
     (Similarity("cosine", 0.2), lambda layer, c, s, b, x: layer(x, x)),
     (ViewWeights(3), lambda layer, c, s, b, x: layer(tf.constant([[2, 0]]))[1]),
     (Dropout(0.3, **HALF), lambda layer, c, s, b, x: layer(x)),

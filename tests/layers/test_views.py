@@ -1,9 +1,12 @@
 """The packed single view is |D| separate left-padded single-domain passes (paper 4.1, Fig. 2)."""
 
+import datetime
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.times import random_times
 from tf_syncrec.layers import (
     View,
     check_histories,
@@ -12,6 +15,8 @@ from tf_syncrec.layers import (
     item_domains,
     split_views,
 )
+from tf_syncrec.layers.times.clock import ELAPSED
+from tf_syncrec.layers.times.moments import INPUTS
 
 A, B, C = 1, 10, 20  # first item of each domain
 OFFSETS = tf.constant([A, B, C])
@@ -20,7 +25,20 @@ SOS = -1
 FIGURE_2 = np.array([[A, B, A + 1, B + 1, A + 2, C, C + 1, B + 2]], np.int32)
 
 
-def separate_passes(items, sizes, window):
+def told(own, before, due):
+    """Codes of a slot by hand: times in seconds or None; `own` is None at a start token."""
+
+    def codes(time, last):
+        if time is None:
+            return [0, 0, 0]
+        at = datetime.datetime.fromtimestamp(time, datetime.UTC)
+        gap = 1 if last is None else 2 + sum(time - last >= begin for begin in ELAPSED)
+        return [gap, 1 + at.hour, 1 + at.weekday()]
+
+    return [codes(own, before), codes(due, own)]
+
+
+def separate_passes(items, sizes, window, times):
     """One left-padded view a user and domain, by hand.
 
     Returns:
@@ -32,9 +50,11 @@ def separate_passes(items, sizes, window):
         int(f) + i: d for d, (f, n) in enumerate(zip(first, sizes, strict=True)) for i in range(n)
     }
     tokens: list[list[int]] = []
-    domains, masks, owners = [], [], []
+    domains, masks, owners, when = [], [], [], []
     for user, row in enumerate(items):
         merged = [SOS, *(int(x) for x in row if x)][-(window + 1) :]
+        moments = [None, *(t for t, x in zip(times[user].tolist(), row, strict=True) if x)]
+        moments = moments[-(window + 1) :]
         for d in range(len(sizes)):
             slots = [t for t in range(1, len(merged)) if domain[merged[t]] == d]
             if not slots:
@@ -42,6 +62,9 @@ def separate_passes(items, sizes, window):
             starts_inside = merged[0] != SOS and domain[merged[0]] == d
             sequence = [merged[0] if starts_inside else -2 - d] + [merged[t] for t in slots]
             inputs = sequence[:-1]
+            at = [moments[0] if starts_inside else None] + [moments[t] for t in slots]
+            before = [None, *at]
+            said = [told(*three) for three in zip(at[:-1], before, at[1:], strict=False)]
             padding = window - len(inputs)
             real = np.arange(window) >= padding
             tokens.append([0] * padding + inputs)
@@ -50,12 +73,14 @@ def separate_passes(items, sizes, window):
                 np.tril(np.ones((window, window), bool)) & real | np.eye(window, dtype=bool)
             )
             owners.append((user, d, [t - len(merged) for t in slots]))
+            when.append([told(None, None, None)] * padding + said)
     view = View(
         tf.constant(tokens, tf.int32),
         tf.constant(np.array(domains), tf.int32),
         tf.constant([[row] * window for row in range(len(tokens))]),
         tf.tile(tf.range(window)[None], [len(tokens), 1]),
         tf.constant(np.array(masks)),
+        tf.constant(when),
     )
     return view, owners
 
@@ -75,23 +100,27 @@ SHAPES = {
 def test_packed_view_equals_separate_passes(
     sizes, lengths, gate, seed, make_model, make_items, representations
 ):
-    model = make_model(sizes, seed, gate=gate, style=["paper", "pre_norm"][seed])
+    inputs = INPUTS if seed else ()
+    model = make_model(
+        sizes, seed, gate=gate, style=["paper", "pre_norm"][seed], time_inputs=list(inputs)
+    )
     window = model.window
     # The second user knows one domain only.
     domains: list[list[int]] = [[d for d, size in enumerate(sizes) if size] for _ in lengths]
     domains[1] = domains[1][-1:]
     items = make_items(lengths, sizes, seed, domains)
+    times = random_times(items, seed)
     rng = np.random.default_rng(seed)
     direction = rng.normal(size=(len(lengths), window, 8)).astype(np.float32)
 
     weights = [*model.embedding.trainable_weights, *model.acmoe.trainable_weights]
     with tf.GradientTape() as tape:
-        packed = representations(model, items)[1]
+        packed = representations(model, items, times)[1]
         objective = tf.reduce_sum(packed * direction[:, -packed.shape[1] :])
     packed_gradients = tape.gradient(objective, weights)
 
     with tf.GradientTape() as tape:
-        view, owners = separate_passes(items, sizes, window)
+        view, owners = separate_passes(items, sizes, window, times)
         blocks = group_by_domain(view.domains, len(sizes))
         y = model.acmoe.single(model.embedding(view), view, blocks)
         y = blocks.scatter(y, view.domains.shape)

@@ -78,7 +78,7 @@ def test_validation_chooses_in_each_domain(make_prepared, monkeypatch):
     scorer = ModelScorer(model)
     scorer.refresh()
     expected = np.zeros(model.repeats.weight.shape)
-    observed = fitting._observe(model.repeats, scorer, catalogue, batches)
+    observed = fitting._observe(model.repeats, [scorer], catalogue, batches)
     for told, name in enumerate((None, *TIMED)):
         fitted = observed[told].fit(catalogue.num_domains)
         tried = np.zeros([1 + len(SHARPNESS), *expected.shape])
@@ -137,7 +137,7 @@ def test_the_weights_are_the_likeliest(sharpness, told, make_prepared, monkeypat
     num_domains = prepared.catalogue.num_domains
     scorer = ModelScorer(model)
     scorer.refresh()
-    choices = fitting._observe(model.repeats, scorer, prepared.catalogue, batches_of(prepared))
+    choices = fitting._observe(model.repeats, [scorer], prepared.catalogue, batches_of(prepared))
     weight = list(choices[told].fit(num_domains))[sharpness]
 
     def objective(weight):

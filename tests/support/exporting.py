@@ -28,8 +28,9 @@ TERMS: dict[str, Any] = {
     "repeats": (False, True, False, True),
     "repeat_consumption": True,
     "trend": True,
+    "time_inputs": ("gap", "hour", "weekday"),
 }
-"""All that can be fitted on top of a network, and people who come back: times have a say."""
+"""All that can be fitted on top of a network, which is told of times, and people who come back."""
 USERS = [f"user {number}" for number in range(120)]
 
 

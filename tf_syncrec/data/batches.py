@@ -130,6 +130,7 @@ def train_batches(
     seed: int,
     layout: Layout = "packed",
     windows: Literal["all", "last"] = "all",
+    times: bool = False,
 ) -> TrainBatches:
     """Training sequences, in another order every epoch.
 
@@ -145,11 +146,13 @@ def train_batches(
             window a row, padded with 0 on the left; `"users"`: the same, where windows do not
             overlap, and whose they are, `{"items", "user_id"}`.
         windows: `"last"` leaves out all but the latest window of each user.
+        times: whether batches say when items were; not of `"users"`.
 
     Returns:
         Batches of `{"items": [rows, length] int32, "segments": [rows, length] int32, "user_id":
-        [rows] string}`, length at most T + 1.
+        [rows] string, "timestamps": [rows, length] float64}`, length at most T + 1.
     """
+    of_items = ("items", "timestamps") if times else ("items",)
 
     def num_windows(items):
         counts = tf.cast((items.row_lengths() + window - 1) // window, tf.int32)
@@ -157,7 +160,7 @@ def train_batches(
 
     users = (
         prepared.as_dataset("train")
-        .map(as_it_is(lambda user: {"items": user["items"], "user_id": user["user_id"]}))
+        .map(as_it_is(lambda user: {name: user[name] for name in (*of_items, "user_id")}))
         .ragged_batch(USERS_AT_ONCE)
     )
     # Counted, since Keras begins one more step, on no data, where it does not know how many.
@@ -168,16 +171,18 @@ def train_batches(
 
     @as_it_is
     def pick(row):
-        items = tf.boolean_mask(row["items"], row["items"] > 0)[::-1]
-        return {"items": items} | ({"user_id": row["user_id"]} if layout == "users" else {})
+        known = row["items"] > 0
+        found = {name: tf.boolean_mask(row[name], known)[::-1] for name in of_items}
+        return found | ({"user_id": row["user_id"]} if layout == "users" else {})
 
     @tf.function(autograph=False)  # traced once, not once an epoch
     def lay_out(rows):
         rows = _left_padded(rows)
         if layout != "packed":
             return rows
-        items, segments = pack(rows["items"], window)
-        return {"items": items, "segments": segments}
+        when = [rows["timestamps"]] if times else []
+        items, segments, *when = pack(rows["items"], window, *when)
+        return {"items": items, "segments": segments} | ({"timestamps": when[0]} if times else {})
 
     cut = (
         users.map(as_it_is(lambda some: _windows(some, num_windows(some["items"]), window, layout)))
@@ -200,7 +205,16 @@ TARGET = ("user_id", "domain", "target", "target_item_id", "target_timestamp")
 
 
 ASKED = "asked"
-"""Where a batch has what a network said of its histories: `scoring.kept_batches`."""
+"""What begins the names by which a batch has what a network said of its histories, see `asked`."""
+
+
+def asked(told: str | None) -> str:
+    """Where a batch has what a network said of its histories: `scoring.kept_batches`.
+
+    Args:
+        told: what the network was told of times, None or one of `evaluation.TIMED`.
+    """
+    return ASKED if told is None else f"{ASKED}_{told}"
 
 
 def evaluation_batches(prepared: Sequences, split: str, batch_size: int):
@@ -270,7 +284,7 @@ def with_history(batch, kept, catalogue):
         name: tf.gather(tf.where(kept, batch[name], 0), order, batch_dims=1)
         for name in ("items", "timestamps")
     }
-    rest = {name: part for name, part in batch.items() if name != ASKED}  # not said of these
+    rest = {name: part for name, part in batch.items() if not name.startswith(ASKED)}  # of others
     return rest | parts | {"excluded": _excluded(parts["items"], catalogue.excluded)}
 
 
@@ -303,7 +317,9 @@ def datasets(
             f"The model must be made for the domains and numbers of items of the data, {sizes}. "
             f"Received: one for {dict(zip(model.domains, model.domain_sizes, strict=True))}"
         )
-    train = train_batches(prepared, model.window, batch_size, seed, model.batch_layout)
+    train = train_batches(
+        prepared, model.window, batch_size, seed, model.batch_layout, times=bool(model.time_inputs)
+    )
     validation, test = (
         evaluation_batches(prepared, split, 2 * batch_size) for split in ("validation", "test")
     )
@@ -335,6 +351,7 @@ def first_users(batches: Iterable, wanted) -> Iterator[tuple[int, dict]]:
 def _windows(users, counts, window, layout):
     """Cuts a ragged batch of users into windows, padded with 0 on the left: `[windows, T + 1]`."""
     items = users["items"]
+    of_items = [name for name in ("items", "timestamps") if name in users]
     lengths = tf.cast(items.row_lengths(), tf.int32)
     owner = tf.repeat(tf.range(tf.size(counts)), counts)
     # Windows of a user still to come: the last one ends where the sequence does.
@@ -343,8 +360,9 @@ def _windows(users, counts, window, layout):
     columns = ends[:, None] - tf.range(window + 1, 0, -1)
     known = (columns >= 0) & ((layout != "users") | (tf.range(window + 1) > 0))
     flat = tf.gather(tf.cast(items.row_starts(), tf.int32), owner)[:, None] + columns
-    cut = tf.where(known, tf.gather(items.flat_values, tf.where(known, flat, 0)), 0)
-    return {"items": cut, "user_id": tf.gather(users["user_id"], owner)}
+    flat = tf.where(known, flat, 0)
+    cut = {name: tf.where(known, tf.gather(users[name].flat_values, flat), 0) for name in of_items}
+    return cut | {"user_id": tf.gather(users["user_id"], owner)}
 
 
 @as_it_is

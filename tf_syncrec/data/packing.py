@@ -31,7 +31,7 @@ def first_fit(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarra
     return place[rows], starts
 
 
-def pack(items: tf.Tensor, window: int) -> tuple[tf.Tensor, tf.Tensor]:
+def pack(items: tf.Tensor, window: int, *beside: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Lays sequences side by side in rows of T targets.
 
     The first column is for the item before a sequence of T targets; all others begin with (SOS),
@@ -41,12 +41,15 @@ def pack(items: tf.Tensor, window: int) -> tuple[tf.Tensor, tf.Tensor]:
         items: `[sequences, length]` int32, oldest first, padded with 0 on the left; of more than
             T + 1 items the last T + 1 count.
         window: T.
+        beside: what is known of each item, such as when it was, each `[sequences, length]`.
 
     Returns:
         `(items, segments)`, both `[rows, T + 1]` int32: items, 0 where there are none, and the
-        sequence that each belongs to, -1 where there is none.
+        sequence that each belongs to, -1 where there is none. Then what is known of the items, 0
+        where there are none.
     """
-    items = items[:, -(window + 1) :]
+    known = [each[:, -(window + 1) :] for each in (items, *beside)]
+    items = known[0]
     lengths = tf.math.count_nonzero(items, axis=1, dtype=tf.int32)
     rows, starts = tf.numpy_function(
         lambda lengths: first_fit(np.minimum(lengths, window), window),
@@ -59,6 +62,9 @@ def pack(items: tf.Tensor, window: int) -> tuple[tf.Tensor, tf.Tensor]:
     ends = 1 + tf.gather(starts + tf.minimum(lengths, window), sequences)
     cells = tf.stack([tf.gather(rows, sequences), ends - (tf.shape(items)[1] - columns)], axis=1)
     shape = [tf.reduce_max(rows) + 1, window + 1]
-    packed = tf.scatter_nd(cells, tf.gather_nd(items, tf.stack([sequences, columns], 1)), shape)
+    packed, *others = (
+        tf.scatter_nd(cells, tf.gather_nd(each, tf.stack([sequences, columns], 1)), shape)
+        for each in known
+    )
     segments = tf.tensor_scatter_nd_update(tf.fill(shape, -1), cells, sequences)
-    return packed, segments
+    return packed, segments, *others

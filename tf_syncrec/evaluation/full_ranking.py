@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
-from tf_syncrec.data.batches import ASKED
+from tf_syncrec.data.batches import asked
 from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED, WITH_TIMES
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes, all_votes
 from tf_syncrec.metrics.gains import MISS, domain_metrics
@@ -140,7 +140,7 @@ class ModelScorer(Scorer):
     Args:
         model: a `MultiDomainModel`.
         votes: whether `model.terms` have a say; False ranks by the network alone.
-        told: what they are told of times, see `times_of`.
+        told: what they, and a network with `time_inputs`, are told of times, see `times_of`.
     """
 
     def __init__(self, model, votes: bool = True, told: str | None = None):
@@ -185,8 +185,9 @@ class ModelScorer(Scorer):
         Returns:
             `[batch, 1, dim]`, or `[batch, 2, dim]` of a network with two scores that are weighed.
         """
-        if ASKED in batch:
-            return batch[ASKED]
+        kept = asked(self._told if self._model.time_inputs else None)
+        if kept in batch:
+            return batch[kept]
         if self._model.view_weights is None:
             return self._model.asked.queries(self._asked_by(batch))[:, None]
         return tf.stack(self._model.asked.view_queries(self._asked_by(batch)), axis=1)
@@ -205,7 +206,7 @@ class ModelScorer(Scorer):
         return tuple(tf.unstack(self.said(batch), axis=1))
 
     def _asked_by(self, batch):
-        return {name: batch[name] for name in self._model.evaluation_signature}
+        return self._model.asked_by(batch, *times_of(batch, self._told))
 
     def votes(self, batch):
         """Ids and votes by histories; nothing where nobody has a say."""

@@ -21,6 +21,7 @@ from tf_syncrec.layers.score_terms.popularity_trend import PopularityTrend
 from tf_syncrec.layers.score_terms.repeat_consumption import RepeatConsumption
 from tf_syncrec.layers.score_terms.view_weights import ViewWeights
 from tf_syncrec.layers.similarity import Similarity
+from tf_syncrec.layers.times.embedding import TimeEmbedding
 from tf_syncrec.layers.towers import Tower
 from tf_syncrec.layers.views import View, check_histories, check_queries, item_domains, split_views
 
@@ -39,6 +40,7 @@ __all__ = [
     "SharedEmbedding",
     "Similarity",
     "SingleCrossMutualInformation",
+    "TimeEmbedding",
     "Tower",
     "TransformerExperts",
     "View",

@@ -1,8 +1,8 @@
-"""Shared embedding layer: items, start tokens and positions (paper 4.1)."""
+"""Shared embedding layer: items, start tokens, positions (paper 4.1), and times."""
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ import tensorflow as tf
 from tf_syncrec.layers.dropout import Dropout
 from tf_syncrec.layers.experts import EPSILON
 from tf_syncrec.layers.item_attributes import ItemAttributes
+from tf_syncrec.layers.times.embedding import TimeEmbedding
 from tf_syncrec.layers.views import PAD, View
 from tf_syncrec.utils.variables import fill, in_place
 
@@ -38,6 +39,7 @@ class SharedEmbedding(keras.layers.Layer):
             and, where there are ready-made vectors, `ready_made`; None: nothing is known of items.
         own_dropout: rate at which, in a step of the training, an item of which something is known
             is that alone, so that attributes learn to do for items that have nothing else.
+        time_inputs: what slots are told of times, some of `times.moments.INPUTS`.
 
     ```python
     items = tf.constant([[0, 0, 3, 12], [1, 11, 2, 15]])  # of domains with 10 and 5 items
@@ -59,6 +61,7 @@ class SharedEmbedding(keras.layers.Layer):
         style="pre_norm",
         attributes: Mapping[str, int] | None = None,
         own_dropout=0.0,
+        time_inputs: Sequence[str] = (),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -75,6 +78,9 @@ class SharedEmbedding(keras.layers.Layer):
         self._sizes_of_attributes = attributes and dict(attributes)
         self.own_dropout = own_dropout
         self._seed = keras.random.SeedGenerator() if attributes and own_dropout else None
+        self.times = (
+            TimeEmbedding(time_inputs, dim, dtype=self.dtype_policy) if time_inputs else None
+        )
         # By thread: the replicas of one process are traced in threads of their own, in turns.
         self._reading = threading.local()
         self._whole: tf.Tensor | None = None
@@ -107,22 +113,26 @@ class SharedEmbedding(keras.layers.Layer):
         )
         if self.attributes is not None:
             self.attributes.build()
+        if self.times is not None:
+            self.times.build()
         self.built = True
 
     def call(self, view: View, training=None):
         """Embeds one view.
 
         Args:
-            view: tokens and positions `[batch, slots]`.
+            view: tokens and positions `[batch, slots]`, and times, if it is to be told of them.
 
         Returns:
-            E + P, normalised or not: `[batch, slots, dim]`, zero at padding.
+            E + P, and what times say, normalised or not: `[batch, slots, dim]`, zero at padding.
         """
         tokens = view.tokens
         embedded = self.embed_items(tf.maximum(tokens, PAD))
         start = tf.gather(tf.convert_to_tensor(self.start_tokens), tf.maximum(-tokens - 1, 0))
         embedded = tf.where((tokens < 0)[..., None], start, embedded)
         embedded += tf.gather(tf.convert_to_tensor(self.positions), view.positions)
+        if self.times is not None and view.when is not None:
+            embedded += self.times(view.when)
         if self.style == "pre_norm":
             embedded = keras.ops.layer_normalization(embedded, epsilon=EPSILON)
         embedded = self.dropout(embedded, training=training)
@@ -227,4 +237,5 @@ class SharedEmbedding(keras.layers.Layer):
             "style": self.style,
             "attributes": self._sizes_of_attributes,
             "own_dropout": self.own_dropout,
+            "time_inputs": [] if self.times is None else list(self.times.inputs),
         }

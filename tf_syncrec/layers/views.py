@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tf_syncrec.layers.times.moments import Moments, codes
+
 PAD = 0
 CROSS_SOS = -1
 """Token of the cross view's (SOS); the (SOS) of domain ``d`` is ``-2 - d``."""
@@ -19,6 +21,8 @@ class View(NamedTuple):
             batch; -1 pads.
         positions: `[batch, slots]` int32 in `[0, window)`, row of the position embedding P.
         mask: `[batch, slots, slots]` bool: slot (row) may attend to slot (column).
+        when: `[batch, slots, 2, 3]` int32 of `times.codes`, what the slot is told of times; None
+            where no times were given.
     """
 
     tokens: tf.Tensor
@@ -26,6 +30,7 @@ class View(NamedTuple):
     segments: tf.Tensor
     positions: tf.Tensor
     mask: tf.Tensor
+    when: tf.Tensor | None = None
 
 
 def item_domains(items: tf.Tensor, offsets: tf.Tensor) -> tf.Tensor:
@@ -106,6 +111,7 @@ def split_views(
     offsets: tf.Tensor,
     window: int,
     segments: tf.Tensor | None = None,
+    moments: Moments | None = None,
 ) -> tuple[View, View]:
     """Cuts merged sequences into the cross view and the packed single view (paper 4.1, Fig. 2).
 
@@ -117,6 +123,9 @@ def split_views(
     Several short sequences may share a row (`packing.pack`): a slot then sees its own sequence
     only, and its position is the one it would have alone in a left-padded row.
 
+    Of times a slot is told when its token was, how long after the token before it in the same view,
+    and when the item is that it predicts. In the single view all three are of one domain.
+
     Args:
         items: `[batch, length]` int32, oldest first, padded with 0 on the left.
         queries: `[batch, num_queries]` int32 domains to predict the *next* item in, no domain twice
@@ -125,6 +134,7 @@ def split_views(
         window: T, the number of positions; the most recent T inputs are kept.
         segments: `[batch, length]` int32, the sequence of each item, counted over the batch, -1 at
             padding; None where each row is one sequence. In training alone.
+        moments: when items were, and with queries also when these are asked; None: no times.
 
     Returns:
         `(cross, single)`. In training both have min(length, T) slots. With queries the cross view
@@ -146,6 +156,13 @@ def split_views(
         slot_domains = item_domains(items[:, 1:], offsets)
         single_segments = segments
         cross_domains = slot_domains
+        if moments is not None:
+            events, due = (
+                tf.pad(each[:, -(window + 1) :], [[0, 0], [missing, 0]])
+                for each in (moments.events, moments.due)
+            )
+            events, due = events[:, :-1], due[:, 1:]
+            cross_due = due
     else:
         inputs = tf.pad(items, [[0, 0], [1, 0]])[:, -window:]
         segments = tf.where(inputs[:, 1:] > 0, rows, -1)
@@ -153,6 +170,12 @@ def split_views(
         segments = single_segments[:, : tf.shape(inputs)[1]]
         slot_domains = tf.concat([item_domains(inputs[:, 1:], offsets), queries], axis=1)
         cross_domains = tf.where(segments >= 0, 0, -1)  # it answers for every domain
+        if moments is not None:
+            assert moments.now is not None
+            events = tf.pad(moments.events, [[0, 0], [1, 0]])[:, -window:]
+            cross_due = tf.concat([events[:, 1:], moments.now[:, None]], axis=1)
+            now = tf.repeat(moments.now[:, None], tf.shape(queries)[1], axis=1)
+            due = tf.concat([events[:, 1:], now], axis=1)
 
     cross_tokens = tf.where((segments >= 0) & (inputs == PAD), CROSS_SOS, inputs)
     cross = _view(cross_tokens, cross_domains, segments, _equal(segments), window)
@@ -168,7 +191,33 @@ def split_views(
     single_tokens = tf.where(latest >= 0, predecessors, -2 - slot_domains)
     single_tokens = tf.where(single_segments >= 0, single_tokens, PAD)
     together = _equal(single_segments) & (slot_domains[:, :, None] == slot_domains[:, None, :])
-    return cross, _view(single_tokens, slot_domains, single_segments, together, window)
+    single = _view(single_tokens, slot_domains, single_segments, together, window)
+    if moments is None:
+        return cross, single
+    seen = _equal(segments) & (inputs != PAD)[:, None, :]
+    seen &= tf.linalg.band_part(tf.ones([slots, slots], tf.bool), -1, 0)
+    return (
+        cross._replace(when=_when(seen, events, cross_due)),
+        single._replace(when=_when(found, events, due)),
+    )
+
+
+def _when(found, events, due):
+    """What slots are told of times, as `View.when`.
+
+    Args:
+        found: `[batch, slots, inputs]` bool, the tokens of the slot's view up to its own.
+        events: `[batch, inputs]` float64 seconds, when these were.
+        due: `[batch, slots]` float64 seconds, when the item is that the slot predicts.
+    """
+    places = tf.range(tf.shape(events)[1])
+    latest = tf.reduce_max(tf.where(found, places, -1), axis=2)
+    earlier = found & (places < latest[..., None])
+    earlier = tf.reduce_max(tf.where(earlier, places, -1), axis=2)
+    own, before = (
+        tf.gather(events, tf.maximum(each, 0), batch_dims=1) for each in (latest, earlier)
+    )
+    return codes(own, before, due, latest >= 0, earlier >= 0)
 
 
 def _equal(segments):

@@ -14,6 +14,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Layout, Sequences
 from tf_syncrec.data.item_attributes import load as load_attributes
 from tf_syncrec.data.item_encoder import ItemEncoder
+from tf_syncrec.data.time_inputs import time_inputs
 from tf_syncrec.layers import (
     DomainBlocks,
     ItemNeighbours,
@@ -26,12 +27,13 @@ from tf_syncrec.layers import (
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.layers.score_terms.popularity_trend import BEHIND
+from tf_syncrec.layers.times.moments import Times
 from tf_syncrec.layers.views import check_histories, check_queries
 from tf_syncrec.losses import functions as losses_by_name
 from tf_syncrec.losses.functions import EXCLUDED
 from tf_syncrec.losses.negatives import UniformNegatives
 from tf_syncrec.metrics.target_ranks import ranks_by_domain
-from tf_syncrec.models.trainer import Trainer
+from tf_syncrec.models.told_times import ToldTimes
 from tf_syncrec.schema import TERMS_OF_ITEMS
 from tf_syncrec.utils.variables import as_array, fill, pieces
 
@@ -50,7 +52,7 @@ class Asked:
         model: the network.
 
     Attributes:
-        queries: from what its `evaluation_signature` lists to what `call` returns.
+        queries: from what its `asked_signature` lists to what `call` returns.
         domain_queries: likewise, for `domain_queries`.
         view_queries: likewise, what its two scores look for in the domain that is asked for, two
             times `[batch, dim]`, of one that has two.
@@ -59,12 +61,14 @@ class Asked:
 
     def __init__(self, model: "MultiDomainModel"):
         def of_views(batch):
-            first, second = model.view_queries(batch["items"], batch["domain"][:, None])
+            first, second = model.view_queries(
+                batch["items"], batch["domain"][:, None], model.times_in(batch)
+            )
             return first[:, 0], second[:, 0]
 
         functions = (lambda batch: model(batch)), model.domain_queries, of_views
         self.queries, self.domain_queries, self.view_queries = (
-            tf.function(each, input_signature=[model.evaluation_signature], autograph=False)
+            tf.function(each, input_signature=[model.asked_signature], autograph=False)
             for each in functions
         )
         vectors = tf.TensorSpec([None, None], tf.float32)
@@ -73,7 +77,7 @@ class Asked:
         )
 
 
-class MultiDomainModel(Trainer):
+class MultiDomainModel(ToldTimes):
     """A network that recommends the next item in any domain.
 
     A subclass says what a batch costs (`batch_losses`) and what a user looks for
@@ -102,6 +106,9 @@ class MultiDomainModel(Trainer):
             do not; None: all. Negatives are drawn from them alone.
         attributes: what is known of items, see `SharedEmbedding`; None: nothing.
         own_dropout: see `SharedEmbedding`.
+        time_inputs: what it is told of times, some of `layers.times.moments.INPUTS`.
+        time_dropout: share of the sequences of a training that tell no times, and of the items of
+            others that do not tell when they will be, so that it answers who tells nothing, too.
         loss: name of a loss of `losses.functions`, or a function of the same kind.
         negatives: how many items of its domain a target is compared with, or what draws them.
         shared_negatives: of a number of negatives, whether all targets of a domain and batch have
@@ -113,7 +120,7 @@ class MultiDomainModel(Trainer):
         "items": tf.TensorSpec([None, None], tf.int32),
         "domain": tf.TensorSpec([None], tf.int32),
     }
-    """What `call` reads of a batch of `data.batches.evaluation_batches`."""
+    """What `call` reads of a batch of `data.batches.evaluation_batches`, besides times."""
 
     item_encoder: ItemEncoder | None = None
     """What finds the attributes that it knows of items in other files of them."""
@@ -144,12 +151,15 @@ class MultiDomainModel(Trainer):
         trained_sizes: Sequence[int] | None = None,
         attributes: Mapping[str, int] | None = None,
         own_dropout: float = 0.0,
+        time_inputs: Sequence[str] = (),
+        time_dropout: float = 0.3,
         loss: str | Callable = "sampled_softmax",
         negatives: int | UniformNegatives = 256,
         shared_negatives: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.autocast = False  # of what it is given: a time has more digits than a float32
         self.domains, self.domain_sizes = _domains(domain_sizes)
         self.trained_sizes = _trained(trained_sizes, self.domain_sizes)
         for name, value, least in (
@@ -178,8 +188,11 @@ class MultiDomainModel(Trainer):
             style,
             attributes,
             own_dropout,
+            time_inputs if self.reads_times else (),
             dtype=self.dtype_policy,
         )
+        self.time_dropout = time_dropout
+        self._time_seed = keras.random.SeedGenerator() if self.time_inputs else None
         self.similarity = Similarity(similarity, temperature, dtype=self.dtype_policy)
         self.neighbours, self.likeness, self.new_items = (
             ItemNeighbours(self.num_items, count, min(VOTING, window)) if count else None
@@ -211,6 +224,8 @@ class MultiDomainModel(Trainer):
         arguments = {name: value for name, value in given.items() if name in taken} | more
         if not arguments.get("attributes"):
             arguments |= dict.fromkeys(TERMS_OF_ITEMS, 0)
+        if isinstance(arguments["time_inputs"], str):  # what is to be found in data, or nothing
+            arguments["time_inputs"] = ()
         return cls(domain_sizes, **arguments)
 
     @classmethod
@@ -218,7 +233,12 @@ class MultiDomainModel(Trainer):
         """A new network for a dataset, told what its items file says."""
         catalogue = prepared.catalogue
         sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
-        more = cls.arguments_from(prepared) | {"trained_sizes": catalogue.trained_sizes.tolist()}
+        more = cls.arguments_from(prepared) | {
+            "trained_sizes": catalogue.trained_sizes.tolist(),
+            "time_inputs": time_inputs(config.model.time_inputs, prepared)
+            if cls.reads_times
+            else (),
+        }
         listed = getattr(prepared, "item_columns", None) is not None
         more["unknown_items"] = listed or bool(catalogue.cold.any())
         known = load_attributes(prepared) if config.model.item_attributes else None
@@ -262,6 +282,8 @@ class MultiDomainModel(Trainer):
             else self.trained_sizes,
             "attributes": self.embedding.get_config()["attributes"],
             "own_dropout": self.embedding.own_dropout,
+            "time_inputs": list(self.time_inputs),
+            "time_dropout": self.time_dropout,
             "loss": losses_by_name.serialize(self.target_loss),
             "negatives": keras.saving.serialize_keras_object(self.negatives),
         }
@@ -335,6 +357,10 @@ class MultiDomainModel(Trainer):
 
     # ------------------------------------------------------------------------------ prediction
 
+    def timed(self) -> bool:
+        """Whether times have a say in its score at all."""
+        return bool(self.time_inputs) or (self.repeats is not None and bool(self.repeats.timed()))
+
     view_weights: ViewWeights | None = None
     """Of a model whose score is a weighted sum of two, how much each counts in each domain."""
 
@@ -349,7 +375,7 @@ class MultiDomainModel(Trainer):
         """All that is added to the network's score, which is fitted after training."""
         return self.voters if self.trend is None else (*self.voters, self.trend)
 
-    def view_queries(self, items, domains):
+    def view_queries(self, items, domains, times: Times | None = None):
         """The two query vectors that `view_weights` weighs; arguments as in `query_vectors`.
 
         Returns:
@@ -358,12 +384,13 @@ class MultiDomainModel(Trainer):
         """
         raise NotImplementedError(f"{type(self).__name__} has one score, and not two")
 
-    def query_vectors(self, items, domains):
+    def query_vectors(self, items, domains, times: Times | None = None):
         """What the network looks for next, see `candidate_scores`.
 
         Args:
             items: `[batch, length]` int32, histories, oldest first, padded with 0 on the left.
             domains: `[batch, queries]` int32, the domains to predict in, distinct within a row.
+            times: what is told of times; None: nothing.
 
         Returns:
             `[batch, queries, dim]` float32.
@@ -374,7 +401,8 @@ class MultiDomainModel(Trainer):
         """Query vectors in every domain, `[batch, domains, dim]`; inputs as of `call`."""
         items = tf.convert_to_tensor(inputs["items"])
         domains = tf.range(self.num_domains)[None]
-        return self.query_vectors(items, tf.tile(domains, [tf.shape(items)[0], 1]))
+        domains = tf.tile(domains, [tf.shape(items)[0], 1])
+        return self.query_vectors(items, domains, self.times_in(inputs))
 
     @property
     def embeddings(self) -> Sequence[SharedEmbedding]:
@@ -461,11 +489,14 @@ class MultiDomainModel(Trainer):
     def call(self, inputs, training=None):
         """Query vectors `[batch, dim]` of `{"items": [batch, length], "domain": [batch]}`.
 
+        A network that is told of times reads those of `Times`, too, if they are there.
+
         Raises:
             tf.errors.InvalidArgumentError: items are no histories, or there is no such domain.
         """
         domains = tf.convert_to_tensor(inputs["domain"])
-        return self.query_vectors(tf.convert_to_tensor(inputs["items"]), domains[:, None])[:, 0]
+        items, times = tf.convert_to_tensor(inputs["items"]), self.times_in(inputs)
+        return self.query_vectors(items, domains[:, None], times)[:, 0]
 
     def checked(self, items, domains):
         """The arguments of `query_vectors`, which are read after they are checked."""
@@ -541,7 +572,7 @@ class MultiDomainModel(Trainer):
         Returns:
             `[batch]` float64, see `metrics.target_ranks`.
         """
-        queries = self({name: batch[name] for name in self.evaluation_signature})
+        queries = self(self.asked_by(batch))
 
         def scores_of(rows, offset, size):
             candidates = self.candidate_vectors(tf.range(offset, offset + size))

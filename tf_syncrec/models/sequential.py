@@ -5,7 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tf_syncrec.distributed.replicas import over_replicas
-from tf_syncrec.layers import DomainBlocks, View, group_by_domain, split_views
+from tf_syncrec.layers import DomainBlocks, View, group_by_domain
 from tf_syncrec.models.base import MultiDomainModel
 
 
@@ -60,10 +60,10 @@ class SequentialModel(MultiDomainModel):
         """
         return encoded
 
-    def query_vectors(self, items, domains):
+    def query_vectors(self, items, domains, times=None):
         """As in `MultiDomainModel`."""
         items, domains = self.checked(items, domains)
-        view, _ = split_views(items, domains, self.offsets, self.window)
+        view, _ = self.views(items, domains, times)
         encoded = self.encode(view, last=1)
         batch, queries = tf.shape(domains)[0], tf.shape(domains)[1]
         rows = tf.reshape(
@@ -74,9 +74,9 @@ class SequentialModel(MultiDomainModel):
         query = tf.reshape(self.similarity.query(y), [batch, queries, self.dim])
         return tf.cast(query, tf.float32)
 
-    def batch_losses(self, items, segments=None, training=True) -> Losses:
+    def batch_losses(self, items, segments=None, training=True, timestamps=None) -> Losses:
         """As in `MultiDomainModel`; the mean over the targets."""
-        view, _ = split_views(items, None, self.offsets, self.window, segments)
+        view, _ = self.training_views(items, segments, timestamps, training)
         blocks = group_by_domain(view.domains, self.num_domains)
         encoded = blocks.gather(self.encode(view, training=training))
         y = self.specialise(encoded, blocks.domains, training=training)

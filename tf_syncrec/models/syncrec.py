@@ -14,7 +14,6 @@ from tf_syncrec.layers import (
     SingleCrossMutualInformation,
     ViewWeights,
     group_by_domain,
-    split_views,
 )
 from tf_syncrec.layers.mutual_information import pool_by_domain
 from tf_syncrec.metrics.domain_tracker import DomainTracker, domain_means
@@ -198,33 +197,34 @@ class SyNCRec(MultiDomainModel):
 
     # ------------------------------------------------------------------------------ prediction
 
-    def query_vectors(self, items, domains):
+    def query_vectors(self, items, domains, times=None):
         """As in `MultiDomainModel`, by the views that `score` names (Eq. 19)."""
         items, domains = self.checked(items, domains)
         if self.score == "cross":
             shape = [tf.shape(items)[0], tf.shape(domains)[1], self.dim]
-            return tf.broadcast_to(self.cross_queries(items, domains), shape)
+            return tf.broadcast_to(self.cross_queries(items, domains, times), shape)
         if self.score == "single":
-            return self.single_queries(items, domains)
-        cross, single = self.cross_queries(items, domains), self.single_queries(items, domains)
+            return self.single_queries(items, domains, times)
+        cross = self.cross_queries(items, domains, times)
+        single = self.single_queries(items, domains, times)
         if self.view_weights is None:
             return cross + single
         of_single, of_cross = self.view_weights(domains)
         return of_cross[..., None] * cross + of_single[..., None] * single
 
-    def view_queries(self, items, domains):
+    def view_queries(self, items, domains, times=None):
         """As in `MultiDomainModel`: the single view's and the cross view's."""
-        return self.single_queries(items, domains), self.cross_queries(items, domains)
+        return self.single_queries(items, domains, times), self.cross_queries(items, domains, times)
 
-    def cross_queries(self, items, domains):
+    def cross_queries(self, items, domains, times=None):
         """What the cross view looks for, the same in all domains: `[batch, 1, dim]` float32."""
-        view, _ = split_views(items, domains, self.offsets, self.window)
+        view, _ = self.views(items, domains, times)
         y = self.acmoe.cross(self.embedding(view), view, last=1)
         return tf.cast(self.similarity.query(y), tf.float32)
 
-    def single_queries(self, items, domains):
+    def single_queries(self, items, domains, times=None):
         """What the single view of each domain looks for: `[batch, queries, dim]` float32."""
-        _, view = split_views(items, domains, self.offsets, self.window)
+        _, view = self.views(items, domains, times)
         blocks = group_by_domain(domains, self.num_domains)
         y = self.acmoe.single(self.embedding(view), view, blocks, last=tf.shape(domains)[1])
         query = self.similarity.query(blocks.scatter(y, tf.shape(domains)))
@@ -249,7 +249,7 @@ class SyNCRec(MultiDomainModel):
             `expert_names`.
         """
         items, domains = self.checked(items, domains)
-        cross, single = split_views(items, domains, self.offsets, self.window)
+        cross, single = self.views(items, domains)
         cross_gates = self.acmoe.cross_gate(
             self.embedding(cross), tf.zeros_like(cross.tokens), cross.positions, cross.mask
         )
@@ -261,9 +261,9 @@ class SyNCRec(MultiDomainModel):
 
     # -------------------------------------------------------------------------------- training
 
-    def batch_losses(self, items, segments=None, training=True) -> Losses:
+    def batch_losses(self, items, segments=None, training=True, timestamps=None) -> Losses:
         """All losses of a batch (Eq. 8-18), as `Losses`; arguments as in `MultiDomainModel`."""
-        cross_view, single_view = split_views(items, None, self.offsets, self.window, segments)
+        cross_view, single_view = self.training_views(items, segments, timestamps, training)
         blocks = group_by_domain(single_view.domains, self.num_domains)
         y_cross = self.acmoe.cross(
             self.embedding(cross_view, training=training), cross_view, training=training

@@ -46,7 +46,7 @@ class Trainer(keras.Model):
         """Scalars that the log shows, and what `batch_losses` calls them."""
         return {"loss": "total"}
 
-    def batch_losses(self, items, segments=None, training=True) -> Any:
+    def batch_losses(self, items, segments=None, training=True, timestamps=None) -> Any:
         """A NamedTuple with `total`, the scalar to minimise, and what else is known of a batch.
 
         Means are over the targets, or users, of the global batch: Keras adds up the gradients of
@@ -58,6 +58,8 @@ class Trainer(keras.Model):
             segments: `[batch, length]` int32, which sequence each item belongs to, counted over
                 the batch, -1 at padding, where rows hold several; None where a row is a sequence.
             training: whether dropout is on.
+            timestamps: `[batch, length]` float64, when items were, in the unit of the log; of a
+                network that is told of times.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what a batch costs")
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_syncrec.data.batches import ASKED
+from tf_syncrec.data.batches import asked
+from tf_syncrec.evaluation import TIMED
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.models.base import MultiDomainModel
 
@@ -26,7 +27,9 @@ class KeptBatches:
     """
 
     def __init__(self, batches: tf.data.Dataset, model: MultiDomainModel, limit: int = KEPT):
-        self._batches, self._scorer, self._limit = batches, ModelScorer(model), limit
+        self._batches, self._limit = batches, limit
+        told = (None, *TIMED) if model.time_inputs else (None,)
+        self._scorers = {asked(each): ModelScorer(model, told=each) for each in told}
         self._kept: list[dict[str, Any]] | None = None  # until somebody asks
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -42,7 +45,8 @@ class KeptBatches:
         for batch in self._batches:
             if left < 0:
                 return kept, self._batches.skip(len(kept))
-            kept.append(batch | {ASKED: self._scorer.said(batch)})
+            said = {name: scorer.said(batch) for name, scorer in self._scorers.items()}
+            kept.append(batch | said)
             left -= sum(_bytes(part) for part in kept[-1].values())
         return kept, ()
 

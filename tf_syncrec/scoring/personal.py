@@ -59,5 +59,5 @@ def fit_personal(
     popularity = PopularityScorer(np.log(np.maximum(catalogue.counts, 0.5)))
     repeats.build()
     repeats.log_returns.assign(log_returns(prepared))
-    fit_weights(repeats, popularity, catalogue, validation, report)
+    fit_weights(repeats, [popularity], catalogue, validation, report)
     return PersonalScorer(popularity, repeats)

@@ -1,7 +1,7 @@
 """Fits what coming back to an item is worth, in each domain, on validation."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -75,12 +75,14 @@ def fit_repeats(
         report: told what it is worth.
     """
     if model.repeats is not None:
-        fit_weights(model.repeats, ModelScorer(model), catalogue, validation, report)
+        told = (None, *TIMED) if model.time_inputs else (None,)
+        scorers = [ModelScorer(model, told=each) for each in told]
+        fit_weights(model.repeats, scorers, catalogue, validation, report)
 
 
 def fit_weights(
     layer: RepeatConsumption,
-    scorer: Scorer,
+    scorers: Sequence[Scorer],
     catalogue: Catalogue,
     validation: Batches,
     report: Callable[[str], None],
@@ -94,7 +96,8 @@ def fit_weights(
 
     Args:
         layer: its returns counted.
-        scorer: s; it may have the layer, which says nothing while it is fitted.
+        scorers: s, one for each `TOLD`, or one for all. They may have the layer, which says nothing
+            while it is fitted.
         catalogue: items and domains; in those that do not repeat the weights are 0.
         validation: from `data.batches.evaluation_batches`.
         report: told what it is worth.
@@ -102,14 +105,15 @@ def fit_weights(
     layer.reset()
     if not catalogue.repeats.any():
         return
-    scorer.refresh()
+    for each in scorers:
+        each.refresh()
     tried = np.zeros([1 + len(SHARPNESS), TOLD, catalogue.num_domains, FEATURES], np.float32)
-    for told, observed in enumerate(_observe(layer, scorer, catalogue, validation)):
+    for told, observed in enumerate(_observe(layer, scorers, catalogue, validation)):
         fitted = observed.fit(catalogue.num_domains)
         for trial, (sharpness, weights) in enumerate(zip(SHARPNESS, fitted, strict=True), start=1):
             tried[trial, told] = weights / sharpness
     tried[:, :, ~catalogue.repeats] = 0.0
-    found = _try(layer, scorer, catalogue, validation, tried)
+    found = _try(layer, scorers, catalogue, validation, tried)
     weight, best = np.empty_like(tried[0]), []
     for told, gains in enumerate(np.split(found.gains, TOLD, axis=1)):
         chosen = best_of_domains(gains, found.domains, catalogue.num_domains)
@@ -200,29 +204,30 @@ class _Choices:
 
 
 def _observe(
-    layer: RepeatConsumption, scorer: Scorer, catalogue: Catalogue, validation: Batches
+    layer: RepeatConsumption,
+    scorers: Sequence[Scorer],
+    catalogue: Catalogue,
+    validation: Batches,
 ) -> list[_Choices]:
-    """What the targets of domains to which people come back were chosen from, for each `TOLD`."""
+    """What the targets of domains to which people come back were chosen from, for each `TOLD`.
+
+    Scores are those of one scorer for each `TOLD`, or of one for all.
+    """
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
     none = np.zeros(0, int)
-    shared: list[tuple] = [(none, none, np.zeros([0, len(SHARPNESS)]), none, none > 0)]
+    shared: list[tuple] = [(none, none, none > 0)]
+    scored: list[tuple] = [(np.zeros([0, len(SHARPNESS)]), none) * len(scorers)]
     features: list[tuple] = [(np.zeros([0, NUMBERS]), np.zeros([0, 2], int)) * TOLD]
     for batch in validation:
         domain = int(batch["domain"][0])
         offset, size = offsets[domain], sizes[domain]
         if not (size and catalogue.repeats[domain]):
             continue
-        queries, told = scorer.queries(batch), _told(batch)
+        queries, told = [scorer.queries(batch) for scorer in scorers], _told(batch)
         for chunk in row_chunks(len(batch["target"]), size):
             known = batch["target"][chunk] > 0
             targets = batch["target"][chunk][known].numpy()
             items = tf.boolean_mask(batch["items"][chunk], known)
-            scores = tf.convert_to_tensor(
-                scorer.scores(take_rows(queries, chunk), offset, size), tf.float32
-            )
-            scores = tf.boolean_mask(scores, known)
-            others = without(scores, items, offset)
-            others = np.stack([tf.reduce_logsumexp(a * others, axis=1) for a in SHARPNESS], axis=1)
             counted = [
                 layer.features(items, *(tf.boolean_mask(part[chunk], known) for part in times))
                 for times in told
@@ -231,22 +236,27 @@ def _observe(
             rows, places = np.nonzero((local >= 0) & (local < size))
             local = local[rows, places]
             users, counts = np.unique(rows, return_counts=True)
-            shared.append(
-                (
-                    counts,
-                    np.full(len(users), domain),
-                    others[users],
-                    scores.numpy()[rows, local],
-                    local == targets[rows] - offset,
+            shared.append((counts, np.full(len(users), domain), local == targets[rows] - offset))
+            of_chunk: list[np.ndarray] = []
+            for scorer, asked in zip(scorers, queries, strict=True):
+                scores = tf.convert_to_tensor(
+                    scorer.scores(take_rows(asked, chunk), offset, size), tf.float32
                 )
-            )
+                scores = tf.boolean_mask(scores, known)
+                others = without(scores, items, offset)
+                others = [tf.reduce_logsumexp(a * others, axis=1) for a in SHARPNESS]
+                of_chunk += [np.stack(others, axis=1)[users], scores.numpy()[rows, local]]
+            scored.append(tuple(of_chunk))
             of_items = [(each.numbers.numpy(), each.buckets.numpy()) for each in counted]
             features.append(tuple(part[rows, places] for each in of_items for part in each))
-    counts, domains, others, scores, chosen = _columns(shared)
-    parts = _columns(features)
+    counts, domains, chosen = _columns(shared)
+    scores, parts = _columns(scored) * (TOLD // len(scorers)), _columns(features)
+    starts = np.cumsum(counts) - counts
     return [
-        _Choices(np.cumsum(counts) - counts, domains, others, scores, numbers, buckets, chosen)
-        for numbers, buckets in zip(parts[::2], parts[1::2], strict=True)
+        _Choices(starts, domains, others, of_scorer, numbers, buckets, chosen)
+        for others, of_scorer, numbers, buckets in zip(
+            scores[::2], scores[1::2], parts[::2], parts[1::2], strict=True
+        )
     ]
 
 
@@ -261,7 +271,7 @@ def _columns(rows: list[tuple]) -> list[np.ndarray]:
 
 def _try(
     layer: RepeatConsumption,
-    scorer: Scorer,
+    scorers: Sequence[Scorer],
     catalogue: Catalogue,
     validation: Batches,
     tried: np.ndarray,
@@ -269,12 +279,14 @@ def _try(
     """The selection metric of each user with each of several weights, for each `TOLD`."""
 
     def ask(batch):
-        return scorer.queries(batch), _told(batch)
+        return [scorer.queries(batch) for scorer in scorers], _told(batch)
 
     def scores(said, items, offset, size):
         queries, told = said
-        others = scorer.scores(queries, offset, size)
+        others = None
         for which, times in enumerate(told):
+            if which < len(scorers):
+                others = scorers[which].scores(queries[which], offset, size)
             counted = layer.features(items, *times)
             for trial, weight in enumerate(tried):
                 gains = layer.gains(counted, weight)

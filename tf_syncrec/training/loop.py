@@ -133,6 +133,7 @@ def train(
         config.train.seed,
         model.batch_layout,
         config.train.windows,
+        bool(model.time_inputs),
     )
     planned, strategy = planned_epochs(config.train, batches.steps), model.distribute_strategy
     alone = strategy.num_replicas_in_sync == 1

@@ -59,7 +59,7 @@ def measure(
     catalogue = prepared.catalogue
     names, (history, best) = catalogue.domains, trained
     timed = {}
-    if model.repeats is not None and bool(model.repeats.timed()):
+    if model.timed():
         timed = {told: ModelScorer(model, told=told) for told in TIMED}
     ranks = {"validation": rank_split(scorer, validation, catalogue, False, timed)}
     if test is not None:
@@ -83,6 +83,8 @@ def measure(
     }
     if test is None:
         about["selection"] = "validation ndcg@10; test was left out"
+    if model.time_inputs:
+        about["time_inputs"] = list(model.time_inputs)
     if hasattr(model, "score"):
         about["score"] = model.score
     found = {split: of.metrics(names) for split, of in ranks.items()}

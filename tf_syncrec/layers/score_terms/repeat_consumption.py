@@ -5,18 +5,11 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from tf_syncrec.layers.times.clock import DAY, ELAPSED, HOUR, bucket, unit
 from tf_syncrec.layers.views import item_domains
 
 BUCKETS = tuple(2**n - 1 for n in range(13))
 """Where the buckets of ages begin: 0, 1-2, 3-6, 7-14, ..., and 4095 or more."""
-
-HOUR, DAY = 3600.0, 86400.0
-ELAPSED = (
-    *(1.0, 600.0, HOUR, 6 * HOUR, 18 * HOUR, 30 * HOUR),
-    *(DAY * days for days in (3, 6, 8, 13, 15, 27, 32, 64, 128, 256)),
-)
-"""Where the buckets of times begin, in seconds, after the first, which is the same moment. What
-people do daily or weekly has a bucket of its own."""
 
 NEARBY = 1.5 * HOUR
 """Uses no further from an hour of the day than this are uses at that hour."""
@@ -144,7 +137,7 @@ class RepeatConsumption(keras.layers.Layer):
         items = tf.convert_to_tensor(items)
         ids, counts, ages, order = self.counted(items)
         numbers = [tf.math.log(counts), tf.gather(self.log_returns.value, ids)]
-        buckets = [NUMBERS + _bucket(ages, BUCKETS)]
+        buckets = [NUMBERS + bucket(ages, BUCKETS)]
         if timestamps is None:
             told = tf.zeros(tf.shape(items)[:1], tf.int32)
             numbers += [tf.zeros_like(counts)] * 2
@@ -152,7 +145,7 @@ class RepeatConsumption(keras.layers.Layer):
         else:
             ago, told = _ago(items, timestamps, now)
             ago = tf.gather(ago, order, batch_dims=1)
-            buckets.append(NUMBERS + len(BUCKETS) + 1 + _bucket(ago, ELAPSED))
+            buckets.append(NUMBERS + len(BUCKETS) + 1 + bucket(ago, ELAPSED))
             timed = tf.cast(told > 0, tf.float32)[:, None]
             for period, near in ((DAY, NEARBY), (7 * DAY, DAY / 2)):
                 numbers.append(timed * _rhythm(ago, counts, period, near))
@@ -198,13 +191,6 @@ class RepeatConsumption(keras.layers.Layer):
         return super().get_config() | {"domain_sizes": list(self.domain_sizes)}
 
 
-def _bucket(values, begins):
-    """Which of the buckets each value is in, int32 of its shape; -1 before all of them."""
-    flat = tf.reshape(values, [-1])
-    found = tf.searchsorted(tf.constant(begins, flat.dtype), flat, side="right") - 1
-    return tf.reshape(found, tf.shape(values))
-
-
 def _ago(items, timestamps, now):
     """How long ago each interaction was, `[batch, length]` seconds; what each row tells."""
     known = items > 0
@@ -218,13 +204,7 @@ def _ago(items, timestamps, now):
         asked = timed & (now != 0)
         until = tf.where(asked, tf.cast(now, tf.float64), latest)
     told = tf.cast(timed, tf.int32) + tf.cast(asked, tf.int32)
-    return tf.where(known, until[:, None] - timestamps, 0.0) * _unit(latest)[:, None], told
-
-
-def _unit(times):
-    """How many seconds the unit of each time is, by its size: true from 1973 to 5138."""
-    which = _bucket(tf.abs(times), (0.0, 1e11, 1e14, 1e17))
-    return tf.gather(tf.constant([1.0, 1e-3, 1e-6, 1e-9], times.dtype), which)
+    return tf.where(known, until[:, None] - timestamps, 0.0) * unit(latest)[:, None], told
 
 
 def _rhythm(ago, counts, period, near):

@@ -28,6 +28,8 @@ class BPRMF(MultiDomainModel):
         "user_id": tf.TensorSpec([None], tf.string)
     }
 
+    reads_times = False
+
     batch_layout = "users"
 
     def __init__(self, domain_sizes, user_ids, **kwargs):
@@ -96,13 +98,16 @@ class BPRMF(MultiDomainModel):
         query = tf.cast(self.similarity.query(users), tf.float32)
         return tf.tile(query[:, None], [1, tf.shape(domains)[1], 1])
 
-    def batch_losses(self, items, segments=None, training=True, user_id=None) -> Losses:
+    def batch_losses(
+        self, items, segments=None, training=True, timestamps=None, user_id=None
+    ) -> Losses:
         """As in `MultiDomainModel`; every item is a target, in no order.
 
         Args:
             items: `[batch, length]` int32, padded with 0.
             segments: not read: a row is of one user.
             training: whether dropout is on.
+            timestamps: not read.
             user_id: `[batch]` string.
         """
         domains = item_domains(items, self.offsets)

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_syncrec.layers import TransformerExperts, split_views
+from tf_syncrec.layers import TransformerExperts
 from tf_syncrec.layers.experts import EPSILON, StackedGlorotUniform
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.sequential import Losses, mean_where
@@ -69,18 +69,19 @@ class CARCA(MultiDomainModel):
         embedded = self.embedding(view, training=training)
         return self.decoder.profile(self.encoder(embedded, view.mask, training=training)[0])
 
-    def query_vectors(self, items, domains):
+    def query_vectors(self, items, domains, times=None):
         """A profile as one row: of each slot keys, values and whether it is there.
 
         Args:
             items: as in `MultiDomainModel`.
             domains: likewise; the same for all of them.
+            times: likewise.
 
         Returns:
             `[batch, queries, slots * (2 dim + 1)]` float32, for `candidate_scores`.
         """
         items, domains = self.checked(items, domains)
-        view, _ = split_views(items, domains, self.offsets, self.window)
+        view, _ = self.views(items, domains, times)
         seen = tf.cast(view.mask[:, -1], tf.float32)[..., None]
         rows = tf.concat([*self.profile(view), seen], axis=2)
         flat = tf.reshape(rows, [tf.shape(rows)[0], 1, tf.shape(rows)[1] * rows.shape[2]])
@@ -111,9 +112,9 @@ class CARCA(MultiDomainModel):
         spec = tf.TensorSpec([candidates.shape[0]], tf.float32)
         return tf.map_fn(of_row, (keys, values, visible), fn_output_signature=spec)
 
-    def batch_losses(self, items, segments=None, training=True) -> Losses:
+    def batch_losses(self, items, segments=None, training=True, timestamps=None) -> Losses:
         """As in `MultiDomainModel`; the mean over the targets."""
-        view, _ = split_views(items, None, self.offsets, self.window, segments)
+        view, _ = self.training_views(items, segments, timestamps, training)
         keys, values = self.profile(view, training)
         targets = items[:, -tf.shape(view.domains)[1] :]
         domains = tf.maximum(view.domains, 0)

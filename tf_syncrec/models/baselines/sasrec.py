@@ -80,20 +80,21 @@ class SASRecPair(SASRec):
         """As in `MultiDomainModel`, of both."""
         return (*super().fitted_parts, *self.second.fitted_parts)
 
-    def view_queries(self, items, domains):
+    def view_queries(self, items, domains, times=None):
         """As in `MultiDomainModel`: either one's query vectors, and 0 where the other's stand."""
-        first = super().query_vectors(items, domains)
-        second = self.second.query_vectors(items, domains)
+        first = super().query_vectors(items, domains, times)
+        second = self.second.query_vectors(items, domains, times)
         nothing = tf.zeros_like(first)
         return tf.concat([first, nothing], axis=2), tf.concat([nothing, second], axis=2)
 
-    def query_vectors(self, items, domains):
+    def query_vectors(self, items, domains, times=None):
         """As in `MultiDomainModel`, `[batch, queries, 2 dim]`."""
-        first, second = self.view_queries(items, domains)
+        first, second = self.view_queries(items, domains, times)
         of_first, of_second = self.view_weights(domains)
         return of_first[..., None] * first + of_second[..., None] * second
 
-    def batch_losses(self, items, segments=None, training=True) -> Losses:
+    def batch_losses(self, items, segments=None, training=True, timestamps=None) -> Losses:
         """As in `MultiDomainModel`, the sum of both."""
         both = (super().batch_losses, self.second.batch_losses)
-        return Losses(tf.add_n([losses(items, segments, training).total for losses in both]))
+        parts = [losses(items, segments, training, timestamps).total for losses in both]
+        return Losses(tf.add_n(parts))

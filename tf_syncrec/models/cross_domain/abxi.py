@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_syncrec.layers import DomainBlocks, Dropout, group_by_domain, split_views
+from tf_syncrec.layers import DomainBlocks, Dropout, group_by_domain
 from tf_syncrec.layers.experts import EPSILON, StackedGlorotUniform, layer_norm, swiglu
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.sequential import Losses, mean_over_targets
@@ -168,10 +168,10 @@ class ABXI(MultiDomainModel):
         """Constructor arguments."""
         return super().get_config() | dict(self._arguments)
 
-    def query_vectors(self, items, domains):
+    def query_vectors(self, items, domains, times=None):
         """As in `MultiDomainModel`."""
         items, domains = self.checked(items, domains)
-        cross_view, single_view = split_views(items, domains, self.offsets, self.window)
+        cross_view, single_view = self.views(items, domains, times)
         blocks = group_by_domain(domains, self.num_domains)
         queries = tf.shape(domains)[1]
         cross = tf.repeat(self._attended(cross_view, last=1), queries, axis=1)
@@ -180,9 +180,9 @@ class ABXI(MultiDomainModel):
         query = self.similarity.query(blocks.scatter(y, tf.shape(domains)))
         return tf.cast(query, tf.float32)
 
-    def batch_losses(self, items, segments=None, training=True) -> Losses:
+    def batch_losses(self, items, segments=None, training=True, timestamps=None) -> Losses:
         """As in `MultiDomainModel`; the mean over the targets."""
-        cross_view, single_view = split_views(items, None, self.offsets, self.window, segments)
+        cross_view, single_view = self.training_views(items, segments, timestamps, training)
         blocks = group_by_domain(single_view.domains, self.num_domains)
         cross, single = (
             blocks.gather(self._attended(view, training=training))

@@ -206,7 +206,7 @@ class CATART(BPRMF):
         return users + self.attention(users, sources, attention_mask=seen[None] > 0)
 
     def batch_losses(  # type: ignore[override]
-        self, items, segments=None, training=True, user_id=None
+        self, items, segments=None, training=True, timestamps=None, user_id=None
     ) -> CATARTLosses:
         """As in `BPRMF`, and what CAT costs."""
         domains = item_domains(items, self.offsets)

@@ -96,9 +96,9 @@ class CGRec(MMoE):
         self._members, self._shapley = coalitions(self.num_domains, seed)
         self._arguments |= {"alpha": alpha, "beta": beta, "delta": delta, "seed": seed}
 
-    def batch_losses(self, items, segments=None, training=True) -> Losses:
+    def batch_losses(self, items, segments=None, training=True, timestamps=None) -> Losses:
         """As in `SequentialModel`, each domain weighed by |D| times its share of the value."""
-        view, _ = split_views(items, None, self.offsets, self.window, segments)
+        view, _ = self.training_views(items, segments, timestamps, training)
         targets = items[:, -tf.shape(view.domains)[1] :]
         sums, counts = self._domain_losses(view, targets, training)
         weights = self.num_domains * tf.convert_to_tensor(self.contribution.relative)
@@ -133,8 +133,11 @@ class CGRec(MMoE):
         self.contribution.update(self.contribution(shapley, present), shapley, present)
         return logs
 
-    def _play(self, items, segments=None):
-        """Shapley values of the domains, and which of them a batch has: both `[domains]`."""
+    def _play(self, items, segments=None, timestamps=None):
+        """Shapley values of the domains, and which of them a batch has: both `[domains]`.
+
+        Nobody is told of times: they say something of items that a coalition hides.
+        """
         values, present = self.coalition_values(items, segments)
         return tf.linalg.matvec(self._shapley, values), present
 

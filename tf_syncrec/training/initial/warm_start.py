@@ -226,6 +226,11 @@ def _check_same(
             f"--init_from {directory}: was trained {'with' if knew else 'without'} a file of items "
             f"(--items, model.item_attributes), and this run has {'one' if knows else 'none'}"
         )
+    if earlier.time_inputs != model.time_inputs:
+        raise InputError(
+            f"--init_from {directory}: was trained with model.time_inputs = "
+            f"{list(earlier.time_inputs)}, and this run has {list(model.time_inputs)}"
+        )
     there, here = (dict(flat(each.model_dump())) for each in (before, config))
     for name in SHAPING:
         if there[name] != here[name]:

@@ -186,6 +186,7 @@ def hyperparameters(config: Config, model: MultiDomainModel) -> dict[str, bool |
     elsewhere: dict[str, Any] = {"data": True, "evaluate": True, "recbole": True, "train": {"log"}}
     settings = config.model_dump(exclude=elsewhere)
     values = {name: value for name, value in flat(settings) if value is not None}
+    values["model.time_inputs"] = ", ".join(model.time_inputs) or "none"  # what auto has found
     return {"network": type(model).__name__, "dataset": config.data.dataset} | values
 
 
