@@ -53,7 +53,7 @@ def fit_view_weights(
         one, other = "the domain's own history", "the history of all domains"
     shares = [50 * WEIGHTS[c] for c in chosen]
     report(
-        f"Score weight of {one}, the rest of {other}: "
+        f"Score weight of {one} (the rest: {other}): "
         f"{listed(catalogue.domains, shares, ' %')}; validation {SELECTION_METRIC} {fitted:.4f}, "
         f"equal weights {found.gains[:, 0].mean():.4f}"
     )
