@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_prep import InputError
+from serving.export import export
 from tests.support.listed_items import with_items
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
@@ -176,3 +178,11 @@ def test_ranking_explaining_and_keras_agree(make_prepared):
     scores = scorer.scores(scorer.queries(batch), int(ids[0]), len(ids))
     parts = score_parts(model, batch["items"], tf.tile(tf.constant(ids)[None], [len(scores), 1]))
     np.testing.assert_allclose(parts["network"], scores, rtol=1e-4, atol=1e-4)
+
+
+def test_it_is_not_searched_by_dot_products(make_prepared, tmp_path):
+    prepared = make_prepared((6, 5), users=5)
+    settings = Config().evaluate
+    with pytest.raises(InputError, match=r"^--index scann: scores of CARCA are no dot products"):
+        export(small((6, 5)), prepared.catalogue, tmp_path, settings, index="scann")
+    assert not list(tmp_path.iterdir())
