@@ -14,6 +14,7 @@ from tests.support.times import random_times
 from tf_syncrec.data.batches import evaluation_batches, train_batches
 from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED, WITH_TIMES
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
+from tf_syncrec.layers import item_domains
 from tf_syncrec.layers.times.moments import INPUTS, Times
 from tf_syncrec.models.baselines.sasrec import SASRec
 
@@ -67,6 +68,21 @@ def test_the_time_of_an_item_is_told_to_its_own_slot_and_later_ones(make_model, 
         for old, new in zip(before, outputs(changed), strict=True):
             np.testing.assert_array_equal(old[:, :moved], new[:, :moved])
             assert not np.allclose(old[:, moved], new[:, moved])
+
+
+@pytest.mark.parametrize("length", [1, 3, 9])
+def test_a_request_is_told_what_a_training_was(length, make_model, make_items):
+    """At the time of the target, of histories shorter and longer than the window."""
+    model = make_model(time_inputs=ALL)
+    items = make_items([length + 1, max(length - 2, 1) + 1], seed=3)
+    times = tf.constant(random_times(items, seed=3))
+    domains = item_domains(items[:, -1:], model.offsets)
+    trained = model.training_views(items, None, times, training=False)
+    asked = model.views(items[:, :-1], domains, Times(times[:, :-1], times[:, -1]))
+    for before, now in zip(trained, asked, strict=True):
+        np.testing.assert_array_equal(before.tokens[:, -1], now.tokens[:, -1])
+        np.testing.assert_array_equal(before.when[:, -1], now.when[:, -1])
+        assert np.all(now.when[:, -1, 1] > 0)
 
 
 def test_it_begins_as_a_network_without_times(make_model, make_items):

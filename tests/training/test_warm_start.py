@@ -116,6 +116,19 @@ def test_what_was_known_is_answered_as_it_was(name):
     )
 
 
+def test_what_is_learned_of_times_is_carried():
+    before, after = catalogue_of(YESTERDAY), catalogue_of(TODAY)
+    earlier, model = (
+        network(SASRec, catalogue, [], seed, time_inputs=["gap", "weekday"])
+        for seed, catalogue in enumerate((before, after))
+    )
+    carry_over(earlier, model, origins_of(before, after, earlier, model))
+    tables = zip(earlier.embedding.times.tables, model.embedding.times.tables, strict=True)
+    for old, new in tables:
+        assert np.any(old)
+        np.testing.assert_array_equal(old, new)
+
+
 def test_gates_of_whole_sequences_are_carried_too():
     before, after = catalogue_of(YESTERDAY), catalogue_of(TODAY)
     earlier, model = (
@@ -306,6 +319,9 @@ def test_a_run_that_knew_no_items_is_not_gone_on_with_by_one_that_does(make_prep
         np.testing.assert_array_equal(weight.numpy(), before)
     with pytest.raises(InputError, match=r"was trained with a file of items .* run has none$"):
         go_on(knowing, listed, config, plain, without, config)
+    told, timed = night("sasrec", without, time_inputs=["hour"])
+    with pytest.raises(InputError, match=r"time_inputs = \[\], and this run has \['hour'\]$"):
+        go_on(plain, without, told, timed, without, told)
 
 
 # ------------------------------------------------------------------------ users with new events
