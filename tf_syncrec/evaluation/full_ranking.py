@@ -11,6 +11,7 @@ from data_prep import Catalogue, PreparedDataset
 from tf_syncrec.data.batches import asked
 from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED, WITH_TIMES
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes, all_votes
+from tf_syncrec.layers.score_terms.popularity_trend import BEHIND
 from tf_syncrec.metrics.gains import MISS, domain_metrics
 from tf_syncrec.metrics.target_ranks import held_at_once, row_chunks, target_ranks
 from tf_syncrec.utils.terminal import advance
@@ -161,8 +162,11 @@ class ModelScorer(Scorer):
             ]
             self._scales = [self._model.candidate_scales(table) for table in self._tables()]
         self._voters = tuple(v for v in self._model.voters if self._votes and bool(v.voting()))
-        trend = self._model.trend if self._votes else None
+        trend = self._model.trend
         self._trend = None if trend is None else in_place(trend.gain)
+        if not self._votes and self._trend is not None:
+            # What nobody can say anything of stays behind, whoever has a say.
+            self._trend = tf.where(self._trend <= BEHIND / 2, self._trend, 0.0)
 
     def _tables(self):
         """Vectors of all items, of each of the network's embeddings."""
