@@ -72,7 +72,7 @@ class Config(Section):
         if self.data.items.path is None:  # as of runs before there were items
             found = {name: v for name, v in found.items() if not name.startswith("data.items.")}
         if self.model.time_inputs == "none":  # as of runs before there were times
-            del found["model.time_inputs"], found["model.time_dropout"]
+            found = {name: value for name, value in found.items() if name not in ADDED}
         if found["model.name"] == "syncrec":  # what runs of 0.1 are, which do not say so
             del found["model.name"]
         return found
@@ -80,6 +80,10 @@ class Config(Section):
     def save(self, path: Path) -> None:
         """Writes the resolved configuration as YAML."""
         write_whole(path, yaml.safe_dump(self.resolved(), sort_keys=False))
+
+
+ADDED = {"model.time_inputs": "none", "model.time_dropout": 0.3}
+"""Settings that runs and cells of before do not have, and how they were made all the same."""
 
 
 @functools.cache

@@ -45,6 +45,11 @@ class ExactIndex(BruteForce):
         scores, places = best(self._scores(queries, self.rows(first, size)), k)
         return scores, tf.gather(self._identifiers, first + places)
 
+    @property
+    def table(self) -> tf.Variable:
+        """What `index` was given, `[items, dim]`."""
+        return self._candidates
+
     def rows(self, first, size) -> tf.Tensor:
         """Vectors `[size, dim]` of a slice."""
         return tf.slice(self._candidates, [first, 0], [size, -1])
@@ -86,8 +91,7 @@ class ItemIndex(tf.Module):
         for first, size in zip(self._firsts.numpy(), sizes, strict=True):
             searched = index == "scann" and size >= MIN_ITEMS
             if searched:
-                part = vectors[first : first + size]
-                self._approximate.append(ScannIndex(part, int(first) + 1))
+                self._approximate.append(ScannIndex(self._exact.table, int(first), size))
             branches.append(len(self._approximate) if searched else 0)
         self._branches = tf.constant(branches, tf.int32)
 

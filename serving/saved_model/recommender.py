@@ -189,7 +189,9 @@ class Recommender(tf.Module):
         return answer
 
     def explain_items(self, items, candidates):
-        """What the scores of some items are made of; the parts of an item add up to its score.
+        """What the scores of some items are made of, asked without times.
+
+        The parts of an item add up to its score.
 
         Args:
             items: see `signatures.INPUTS`.

@@ -55,18 +55,19 @@ class ScannIndex(tf.Module):
     are wanted, as after a very long history, the search is exact.
 
     Args:
-        candidates: `[items, dim]` float32 vectors of the domain's slice.
-        first_id: item id of the first row.
+        table: vectors of all items, float32, `[rows, dim]`.
+        first: row of the domain's first item; the item of row 0 has id 1.
+        size: items of the domain.
 
     Raises:
         InputError: as `operations`.
     """
 
-    def __init__(self, candidates: tf.Tensor, first_id: int):
+    def __init__(self, table: tf.Variable, first: int, size: int):
         super().__init__(name="scann_index")
         ops = operations()
-        self._first_id = first_id
-        self.candidates = tf.Variable(candidates, trainable=False, name="candidates")
+        self._table, self._first, self._size = table, first, size
+        candidates = table[first : first + size]
         # Of all that are ever loaded into one process: by this name the searcher is found there.
         self._shared_name = f"scann_index/{uuid.uuid4()}"
         searcher = (
@@ -81,18 +82,18 @@ class ScannIndex(tf.Module):
         """`(queries [batch, dim], k) -> (scores, item ids)`, both `[batch, k]`, best first."""
 
         def exact():
-            scores = tf.matmul(queries, self.candidates, transpose_b=True)
-            scores, rows = tf.math.top_k(scores, k)
-            return scores, rows + self._first_id
+            candidates = tf.slice(self._table, [self._first, 0], [self._size, -1])
+            scores, rows = tf.math.top_k(tf.matmul(queries, candidates, transpose_b=True), k)
+            return scores, rows + self._first + 1
 
         def approximate():
             ops = operations()
             handle = ops.tensors_to_scann(*self._parts, shared_name=self._shared_name)
             rows, _ = ops.ScannSearcher(handle).search_batched_parallel(queries, wanted)
-            vectors = tf.gather(self.candidates, rows)  # (batch, wanted, dim)
+            vectors = tf.gather(self._table, rows + self._first)  # (batch, wanted, dim)
             scores, best = tf.math.top_k(tf.einsum("bd,bnd->bn", queries, vectors), k)
-            return scores, tf.gather(rows, best, batch_dims=1) + self._first_id
+            return scores, tf.gather(rows, best, batch_dims=1) + self._first + 1
 
         wanted = CANDIDATES + CANDIDATES_PER_ANSWER * k
         nothing = tf.shape(queries)[0] == 0  # ScaNN would answer with no columns either
-        return tf.cond(nothing | (wanted > self.candidates.shape[0] // 10), exact, approximate)
+        return tf.cond(nothing | (wanted > self._size // 10), exact, approximate)

@@ -2,15 +2,21 @@
 
 import json
 from itertools import combinations
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from data_prep import InputError
 from tests.support.comparing import cells_here, plant_cell, run, strict_json, write_log
 from tf_syncrec.comparison.cells import RANKS, cells_of
+from tf_syncrec.comparison.jobs import check_same
 from tf_syncrec.comparison.names import parse_name
 from tf_syncrec.comparison.results import rank_table, read_ranks
+from tf_syncrec.comparison.runner import run_comparison
+from tf_syncrec.config import ADDED, Config
 from tf_syncrec.metrics.gains import user_gains
 
 DOMAINS = ("books", "films", "music")
@@ -60,6 +66,39 @@ def test_each_pair_has_a_column_by_the_name_of_the_other(planted):
             pair = tuple(sorted((USERS[user], other)))
             column = table[f"pi_net_by_pair/seed5/partner{number}"]
             assert column[row].as_py() == ranks[5, pair, user]
+
+
+def test_pairs_need_two_domains(tmp_path):
+    prepared: Any = SimpleNamespace(catalogue=SimpleNamespace(domains=("books",)))
+    plan = {parse_name("pi_net_by_pair"): (0,)}
+    with pytest.raises(
+        InputError, match="--models pi_net_by_pair: needs two domains, the data has books"
+    ):
+        run_comparison(tmp_path, plan, "pi_net_by_pair", ((), ()), Config(), prepared)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("model", ["popularity", "pi_net_by_pair"])
+def test_nobody_has_no_ranks(tmp_path, model):
+    cells = cells_of({parse_name(model): (0,)}, DOMAINS)
+    for cell in cells:
+        plant_cell(tmp_path, model, 0, cell.domain, [], [], [])
+    (found,) = read_ranks(tmp_path, cells).values()
+    assert found.gains("ndcg@10").shape == (1, 0)
+
+
+def test_a_cell_of_before_a_setting_was_there_is_one_with_its_default(tmp_path):
+    cell = cells_of({parse_name("sasrec"): (0,)}, DOMAINS)[0]
+    request = cell.request(Config(), "data")
+    before = json.loads(json.dumps(request))
+    for name in ADDED:
+        section, key = name.split(".")
+        del before["config"][section][key]
+    (tmp_path / "cell.json").write_text(json.dumps(before))
+    check_same(tmp_path, request)
+    request["config"]["model"]["time_inputs"] = "auto"
+    with pytest.raises(InputError, match=r"model\.time_inputs = None, now it is 'auto'"):
+        check_same(tmp_path, request)
 
 
 @pytest.mark.slow

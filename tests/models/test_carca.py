@@ -186,3 +186,36 @@ def test_it_is_not_searched_by_dot_products(make_prepared, tmp_path):
     with pytest.raises(InputError, match=r"^--index scann: scores of CARCA are no dot products"):
         export(small((6, 5)), prepared.catalogue, tmp_path, settings, index="scann")
     assert not list(tmp_path.iterdir())
+
+
+def test_nobody_asks_for_nothing():
+    """As the served search does for rows that are not there, of a slice whose size is a tensor."""
+    model = small()
+    width = model.query_vectors(tf.constant([[1, 2]]), tf.constant([[0]])).shape[2]
+    candidates = model.candidate_vectors(tf.constant([1, 2, 3]))
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None]), tf.TensorSpec([None, candidates.shape[1]])]
+    )
+    def scores(queries, candidates):
+        return model.candidate_scores(queries, candidates)
+
+    assert scores(tf.zeros([0, width]), candidates).shape == (0, 3)
+    queries = model.query_vectors(tf.constant([[1, 2], [0, 3]]), tf.constant([[0], [0]]))[:, 0]
+    found = scores(queries, candidates)
+    expected = model.candidate_scores(queries, candidates)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_slot_sees_its_own_however_little_beside_what_others_see():
+    """Two sequences of one row, of which a candidate likes one far more."""
+    decoder = small().decoder
+    keys = tf.constant([[[100.0] * 8, [1.0] * 8]])
+    values = tf.constant([[[1.0] * 8, [2.0] * 8]])
+    candidates = tf.constant([[3.0] * 8 + [1.0] * 8])
+    visible = tf.constant([[[True, False], [False, True]]])
+    found = decoder.of_all(keys, values, visible, candidates) - decoder.bias
+    expected = decoder.of_slots(
+        keys, values, visible, tf.tile(candidates[None, None], [1, 2, 1, 1])
+    )
+    np.testing.assert_allclose(found, expected - decoder.bias, rtol=1e-4)

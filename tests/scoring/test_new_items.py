@@ -24,7 +24,6 @@ from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.scoring.new_items import fitting
 from tf_syncrec.scoring.new_items.fitting import LATER, TRIED, fit_new_items, share_of_later
 from tf_syncrec.scoring.votes import count_neighbours
-from tf_syncrec.training.loop import train
 
 BRANDS, TRAINED, COLD, USERS = 4, 40, 8, 160
 
@@ -171,26 +170,3 @@ def test_content_knn_asks_for_a_file_of_items():
     prepared.item_columns = None
     with pytest.raises(InputError, match="--items"):
         tune_content_knn(prepared, [])
-
-
-def test_an_epoch_is_chosen_by_items_that_it_trained(tmp_path):
-    """New items are no candidates then, though the network, as trained, would find them."""
-    prepared = planted()
-    model = untrained(prepared)
-    settings = {"epochs": 1, "min_steps": 0, "batch_size": 16}
-    batches = evaluation_batches(prepared, "validation", 32)
-    trained = train(
-        model,
-        Config.model_validate({"train": settings}),
-        prepared,
-        batches,
-        tmp_path / "best.weights.h5",
-        tmp_path / "logs",
-        report=lambda line: None,
-    )
-    known, new = gains_of(model, prepared, "validation")
-    share = np.mean([row["target"] <= TRAINED for row in prepared.splits["validation"]])
-    assert new == 0 < known
-    assert trained.history[0]["validation"]["ndcg@10"] == pytest.approx(share * known, rel=1e-4)
-    model.trend.reset()
-    assert gains_of(model, prepared, "validation")[1] > 0

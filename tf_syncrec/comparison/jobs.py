@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from data_prep import InputError
 from data_prep.files import write_whole
 from tf_syncrec.comparison.cells import RESULT, VALIDATION, Cell
+from tf_syncrec.config import ADDED
 from tf_syncrec.utils.locks import RunLock
 from tf_syncrec.utils.nested import flat
 from tf_syncrec.utils.terminal import say
@@ -55,10 +56,13 @@ def check_same(directory: Path, request: dict[str, Any]) -> None:
         return
     known, wanted = dict(flat(json.loads(file.read_text()))), dict(flat(request))
     for key in known | wanted:
+        setting = key.removeprefix("config.")
+        if key not in known and setting in ADDED and wanted[key] == ADDED[setting]:
+            continue
         # Where the data lies may change; what it is, `dataset` says.
         if known.get(key) != wanted.get(key) and not key.startswith("config.data."):
             raise InputError(
-                f"--output_dir: {directory} was made with {key.removeprefix('config.')} = "
+                f"--output_dir: {directory} was made with {setting} = "
                 f"{known.get(key)!r}, now it is {wanted.get(key)!r}; choose another directory or "
                 "delete it first"
             )

@@ -54,7 +54,8 @@ class ModelRanks(NamedTuple):
 
     def by_partner(self, values: np.ndarray) -> np.ndarray:
         """`[trainings, users]` as `[seeds, others of the domain, users]`, 1 but for pairs."""
-        return values.reshape(len(self.seeds), -1, values.shape[1])
+        partners = len(values) // len(self.seeds)
+        return values.reshape(len(self.seeds), partners, values.shape[1])
 
     def gains(self, metric: str, ranks: np.ndarray | None = None) -> np.ndarray:
         """A metric `[seeds, users]`, of pairs its mean over these.
@@ -85,7 +86,7 @@ def read_ranks(root: Path, cells: Sequence[Cell]) -> dict[str, ModelRanks]:
             # A domain without users may have columns of no type.
             whole = pa.concat_tables(parts, promote_options="default")
             whole = whole.sort_by([("user_id", "ascending"), (PARTNER, "ascending")])
-            partners = whole.num_rows // max(len(whole["user_id"].unique()), 1)
+            partners = max(whole.num_rows // max(len(whole["user_id"].unique()), 1), 1)
             tables += [whole.take(np.arange(n, whole.num_rows, partners)) for n in range(partners)]
         of_network = np.stack([table[WITHOUT_VOTES].to_numpy() for table in tables])
         found[text] = ModelRanks(

@@ -44,6 +44,11 @@ def run_comparison(
         SystemExit: a cell failed.
     """
     domains, (names, points) = prepared.catalogue.domains, grid
+    for model in plan:
+        if not model.places(domains):
+            raise InputError(
+                f"--models {model.text}: needs two domains, the data has {', '.join(domains)}"
+            )
 
     def jobs(cells, kind="", trial=False):
         return [

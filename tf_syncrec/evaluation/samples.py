@@ -91,7 +91,7 @@ def sample_new_items(
         domain: np.flatnonzero(catalogue.cold[1:] & (catalogue.item_domains == domain)) + 1
         for domain in range(catalogue.num_domains)
     }
-    new = {domain: items for domain, items in new.items() if len(items)}
+    new = dict([(domain, items) for domain, items in new.items() if len(items)][:NEW_ITEMS])
     shown = {
         domain: items[np.linspace(0, len(items), max(1, NEW_ITEMS // len(new)), False).astype(int)]
         for domain, items in new.items()

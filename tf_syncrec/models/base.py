@@ -445,21 +445,17 @@ class MultiDomainModel(ToldTimes):
             return tf.matmul(queries, candidates, transpose_b=True)
         return tf.einsum("bd,bnd->bn", queries, candidates)
 
-    def put_unknown_behind(self, known: bool = False) -> None:
+    def put_unknown_behind(self) -> None:
         """Lets items that nobody had in training, and of which nothing is known, rank behind all.
 
         What the network has of them is where they began, which says nothing.
-
-        Args:
-            known: whether to do so with those of which something is known as well, until
-                `scoring.new_items` has fitted what they are worth.
         """
         if self.trend is None:
             return
         sizes = zip(self.domain_sizes, self.trained_sizes, strict=True)
         unknown = [np.arange(size) >= trained for size, trained in sizes]
         items = 1 + np.flatnonzero(np.concatenate(unknown)).astype(np.int32)
-        if self.embedding.attributes is not None and not known:
+        if self.embedding.attributes is not None:
             items = items[~self.embedding.attributes.known(items).numpy()]
         if len(items):
             gain = np.array(as_array(self.trend.gain))

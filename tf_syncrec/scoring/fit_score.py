@@ -41,7 +41,7 @@ def fit_score(
         Validation NDCG@10 of users on whom nothing was fitted; None where nothing is fitted, or
         there are too few users, or `judge` is false.
     """
-    if not model.terms and model.view_weights is None:
+    if not model.voters and not model.trending and model.view_weights is None:
         return None
     count_returns(model, prepared)
     count_neighbours(model, prepared)

@@ -144,9 +144,6 @@ def train(
             optimizer_of(config.train.optimizer, rate),
             skip_nan=config.train.on_nan == "skip",
         )
-    # An epoch is chosen by the items that it trained: what attributes say of others is weighed when
-    # the training has ended, and until then their raw scores are noise among the candidates.
-    model.put_unknown_behind(known=True)
     if config.train.init_from:
         _begin_with(model, moments, progress)
     if backup:

@@ -10,7 +10,7 @@ from typing import Any
 from data_prep import InputError
 from tf_syncrec import config as config_module
 from tf_syncrec.cli import add_settings, config_from
-from tf_syncrec.config import Config, parse_set, schema
+from tf_syncrec.config import ADDED, Config, parse_set, schema
 from tf_syncrec.distributed.cluster import PATIENCE
 from tf_syncrec.models.registry import NETWORKS, with_network_settings
 from tf_syncrec.training.run_directory import RunDirectory
@@ -140,7 +140,7 @@ def _check_complete(run: RunDirectory, config: Config) -> None:
         for part in name.split("."):
             given = part in section.model_fields_set
             section = getattr(section, part)
-        if not given:
+        if not given and name not in ADDED:
             raise InputError(
                 f"--resume: {run.begun_file} does not have all settings, {name} is missing; put "
                 "it back from a copy, or start another run"

@@ -20,11 +20,12 @@ INPUTS = tuple(CODES)
 
 
 class Times(NamedTuple):
-    """What a request tells of times, in the unit of the log; 0 tells nothing.
+    """What a request tells of times, in the unit of the log.
 
     Attributes:
-        timestamps: `[batch, length]` float64, when the items of the histories were.
-        now: `[batch]` float64, when the requests are.
+        timestamps: `[batch, length]` float64, when the items of the histories were; a row of 0
+            tells nothing.
+        now: `[batch]` float64, when the requests are; 0 tells nothing.
     """
 
     timestamps: tf.Tensor

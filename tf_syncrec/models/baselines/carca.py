@@ -8,6 +8,9 @@ from tf_syncrec.layers.experts import EPSILON, StackedGlorotUniform
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.sequential import Losses, mean_where
 
+LEAST = -80.0
+"""Of what a slot makes of another, below the highest of all: its exponential is a float32."""
+
 
 @keras.saving.register_keras_serializable("tf_syncrec")
 class CARCA(MultiDomainModel):
@@ -23,9 +26,10 @@ class CARCA(MultiDomainModel):
     product. As nothing comes after the product but w, it moves inside the sum: the score is a mean
     of `v_s · (w * e_c)`, and vectors of width r are never made for each user and candidate.
 
-    Otherwise than in the paper: no contexts. Those of a candidate are made of the time of the
-    target, which no protocol of ours tells; positions say the order in their place. A target sees
-    the profile before it alone, in training as well. Blocks and embedding are those of `SASRec`.
+    Otherwise than in the paper: no contexts, and no dropout within the cross-attention. Those of a
+    candidate are made of the time of the target, which no protocol of ours tells; positions say the
+    order in their place. A target sees the profile before it alone, in training as well. Blocks and
+    embedding are those of `SASRec`.
 
     The published loss is `bce` with one negative of its own for each target. Settings `similarity`
     and `temperature` have no part here.
@@ -109,8 +113,11 @@ class CARCA(MultiDomainModel):
             of_one = [part[None] for part in parts]
             return self.decoder.of_all(of_one[0], of_one[1], of_one[2], candidates)[0, 0]
 
+        # One row more, as of none at all no shape is known.
+        parts = [tf.pad(x, [[0, 1], *[[0, 0]] * (len(x.shape) - 1)]) for x in (keys, values)]
+        parts.append(tf.pad(visible, [[0, 1], [0, 0], [0, 0]], constant_values=True))
         spec = tf.TensorSpec([candidates.shape[0]], tf.float32)
-        return tf.map_fn(of_row, (keys, values, visible), fn_output_signature=spec)
+        return tf.map_fn(of_row, tuple(parts), fn_output_signature=spec)[:-1]
 
     def batch_losses(self, items, segments=None, training=True, timestamps=None) -> Losses:
         """As in `MultiDomainModel`; the mean over the targets."""
@@ -227,7 +234,8 @@ class CrossAttention(keras.layers.Layer):
         by_anybody = tf.reduce_any(visible, axis=1)[:, None, :, None]
         logits = tf.where(by_anybody, logits, tf.float32.min / 2)
         highest = tf.stop_gradient(tf.reduce_max(logits, axis=2, keepdims=True))
-        weights = tf.exp(logits - highest)
+        # Never 0, or a slot that sees nothing near the highest, which is of others, sees nothing.
+        weights = tf.exp(tf.maximum(logits - highest, LEAST))
         sees = tf.cast(visible, tf.float32)[:, None]
         totals = tf.matmul(sees, weights)
         mixed = tf.math.divide_no_nan(tf.matmul(sees, weights * gains), totals)
