@@ -29,20 +29,31 @@ ALIGNED = 16
 """Columns of float32 that vectors are filled up to: 64 bytes, so that a slice copies nothing."""
 
 
+def _dot_products(queries, candidates):
+    """The usual `Scores`, of candidates that are filled up."""
+    queries = _filled_up(queries)
+    if candidates.shape.rank == 2:
+        return tf.matmul(queries, candidates, transpose_b=True)
+    return tf.einsum("bd,bnd->bn", queries, candidates)
+
+
+def _filled_up(vectors):
+    """With columns of 0, which change no dot product."""
+    return tf.pad(vectors, [[0, 0], [0, -vectors.shape[1] % ALIGNED]])
+
+
 class ExactIndex(BruteForce):
     """Scores all items of a slice of what it was given, and sorts out the best.
 
-    Args:
+    Attributes:
         scores: how queries and candidates become scores.
     """
 
-    def __init__(self, scores: Scores):
-        super().__init__()
-        self._scores = scores
+    scores: Scores = staticmethod(_dot_products)
 
     def call(self, queries, k, first, size):
         """The best of `size` items from row `first`: scores and ids, `[batch, k]`, best first."""
-        scores, places = best(self._scores(queries, self.rows(first, size)), k)
+        scores, places = best(self.scores(queries, self.rows(first, size)), k)
         return scores, tf.gather(self._identifiers, first + places)
 
     @property
@@ -83,9 +94,12 @@ class ItemIndex(tf.Module):
         super().__init__(name="item_index")
         self._sizes = tf.constant(sizes, tf.int32)
         self._firsts = tf.cumsum(self._sizes, exclusive=True)
-        self._scores = scores or _dot_products
-        vectors = vectors if scores else _filled_up(vectors)
-        self._exact = ExactIndex(self._scores).index(vectors, tf.range(1, len(vectors) + 1))
+        exact = ExactIndex()
+        if scores:
+            exact.scores = scores
+        else:
+            vectors = _filled_up(vectors)
+        self._exact = exact.index(vectors, tf.range(1, len(vectors) + 1))
         self._approximate = []
         branches = []  # 0 of those that are searched exactly
         for first, size in zip(self._firsts.numpy(), sizes, strict=True):
@@ -128,24 +142,11 @@ class ItemIndex(tf.Module):
     def scores(self, queries, domain) -> tf.Tensor:
         """Of all items of a domain, `[rows, size]`."""
         rows = self._exact.rows(self._firsts[domain], self._sizes[domain])
-        return self._scores(queries, rows)
+        return self._exact.scores(queries, rows)
 
     def scores_of(self, queries, items) -> tf.Tensor:
         """Of some items, `[rows, any]` ids from 1, for each query; any number for others."""
-        return self._scores(queries, self._exact.vectors(tf.maximum(items - 1, 0)))
-
-
-def _dot_products(queries, candidates):
-    """The usual `Scores`, of candidates that are filled up."""
-    queries = _filled_up(queries)
-    if candidates.shape.rank == 2:
-        return tf.matmul(queries, candidates, transpose_b=True)
-    return tf.einsum("bd,bnd->bn", queries, candidates)
-
-
-def _filled_up(vectors):
-    """With columns of 0, which change no dot product."""
-    return tf.pad(vectors, [[0, 0], [0, -vectors.shape[1] % ALIGNED]])
+        return self._exact.scores(queries, self._exact.vectors(tf.maximum(items - 1, 0)))
 
 
 def best(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

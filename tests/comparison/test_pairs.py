@@ -70,7 +70,7 @@ def test_each_pair_has_a_column_by_the_name_of_the_other(planted):
 
 def test_pairs_need_two_domains(tmp_path):
     prepared: Any = SimpleNamespace(catalogue=SimpleNamespace(domains=("books",)))
-    plan = {parse_name("pi_net_by_pair"): (0,)}
+    plan: Any = {parse_name("pi_net_by_pair"): (0,)}
     with pytest.raises(
         InputError, match="--models pi_net_by_pair: needs two domains, the data has books"
     ):
