@@ -67,7 +67,7 @@ def make_model(catalogue, seed=0, network="syncrec", **settings):
     if model.trend is not None:
         model.trend.gain.assign(rng.normal(0, 1.5, model.trend.gain.shape))
     if layer := getattr(model, "view_weights", None):
-        layer.single.assign(rng.uniform(0, 2, len(SIZES)))
+        layer.single.assign(rng.uniform(0, 2, catalogue.num_domains))
     for weight in model.mixture.weights:  # so that domains differ in all that there is
         weight.assign(rng.uniform(0.3, 1.5, weight.shape))
     return model
