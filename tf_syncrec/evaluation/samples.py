@@ -92,6 +92,8 @@ def sample_new_items(
         for domain in range(catalogue.num_domains)
     }
     new = dict([(domain, items) for domain, items in new.items() if len(items)][:NEW_ITEMS])
+    if not new:
+        return []
     shown = {
         domain: items[np.linspace(0, len(items), max(1, NEW_ITEMS // len(new)), False).astype(int)]
         for domain, items in new.items()
@@ -100,7 +102,7 @@ def sample_new_items(
     scorer.refresh()
     found: dict[int, list[dict[str, Any]]] = {item: [] for own in shown.values() for item in own}
     wanted = [ASKED_USERS if domain in shown else 0 for domain in range(catalogue.num_domains)]
-    for domain, batch in first_users(batches, wanted) if shown else ():
+    for domain, batch in first_users(batches, wanted):
         items = shown[domain]
         ranks = _ranks(scorer, batch, domain, catalogue, items)
         for item, of_users in zip(items, ranks.T, strict=True):
