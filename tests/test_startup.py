@@ -277,9 +277,9 @@ INDEX = """
 import json, os, sys
 exec(sys.argv[1])
 import tensorflow as tf
-from serving.saved_model.index import BruteForce, domain_index
+from serving.saved_model.index import BruteForce, ItemIndex
 import keras, tf_keras
-scores, items = domain_index(tf.eye(12), 5)(tf.eye(12)[3:4], 2)
+scores, items = ItemIndex(tf.eye(12), [4, 8])(tf.eye(12)[6:7], 1, 2)
 print(json.dumps({
     "best": int(items[0, 0]),
     "keras 2": issubclass(BruteForce, tf_keras.Model),

@@ -185,7 +185,7 @@ def test_parts_of_another_request_are_refused_by_name(place, tmp_path, monkeypat
         patch.setattr(Parts, "finish", lambda *_: (_ for _ in ()).throw(MemoryError))
         recommend.main(options(place, output))
     folder = tmp_path / "recs.parquet.parts"
-    with pytest.raises(InputError, match=f"{folder} holds answers .* with k = 10, and now it is 3"):
+    with pytest.raises(InputError, match=f"{folder} holds output .* with k = 10, and now it is 3"):
         recommend.main(options(place, output, "--k", "3"))
     other = shutil.copy(place.log, tmp_path / "other.csv")
     with open(other, "a") as log:
