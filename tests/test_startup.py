@@ -279,7 +279,7 @@ exec(sys.argv[1])
 import tensorflow as tf
 from serving.saved_model.index import BruteForce, ItemIndex
 import keras, tf_keras
-scores, items = ItemIndex(tf.eye(12), [4, 8])(tf.eye(12)[6:7], 1, 2)
+scores, items = ItemIndex(tf.eye(12), [4, 8])(tf.eye(12)[7:8], 1, 2)
 print(json.dumps({
     "best": int(items[0, 0]),
     "keras 2": issubclass(BruteForce, tf_keras.Model),
