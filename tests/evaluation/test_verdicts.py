@@ -88,7 +88,7 @@ def test_a_view_that_knows_the_target_helps_there_alone(make_prepared):
     # The cross view looks for what came last, the single view for what it makes of item 3.
     cross = model.cross_queries
 
-    def looks_for_the_last(items, domains):
+    def looks_for_the_last(items, domains, times=None):
         found = model.candidate_vectors(items[:, -1:])
         return found + 0.0 * cross(items, domains)
 

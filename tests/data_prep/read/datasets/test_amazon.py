@@ -178,7 +178,12 @@ def test_a_dead_link_says_what_to_do(tmp_path, quiet, mirror):
     with pytest.raises(InputError) as caught:
         quiet(base_url=mirror, release="2018", categories=("Nowhere", "Video_Games"))
     message = str(caught.value)
-    for word in (f"{mirror}/Nowhere.csv", "404", "put Nowhere.csv into a folder yourself", "--raw_dir"):
+    for word in (
+        f"{mirror}/Nowhere.csv",
+        "404",
+        "into a folder yourself",
+        "--raw_dir",
+    ):
         assert word in message
     assert not (tmp_path / "data").exists()
 
