@@ -120,7 +120,7 @@ def test_answers_that_one_machine_began_are_not_mixed_with_those_of_spark(place,
     )
     with parts_of(output) as parts:
         parts.begin(request_of(place.version), Choice())
-    with pytest.raises(InputError, match=r"recs\.parts holds answers .* without --engine spark"):
+    with pytest.raises(InputError, match=r"recs\.parts holds output .* without --engine spark"):
         on_spark.recommend_on_spark(request_of(place.version), Choice(), log, output)
     assert parts.request_file.exists() and not output.exists()
 

@@ -60,7 +60,7 @@ def test_what_people_come_back_to_is_found(make_prepared):
     assert not weight[:, ~repeats].any()
     # The latest, and not one of before.
     assert (weight[0, repeats, NUMBERS] > weight[0, repeats, NUMBERS + 2]).all()
-    assert len(said) == 1 and "Coming back" in said[0]
+    assert len(said) == 1 and "Repeat consumption" in said[0]
 
 
 def test_validation_chooses_in_each_domain(make_prepared, monkeypatch):

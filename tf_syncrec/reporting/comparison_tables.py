@@ -58,7 +58,7 @@ def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
         if shipped := comparison["negative_transfer_with_votes"].get(model):
             title = f"{model}, with votes"
             found.append(Section(title, WITH_VOTES, table=_votes_table(shipped), level=3))
-    for model in [name for name, found in comparison["models"].items() if found["pairs"]]:
+    for model in [name for name, found in comparison["models"].items() if found.get("pairs")]:
         found.append(
             Section(
                 f"{model}: by the other domain of the pair",
