@@ -27,28 +27,28 @@ def without_warmup():
 @contextlib.contextmanager
 def running(export_dir, limits=None, config_file=None, seconds=0.05, threads=2, histories=None):
     """Yields `url`, `port`, `server`, `web` and the `watcher`, which looks every `seconds`."""
-    with without_warmup():
+    with without_warmup():  # of its first versions, which it loads here
         server, watcher = make_server(
             export_dir, ModelConfig(), config_file, seconds, limits or Limits(), threads, histories
         )
-        with listen("127.0.0.1", 0) as sock:
-            web = web_server(server)
-            thread = threading.Thread(target=web.run, kwargs={"sockets": [sock]}, daemon=True)
-            thread.start()
-            port = sock.getsockname()[1]
-            try:
-                with watcher:
-                    yield SimpleNamespace(
-                        url=f"http://127.0.0.1:{port}",
-                        port=port,
-                        server=server,
-                        watcher=watcher,
-                        web=web,
-                    )
-            finally:
-                web.should_exit = True
-                thread.join(30)
-                server.close()
+    with listen("127.0.0.1", 0) as sock:
+        web = web_server(server)
+        thread = threading.Thread(target=web.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread.start()
+        port = sock.getsockname()[1]
+        try:
+            with watcher:
+                yield SimpleNamespace(
+                    url=f"http://127.0.0.1:{port}",
+                    port=port,
+                    server=server,
+                    watcher=watcher,
+                    web=web,
+                )
+        finally:
+            web.should_exit = True
+            thread.join(30)
+            server.close()
 
 
 def raw(port, data, seconds=20):
