@@ -349,6 +349,7 @@ def test_what_a_kill_after_the_report_left_goes_when_it_is_resumed(trained):
     assert all(after[path] == time for path, time in before.items() if path.name != ".lock")
 
 
+@pytest.mark.slow
 def test_as_a_command(tmp_path):
     """`python -m`: gzipped log with columns of its own; what is wrong goes to stderr."""
     log = write_log(tmp_path / "plain.csv", header="who,what,shop,when")

@@ -22,6 +22,7 @@ from tests.support.comparing import (
     tables_of,
     write_log,
 )
+from tests.support.networks import OF_A_KIND
 from tf_syncrec.comparison import worker as cell
 from tf_syncrec.comparison.grid_search import trials_of
 from tf_syncrec.comparison.names import parse_name
@@ -150,7 +151,7 @@ def test_the_report_shows_every_trial_and_the_chosen_in_bold(tuned):
 @pytest.mark.parametrize(
     "network",
     [
-        name if name == "bprmf" else pytest.param(name, marks=pytest.mark.slow)
+        pytest.param(name, marks=pytest.mark.slow if name in OF_A_KIND else pytest.mark.long)
         for name in NETWORKS
         if not name.startswith("syncrec_")  # the same network with other settings
     ],

@@ -65,7 +65,9 @@ def test_each_network_has_the_gradient_that_it_has_by_itself(make_items, same_ne
     np.testing.assert_allclose(total, sum(losses), rtol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "rowwise_adam"])
+@pytest.mark.parametrize(
+    "optimizer", ["adam", pytest.param("rowwise_adam", marks=pytest.mark.slow)]
+)
 def test_trained_together_they_are_what_they_are_trained_apart(
     optimizer, make_items, same_negatives
 ):

@@ -13,10 +13,10 @@ from tf_syncrec.models.baselines.sasrec import SASRec, SASRecPair
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring.kept_batches import KeptBatches
 
-PAIR = pytest.param(SASRecPair, marks=pytest.mark.slow)
+ALIKE = [pytest.param(kind, marks=pytest.mark.long) for kind in (SASRec, SASRecPair)]
 
 
-@pytest.mark.parametrize("kind", [SyNCRec, SASRec, PAIR])
+@pytest.mark.parametrize("kind", [SyNCRec, *ALIKE])
 def test_all_is_found_as_without(kind, make_prepared, monkeypatch):
     """Whatever is fitted after they were kept, and of histories that are changed."""
     prepared = make_prepared(users=120)

@@ -365,6 +365,7 @@ def test_two_processes_cannot_write_one_run(tmp_path, capsys):
     lock.release()
 
 
+@pytest.mark.slow
 def test_checkpoints_by_the_clock(tmp_path, monkeypatch):
     """Every two minutes, of a training whose every look at the clock takes one."""
     minutes = iter(range(10_000))
