@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tf_syncrec.comparison.names import RECBOLE, ModelName, Place
+from tf_syncrec.comparison.names import RECBOLE, ModelName, Place, domains_in
 from tf_syncrec.comparison.recbole.bridge import settings_of
 from tf_syncrec.config import Config
 from tf_syncrec.schema import TERMS, TERMS_OF_ITEMS
@@ -52,7 +52,7 @@ class Cell(NamedTuple):
     @property
     def domains(self) -> tuple[str, ...]:
         """The domains that it is trained on; none where it is all of them."""
-        return (self.domain,) if isinstance(self.domain, str) else self.domain or ()
+        return domains_in(self.domain)
 
     def directory(self, root: Path) -> Path:
         """Where it lives: cells that differ in anything never share a directory.

@@ -20,6 +20,12 @@ SCOPES = {
 Place = str | tuple[str, str] | None
 """The domains of one training: one, two, or all of them."""
 
+
+def domains_in(place: Place) -> tuple[str, ...]:
+    """The domains of one training; none where it is all of them."""
+    return (place,) if isinstance(place, str) else tuple(place or ())
+
+
 SCORERS = {
     "popularity": "number of training interactions",
     "recent_popularity": "the same with exponential decay; half-life fitted on validation",

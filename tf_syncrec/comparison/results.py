@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 
@@ -109,9 +110,9 @@ def _complete(table: pa.Table, domains: Sequence[str]) -> pa.Table:
     """Ranks of a cell with both columns of ranks and `PARTNER`; without votes they are the same."""
     if WITHOUT_VOTES not in table.column_names:
         table = table.append_column(WITHOUT_VOTES, table["rank"])
-    partner = dict(zip(domains, domains[::-1], strict=True)) if len(domains) == 2 else {}
-    others = [partner.get(name, "") for name in table["domain"].to_pylist()]
-    return table.append_column(PARTNER, pa.array(others, pa.string()))
+    first, second = domains if len(domains) == 2 else ("", "")
+    is_first = pc.equal(table["domain"].cast(pa.string()), first)
+    return table.append_column(PARTNER, pc.if_else(is_first, second, first))
 
 
 def rank_table(ranks: Mapping[str, ModelRanks]) -> pa.Table:

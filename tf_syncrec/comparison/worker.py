@@ -36,7 +36,7 @@ from data_prep import InputError
 from data_prep.files import write_whole, written_whole
 from tf_syncrec.comparison.cells import RANKS, RESULT, VALIDATION, WITHOUT_VOTES
 from tf_syncrec.comparison.item_knn_tuning import tune_content_knn, tune_item_knn
-from tf_syncrec.comparison.names import RECBOLE, ModelName, parse_name
+from tf_syncrec.comparison.names import RECBOLE, ModelName, domains_in, parse_name
 from tf_syncrec.comparison.recbole.bridge import interpreter, train_recbole
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences, evaluation_batches
@@ -77,16 +77,15 @@ def run_cell(directory: Path, trial: bool = False) -> None:
             f"{directory}: the data has changed since the comparison was begun: that was "
             f"{request['dataset']}, this is {whole.name}"
         )
-    name, domains = parse_name(request["model"]), request["domain"]
+    name, domains = parse_name(request["model"]), domains_in(request["domain"])
     prepared: Sequences = whole
-    if domains is not None:
-        domains = [domains] if isinstance(domains, str) else domains
+    if domains:
         prepared = SomeDomains(whole, [whole.catalogue.domains.index(name) for name in domains])
     batches = {
         split: evaluation_batches(prepared, split, config.evaluate.batch_size)
         for split in ("validation", "test")
     }
-    stand_in = domains is not None and not _can_be_learnt(prepared, batches)
+    stand_in = bool(domains) and not _can_be_learnt(prepared, batches)
     if stand_in:
         named = " + ".join(domains)
         say(f"{named}: no trained items, or no validation or test targets: popularity stands in")
