@@ -16,15 +16,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are busy with each other's 
         os.environ.setdefault(name, "1")
 
 
+SHARED = ("nights", "compared", "exported")
+"""Dear fixtures of a session: who looks at one of them runs in one process, where it is made once."""
+
 DEAR = (
-    *("nights", "compared", "tests/test_run.py", "tests/serving/test_exact.py"),
+    *("exported", "nights", "compared", "tests/test_run.py"),
     *("tests/test_fit.py", "tests/training/test_run_machine.py", "tests/tuning/test_search.py"),
     *("tests/training/test_warm_start.py", "tests/comparison/test_tuning.py"),
     *("tests/distributed/test_replicas.py", "tests/distributed/test_workers.py"),
-    *("tests/recommending/test_everybody.py", "tests/training/test_resume.py"),
+    *("tests/training/test_resume.py"),
     *("tests/test_docs_commands.py", "tests/comparison/test_votes.py"),
-    *("tests/evaluation/test_trust.py", "tests/test_startup.py", "tests/serving/test_users.py"),
-    *("tests/serving/test_times.py", "tests/serving/test_filters.py", "tests/test_evaluate.py"),
+    *("tests/evaluation/test_trust.py", "tests/test_startup.py"),
+    *("tests/test_evaluate.py"),
     *("tests/serving/server/test_state_machine.py", "tests/test_pipeline.py"),
 )
 """Groups that take longest, which begin: at the end they would keep one process alone."""
@@ -35,7 +38,7 @@ def pytest_collection_modifyitems(items):
     """A file runs in one process, and all that look at a dear fixture of a session too."""
     places = []
     for item in items:
-        shared = [name for name in ("compared", "nights") if name in item.fixturenames]
+        shared = [name for name in SHARED if name in item.fixturenames]
         group = shared[0] if shared else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
         places.append(DEAR.index(group) if group in DEAR else len(DEAR))

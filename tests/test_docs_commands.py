@@ -212,6 +212,7 @@ def write_orders(file):
     file.write_text("\n".join(map(json.dumps, orders)))
 
 
+@pytest.mark.slow
 def test_the_loss_of_the_page_can_be_chosen_and_trains(make_model, make_items):
     with extended() as extension:
         model = make_model(name="hinge", redraw=False)

@@ -252,6 +252,7 @@ def test_fifty_domains(tmp_path):
     assert len(metrics["test"]["domains"]) == 50
 
 
+@pytest.mark.slow
 def test_interrupted_by_a_loss_that_is_no_number(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         run_command(lambda: train(tmp_path, "--set", "train.learning_rate=1e30"))

@@ -62,6 +62,7 @@ def test_two_views_are_trained_where_they_see_different_things(card, settings, t
     assert trained_name(Config.model_validate({"model": settings}), card) == trained
 
 
+@pytest.mark.slow
 def test_a_log_whose_users_are_in_one_domain_each_is_not_paid_for_twice(tmp_path, monkeypatch):
     """And goes on, and is loaded, as what it is."""
     log, lines = tmp_path / "log.csv", ["user_id,item_id,domain,timestamp"]

@@ -135,6 +135,7 @@ def test_histories_of_any_frame_are_answered_alike(made, library):
     pd.testing.assert_frame_equal(made[0].recommend(given, "music", k=3), expected)
 
 
+@pytest.mark.slow
 def test_early_stopping_of_keras_ends_a_run_whose_settings_are_nested(tmp_path):
     """One setting of a section leaves the others of the section as they are."""
 

@@ -167,6 +167,7 @@ def networks():
     return python("-c", CHANGES, "tf_syncrec.models.syncrec", TF_CPP_MIN_LOG_LEVEL="0")
 
 
+@pytest.mark.slow
 def test_the_networks_load_nothing_that_prepares_data(networks):
     loaded = set(json.loads(networks.stdout.splitlines()[-1])["loaded"])
     assert "tf_syncrec.layers" in loaded
@@ -262,6 +263,7 @@ def test_keras_that_was_set_up_otherwise_in_the_process_is_refused():
         keras.config.set_floatx("float32")
 
 
+@pytest.mark.slow
 def test_keras_reads_its_file_as_we_do(tmp_path):
     """We look into the file so as not to load Keras, which has the last word."""
     (tmp_path / "keras.json").write_text('{"backend": "jax", "floatx": "float16"}')
@@ -302,6 +304,7 @@ def test_the_index_finds_its_keras_and_leaves_tensorflows_as_it_was(before):
     }
 
 
+@pytest.mark.slow
 def test_the_index_works_where_legacy_keras_was_asked_for():
     found = result_of(INDEX, "pass", "legacy", TF_USE_LEGACY_KERAS="1")
     assert found == {"best": 8, "keras 2": True, "tf.keras": True, "environment": "1"}

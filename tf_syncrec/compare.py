@@ -23,7 +23,8 @@ from tf_syncrec.cli import (
 )
 from tf_syncrec.comparison.grid_search import read_grid
 from tf_syncrec.comparison.names import about_models
-from tf_syncrec.comparison.plan import PRESETS, check_recbole, read_plan
+from tf_syncrec.comparison.plan import check_recbole, read_plan
+from tf_syncrec.comparison.presets import PRESETS, Preset, what_can_run
 from tf_syncrec.reporting.terminal_tables import comparison_table
 from tf_syncrec.utils.terminal import width
 
@@ -51,10 +52,10 @@ def main(argv: list[str] | None = None) -> None:
     what.add_argument(
         "--preset",
         choices=PRESETS,
-        help="instead of --models: negative_transfer (which of my domains are hurt?), ablation "
-        "(the paper's Table 5), main (all baselines)",
+        help="instead of --models: "
+        + ", ".join(f"{name} ({preset.question})" for name, preset in PRESETS.items()),
     )
-    what.add_argument("--seeds", default="0,1,2", metavar="A,B", help="default: 0,1,2")
+    what.add_argument("--seeds", metavar="A,B", help="default: 0,1,2; of the paper's presets 0")
     what.add_argument(
         "--grid",
         metavar="KEY=V1,V2",
@@ -71,7 +72,17 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.seed is not None:
         raise InputError(f"--seed {args.seed}: a comparison takes --seeds")
-    plan, reference = read_plan(args.models, args.preset, args.seeds, args.reference)
+    if (args.models is None) == (args.preset is None):
+        raise InputError("give either --models or --preset")
+    preset = PRESETS[args.preset] if args.preset else Preset("", (args.models,), None)
+    for option, value in preset.options.items():
+        if getattr(args, option) is None:
+            setattr(args, option, value)
+    plan, reference = read_plan(
+        ",".join(preset.models),
+        preset.seeds if args.seeds is None else args.seeds,
+        preset.reference if args.reference is None else args.reference,
+    )
     config = config_from(args)
     if config.train.init_from:
         raise InputError(
@@ -83,6 +94,11 @@ def main(argv: list[str] | None = None) -> None:
         texts = ", ".join(model.text for model in plan)
         raise InputError(f"--grid {args.grid[0]}: tunes networks, of which {texts} are none")
     root = Path(args.output_dir or f"runs/compare-{config.data.dataset}")
+    left_out: dict[str, str] = {}
+    if args.preset:
+        plan, left_out = what_can_run(plan, config)
+        for model, why in left_out.items():
+            say(f"--preset {args.preset}: leaves out {model}: {why}")
     check_recbole(plan, config)
     check_files(config)
 
@@ -95,6 +111,7 @@ def main(argv: list[str] | None = None) -> None:
         root, plan, reference, (names, points), config, prepared
     )
     comparison["command"] = command_of("tf_syncrec.compare", argv)
+    comparison["left_out"] = left_out
     files = write_comparison(root, comparison, ranks, histories(root, cells))
 
     say()

@@ -64,6 +64,7 @@ def test_the_data_may_move(compared, tmp_path):
     assert snapshot(root) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "finishes",
     [pytest.param(True, id="finishes"), pytest.param(False, id="ends", marks=pytest.mark.slow)],

@@ -66,6 +66,7 @@ def changed(tmp_path_factory):
     return read_cells(root), read
 
 
+@pytest.mark.slow
 def test_a_single_domain_model_meets_no_item_of_another_domain(changed):
     # Training, ranking validation, ranking test: of each domain alone, then of all together.
     calls = ("train", "rank_split", "rank_split")

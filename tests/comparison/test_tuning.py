@@ -67,6 +67,7 @@ def tuned(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_validation_decides_and_test_ranks_of_the_others_do_not_exist(tuned):
     """Recomputed from the files of the cells alone."""
     trials: dict[tuple, list] = {}
@@ -111,6 +112,7 @@ def test_validation_decides_and_test_ranks_of_the_others_do_not_exist(tuned):
         assert {row["stand_in"] for row in rows} == {domain == QUIET}
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_or_ranked_twice(tuned):
     """Two rates for the first seed and the chosen one for the second, of what can be trained."""
     assert tuned.done["train"] == 2 * (2 + 1)  # QUIET cannot be learnt
@@ -119,6 +121,7 @@ def test_nothing_is_trained_or_ranked_twice(tuned):
     assert tuned.done["rank_split"] == 3 * 2 + (3 + 1) + finished
 
 
+@pytest.mark.slow
 def test_progress_names_the_trial_and_the_choice(tuned):
     done = [line.split(": done in")[0] for line in tuned.said if ": done in" in line]
     assert done[:2] == [
@@ -130,6 +133,7 @@ def test_progress_names_the_trial_and_the_choice(tuned):
     assert sum(line.startswith("chosen: bprmf_single, ") for line in tuned.said) == 3
 
 
+@pytest.mark.slow
 def test_the_report_shows_every_trial_and_the_chosen_in_bold(tuned):
     tables = tables_of((tuned.root / "comparison.md").read_text())
     domains = tuned.comparison["domains"]
@@ -219,6 +223,7 @@ def findings(root):
     return comparison
 
 
+@pytest.mark.slow
 def test_a_stopped_tuning_goes_on_where_it_was_stopped(log, tmp_path):
     """Wherever it is stopped: together the two runs do what one does, nothing twice."""
     best: dict = {("bprmf", None): 0.1, ("bprmf_single", ODD): 0.01}
@@ -245,6 +250,7 @@ def test_a_stopped_tuning_goes_on_where_it_was_stopped(log, tmp_path):
             assert done.pop_all() == []
 
 
+@pytest.mark.slow
 def test_another_grid_uses_what_is_there_and_chooses_anew(log, tmp_path):
     def compared(grid):
         """What is done, as `(kind, rate, seed)`; the higher the rate, the better."""

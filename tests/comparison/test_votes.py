@@ -61,6 +61,7 @@ def untrained(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_untrained_networks_are_neither_hurt_nor_helped(untrained):
     """Though votes alone make the merged one much better, by the rule of the verdicts certainly."""
     comparison = untrained.comparison
@@ -78,6 +79,7 @@ def test_untrained_networks_are_neither_hurt_nor_helped(untrained):
     assert "by the network's score alone" in untrained.said
 
 
+@pytest.mark.slow
 def test_both_tables_follow_from_the_ranks_of_the_cells(untrained):
     for domain in (None, ODD, "plain"):
         tables = [
@@ -107,6 +109,7 @@ def test_both_tables_follow_from_the_ranks_of_the_cells(untrained):
         assert table[f"bprmf/seed{seed}/without_votes"] == without
 
 
+@pytest.mark.slow
 def test_a_cell_ranks_by_its_network_with_votes_and_without(untrained):
     """Whether it goes on from a trial (seed 0) or not."""
     asked = [(r, rows) for r, rows, _ in untrained.cells if r["model"] == "bprmf"]
@@ -126,6 +129,7 @@ def test_a_cell_ranks_by_its_network_with_votes_and_without(untrained):
             }
 
 
+@pytest.mark.slow
 def test_the_report_says_which_is_which(untrained):
     text = (untrained.root / "comparison.md").read_text()
     own, voting = (t for t in tables_of(text) if t[0][1:3] == ["users", "alone"])

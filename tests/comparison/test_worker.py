@@ -18,7 +18,9 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("model", ["item_knn", "sasrec_cross"])
+@pytest.mark.parametrize(
+    "model", ["item_knn", pytest.param("sasrec_cross", marks=pytest.mark.slow)]
+)
 def test_a_cell_reads_the_test_split_once(model, make_prepared, monkeypatch, tmp_path):
     """To rank it: all that is trained, tuned and fitted does without."""
     watched = Watched(make_prepared(users=30))

@@ -63,6 +63,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 def test_what_workers_tell_each_other():
     workers = free_addresses(2)
     chief, other = last_lines(TALK, *([",".join(workers), index] for index in "01"))

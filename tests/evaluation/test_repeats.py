@@ -121,6 +121,7 @@ def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_pat
         assert rules[sample["domain"]] == "include" or not history & set(sample["recommended"])
 
 
+@pytest.mark.slow
 def test_a_rule_of_the_domain_is_overridden_by_a_request(tmp_path):
     log = write_log(tmp_path / "log.csv", shares=(0, 1))
     run = fitted(log, model="bprmf")

@@ -169,7 +169,10 @@ def test_no_target_is_in_a_training_batch_of_any_epoch(private, domain):
         assert sum((rows - expected_rows(private, domain)).values()) > 20
 
 
-@pytest.mark.parametrize(("model", "domain"), [("bprmf", None), ("bprmf_single", "a")])
+@pytest.mark.parametrize(
+    ("model", "domain"),
+    [("bprmf", None), pytest.param("bprmf_single", "a", marks=pytest.mark.slow)],
+)
 def test_no_target_reaches_a_model_in_training(private, tmp_path, monkeypatch, model, domain):
     """Listens at the door of the training that a comparison runs, through all its epochs."""
     met = []
@@ -252,7 +255,7 @@ def leak(place):
     return change
 
 
-@pytest.mark.parametrize("domain", [None, "a"])
+@pytest.mark.parametrize("domain", [None, pytest.param("a", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_a_target_leaked_into_the_input_is_found(private, split, domain):
     """In a log where nobody has an item twice, an echo of the history finds nothing but leaks.

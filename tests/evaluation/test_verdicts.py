@@ -31,6 +31,7 @@ def literal_gains(prepared):
     return found, ranks.domains
 
 
+@pytest.mark.slow
 def test_each_view_ranks_as_a_network_of_that_view_does(make_prepared):
     prepared = make_prepared(users=300)
     found = views_of(small_network(prepared), prepared)

@@ -152,6 +152,7 @@ def expert_distances(model):
     return min(distances)
 
 
+@pytest.mark.slow
 def test_experts_are_distinct_and_stay_so(make_model, make_items):
     model = make_model(redraw=False, experts=4, cross_experts=2, mutual_information=False)
     assert expert_distances(model) > 0.05

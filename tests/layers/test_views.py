@@ -96,7 +96,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("gate", ["sequence", "causal"])
 @pytest.mark.parametrize(("sizes", "lengths"), SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_packed_view_equals_separate_passes(
     sizes, lengths, gate, seed, make_model, make_items, representations
 ):

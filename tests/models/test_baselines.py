@@ -113,6 +113,7 @@ def planted(make_prepared):
     return prepared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [SASRec, GRU4Rec, BPRMF])  # MMoE: see test_cgrec.py
 def test_learns_what_is_planted(kind, make_prepared):
     """Through the real pipeline, `fit` and the ranking, where shapes are not known beforehand."""

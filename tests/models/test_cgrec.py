@@ -231,6 +231,7 @@ def test_a_game_moves_the_weights_towards_who_contributes(make_items, same_negat
     np.testing.assert_array_equal(model.epoch_domains()["lambda"], model.contribution.relative)
 
 
+@pytest.mark.slow
 def test_fit_plays_now_and_then_and_learns(make_prepared, monkeypatch):
     """Through the real pipeline and `fit`, where shapes are not known beforehand."""
     monkeypatch.setattr(cgrec, "INTERVAL", 7)

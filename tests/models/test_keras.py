@@ -191,7 +191,12 @@ def test_wrong_arguments_are_refused(arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("name", "optimizer"), [("syncrec", "adam"), ("sasrec", "sgd"), ("bprmf", "adam")]
+    ("name", "optimizer"),
+    [
+        pytest.param("syncrec", "adam", marks=pytest.mark.slow),
+        ("sasrec", "sgd"),
+        pytest.param("bprmf", "adam", marks=pytest.mark.slow),
+    ],
 )
 def test_compile_by_name_fit_and_evaluate(name, optimizer, prepared):
     keras.utils.set_random_seed(0)
@@ -273,6 +278,7 @@ def test_a_test_step_ranks_as_full_ranking_does(name, prepared, monkeypatch):
     assert found == pytest.approx(dict(flat(table)), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_validation_leaves_the_metrics_of_the_training(prepared):
     keras.utils.set_random_seed(0)
     model = NETWORKS["syncrec"](dropout=0.0)
@@ -295,6 +301,7 @@ def kept_of(model):
     return [weight.numpy() for weight in model.weights]
 
 
+@pytest.mark.slow
 def test_early_stopping_and_checkpoints_of_keras(tmp_path, prepared):
     keras.utils.set_random_seed(0)
     model = NETWORKS["sasrec"]()
@@ -331,6 +338,7 @@ class Interruption(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_backup_and_restore_goes_on_with_the_next_epoch(tmp_path, prepared):
     """Keras keeps weights and optimizer, no chance: so there is none here."""
 

@@ -65,6 +65,7 @@ def test_each_network_has_the_gradient_that_it_has_by_itself(make_items, same_ne
     np.testing.assert_allclose(total, sum(losses), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer", ["adam", pytest.param("rowwise_adam", marks=pytest.mark.slow)]
 )

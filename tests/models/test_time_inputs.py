@@ -136,6 +136,7 @@ def rhythm(users=300, events=12):
     return FakePrepared(catalogue, {"train": rows, "test": targets})
 
 
+@pytest.mark.slow
 def test_a_daily_rhythm_is_found_once_it_is_told():
     """From batches of training to ranks; who does not say when it is gets no better than chance."""
     prepared, found = rhythm(), {}

@@ -64,6 +64,7 @@ def histories_of(place):
     return histories
 
 
+@pytest.mark.slow
 def test_what_is_allowed_and_denied_is_as_the_server_has_it(place, tmp_path):
     files = ("--allow", str(place.files["allow"]), "--deny", str(place.files["deny"]))
     found = lists_of(place, tmp_path / "recs.parquet", *files, "--k", "8")

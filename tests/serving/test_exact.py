@@ -35,7 +35,14 @@ OF_USERS = ("bprmf", "cat_art")
 """They are asked by user, and not by history."""
 
 
-@pytest.fixture(scope="module", params=[*each(KINDS), WITH_TERMS])
+OF_ALL_KINDS = [
+    pytest.param("syncrec", marks=pytest.mark.slow),  # with terms it has all that it has without
+    *each([name for name in KINDS if name != "syncrec"]),
+    WITH_TERMS,
+]
+
+
+@pytest.fixture(scope="module", params=OF_ALL_KINDS)
 def network(request, exported, tmp_path_factory):
     """A served network, its scorer and rows of its `test_ranks.parquet`.
 
@@ -159,8 +166,9 @@ print(json.dumps({"said": said, "imported": sorted(ours)}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "names", [OF_A_KIND, pytest.param(sorted({*KINDS} - {*OF_A_KIND}), marks=pytest.mark.slow)]
+    "names", [OF_A_KIND, pytest.param(sorted({*KINDS} - {*OF_A_KIND}), marks=pytest.mark.long)]
 )
 def test_a_process_with_nothing_but_tensorflow_serves_them(names, exported, tmp_path):
     histories = [*random_histories(exported("syncrec"), 4, seed=1), ["unknown"], []]

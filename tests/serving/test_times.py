@@ -64,7 +64,7 @@ def test_a_request_that_tells_nothing_is_answered_as_ever(rest):
 
 def test_each_row_tells_what_it_knows(rest):
     """In one request, by the client: as if each had been asked alone."""
-    client, ids = Client(rest.url, retries=0), rest.served.ids
+    client, ids = Client(rest.url, retries=0, timeout=120), rest.served.ids
     histories = [[ids[40], ids[50]], [ids[41]], [ids[35], ids[36], ids[35]]]
     times = [[NOON, NOON + 60], [0.0], [NOON * 1000, NOON * 1000, (NOON + 86400) * 1000]]
     now = [0.0, 0.0, (NOON + 90000) * 1000]

@@ -98,6 +98,7 @@ def test_a_request_without_a_user_is_refused(rest):
         Client(rest.url).recommend([[]], "audio", user_ids=["a", "b"])
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_by_a_process_that_trained_none(rest, tmp_path):
     """It has to find the class of the network, and its users, in the run directory."""
     served, run = rest.served, RunDirectory(tmp_path / "run")

@@ -229,6 +229,11 @@ class Done(list):
         return found
 
 
+def has(place, domain):
+    """Whether a training has a domain: it is of one, of a pair, or, as None, of all."""
+    return place is None or domain in ([place] if isinstance(place, str) else place)
+
+
 @contextlib.contextmanager
 def scripted_cells(users, validation=lambda request: 0.5, rank=lambda request, user: 1):
     """Cells whose outcome is made up in place of computed.
@@ -262,7 +267,7 @@ def scripted_cells(users, validation=lambda request: 0.5, rank=lambda request, u
         if kind == "trial":
             (place / VALIDATION).write_text(json.dumps(result))
         else:
-            own = [user for user in users if request["domain"] in (None, users[user])]
+            own = [user for user in users if has(request["domain"], users[user])]
             domains, ranks = [users[u] for u in own], [rank(request, u) for u in own]
             write_outcome(place, own, domains, ranks, result)
         return contextlib.nullcontext(SimpleNamespace(stdout=iter(()), returncode=0))

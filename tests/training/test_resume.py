@@ -171,6 +171,7 @@ def test_sigterm_in_the_middle_of_an_epoch(tmp_path, monkeypatch, uninterrupted)
     assert whole_state(directory) == uninterrupted
 
 
+@pytest.mark.slow
 def test_another_configuration_does_not_go_on(tmp_path, monkeypatch):
     stop_at(monkeypatch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Stopped):
@@ -213,6 +214,7 @@ def spoil_step(number):
     return spoil
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_with_step_users_and_checkpoint(tmp_path):
     with pytest.raises(FloatingPointError) as error:
         killed.train_kept(tmp_path, killed.settings(), spoil_step(16))
@@ -222,6 +224,7 @@ def test_a_loss_that_is_no_number_stops_with_step_users_and_checkpoint(tmp_path)
         assert words in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_skipped_step_changes_nothing(tmp_path):
     """The step is counted, and the state before it is the state after it but for chance."""
     states: dict[int, tuple[float, bool]] = {}

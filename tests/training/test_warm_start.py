@@ -409,6 +409,7 @@ def yesterday(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_settings_of_the_one_before(yesterday, capsys):
     run = fit(
         init_from=yesterday / "yesterday", path=yesterday / "today.csv", epochs=1,

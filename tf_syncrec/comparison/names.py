@@ -62,6 +62,11 @@ class ModelName(NamedTuple):
         """Whether it is one model for each two domains."""
         return self.scope == BY_PAIR
 
+    @property
+    def several_domains(self) -> bool:
+        """Whether it is trained, and on more than one domain."""
+        return self.seeded and not self.single
+
     def places(self, domains: Sequence[str]) -> list[Place]:
         """What it is trained on, of the domains of a dataset, a training each."""
         if self.single:

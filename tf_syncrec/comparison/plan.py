@@ -9,39 +9,22 @@ from tf_syncrec.comparison.recbole.bridge import (
     settings_of,
 )
 from tf_syncrec.config import Config
-from tf_syncrec.models.registry import ABLATIONS, FULL
 
 Plan = dict[ModelName, tuple[int, ...]]
 """The seeds of each model; of one without chance in it, a single one."""
 
-PRESETS = {
-    "negative_transfer": ("syncrec,syncrec_single,sasrec_cross,sasrec_single", "sasrec_single"),
-    "ablation": (",".join([FULL, *ABLATIONS.values()]), FULL),
-    "main": (
-        "syncrec,sasrec_cross,sasrec_single,gru4rec,bprmf,mmoe,cgrec,item_knn,popularity",
-        "syncrec",
-    ),
-}
-"""Sets of models by the question they answer, and what the others are measured against."""
 
-
-def read_plan(
-    models: str | None, preset: str | None, seeds: str, reference: str | None
-) -> tuple[Plan, str]:
+def read_plan(names: str, seeds: str, reference: str | None) -> tuple[Plan, str]:
     """The plan of a command line, and the name of the model that the others are measured against.
 
     Args:
-        models: `--models`, names joined by commas, each perhaps with `@` and seeds of its own.
-        preset: `--preset`, in place of the models.
+        names: `--models`, joined by commas, each perhaps with `@` and seeds of its own.
         seeds: `--seeds`, of all models that have none of their own.
-        reference: `--reference`; None for that of the preset, or the first model.
+        reference: `--reference`; None for the first model.
 
     Raises:
         InputError: an option says nothing that can be compared.
     """
-    if (models is None) == (preset is None):
-        raise InputError("give either --models or --preset")
-    names, usual = PRESETS[preset] if preset else (models or "", None)
     shared = _seeds(seeds, ",", f"--seeds {seeds}")
     plan: Plan = {}
     for text in filter(None, names.split(",")):
@@ -57,7 +40,7 @@ def read_plan(
     if not plan:
         raise InputError(f"--models takes names, received {names!r}")
     texts = [model.text for model in plan]
-    reference = reference or usual or texts[0]
+    reference = reference or texts[0]
     if reference not in texts:
         raise InputError(f"--reference {reference}: not among the models {', '.join(texts)}")
     return plan, reference

@@ -194,6 +194,7 @@ def assemble(
         of_metrics = {metric: values[text] for metric, values in gains.items()}
         results[text] = {
             "about": model.about,
+            "several_domains": model.several_domains,
             "settings": dict(model.network.settings) if model.network else {},
             "seeds": list(ranks[text].seeds) if model.seeded else [],
             "test": {

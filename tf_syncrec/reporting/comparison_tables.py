@@ -30,6 +30,14 @@ WITH_VOTES = (
     "from these terms alone, so it is no evidence of negative transfer."
 )
 
+SINGLE_DOMAIN = "cgrec_single"
+"""What the paper's Table 4 holds the others against: a domain-specific model."""
+AGAINST_SINGLE = (
+    f"Change in test metrics against `{SINGLE_DOMAIN}`, one model a domain, of what is trained on "
+    "several domains, means over seeds. Below 0 a domain would be better off alone with that "
+    "model; the models differ in more than their data, so it is no test of negative transfer."
+)
+
 
 def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
     """All that a comparison says in words and numbers."""
@@ -68,6 +76,11 @@ def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
         )
     if comparison["ablation"]:
         found.append(Section("Ablation (Table 5 of the paper)", table=_ablation_table(comparison)))
+    if SINGLE_DOMAIN in comparison["models"]:
+        found.append(Section("Against one model a domain (Table 4 of the paper)", AGAINST_SINGLE))
+        for metric in ("hr@5", "ndcg@5", "mrr"):
+            table = _against_single_table(comparison, metric)
+            found.append(Section(metric.upper(), table=table, level=3))
     if comparison["tuning"]:
         found.append(Section("Tuning: what was tried", _tuning_text(comparison)))
     for model, tuning in comparison["tuning"].items():
@@ -91,6 +104,7 @@ def _protocol(comparison: Mapping[str, Any]) -> list[str]:
         *(f"{key}: {value}" for key, value in flat(comparison["protocol"])),
         f"targets never seen in training: {comparison['cold_target_share']:.2%}",
         *(f"`{name}`: {model['about']}" for name, model in comparison["models"].items()),
+        *(f"left out: `{name}`: {why}" for name, why in comparison.get("left_out", {}).items()),
     ]
 
 
@@ -173,6 +187,23 @@ def _votes_table(table: Mapping[str, Any]) -> Table:
         added = [f"{row['votes'][key]:+.4f}" for key in ("alone", "all_domains")]
         rows.append([*_both_ways(name, row), *added])
     return Table([*TRAINED_BOTH_WAYS, "votes add, alone", "votes add, all domains"], rows)
+
+
+def _against_single_table(comparison: Mapping[str, Any], metric: str) -> Table:
+    def value(model: Mapping[str, Any], domain: str) -> float:
+        return model["test"]["domains"][domain][metric]["mean"]
+
+    models, domains = comparison["models"], comparison["domains"]
+    alone = {domain: value(models[SINGLE_DOMAIN], domain) for domain in domains}
+    rows = []
+    for name, model in models.items():
+        if model.get("several_domains"):
+            changes = [
+                f"{value(model, domain) / alone[domain] - 1:+.1%}" if alone[domain] else "-"
+                for domain in domains
+            ]
+            rows.append([name, *changes])
+    return Table(["", *domains], rows)
 
 
 def _tuning_text(comparison: Mapping[str, Any]) -> str:

@@ -85,6 +85,7 @@ def texts(record):
     return tuple(None if value is None else value.strip() for value in values)
 
 
+@pytest.mark.slow
 @settings(40)
 @hypothesis.given(body=_bytes)
 @hypothesis.example(body=b'u, "i",d,1\n')  # DuckDB drops one blank before a quote,
@@ -107,6 +108,7 @@ def test_every_row_is_either_read_or_set_aside(engine, path, body):
     assert [line for _, line, _ in bad] == [r.line for r in found if not usable(r)]
 
 
+@pytest.mark.slow
 @settings(20)
 @hypothesis.given(bodies=st.lists(_body, min_size=2, max_size=4))
 def test_one_file_or_many(engine, path, bodies):
@@ -131,6 +133,7 @@ _object = st.dictionaries(st.sampled_from([*ROLES, "other"]), _json_value).map(j
 _json_line = st.one_of(_object, st.text('{}[]":,1e', max_size=8))
 
 
+@pytest.mark.slow
 @settings(40)
 @hypothesis.given(lines=st.lists(_json_line, min_size=1, max_size=4))
 @hypothesis.example(lines=['{"user_id": "u", "item_id": "i", "domain": "d", "timestamp": 1}'])

@@ -283,6 +283,7 @@ def test_report_and_silence(tmp_path, capfd):
     assert output.out == "" and "examples" not in output.err and "absl" not in output.err
 
 
+@pytest.mark.slow
 def test_the_page_about_python_and_tfds_runs(tmp_path, log):
     log.rename(tmp_path / "shop.csv")
     page = (ROOT / "docs/data.md").read_text()

@@ -86,6 +86,7 @@ def test_where_all_items_fit_it_is_full_ranking(make_prepared, tmp_path):
     assert len(set(full.ranks)) > 5 and full.cold.any()
 
 
+@pytest.mark.slow
 def test_a_draw_is_near_what_counting_all_draws_gives(make_prepared, tmp_path):
     prepared = make_prepared(SIZES, users=1500)
     rng = np.random.default_rng(3)

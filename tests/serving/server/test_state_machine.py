@@ -611,5 +611,6 @@ def test_a_folder_that_is_looked_at():
     run_state_machine_as_test(Looks, settings=examples(8, 15))
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_served():
     run_state_machine_as_test(Serves, settings=examples(2, 6))

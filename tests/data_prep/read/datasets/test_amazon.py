@@ -139,7 +139,16 @@ def test_a_bad_first_line_does_not_hide_the_release(tmp_path, quiet):
     assert prepared.metadata["quarantine"]["reasons"] == {"user_id that is not UTF-8": 1}
 
 
-@pytest.mark.parametrize("name", ["reviews_{}_5.json.gz", "{}_5.json.gz", "reviews_{}_5.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "reviews_{}_5.json.gz",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("{}_5.json.gz", "reviews_{}_5.json")
+        ),
+    ],
+)
 def test_json_lines_of_the_5_core(tmp_path, quiet, name):
     for category, rows in ROWS.items():
         review = {"overall": 5.0, "helpful": [1, 2], "reviewText": 'Good, "really"\n' * 3}

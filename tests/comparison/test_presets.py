@@ -1,0 +1,144 @@
+"""Presets: what they name exists, what cannot be had is left out, and said."""
+
+import pytest
+
+from data_prep import prepare
+from tests.support.comparing import (
+    by_seed,
+    domains_of,
+    literal_mean,
+    options,
+    read_cells,
+    refused,
+    scripted_cells,
+    strict_json,
+    tables_of,
+    write_log,
+)
+from tf_syncrec import compare
+from tf_syncrec.comparison.names import RECBOLE
+from tf_syncrec.comparison.plan import read_plan
+from tf_syncrec.comparison.presets import PRESETS, what_can_run
+from tf_syncrec.config import Config, load, shipped
+from tf_syncrec.reporting.comparison_tables import SINGLE_DOMAIN
+
+
+@pytest.fixture
+def no_recbole(monkeypatch):
+    monkeypatch.setenv("RECBOLE_PYTHON", "/not/there/python")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_name_of_a_preset_is_known(name):
+    preset = PRESETS[name]
+    plan, reference = read_plan(",".join(preset.models), preset.seeds, preset.reference)
+    assert [model.text for model in plan] == list(preset.models)
+    assert reference == preset.reference
+    load(shipped("amazon"), [(key, value, name) for key, value in preset.options.items()])
+
+
+def plan_of(name):
+    preset = PRESETS[name]
+    return read_plan(",".join(preset.models), preset.seeds, preset.reference)[0]
+
+
+def config_with(items):
+    return Config.model_validate({"data": {"items": {"path": items}}})
+
+
+@pytest.mark.parametrize("items", [None, "items.csv"])
+def test_what_cannot_be_had_is_left_out_and_the_reason_is_given(items, no_recbole):
+    plan = plan_of("paper")
+    left, left_out = what_can_run(plan, config_with(items))
+    of_recbole = {model.text for model in plan if model.base.startswith(RECBOLE)}
+    assert set(left_out) == of_recbole | (set() if items else {"carca"})
+    assert [model.text for model in plan if model.text not in left_out] == [m.text for m in left]
+    assert "make recbole" in left_out["recbole:SINE"]
+    if not items:
+        assert "--items" in left_out["carca"] and "--items" in left_out["recbole:S3Rec"]
+
+
+def test_all_of_it_runs_where_all_is_there(tmp_path, monkeypatch):
+    there = tmp_path / "python"
+    there.write_text("#!/bin/sh\nexit 0\n")
+    there.chmod(0o755)
+    monkeypatch.setenv("RECBOLE_PYTHON", str(there))
+    plan = plan_of("paper_quick")
+    assert what_can_run(plan, config_with("items.csv")) == (plan, {})
+
+
+def test_a_model_that_is_asked_for_by_name_is_not_left_out(tmp_path, no_recbole, capsys):
+    write_log(tmp_path / "log.tsv")
+    error = refused(options(tmp_path, models="popularity,recbole:STAMP"), capsys)
+    assert "/not/there/python" in error and "make recbole" in error
+
+
+SOME_OF_IT = PRESETS["paper_quick"]._replace(
+    models=("syncrec", "mmoe", "pi_net_by_pair", SINGLE_DOMAIN, "recbole:NARM", "popularity")
+)
+"""All of it would take a minute to draw."""
+
+
+def test_the_rehearsal_of_the_papers_tables(tmp_path, no_recbole, monkeypatch, capsys):
+    """With ranks that are made up: one seed, two epochs, and Table 4 follows from the ranks."""
+    monkeypatch.setitem(PRESETS, "paper_quick", SOME_OF_IT)
+    path, root = write_log(tmp_path / "log.tsv"), tmp_path / "rehearsal"
+    data = ("--path", str(path), "--data_dir", str(tmp_path / "data"))
+    users = domains_of(prepare("interactions", path=path, data_dir=data[-1], report=None))
+
+    def rank(request, user):
+        return 1 + (len(request["model"]) + sum(map(ord, user))) % 9
+
+    with scripted_cells(users, rank=rank) as done:
+        compare.main(
+            [
+                "--dataset",
+                "interactions",
+                *data,
+                "--preset",
+                "paper_quick",
+                "--output_dir",
+                str(root),
+            ]
+        )
+    assert {request["seed"] for _, request in done} == {0}
+    assert epochs_of(done) == {2}
+    assert "leaves out recbole:NARM: /not/there/python" in capsys.readouterr().out
+    assert "left out: `recbole:NARM`" in (root / "comparison.md").read_text()
+
+    comparison, cells = strict_json(root / "comparison.json"), read_cells(root)
+    expected = {}
+    for model in ("syncrec", "mmoe", SINGLE_DOMAIN):
+        rows = by_seed(cells, model)[0]
+        for domain in comparison["domains"]:
+            own = [row for row in rows if row["domain"] == domain]
+            expected[model, domain] = literal_mean(own, "hr@5")
+    text = (root / "comparison.md").read_text().split("Table 4 of the paper")[1]
+    table = {name: changes for name, *changes in tables_of(text)[0]}
+    assert not {"popularity", "item_knn", SINGLE_DOMAIN, "sasrec_single"} & set(table)
+    for model in ("syncrec", "mmoe"):
+        for domain, change in zip(comparison["domains"], table[model], strict=True):
+            of_alone = expected[SINGLE_DOMAIN, domain]
+            assert change == (f"{expected[model, domain] / of_alone - 1:+.1%}" if of_alone else "-")
+    assert any(change not in ("-", "+0.0%") for change in table["syncrec"])
+
+
+def test_what_is_given_wins_over_the_preset(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "paper_quick", SOME_OF_IT._replace(models=("syncrec", "bprmf")))
+    path, root = write_log(tmp_path / "log.tsv"), tmp_path / "rehearsal"
+    data = ("--path", str(path), "--data_dir", str(tmp_path / "data"))
+    users = domains_of(prepare("interactions", path=path, data_dir=data[-1], report=None))
+    given = ("--preset", "paper_quick", "--epochs", "3", "--seeds", "4", "--reference", "bprmf")
+    with scripted_cells(users) as done:
+        compare.main(["--dataset", "interactions", *data, *given, "--output_dir", str(root)])
+    assert epochs_of(done) == {3} and {request["seed"] for _, request in done} == {4}
+    assert strict_json(root / "comparison.json")["reference"] == "bprmf"
+
+
+def epochs_of(done):
+    """Of what is trained."""
+    return {
+        request["config"]["train"]["epochs"]
+        for _, request in done
+        if request["model"] != "popularity"
+    }

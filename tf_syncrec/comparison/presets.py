@@ -1,0 +1,110 @@
+"""Sets of models by the question that they answer together: `compare --preset NAME`."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from data_prep.errors import InputError
+from tf_syncrec.comparison.names import RECBOLE
+from tf_syncrec.comparison.plan import Plan
+from tf_syncrec.comparison.recbole.bridge import check_interpreter, interpreter
+from tf_syncrec.comparison.recbole.models import WITH_ATTRIBUTES
+from tf_syncrec.config import Config
+from tf_syncrec.models.registry import ABLATIONS, FULL
+
+
+class Preset(NamedTuple):
+    """Models that answer a question.
+
+    Attributes:
+        question: for `--help`.
+        models: as `--models` takes them.
+        reference: what the others are measured against.
+        seeds: of `--seeds`, where it is not given.
+        options: values of other options that are not given, by the setting that they change.
+    """
+
+    question: str
+    models: tuple[str, ...]
+    reference: str | None
+    seeds: str = "0,1,2"
+    options: Mapping[str, int] = {}
+
+
+GENERAL = ("bprmf", "recbole:GCMC")
+SINGLE_DOMAIN = (
+    "gru4rec",
+    "sasrec",
+    *(f"recbole:{name}" for name in ("BERT4Rec", "S3Rec", "FDSA")),
+    "carca",
+    *(f"recbole:{name}" for name in ("NextItNet", "SINE", "STAMP", "TransRec", "LightSANs")),
+    "recbole:NARM",
+)
+CROSS_DOMAIN = ("cat_art",)
+CROSS_DOMAIN_SEQUENTIAL = (
+    "pi_net_by_pair",
+    "mmoe",
+    "cgrec",
+)
+LATER = ("abxi", "esasrec")
+"""What came after the paper and is asked for."""
+
+ALONE = ("cgrec_single", "sasrec_single")
+"""One model a domain: what the paper's Table 4 holds the others against."""
+
+PAPER = (
+    *("syncrec", FULL, *GENERAL, *SINGLE_DOMAIN, *CROSS_DOMAIN, *CROSS_DOMAIN_SEQUENTIAL),
+    *(*LATER, *ALONE, "item_knn", "popularity"),
+)
+
+PRESETS = {
+    "negative_transfer": Preset(
+        "which of my domains are hurt?",
+        ("syncrec", "syncrec_single", "sasrec_cross", "sasrec_single"),
+        "sasrec_single",
+    ),
+    "ablation": Preset("the paper's Table 5", (FULL, *ABLATIONS.values()), FULL),
+    "main": Preset(
+        "the usual baselines",
+        (
+            *("syncrec", "sasrec_cross", "sasrec_single", "gru4rec", "bprmf", "mmoe", "cgrec"),
+            *("item_knn", "popularity"),
+        ),
+        "syncrec",
+    ),
+    "paper": Preset("the paper's Tables 2 and 4, hours", PAPER, "syncrec", "0"),
+    "paper_quick": Preset(
+        "a rehearsal of it, two epochs", PAPER, "syncrec", "0", {"train.epochs": 2}
+    ),
+}
+
+
+def preset_of(name: str | None) -> Preset | None:
+    """A preset by its name; None where there is none."""
+    return PRESETS[name] if name else None
+
+
+def what_can_run(plan: Plan, config: Config) -> tuple[Plan, dict[str, str]]:
+    """A preset without what this machine or this dataset has not got.
+
+    A preset is chosen by its question, and not for each of its models: so what cannot be had is
+    left out, and said, where `--models` refuses it.
+
+    Args:
+        plan: of the preset.
+        config: what all models share.
+
+    Returns:
+        What is left, and why each of the others is not.
+    """
+    known = config.data.items.path is not None
+    left_out = {
+        model.text: "knows items by their attributes; give a file of them by --items"
+        for model in plan
+        if model.base.removeprefix(RECBOLE) in (*WITH_ATTRIBUTES, "carca") and not known
+    }
+    of_recbole = [model.text for model in plan if model.base.startswith(RECBOLE)]
+    try:
+        check_interpreter(interpreter())
+    except InputError as error:
+        left_out = dict.fromkeys(of_recbole, str(error)) | left_out
+    return {model: seeds for model, seeds in plan.items() if model.text not in left_out}, left_out
