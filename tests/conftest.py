@@ -17,18 +17,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are busy with each other's 
 
 
 SHARED = ("nights", "compared", "exported")
-"""Dear fixtures of a session: who looks at one of them runs in one process, where it is made once."""
+"""Dear fixtures of a session: all that look at one of them run in one process, which makes it."""
 
 DEAR = (
     *("exported", "nights", "compared", "tests/test_run.py"),
     *("tests/test_fit.py", "tests/training/test_run_machine.py", "tests/tuning/test_search.py"),
     *("tests/training/test_warm_start.py", "tests/comparison/test_tuning.py"),
     *("tests/distributed/test_replicas.py", "tests/distributed/test_workers.py"),
-    *("tests/training/test_resume.py"),
-    *("tests/test_docs_commands.py", "tests/comparison/test_votes.py"),
-    *("tests/evaluation/test_trust.py", "tests/test_startup.py"),
-    *("tests/test_evaluate.py"),
-    *("tests/serving/server/test_state_machine.py", "tests/test_pipeline.py"),
+    *("tests/training/test_resume.py", "tests/test_docs_commands.py"),
+    *("tests/comparison/test_votes.py", "tests/evaluation/test_trust.py", "tests/test_startup.py"),
+    *("tests/test_evaluate.py", "tests/serving/server/test_state_machine.py"),
+    "tests/test_pipeline.py",
 )
 """Groups that take longest, which begin: at the end they would keep one process alone."""
 

@@ -13,7 +13,7 @@ from serving.histories import open_histories
 from serving.server.demo.item_names import ItemNames
 from tests.support.browser import SIZES, Seen, cards, look, needs_browser
 from tests.support.exporting import DOMAINS, USERS
-from tests.support.rest_server import running
+from tests.support.rest_server import PATIENCE, running
 
 
 @needs_browser
@@ -72,7 +72,7 @@ def test_a_model_that_knows_users_is_asked_by_them(tmp_path, exported):
     served = exported("bprmf")
     with running(served.base) as rest:
         page = look(rest, tmp_path / "browser", f"?user={quote(USERS[5])}")
-        (answer,) = Client(rest.url).recommend([[]], "audio", user_ids=[USERS[5]])
+        (answer,) = Client(rest.url, timeout=PATIENCE).recommend([[]], "audio", user_ids=[USERS[5]])
     lines, _ = cards(page)["audio"]
     assert [item for item, _ in lines] == answer.items
     assert "<h2>What the network" not in page and '<div class="bar' not in page
@@ -97,7 +97,7 @@ def test_a_user_is_shown_with_his_history_and_a_click_counts(rest, tmp_path, mon
     store.record(user, had, 1e9)
     asks = f"?domain=audio&user={quote(user)}"
     page = look(rest, tmp_path / "before", asks)
-    client = Client(rest.url, histories=store)
+    client = Client(rest.url, timeout=PATIENCE, histories=store)
     expected = client.recommend_user(user, "audio").items
     assert "1 of 1 items known" in page
     buttons = [re.fullmatch(r'<button type="button">(.*)</button>', i) for i, _ in raw_lines(page)]

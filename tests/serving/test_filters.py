@@ -18,7 +18,7 @@ from tests.support.exporting import (
     padded,
     random_histories,
 )
-from tests.support.rest_server import LIMITS, running
+from tests.support.rest_server import LIMITS, PATIENCE, running
 
 WITH_TERMS = "syncrec, with all that can be fitted on top, and people who come back"
 
@@ -150,7 +150,7 @@ def test_each_domain_is_filtered_as_it_is_alone(asked):
 def test_by_the_client(exported):
     served = exported(**TERMS)  # times have a say, and are not told here
     with running(served.base, LIMITS) as rest:
-        client = Client(rest.url, batch_size=2)
+        client = Client(rest.url, timeout=PATIENCE, batch_size=2)
         histories = random_histories(served, 3, 3)
         whole = client.recommend(histories, "audio", k=30)
         best = whole[0].items[0]

@@ -12,7 +12,7 @@ import requests
 
 from serving.client import Client, ServingError
 from tests.support.exporting import DOMAINS, random_histories
-from tests.support.rest_server import wait_for
+from tests.support.rest_server import PATIENCE, wait_for
 
 BINARY = shutil.which("tensorflow_model_server") or ""
 FOLDER = Path(__file__).parents[2] / "serving" / "deploy"
@@ -69,7 +69,7 @@ BATCHING = "--enable_batching", f"--batching_parameters_file={FOLDER / 'batching
 def test_it_answers_as_the_local_server_does(rest, tmp_path, flags):
     histories = [*random_histories(rest.served, 20, seed=51), [], ["unknown"]]
     domains = [[*DOMAINS, ""][i % 5] for i in range(len(histories))]
-    local = Client(rest.url)
+    local = Client(rest.url, timeout=PATIENCE)
     with tensorflow_serving(rest.served, tmp_path, *flags) as url:
         more: list[dict] = [{}, {"k": 5, "exclude_seen": False}]
         named: list[dict] = [{"batch_size": 7}, {"label": "stable"}, {"version": 1}]

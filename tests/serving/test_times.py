@@ -11,7 +11,7 @@ from serving.client import Client, ServingError
 from serving.histories import open_histories
 from tests.support.browser import cards, look, needs_browser
 from tests.support.exporting import TERMS
-from tests.support.rest_server import LIMITS, running
+from tests.support.rest_server import LIMITS, PATIENCE, running
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 
 NOON = 1_600_000_000.0
@@ -64,7 +64,7 @@ def test_a_request_that_tells_nothing_is_answered_as_ever(rest):
 
 def test_each_row_tells_what_it_knows(rest):
     """In one request, by the client: as if each had been asked alone."""
-    client, ids = Client(rest.url, retries=0, timeout=120), rest.served.ids
+    client, ids = Client(rest.url, timeout=PATIENCE, retries=0), rest.served.ids
     histories = [[ids[40], ids[50]], [ids[41]], [ids[35], ids[36], ids[35]]]
     times = [[NOON, NOON + 60], [0.0], [NOON * 1000, NOON * 1000, (NOON + 86400) * 1000]]
     now = [0.0, 0.0, (NOON + 90000) * 1000]
@@ -124,16 +124,18 @@ def test_any_domain_is_answered_with_times(rest):
 
 def test_a_user_is_answered_by_when_his_events_were(rest, tmp_path):
     store = open_histories(str(tmp_path / "histories.db"))
-    client, ids = Client(rest.url, histories=store), rest.served.ids
+    client, ids = Client(rest.url, timeout=PATIENCE, histories=store), rest.served.ids
     items, times = [ids[40], ids[50], ids[40]], [NOON, NOON + 60, NOON + 86400]
     for item, when in zip(items, times, strict=True):
         store.record("u", item, when)
     for now in (None, NOON + 90000):
-        (told,) = Client(rest.url).recommend([items], "música", timestamps=[times], now=now)
+        (told,) = Client(rest.url, timeout=PATIENCE).recommend(
+            [items], "música", timestamps=[times], now=now
+        )
         answer = client.recommend_user("u", "música", now=now)
         assert answer.items == told.items
         assert answer.scores == pytest.approx(told.scores, abs=1e-4)
-    (untold,) = Client(rest.url).recommend([items], "música")
+    (untold,) = Client(rest.url, timeout=PATIENCE).recommend([items], "música")
     assert answer.scores != pytest.approx(untold.scores, abs=1e-2)
     assert client.recommend_user("nobody", "música", now=NOON).fallback
     seen = client.recommend_user("u", "música", k=40, exclude_seen=True)
@@ -146,7 +148,7 @@ def test_the_page_tells_when_the_events_of_a_user_were(rest, tmp_path, monkeypat
     monkeypatch.setattr(rest.server.api, "histories", store)
     for n in (40, 50, 40):
         store.record("u", ids[n], NOON + 1000 * n)
-    answer = Client(rest.url, histories=store).recommend_user("u", "música")
+    answer = Client(rest.url, timeout=PATIENCE, histories=store).recommend_user("u", "música")
     lines, _ = cards(look(rest, tmp_path / "browser", "?user=u"), raw=True)["música"]
     assert [score for _, score in lines] == pytest.approx(answer.scores, abs=2e-3)
 
@@ -176,4 +178,4 @@ def test_wrong_times_are_refused(rest, inputs, message):
 
 def test_a_model_without_times_says_so(served):
     with running(served.base, LIMITS) as rest, pytest.raises(ServingError, match="with_times"):
-        Client(rest.url, retries=0).recommend([["a"]], timestamps=[[1]])
+        Client(rest.url, timeout=PATIENCE, retries=0).recommend([["a"]], timestamps=[[1]])

@@ -17,7 +17,7 @@ from tests.support.exporting import (
     USERS,
     random_histories,
 )
-from tests.support.rest_server import LIMITS, running
+from tests.support.rest_server import LIMITS, PATIENCE, running
 from tf_syncrec.config import Config
 from tf_syncrec.training.run_directory import RunDirectory
 
@@ -48,7 +48,9 @@ def test_user_id_is_an_input_of_what_recommends(rest):
 
 def test_who_is_known_needs_no_history(rest):
     """And is answered by vectors alone, as nobody votes without a history."""
-    answers = Client(rest.url).recommend([[], ["unknown"]], "audio", user_ids=[USERS[3]] * 2)
+    answers = Client(rest.url, timeout=PATIENCE).recommend(
+        [[], ["unknown"]], "audio", user_ids=[USERS[3]] * 2
+    )
     assert answers[0] == answers[1]
     assert (answers[0].fallback, answers[0].known_items) == (False, 0)
     asked = {"user_id": tf.constant([USERS[3]]), "domain": tf.constant([0])}
@@ -62,7 +64,7 @@ def test_who_is_known_needs_no_history(rest):
 def test_who_is_unknown_gets_what_is_popular_and_not_what_they_had(rest, domain):
     """No vote of the history either: a score of popularity is a count."""
     history = random_histories(rest.served, 1, seed=1)[0]
-    known, unknown = Client(rest.url).recommend(
+    known, unknown = Client(rest.url, timeout=PATIENCE).recommend(
         [history, history], domain, user_ids=[USERS[0], "nobody"]
     )
     assert (known.fallback, unknown.fallback) == (False, True)
@@ -82,20 +84,22 @@ def test_who_is_unknown_gets_what_is_popular_and_not_what_they_had(rest, domain)
 
 def test_who_is_asked_for_by_id_is_told_to_the_model(rest, tmp_path):
     store = open_histories(str(tmp_path / "histories.db"))
-    client = Client(rest.url, histories=store)
+    client = Client(rest.url, timeout=PATIENCE, histories=store)
     store.record(USERS[3], rest.served.ids[2], 1.0)
     answer = client.recommend_user(USERS[3], "audio")
-    (expected,) = Client(rest.url).recommend([[rest.served.ids[2]]], "audio", user_ids=[USERS[3]])
+    (expected,) = Client(rest.url, timeout=PATIENCE).recommend(
+        [[rest.served.ids[2]]], "audio", user_ids=[USERS[3]]
+    )
     assert answer == expected and not answer.fallback and answer.known_items == 1
     assert client.recommend_user("nobody", "audio").fallback
 
 
 def test_a_request_without_a_user_is_refused(rest):
     with pytest.raises(ServingError, match="Missing named input: user_id") as error:
-        Client(rest.url).recommend([[]], "audio")
+        Client(rest.url, timeout=PATIENCE).recommend([[]], "audio")
     assert error.value.status == 400
     with pytest.raises(ValueError, match="user_ids: 1 histories, received 2"):
-        Client(rest.url).recommend([[]], "audio", user_ids=["a", "b"])
+        Client(rest.url, timeout=PATIENCE).recommend([[]], "audio", user_ids=["a", "b"])
 
 
 @pytest.mark.slow
@@ -124,7 +128,7 @@ def test_a_run_is_exported_by_a_process_that_trained_none(rest, tmp_path):
 
 def test_explain_says_what_there_is_to_say(rest):
     """Neither λ nor gates."""
-    (row,) = Client(rest.url).explain([rest.served.ids[:2]])
+    (row,) = Client(rest.url, timeout=PATIENCE).explain([rest.served.ids[:2]])
     assert row == {"domains": list(DOMAINS), "known_items": 2}
     metadata = requests.get(f"{rest.url}/v1/models/syncrec/metadata", timeout=10).json()
     outputs = metadata["metadata"]["signature_def"]["signature_def"]["explain"]["outputs"]
