@@ -18,7 +18,7 @@ from serving.server.web import make_server, web_server
 LIMITS = Limits(body=200_000, active=16, rows=64, history=1000, body_seconds=1.0)
 """Of the server that most tests ask."""
 PATIENCE = 120.0
-"""Seconds that a client of the tests waits for an answer, which may be the first of its signature."""
+"""Seconds that a client of the tests waits for an answer, perhaps the first of its signature."""
 
 
 def without_warmup():
