@@ -1,5 +1,6 @@
 """What new items are worth: a planted taste for brands, what is spent on them, and what is not."""
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,9 +21,10 @@ from tf_syncrec.evaluation.trials import Trials
 from tf_syncrec.layers.score_terms.popularity_trend import BEHIND
 from tf_syncrec.metrics.gains import user_gains
 from tf_syncrec.models.registry import network_of
+from tf_syncrec.scoring import choices
 from tf_syncrec.scoring.fit_score import fit_score
 from tf_syncrec.scoring.new_items import fitting
-from tf_syncrec.scoring.new_items.fitting import LATER, TRIED, fit_new_items, share_of_later
+from tf_syncrec.scoring.new_items.fitting import LATER, SPENT, TRIED, fit_new_items, share_of_later
 from tf_syncrec.scoring.votes import count_neighbours
 
 BRANDS, TRAINED, COLD, USERS = 4, 40, 8, 160
@@ -62,12 +64,12 @@ def planted(seed=0, cold_targets=0.5) -> Any:
     return found
 
 
-def untrained(prepared, **settings) -> Any:
+def untrained(prepared, network="sasrec", **settings) -> Any:
     """A network that knows nothing, so that votes alone can tell."""
     keras.utils.set_random_seed(0)
-    small = {"dim": 4, "blocks": 1, "window": 6, "name": "sasrec", "neighbours": 0}
+    small = {"dim": 4, "blocks": 1, "window": 6, "name": network, "neighbours": 0}
     config = Config.model_validate({"model": small | {"likeness": 6, "new_items": 6} | settings})
-    model: Any = network_of("sasrec").build(config, prepared)
+    model: Any = network_of(network).build(config, prepared)
     model.embedding.items.assign(1e-3 * model.embedding.items)
     count_neighbours(model, prepared)
     return model
@@ -93,10 +95,24 @@ def test_new_items_are_found_by_their_brand():
     assert float(model.new_items.weight) > 0 and any("Cold-start items" in line for line in said)
 
 
+def test_what_is_told_of_them_is_what_the_whole_score_gives(monkeypatch):
+    """Nothing is fitted after them: how far they are behind depends on the weights of the views."""
+    monkeypatch.setattr(choices, "PRIOR_USERS", 0)  # so that weights of views are chosen
+    prepared, said = planted(), []
+    model = untrained(prepared, "syncrec", experts=2, cross_experts=1)
+    model.embedding.items.assign(1e3 * model.embedding.items)
+    batches = evaluation_batches(prepared, "validation", 32)
+    fit_score(model, prepared, batches, said.append, judge=False)
+    assert float(model.view_weights.single[0]) != 1.0
+    [line] = [line for line in said if line.startswith("Cold-start items")]
+    told = [float(number) for number in re.findall(r"0\.\d{4}", line)]
+    np.testing.assert_allclose(told, gains_of(model, prepared, "validation"), atol=6e-5)
+
+
 @pytest.mark.parametrize(
     ("least", "later", "chosen"), [(0.5, 1e6, 10), (0.5, 0.1, 0), (2.0, 1e6, None)]
 )
-def test_known_targets_fare_no_worse_than_without_attributes(monkeypatch, least, later, chosen):
+def test_known_targets_lose_no_more_than_is_spent_on_new_ones(monkeypatch, least, later, chosen):
     """Each trial after the other gives new targets more and known ones less."""
     prepared = planted()
     batches = evaluation_batches(prepared, "validation", 32)
@@ -104,7 +120,7 @@ def test_known_targets_fare_no_worse_than_without_attributes(monkeypatch, least,
 
     def trials_of(validation, state, rank):
         if state[0] == "without attributes":
-            return Trials(np.full([len(new), 1], least), np.zeros(len(new), int))
+            return Trials(np.full([len(new), 1], least / (1.0 - SPENT)), np.zeros(len(new), int))
         steps = np.arange(len(TRIED)) / len(TRIED)
         gains = np.where(new[:, None], steps, 0.901 - steps)
         return Trials(gains, np.zeros(len(new), int))

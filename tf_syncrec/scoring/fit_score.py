@@ -74,8 +74,9 @@ def _fit(
     if trends is not None:
         fit_trend(model, catalogue, trends, validation, report)
     model.put_unknown_behind()
-    fit_new_items(model, catalogue, later, validation, report)
     fit_view_weights(model, catalogue, validation, report)
+    # On the score as it will be: how far new items are behind depends on the weights of the views.
+    fit_new_items(model, catalogue, later, validation, report)
 
 
 def _cross_fitted(
