@@ -1,13 +1,16 @@
 """Cells: their order, their directories, and what they are asked for."""
 
 import itertools
+import json
 from pathlib import Path
 
 import pytest
 
+from data_prep import InputError
 from tf_syncrec.comparison.cells import Cell, cells_of
+from tf_syncrec.comparison.jobs import check_same
 from tf_syncrec.comparison.names import parse_name
-from tf_syncrec.config import Config
+from tf_syncrec.config import ADDED, Config
 from tf_syncrec.models.registry import ABLATIONS, FULL, PARTS
 from tf_syncrec.utils.nested import flat
 
@@ -103,3 +106,17 @@ def test_settings_are_chosen_for_a_model_and_a_domain():
     cells = cells_of(plan, ["a", "b"], {(single, "b"): changed, (merged, None): ()})
     assert [(c.model, c.domain) for c in cells if c.settings] == 2 * [(single, "b")]
     assert [c.seed for c in cells if c.settings] == [0, 1]
+
+
+def test_a_cell_of_before_a_setting_was_there_is_one_with_its_default(tmp_path):
+    cell = cells_of({parse_name("sasrec"): (0,)}, ["books", "films"])[0]
+    request = cell.request(Config(), "data")
+    before = json.loads(json.dumps(request))
+    for name in ADDED:
+        section, key = name.split(".")
+        del before["config"][section][key]
+    (tmp_path / "cell.json").write_text(json.dumps(before))
+    check_same(tmp_path, request)
+    request["config"]["model"]["time_inputs"] = "auto"
+    with pytest.raises(InputError, match=r"model\.time_inputs = None, now it is 'auto'"):
+        check_same(tmp_path, request)

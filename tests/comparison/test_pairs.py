@@ -12,11 +12,10 @@ import pytest
 from data_prep import InputError
 from tests.support.comparing import cells_here, plant_cell, run, strict_json, write_log
 from tf_syncrec.comparison.cells import RANKS, cells_of
-from tf_syncrec.comparison.jobs import check_same
 from tf_syncrec.comparison.names import parse_name
 from tf_syncrec.comparison.results import rank_table, read_ranks
 from tf_syncrec.comparison.runner import run_comparison
-from tf_syncrec.config import ADDED, Config
+from tf_syncrec.config import Config
 from tf_syncrec.metrics.gains import user_gains
 
 DOMAINS = ("books", "films", "music")
@@ -85,20 +84,6 @@ def test_nobody_has_no_ranks(tmp_path, model):
         plant_cell(tmp_path, model, 0, cell.domain, [], [], [])
     (found,) = read_ranks(tmp_path, cells).values()
     assert found.gains("ndcg@10").shape == (1, 0)
-
-
-def test_a_cell_of_before_a_setting_was_there_is_one_with_its_default(tmp_path):
-    cell = cells_of({parse_name("sasrec"): (0,)}, DOMAINS)[0]
-    request = cell.request(Config(), "data")
-    before = json.loads(json.dumps(request))
-    for name in ADDED:
-        section, key = name.split(".")
-        del before["config"][section][key]
-    (tmp_path / "cell.json").write_text(json.dumps(before))
-    check_same(tmp_path, request)
-    request["config"]["model"]["time_inputs"] = "auto"
-    with pytest.raises(InputError, match=r"model\.time_inputs = None, now it is 'auto'"):
-        check_same(tmp_path, request)
 
 
 @pytest.mark.slow
