@@ -5,7 +5,7 @@ import contextlib
 import keras
 import tensorflow as tf
 
-from tf_syncrec.layers import group_by_domain, item_domains
+from tf_syncrec.layers import Dropout, group_by_domain, item_domains
 from tf_syncrec.models.cross_domain.pi_net import mean_of_others
 from tf_syncrec.models.cross_domain.users.by_domain import UsersByDomain
 from tf_syncrec.models.cross_domain.users.graph import InteractionGraph, pairs_of
@@ -89,6 +89,8 @@ class BiTGCF(UsersByDomain):
         self.graph.build()
         if not isinstance(pairs, int):
             fill(self.graph.pairs, pairs)
+        # In float32, as all of the propagation.
+        self.feature_dropout = Dropout(self.dropout_rate, dtype="float32")
         # What is at rest is no weight: it is never saved, and changes when that begins and ends.
         width = (1 + blocks) * self.dim
         nothing = tf.zeros([0, self.num_domains, width]), tf.zeros([0, width])
@@ -149,7 +151,7 @@ class BiTGCF(UsersByDomain):
         return tf.concat(every_user, axis=-1), tf.concat(every_item, axis=-1)
 
     def _layer(self, vectors, near, training):
-        return self.dropout(vectors + near + near * vectors, training=training)
+        return self.feature_dropout(vectors + near + near * vectors, training=training)
 
     def batch_losses(self, items, segments=None, training=True, timestamps=None, user_id=None):
         """As in `BPRMF`; all is propagated once."""
