@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tests.support.published import tiny
 from tf_syncrec.evaluation.full_ranking import ModelScorer
-from tf_syncrec.models.cross_domain.users.bitgcf import BiTGCF
+from tf_syncrec.models.cross_domain.users.bitgcf import BiTGCF, transferred
 from tf_syncrec.models.cross_domain.users.graph import pairs_of
 
 SIZES = (5, 4, 3)
@@ -114,21 +114,28 @@ def test_with_two_domains_it_is_the_layer_of_the_paper():
 
 
 def test_users_of_one_domain_are_transferred_nothing():
-    """They are what they are without the others: no other domain's vectors reach them."""
+    """There they stay what they are; elsewhere, and who has had nothing, see the docstring."""
+    users = np.random.default_rng(0).normal(size=(4, 3, 8)).astype(np.float32)
+    counts = np.array([[2, 0, 0], [0, 0, 5], [0, 0, 0], [3, 1, 0]], np.float32)
+    found = transferred(users, counts, 0.7).numpy()
+    for user, own in ((0, 0), (1, 2)):
+        np.testing.assert_array_equal(found[user, own], users[user, own])
+        near(found[user], np.tile(users[user, own], (3, 1)))
+    np.testing.assert_array_equal(found[2], users[2])
+    assert np.abs(found[3, :2] - users[3, :2]).max(axis=1).min() > 0.1
+    near(found[3, 2], (3 * users[3, 0] + users[3, 1]) / 4)
+
+
+def test_what_a_user_is_elsewhere_reaches_those_of_several_domains_alone():
     model = made(blocks=2)
     before = model.propagated()[0].numpy()
-    only_own = PAIRS[PAIRS[:, 0] >= 3]
-    apart = made(only_own, blocks=1)  # one layer: of two, others reach them by items
-    near(apart.propagated()[0].numpy()[3:5], literal(apart, only_own)[0][3:5])
     users = model.users.embeddings.numpy()
-    changed = users.copy()
-    changed[3, 8:] += 1.0  # user 3 has items of the first domain
-    model.users.embeddings.assign(changed)
-    np.testing.assert_array_equal(model.propagated()[0].numpy()[3, 0], before[3, 0])
-    changed = users.copy()
-    changed[1, 8:16] += 1.0  # user 1 of the first two
-    model.users.embeddings.assign(changed)
-    assert np.abs(model.propagated()[0].numpy()[1, 0] - before[1, 0]).max() > 1e-3
+    for user, reached in ((3, False), (1, True)):  # both have items of the first domain
+        changed = users.copy()
+        changed[user, 8:16] += 1.0
+        model.users.embeddings.assign(changed)
+        moved = model.propagated()[0].numpy()[user, 0] - before[user, 0]
+        assert (np.abs(moved).max() > 1e-3) if reached else (moved == 0).all()
 
 
 def test_what_nobody_has_had_learns_nothing_from_the_graph():
