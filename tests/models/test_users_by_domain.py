@@ -1,4 +1,4 @@
-"""CMF, CLFM, DTCDR and DeepAPF: written out in numpy; who learns from what."""
+"""CMF, CLFM, DTCDR and DeepAPF: written out in numpy; who learns from what; published losses."""
 
 from typing import Any
 
@@ -7,10 +7,12 @@ import pytest
 import tensorflow as tf
 
 from tests.support.published import tiny
+from tf_syncrec.config import Config
 from tf_syncrec.models.cross_domain.users.clfm import CLFM
 from tf_syncrec.models.cross_domain.users.cmf import CMF
 from tf_syncrec.models.cross_domain.users.deepapf import DeepAPF
 from tf_syncrec.models.cross_domain.users.dtcdr import DTCDR
+from tf_syncrec.models.registry import PUBLISHED, network_of, with_network_settings
 
 USERS = [f"user {n}" for n in range(6)]
 NAMES = {"a": 5, "b": 4, "c": 3}
@@ -205,3 +207,16 @@ def test_a_relation_that_weighs_nothing_teaches_nothing(batch):
 def test_wrong_arguments_are_refused(kind, more, message):
     with pytest.raises(ValueError, match=message):
         made(kind, **more)
+
+
+@pytest.mark.parametrize("name", ["cmf", "clfm", "dtcdr", "deepapf", "bitgcf"])
+def test_a_network_as_it_was_published_differs_in_loss_and_score_alone(name, make_prepared):
+    config = Config.model_validate({"model": {"name": name + PUBLISHED, "dim": 4}})
+    config = with_network_settings(config)
+    found = network_of(config.model.name).build(config, make_prepared(users=4)).get_config()
+    config = Config.model_validate({"model": {"dim": 4}})
+    ours = network_of(name).build(config, make_prepared(users=4))
+    changed = {key for key, value in ours.get_config().items() if found[key] != value}
+    assert changed == {"name", "loss", "negatives", "similarity", "temperature"}
+    assert (found["loss"], found["similarity"], found["temperature"]) == ("bce", "dot", 1.0)
+    assert found["negatives"]["config"] == {"count": 1, "shared": False}
