@@ -89,7 +89,7 @@ def test_what_users_look_for_is_its_equations(name):
 def test_items_of_dtcdr_are_read_by_the_tower_of_their_domain():
     model = made(DTCDR)
     table = model.embedding.items.numpy()
-    ids = np.array([[1, 12], [6, 5], [9, 10]], np.int32)
+    ids = np.array([[1, 12], [6, 5], [9, 10]])
     domains = np.array([[0, 2], [1, 0], [1, 2]])
     expected = [
         [tower(model.item_towers, table[i], d) for i, d in zip(*row, strict=True)]

@@ -73,7 +73,8 @@ class DTCDR(UsersByDomain):
         return tf.reshape(self._read(vectors, items), tf.concat([tf.shape(items), [self.dim]], 0))
 
     def _read(self, vectors, items):
-        domains = tf.maximum(item_domains(tf.reshape(items, [-1]), self.offsets), 0)
+        items = tf.cast(tf.reshape(items, [-1]), tf.int32)
+        domains = tf.maximum(item_domains(items, self.offsets), 0)
         return self.item_towers.of_own_domain(vectors, domains)
 
     @property
