@@ -436,10 +436,9 @@ class MultiDomainModel(ToldTimes):
             items: int32 ids of any shape.
 
         Returns:
-            `[..., dim]` float32, of several `embeddings` one after the other.
+            `[..., dim]` float32.
         """
-        vectors = [tf.cast(each.embed_items(items), tf.float32) for each in self.embeddings]
-        return tf.concat([self.similarity.candidate(each) for each in vectors], axis=-1)
+        return self.similarity.candidate(tf.cast(self.item_vectors(items), tf.float32))
 
     def candidate_scales(self, items):
         """What each row of a table of item vectors is multiplied by, `[items + 1]` float32.

@@ -228,10 +228,6 @@ class BiTGCF(UsersByDomain):
             return tuple(tf.convert_to_tensor(kept) for kept in self._rested)
         return self.propagated()
 
-    def candidate_vectors(self, items):
-        """As in `MultiDomainModel`, `[..., width]`."""
-        return self.similarity.candidate(tf.cast(self.item_vectors(items), tf.float32))
-
     def plain(self):
         """As in `MultiDomainModel`: without layers, with what they have made as its tables."""
         if not self.blocks:

@@ -87,7 +87,3 @@ class DTCDR(UsersByDomain):
         (table,) = super().item_tables()
         read = self._read(tf.cast(table, self.compute_dtype), tf.range(self.num_items + 1))
         return [tf.cast(read, tf.float32)]
-
-    def candidate_vectors(self, items):
-        """As in `MultiDomainModel`."""
-        return self.similarity.candidate(tf.cast(self.item_vectors(items), tf.float32))
