@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from tests.support.published import tiny
 from tf_syncrec.evaluation.full_ranking import ModelScorer
-from tf_syncrec.models.cross_domain.users.bitgcf import BiTGCF, transferred
+from tf_syncrec.models.cross_domain.users.bitgcf import BiTGCF
 from tf_syncrec.models.cross_domain.users.graph import pairs_of
+from tf_syncrec.models.cross_domain.users.transfer import transferred
 
 SIZES = (5, 4, 3)
 OFFSETS = (1, 6, 10)

@@ -112,18 +112,17 @@ class BPRMF(MultiDomainModel):
         """
         domains = item_domains(items, self.offsets)
         blocks = group_by_domain(domains, self.num_domains)
-        y = self.representations(self._lookup.lookup(user_id), domains, training=training)
+        y = self.representations(self._lookup.lookup(user_id), domains)
         y = self.dropout(y, training=training)
         (losses,) = self.target_losses([blocks.gather(y)], blocks.gather(items), blocks)
         return self.mean_loss(losses, blocks)
 
-    def representations(self, rows, domains, training=None):
+    def representations(self, rows, domains):
         """Of users, for each of their targets; here the same for all.
 
         Args:
             rows: `[batch]`, places in `user_ids`.
             domains: `[batch, slots]` int32, of the targets; -1 pads.
-            training: whether dropout is on.
 
         Returns:
             `[batch, slots, dim]`.

@@ -38,6 +38,6 @@ class UsersByDomain(BPRMF):
         y = tf.gather(self.of_domains(rows), tf.cast(domains, tf.int32), batch_dims=1)
         return tf.cast(self.similarity.query(y), tf.float32)
 
-    def representations(self, rows, domains, training=None):
+    def representations(self, rows, domains):
         """As in `BPRMF`, of the domain of each target."""
         return tf.gather(self.of_domains(rows), tf.maximum(domains, 0), batch_dims=1)
