@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from tf_syncrec.models.baselines.item_knn import ItemKNN
     from tf_syncrec.models.baselines.sasrec import SASRec
     from tf_syncrec.models.cross_domain.abxi import ABXI
-    from tf_syncrec.models.cross_domain.cat_art import CATART
     from tf_syncrec.models.cross_domain.cgrec import CGRec
     from tf_syncrec.models.cross_domain.mmoe import MMoE
     from tf_syncrec.models.cross_domain.pi_net import PiNet
+    from tf_syncrec.models.cross_domain.users.bitgcf import BiTGCF
+    from tf_syncrec.models.cross_domain.users.cat_art import CATART
+    from tf_syncrec.models.cross_domain.users.clfm import CLFM
+    from tf_syncrec.models.cross_domain.users.cmf import CMF
+    from tf_syncrec.models.cross_domain.users.deepapf import DeepAPF
+    from tf_syncrec.models.cross_domain.users.dtcdr import DTCDR
     from tf_syncrec.models.syncrec import SyNCRec
     from tf_syncrec.run import Run, load, load_model
 
@@ -34,10 +39,15 @@ if command_start.started_as_command():
 
 _PLACES = {
     "ABXI": "tf_syncrec.models.cross_domain.abxi",
+    "BiTGCF": "tf_syncrec.models.cross_domain.users.bitgcf",
     "BPRMF": "tf_syncrec.models.baselines.bprmf",
-    "CATART": "tf_syncrec.models.cross_domain.cat_art",
+    "CATART": "tf_syncrec.models.cross_domain.users.cat_art",
     "CGRec": "tf_syncrec.models.cross_domain.cgrec",
+    "CLFM": "tf_syncrec.models.cross_domain.users.clfm",
+    "CMF": "tf_syncrec.models.cross_domain.users.cmf",
     "Config": "tf_syncrec.config",
+    "DeepAPF": "tf_syncrec.models.cross_domain.users.deepapf",
+    "DTCDR": "tf_syncrec.models.cross_domain.users.dtcdr",
     "ESASRec": "tf_syncrec.models.baselines.esasrec",
     "GRU4Rec": "tf_syncrec.models.baselines.gru4rec",
     "InputError": "data_prep",
@@ -58,8 +68,13 @@ __all__ = [
     "ABXI",
     "BPRMF",
     "CATART",
+    "CLFM",
+    "CMF",
+    "DTCDR",
+    "BiTGCF",
     "CGRec",
     "Config",
+    "DeepAPF",
     "ESASRec",
     "GRU4Rec",
     "InputError",

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.published import tiny
-from tf_syncrec.models.cross_domain.cat_art import CATART, contrast
+from tf_syncrec.models.cross_domain.users.cat_art import CATART, contrast
 
 USERS = [f"user {n}" for n in range(6)]
 

@@ -24,6 +24,8 @@ from tf_syncrec.training.optimizers import RowwiseAdam
 
 SETTINGS = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 12}
 SETTINGS |= {"likeness": 4, "new_items": 4}
+LIKE_NO_OTHER = ("bitgcf", "dtcdr")
+"""What items are is more than rows of a table, even without attributes."""
 
 
 @pytest.fixture
@@ -89,6 +91,7 @@ def test_every_network_learns_attributes_and_never_touches_items_that_nobody_has
         ("sasrec_pair", "float32"),
         ("bprmf", "float32"),
         ("sasrec", "mixed_bfloat16"),
+        *(pytest.param(name, "float32", marks=pytest.mark.slow) for name in LIKE_NO_OTHER),
     ],
 )
 def test_the_plain_network_says_the_same(name, precision, prepared):
@@ -112,7 +115,10 @@ def test_the_plain_network_says_the_same(name, precision, prepared):
     assert plain.plain() is plain
 
 
-@pytest.mark.parametrize("name", ["syncrec", "sasrec_pair"])
+@pytest.mark.parametrize(
+    "name",
+    ["syncrec", "sasrec_pair", *(pytest.param(n, marks=pytest.mark.slow) for n in LIKE_NO_OTHER)],
+)
 def test_items_that_come_later_are_what_their_attributes_say(name, prepared):
     model = built(name, prepared)
     catalogue = prepared.catalogue

@@ -21,16 +21,22 @@ from tf_syncrec.models.baselines.esasrec import ESASRec
 from tf_syncrec.models.baselines.gru4rec import GRU4Rec
 from tf_syncrec.models.baselines.sasrec import SASRec, SASRecPair
 from tf_syncrec.models.cross_domain.abxi import ABXI
-from tf_syncrec.models.cross_domain.cat_art import CATART
 from tf_syncrec.models.cross_domain.cgrec import CGRec
 from tf_syncrec.models.cross_domain.mmoe import MMoE
 from tf_syncrec.models.cross_domain.pi_net import PiNet
+from tf_syncrec.models.cross_domain.users.bitgcf import BiTGCF
+from tf_syncrec.models.cross_domain.users.cat_art import CATART
+from tf_syncrec.models.cross_domain.users.clfm import CLFM
+from tf_syncrec.models.cross_domain.users.cmf import CMF
+from tf_syncrec.models.cross_domain.users.deepapf import DeepAPF
+from tf_syncrec.models.cross_domain.users.dtcdr import DTCDR
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.optimizers import RowwiseAdam
 from tf_syncrec.utils.nested import flat
 
 SIZES = {"books": 12, "films": 3, "empty": 0, "music": 20}
 USERS = [f"user {number}" for number in range(80)]
+PAIRS = np.array([[n % 70, n % 2, n % 3] for n in range(180)], np.int32)
 TINY: dict[str, Any] = {"window": 6, "dim": 8, "negatives": 3}
 NETWORKS = {
     "syncrec": lambda **more: SyNCRec(
@@ -45,6 +51,11 @@ NETWORKS = {
     "abxi": lambda **more: ABXI(SIZES, domain_rank=2, **TINY | more),
     "pi_net": lambda **more: PiNet(SIZES, members=2, **TINY | more),
     "cat_art": lambda **more: CATART(SIZES, USERS, **TINY | more),
+    "cmf": lambda **more: CMF(SIZES, USERS, **TINY | more),
+    "clfm": lambda **more: CLFM(SIZES, USERS, **TINY | more),
+    "dtcdr": lambda **more: DTCDR(SIZES, USERS, **TINY | more),
+    "deepapf": lambda **more: DeepAPF(SIZES, USERS, **TINY | more),
+    "bitgcf": lambda **more: BiTGCF(SIZES, USERS, **{"pairs": PAIRS} | TINY | more),
     "bprmf": lambda **more: BPRMF(SIZES, USERS, **TINY | more),
 }
 BATCH = {

@@ -9,7 +9,7 @@ from data_prep import Catalogue
 from tests.conftest import FakePrepared
 from tests.support.exporting import make_catalogue
 from tests.support.exporting import make_model as any_model
-from tests.support.networks import KINDS, each
+from tests.support.networks import KINDS, OF_USERS, each
 from tests.support.times import random_times
 from tf_syncrec.data.batches import evaluation_batches, train_batches
 from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED, WITH_TIMES
@@ -18,7 +18,7 @@ from tf_syncrec.layers import item_domains
 from tf_syncrec.layers.times.moments import INPUTS, Times
 from tf_syncrec.models.baselines.sasrec import SASRec
 
-NETWORKS_OF_HISTORIES = [name for name in KINDS if name not in ("bprmf", "cat_art")]
+NETWORKS_OF_HISTORIES = [name for name in KINDS if name not in OF_USERS]
 ALL = list(INPUTS)
 
 

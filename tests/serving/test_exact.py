@@ -21,7 +21,7 @@ from tests.support.exporting import (
     padded,
     random_histories,
 )
-from tests.support.networks import KINDS, OF_A_KIND, each
+from tests.support.networks import KINDS, OF_A_KIND, OF_USERS, each
 from tests.support.rest_server import LIMITS, running
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation import TIMED
@@ -29,10 +29,6 @@ from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split
 from tf_syncrec.training.run_directory import RunDirectory
 
 WITH_TERMS = "syncrec, with all that can be fitted on top, and people who come back"
-
-
-OF_USERS = ("bprmf", "cat_art")
-"""They are asked by user, and not by history."""
 
 
 OF_ALL_KINDS = [

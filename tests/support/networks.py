@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tf_syncrec.config import Config
-from tf_syncrec.models.registry import NETWORKS
+from tf_syncrec.models.registry import NETWORKS, PUBLISHED
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.scoring.votes import count_neighbours, fit_votes
 
@@ -13,8 +13,14 @@ OF_A_KIND = ("syncrec", "sasrec", "bprmf")
 """Two views, one, and a user in place of a history; the others have parts of these."""
 
 
-KINDS = [name for name in NETWORKS if not name.startswith("syncrec_")]
-"""All networks but the variants of SyNCRec."""
+KINDS = [
+    name for name in NETWORKS if not name.startswith("syncrec_") and not name.endswith(PUBLISHED)
+]
+"""All networks, without the variants of SyNCRec and without those that have another loss alone."""
+
+
+OF_USERS = ("bprmf", "cat_art", "cmf", "clfm", "dtcdr", "deepapf", "bitgcf")
+"""They are asked by user, and not by history."""
 
 
 LIKE_THESE = ("sasrec_pair", "gru4rec", "mmoe", "cgrec", "carca")

@@ -26,6 +26,9 @@ from tf_syncrec.models.cross_domain.abxi import ABXI
 from tf_syncrec.models.cross_domain.cgrec import CGRec
 from tf_syncrec.models.cross_domain.mmoe import MMoE
 from tf_syncrec.models.cross_domain.pi_net import PiNet
+from tf_syncrec.models.cross_domain.users.clfm import CLFM
+from tf_syncrec.models.cross_domain.users.cmf import CMF
+from tf_syncrec.models.cross_domain.users.deepapf import DeepAPF
 from tf_syncrec.models.registry import network_of
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.initial.new_events import Repeated, learned_until, users_since
@@ -48,6 +51,9 @@ NETWORKS = {
     "esasrec": ESASRec,
     "abxi": ABXI,
     "pi_net": PiNet,
+    "cmf": CMF,
+    "clfm": CLFM,
+    "deepapf": DeepAPF,
 }
 SETTINGS = {"dim": 8, "blocks": 1, "window": 6, "experts": 3, "cross_experts": 1, "neighbours": 4}
 YESTERDAY = {"books": ["b1", "b2", "b3"], "films": ["f1", "f2"], "games": ["g1", "g2"]}
@@ -70,7 +76,7 @@ def network(kind, catalogue, users, seed, **settings):
     keras.utils.set_random_seed(seed)
     config = Config.model_validate({"model": SETTINGS | settings})
     sizes = dict(zip(catalogue.domains, catalogue.sizes, strict=True))
-    more = {"user_ids": users} if kind is BPRMF else {}
+    more = {"user_ids": users} if issubclass(kind, BPRMF) else {}
     model = kind.from_settings(config, sizes, **more)
     rng = np.random.default_rng(seed)
     for weight in model.learned:

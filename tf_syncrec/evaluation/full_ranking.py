@@ -156,10 +156,8 @@ class ModelScorer(Scorer):
         self._candidates: tuple[tuple[int, int], tf.Tensor] | None = None  # of the last domain
         if self._model.dot_product:
             # Of items that are more than their row, all that they are, once.
-            self._whole = [
-                None if each.attributes is None else each.whole_table()
-                for each in self._model.embeddings
-            ]
+            as_rows = self._model.tables_in_place
+            self._whole = None if as_rows else self._model.item_tables()
             self._scales = [self._model.candidate_scales(table) for table in self._tables()]
         self._voters = tuple(v for v in self._model.voters if self._votes and bool(v.voting()))
         trend = self._model.trend
@@ -170,8 +168,7 @@ class ModelScorer(Scorer):
 
     def _tables(self):
         """Vectors of all items, of each of the network's embeddings."""
-        both = zip(self._whole, self._model.embeddings, strict=True)
-        return [each.whole_table() if whole is None else whole for whole, each in both]
+        return self._model.item_tables() if self._whole is None else self._whole
 
     def queries(self, batch):
         """Query vectors of the target domains, `[batch, dim]`; with votes, also ids and votes."""

@@ -409,6 +409,26 @@ class MultiDomainModel(ToldTimes):
         """As in `Trainer`: one."""
         return [self.embedding]
 
+    def item_vectors(self, items, of_batch=True):
+        """What items are, before they are compared; arguments as in `SharedEmbedding.embed_items`.
+
+        Returns:
+            `[..., any]`.
+        """
+        return self.embedding.embed_items(items, of_batch=of_batch)
+
+    @property
+    def tables_in_place(self) -> bool:
+        """Whether `item_tables` costs nothing, since items are what their rows are."""
+        return all(each.attributes is None for each in self.embeddings)
+
+    def item_tables(self) -> list[tf.Tensor]:
+        """What all items are, `[items + 1, any]` float32 for each of `embeddings`.
+
+        Not to be kept where they are `tables_in_place`, as `utils.variables.in_place`.
+        """
+        return [each.whole_table() for each in self.embeddings]
+
     def candidate_vectors(self, items):
         """What a query vector is compared with.
 
@@ -416,16 +436,15 @@ class MultiDomainModel(ToldTimes):
             items: int32 ids of any shape.
 
         Returns:
-            `[..., dim]` float32, of several `embeddings` one after the other.
+            `[..., dim]` float32.
         """
-        vectors = [tf.cast(each.embed_items(items), tf.float32) for each in self.embeddings]
-        return tf.concat([self.similarity.candidate(each) for each in vectors], axis=-1)
+        return self.similarity.candidate(tf.cast(self.item_vectors(items), tf.float32))
 
     def candidate_scales(self, items):
         """What each row of a table of item vectors is multiplied by, `[items + 1]` float32.
 
         Args:
-            items: `[items + 1, dim]`, of one of `embeddings`.
+            items: `[items + 1, dim]`, of one of `item_tables`.
         """
         parts = [self.similarity.scale(items[rows])[:, 0] for rows in pieces(items)]
         return tf.concat(parts, axis=0)
@@ -502,7 +521,9 @@ class MultiDomainModel(ToldTimes):
         """The arguments of `query_vectors`, which are read after they are checked."""
         return check_histories(items, self.num_items), check_queries(domains, self.num_domains)
 
-    def target_losses(self, representations, targets, blocks: DomainBlocks):
+    def target_losses(
+        self, representations, targets, blocks: DomainBlocks, vectors: Callable | None = None
+    ):
         """Loss of each target under each of several representations (Eq. 8-9).
 
         The same target meets the same negatives under all of them, so the losses can be compared.
@@ -511,12 +532,14 @@ class MultiDomainModel(ToldTimes):
             representations: list of `[blocks, block_size, dim]`.
             targets: `[blocks, block_size]` int32.
             blocks: slots grouped by the domain of their target.
+            vectors: what items are, called like `item_vectors`, which is what None stands for.
 
         Returns:
             A list of `[blocks, block_size]` float32; cells without a slot hold anything.
         """
-        negatives, negative_vectors = self._negatives(blocks)
-        positive_vectors = self.similarity.candidate(self.embedding.embed_items(targets))
+        vectors = self.item_vectors if vectors is None else vectors
+        negatives, negative_vectors = self._negatives(blocks, vectors)
+        positive_vectors = self.similarity.candidate(vectors(targets))
         losses = []
         for y in representations:
             query = self.similarity.query(y)
@@ -549,7 +572,7 @@ class MultiDomainModel(ToldTimes):
         negative = tf.where(no_negative, EXCLUDED, tf.cast(negative, tf.float32))
         return self.target_loss(tf.cast(positive, tf.float32), negative, rate)
 
-    def _negatives(self, blocks):
+    def _negatives(self, blocks, vectors_of):
         """Ids and vectors of sampled items: one set a domain, or one set a target."""
         if self.negatives.shared:
             domains = tf.range(self.num_domains)
@@ -557,7 +580,7 @@ class MultiDomainModel(ToldTimes):
             domains = tf.broadcast_to(blocks.domains[:, None], tf.shape(blocks.slots))
         sizes = tf.constant(self.trained_sizes, tf.int32)
         ids = self.negatives(domains, self.offsets, sizes, self._seed)
-        vectors = self.similarity.candidate(self.embedding.embed_items(ids, of_batch=False))
+        vectors = self.similarity.candidate(vectors_of(ids, of_batch=False))
         if self.negatives.shared:
             # (blocks, negatives): the same for all slots of a block
             return tf.gather(ids, blocks.domains)[:, None], tf.gather(vectors, blocks.domains)

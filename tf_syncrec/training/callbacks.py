@@ -95,7 +95,9 @@ class EpochReport(_StepCounter):
         if self._sample is None:
             self._sample = GateSample(self._batches, self._catalogue, model.window)
         if f"val_{SELECTION_METRIC}" not in logs:  # `fit` does not validate on several replicas
-            found = rank_split(ModelScorer(model), self._batches, self._catalogue, with_rows=False)
+            with model.at_rest():
+                scorer = ModelScorer(model)
+                found = rank_split(scorer, self._batches, self._catalogue, with_rows=False)
             validation = found.metrics(names)
             logs |= validation_logs(validation)
         else:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_syncrec.layers import Dropout, group_by_domain, item_domains
+from tf_syncrec.layers import DomainBlocks, Dropout, group_by_domain, item_domains
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.sequential import Losses, mean_over_targets
 
@@ -112,9 +112,24 @@ class BPRMF(MultiDomainModel):
         """
         domains = item_domains(items, self.offsets)
         blocks = group_by_domain(domains, self.num_domains)
-        users = tf.gather(self.users.embeddings.value, self._lookup.lookup(user_id))
-        slots = self.dropout(
-            tf.repeat(users[:, None], tf.shape(items)[1], axis=1), training=training
-        )
-        (losses,) = self.target_losses([blocks.gather(slots)], blocks.gather(items), blocks)
+        y = self.representations(self._lookup.lookup(user_id), domains)
+        y = self.dropout(y, training=training)
+        (losses,) = self.target_losses([blocks.gather(y)], blocks.gather(items), blocks)
+        return self.mean_loss(losses, blocks)
+
+    def representations(self, rows, domains):
+        """Of users, for each of their targets; here the same for all.
+
+        Args:
+            rows: `[batch]`, places in `user_ids`.
+            domains: `[batch, slots]` int32, of the targets; -1 pads.
+
+        Returns:
+            `[batch, slots, dim]`.
+        """
+        users = tf.gather(self.users.embeddings.value, rows)
+        return tf.repeat(users[:, None], tf.shape(domains)[1], axis=1)
+
+    def mean_loss(self, losses, blocks: DomainBlocks) -> Losses:
+        """What a batch costs by the losses of its targets, `[blocks, block_size]`: their mean."""
         return mean_over_targets(losses, blocks)

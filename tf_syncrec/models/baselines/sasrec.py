@@ -80,6 +80,11 @@ class SASRecPair(SASRec):
         """As in `MultiDomainModel`, of both."""
         return (*super().fitted_parts, *self.second.fitted_parts)
 
+    def candidate_vectors(self, items):
+        """As in `MultiDomainModel`, of one after the other, `[..., 2 dim]`."""
+        both = super().candidate_vectors(items), self.second.candidate_vectors(items)
+        return tf.concat(both, axis=-1)
+
     def view_queries(self, items, domains, times=None):
         """As in `MultiDomainModel`: either one's query vectors, and 0 where the other's stand."""
         first = super().query_vectors(items, domains, times)

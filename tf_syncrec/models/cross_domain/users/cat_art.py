@@ -6,10 +6,9 @@ import keras
 import tensorflow as tf
 
 from tf_syncrec.distributed.replicas import over_replicas
-from tf_syncrec.layers import group_by_domain, item_domains
+from tf_syncrec.layers import item_domains
 from tf_syncrec.layers.experts import StackedGlorotUniform
-from tf_syncrec.models.baselines.bprmf import BPRMF
-from tf_syncrec.models.sequential import mean_over_targets
+from tf_syncrec.models.cross_domain.users.by_domain import UsersByDomain
 
 TEMPERATURE = 0.1
 """Of the contrast between users, as published."""
@@ -130,7 +129,7 @@ def contrast(first, second, rows):
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")
-class CATART(BPRMF):
+class CATART(UsersByDomain):
     """One vector a user and domain; what the others say of the user is added by attention.
 
     CAT encodes the vectors of a user into a global one, g. ART adds to the vector of the domain
@@ -170,11 +169,6 @@ class CATART(BPRMF):
         self.attention.build((None, None, dim), (None, None, dim))
 
     @property
-    def user_width(self):
-        """As in `BPRMF`: of all domains."""
-        return self.num_domains * self.dim
-
-    @property
     def reported(self):
         """As in `MultiDomainModel`."""
         names = ("prediction", "reconstruction", "contrast")
@@ -184,16 +178,9 @@ class CATART(BPRMF):
         """Constructor arguments."""
         return super().get_config() | {"mask_rate": self.autoencoder.mask_rate}
 
-    def user_vectors(self, rows, domains):
-        """As in `BPRMF`, of each domain."""
-        y = self.transferred(self._users(rows))
-        y = tf.gather(y, tf.cast(domains, tf.int32), batch_dims=1)
-        return tf.cast(self.similarity.query(y), tf.float32)
-
-    def _users(self, rows):
-        """Vectors of users in all domains, `[users, domains, dim]`."""
-        users = tf.gather(self.users.embeddings.value, rows)
-        return tf.reshape(users, [-1, self.num_domains, self.dim])
+    def of_domains(self, rows):
+        """As in `UsersByDomain`."""
+        return self.transferred(self.own_vectors(rows))
 
     def transferred(self, users):
         """ART: `[users, domains, dim]`, in each domain with what the others say."""
@@ -209,15 +196,10 @@ class CATART(BPRMF):
         self, items, segments=None, training=True, timestamps=None, user_id=None
     ) -> CATARTLosses:
         """As in `BPRMF`, and what CAT costs."""
-        domains = item_domains(items, self.offsets)
-        blocks = group_by_domain(domains, self.num_domains)
+        prediction = super().batch_losses(items, training=training, user_id=user_id).total
         rows = self._lookup.lookup(user_id)
-        users = self._users(rows)
-        y = tf.gather(self.transferred(users), tf.maximum(domains, 0), batch_dims=1)
-        y = self.dropout(y, training=training)
-        (losses,) = self.target_losses([blocks.gather(y)], blocks.gather(items), blocks)
-        prediction = mean_over_targets(losses, blocks).total
-
+        users = self.own_vectors(rows)
+        domains = item_domains(items, self.offsets)
         known = tf.cast(tf.reduce_any(domains >= 0, axis=1), tf.float32)
         count = over_replicas(tf.reduce_sum(known))
         reconstruction, contrasted = (
