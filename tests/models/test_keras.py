@@ -25,12 +25,14 @@ from tf_syncrec.models.cross_domain.cat_art import CATART
 from tf_syncrec.models.cross_domain.cgrec import CGRec
 from tf_syncrec.models.cross_domain.mmoe import MMoE
 from tf_syncrec.models.cross_domain.pi_net import PiNet
+from tf_syncrec.models.cross_domain.two_domains.c2dsr import C2DSR
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.optimizers import RowwiseAdam
 from tf_syncrec.utils.nested import flat
 
 SIZES = {"books": 12, "films": 3, "empty": 0, "music": 20}
 USERS = [f"user {number}" for number in range(80)]
+EDGES = np.array([[1, 2], [1, 14], [14, 3], [16, 20]]), np.array([[1, 2], [16, 20]])
 TINY: dict[str, Any] = {"window": 6, "dim": 8, "negatives": 3}
 NETWORKS = {
     "syncrec": lambda **more: SyNCRec(
@@ -44,6 +46,7 @@ NETWORKS = {
     "esasrec": lambda **more: ESASRec(SIZES, blocks=1, **TINY | more),
     "abxi": lambda **more: ABXI(SIZES, domain_rank=2, **TINY | more),
     "pi_net": lambda **more: PiNet(SIZES, members=2, **TINY | more),
+    "c2dsr": lambda **more: C2DSR(SIZES, edges=EDGES, blocks=1, **TINY | more),
     "cat_art": lambda **more: CATART(SIZES, USERS, **TINY | more),
     "bprmf": lambda **more: BPRMF(SIZES, USERS, **TINY | more),
 }

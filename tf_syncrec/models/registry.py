@@ -95,6 +95,10 @@ NETWORKS = {
     "abxi": _network("cross_domain.abxi.ABXI", "ABXI, aligned streams and low-rank adapters"),
     "cat_art": _network("cross_domain.cat_art.CATART", "CAT-ART, users' vectors of all domains"),
     "pi_net": _network("cross_domain.pi_net.PiNet", "π-Net, gated transfer between recurrent nets"),
+    "c2dsr": _network(
+        "cross_domain.two_domains.c2dsr.C2DSR",
+        "C²DSR, item graphs, encoders of domains and infomax between them",
+    ),
     "bprmf": _network("baselines.bprmf.BPRMF", "BPRMF, matrix factorisation"),
 }
 
