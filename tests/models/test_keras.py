@@ -26,6 +26,7 @@ from tf_syncrec.models.cross_domain.cgrec import CGRec
 from tf_syncrec.models.cross_domain.mmoe import MMoE
 from tf_syncrec.models.cross_domain.pi_net import PiNet
 from tf_syncrec.models.cross_domain.two_domains.c2dsr import C2DSR
+from tf_syncrec.models.cross_domain.two_domains.man import MAN
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.optimizers import RowwiseAdam
 from tf_syncrec.utils.nested import flat
@@ -47,6 +48,7 @@ NETWORKS = {
     "abxi": lambda **more: ABXI(SIZES, domain_rank=2, **TINY | more),
     "pi_net": lambda **more: PiNet(SIZES, members=2, **TINY | more),
     "c2dsr": lambda **more: C2DSR(SIZES, edges=EDGES, blocks=1, **TINY | more),
+    "man": lambda **more: MAN(SIZES, blocks=1, groups=2, **TINY | more),
     "cat_art": lambda **more: CATART(SIZES, USERS, **TINY | more),
     "bprmf": lambda **more: BPRMF(SIZES, USERS, **TINY | more),
 }

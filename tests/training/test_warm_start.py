@@ -27,6 +27,7 @@ from tf_syncrec.models.cross_domain.cgrec import CGRec
 from tf_syncrec.models.cross_domain.mmoe import MMoE
 from tf_syncrec.models.cross_domain.pi_net import PiNet
 from tf_syncrec.models.cross_domain.two_domains.c2dsr import C2DSR
+from tf_syncrec.models.cross_domain.two_domains.man import MAN
 from tf_syncrec.models.registry import network_of
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.initial.new_events import Repeated, learned_until, users_since
@@ -50,6 +51,7 @@ NETWORKS = {
     "abxi": ABXI,
     "pi_net": PiNet,
     "c2dsr": C2DSR,
+    "man": MAN,
 }
 SETTINGS = {"dim": 8, "blocks": 1, "window": 6, "experts": 3, "cross_experts": 1, "neighbours": 4}
 YESTERDAY = {"books": ["b1", "b2", "b3"], "films": ["f1", "f2"], "games": ["g1", "g2"]}

@@ -99,6 +99,10 @@ NETWORKS = {
         "cross_domain.two_domains.c2dsr.C2DSR",
         "C²DSR, item graphs, encoders of domains and infomax between them",
     ),
+    "man": _network(
+        "cross_domain.two_domains.man.MAN",
+        "MAN, attention to like items, merged sequence and groups of users",
+    ),
     "bprmf": _network("baselines.bprmf.BPRMF", "BPRMF, matrix factorisation"),
 }
 
