@@ -27,6 +27,7 @@ from tf_syncrec.models.cross_domain.mmoe import MMoE
 from tf_syncrec.models.cross_domain.pi_net import PiNet
 from tf_syncrec.models.cross_domain.two_domains.c2dsr import C2DSR
 from tf_syncrec.models.cross_domain.two_domains.man import MAN
+from tf_syncrec.models.cross_domain.two_domains.tri_cdr import TriCDR
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.optimizers import RowwiseAdam
 from tf_syncrec.utils.nested import flat
@@ -49,6 +50,7 @@ NETWORKS = {
     "pi_net": lambda **more: PiNet(SIZES, members=2, **TINY | more),
     "c2dsr": lambda **more: C2DSR(SIZES, edges=EDGES, blocks=1, **TINY | more),
     "man": lambda **more: MAN(SIZES, blocks=1, groups=2, **TINY | more),
+    "tri_cdr": lambda **more: TriCDR(SIZES, blocks=1, **TINY | more),
     "cat_art": lambda **more: CATART(SIZES, USERS, **TINY | more),
     "bprmf": lambda **more: BPRMF(SIZES, USERS, **TINY | more),
 }

@@ -8,6 +8,7 @@ from tf_syncrec.models.cross_domain.abxi import ABXI
 from tf_syncrec.models.cross_domain.pi_net import PiNet
 from tf_syncrec.models.cross_domain.two_domains.c2dsr import C2DSR
 from tf_syncrec.models.cross_domain.two_domains.man import MAN
+from tf_syncrec.models.cross_domain.two_domains.tri_cdr import TriCDR
 
 MERGED = np.array([[1, 2], [1, 7], [2, 7], [7, 1], [7, 10], [7, 12], [12, 7]])
 NETWORKS = {
@@ -15,6 +16,7 @@ NETWORKS = {
     "pi_net": lambda: tiny(PiNet, members=2),
     "c2dsr": lambda: tiny(C2DSR, edges=(MERGED, MERGED[:1]), blocks=1),
     "man": lambda: tiny(MAN, blocks=1, groups=3),
+    "tri_cdr": lambda: tiny(TriCDR, blocks=1),
 }
 
 

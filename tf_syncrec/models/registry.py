@@ -103,6 +103,10 @@ NETWORKS = {
         "cross_domain.two_domains.man.MAN",
         "MAN, attention to like items, merged sequence and groups of users",
     ),
+    "tri_cdr": _network(
+        "cross_domain.two_domains.tri_cdr.TriCDR",
+        "Tri-CDR, attention to source, target and mixed sequence, and contrast between them",
+    ),
     "bprmf": _network("baselines.bprmf.BPRMF", "BPRMF, matrix factorisation"),
 }
 
