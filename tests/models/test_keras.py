@@ -27,6 +27,7 @@ from tf_syncrec.models.cross_domain.mmoe import MMoE
 from tf_syncrec.models.cross_domain.pi_net import PiNet
 from tf_syncrec.models.cross_domain.two_domains.c2dsr import C2DSR
 from tf_syncrec.models.cross_domain.two_domains.man import MAN
+from tf_syncrec.models.cross_domain.two_domains.mifn import MIFN
 from tf_syncrec.models.cross_domain.two_domains.tri_cdr import TriCDR
 from tf_syncrec.models.syncrec import SyNCRec
 from tf_syncrec.training.optimizers import RowwiseAdam
@@ -35,6 +36,7 @@ from tf_syncrec.utils.nested import flat
 SIZES = {"books": 12, "films": 3, "empty": 0, "music": 20}
 USERS = [f"user {number}" for number in range(80)]
 EDGES = np.array([[1, 2], [1, 14], [14, 3], [16, 20]]), np.array([[1, 2], [16, 20]])
+RELATED = np.random.default_rng(0).integers(0, 36, (36, 4, 2))
 TINY: dict[str, Any] = {"window": 6, "dim": 8, "negatives": 3}
 NETWORKS = {
     "syncrec": lambda **more: SyNCRec(
@@ -51,6 +53,7 @@ NETWORKS = {
     "c2dsr": lambda **more: C2DSR(SIZES, edges=EDGES, blocks=1, **TINY | more),
     "man": lambda **more: MAN(SIZES, blocks=1, groups=2, **TINY | more),
     "tri_cdr": lambda **more: TriCDR(SIZES, blocks=1, **TINY | more),
+    "mifn": lambda **more: MIFN(SIZES, related=RELATED, **TINY | more),
     "cat_art": lambda **more: CATART(SIZES, USERS, **TINY | more),
     "bprmf": lambda **more: BPRMF(SIZES, USERS, **TINY | more),
 }

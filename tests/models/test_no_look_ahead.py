@@ -8,14 +8,17 @@ from tf_syncrec.models.cross_domain.abxi import ABXI
 from tf_syncrec.models.cross_domain.pi_net import PiNet
 from tf_syncrec.models.cross_domain.two_domains.c2dsr import C2DSR
 from tf_syncrec.models.cross_domain.two_domains.man import MAN
+from tf_syncrec.models.cross_domain.two_domains.mifn import MIFN
 from tf_syncrec.models.cross_domain.two_domains.tri_cdr import TriCDR
 
+RELATED = np.random.default_rng(0).integers(1, 13, (13, 3, 2))
 MERGED = np.array([[1, 2], [1, 7], [2, 7], [7, 1], [7, 10], [7, 12], [12, 7]])
 NETWORKS = {
     "abxi": lambda: tiny(ABXI),
     "pi_net": lambda: tiny(PiNet, members=2),
     "c2dsr": lambda: tiny(C2DSR, edges=(MERGED, MERGED[:1]), blocks=1),
     "man": lambda: tiny(MAN, blocks=1, groups=3),
+    "mifn": lambda: tiny(MIFN, related=RELATED),
     "tri_cdr": lambda: tiny(TriCDR, blocks=1),
 }
 

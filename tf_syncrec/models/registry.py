@@ -107,6 +107,10 @@ NETWORKS = {
         "cross_domain.two_domains.tri_cdr.TriCDR",
         "Tri-CDR, attention to source, target and mixed sequence, and contrast between them",
     ),
+    "mifn": _network(
+        "cross_domain.two_domains.mifn.MIFN",
+        "MIFN, gated transfer of behaviour and of which items are related",
+    ),
     "bprmf": _network("baselines.bprmf.BPRMF", "BPRMF, matrix factorisation"),
 }
 
