@@ -175,7 +175,8 @@ class MIFN(PiNet):
 
         lists = tf.reshape(self.related.value, [-1, self.related_count])
         of_h, of_c, of_node = tf.unstack(cast(self.gate))
-        gate = tf.matmul(h, of_h) + tf.matmul(c, of_c) + cast(self.gate_bias)
+        # Here and below not `tf.matmul`, see `PairScores`.
+        gate = tf.tensordot(h, of_h, 1) + tf.tensordot(c, of_c, 1) + cast(self.gate_bias)
         g = 0.0
         for kind, (query, items) in enumerate(((h, own), (c, others))):
             nodes = tf.gather(lists, items * self.num_domains + tf.range(self.num_domains))
@@ -184,7 +185,6 @@ class MIFN(PiNet):
                 cast(weight)[kind]
                 for weight in (self.node_query, self.node_key, self.node_value, self.node_weight)
             )
-            # Not `tf.matmul`, see `PairScores`.
             asked = tf.tensordot(query, w_query, 1)[..., None, :]
             logits = tf.tensordot(tf.tanh(asked + tf.tensordot(e, w_key, 1)), v, 1)[..., 0]
             there = nodes != PAD
