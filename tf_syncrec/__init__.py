@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from tf_syncrec.models.cross_domain.cgrec import CGRec
     from tf_syncrec.models.cross_domain.mmoe import MMoE
     from tf_syncrec.models.cross_domain.pi_net import PiNet
+    from tf_syncrec.models.cross_domain.two_domains.c2dsr import C2DSR
+    from tf_syncrec.models.cross_domain.two_domains.man import MAN
+    from tf_syncrec.models.cross_domain.two_domains.mifn import MIFN
+    from tf_syncrec.models.cross_domain.two_domains.tri_cdr import TriCDR
     from tf_syncrec.models.syncrec import SyNCRec
     from tf_syncrec.run import Run, load, load_model
 
@@ -35,6 +39,7 @@ if command_start.started_as_command():
 _PLACES = {
     "ABXI": "tf_syncrec.models.cross_domain.abxi",
     "BPRMF": "tf_syncrec.models.baselines.bprmf",
+    "C2DSR": "tf_syncrec.models.cross_domain.two_domains.c2dsr",
     "CATART": "tf_syncrec.models.cross_domain.cat_art",
     "CGRec": "tf_syncrec.models.cross_domain.cgrec",
     "Config": "tf_syncrec.config",
@@ -42,11 +47,14 @@ _PLACES = {
     "GRU4Rec": "tf_syncrec.models.baselines.gru4rec",
     "InputError": "data_prep",
     "ItemKNN": "tf_syncrec.models.baselines.item_knn",
+    "MAN": "tf_syncrec.models.cross_domain.two_domains.man",
+    "MIFN": "tf_syncrec.models.cross_domain.two_domains.mifn",
     "MMoE": "tf_syncrec.models.cross_domain.mmoe",
     "PiNet": "tf_syncrec.models.cross_domain.pi_net",
     "Run": "tf_syncrec.run",
     "SASRec": "tf_syncrec.models.baselines.sasrec",
     "SyNCRec": "tf_syncrec.models.syncrec",
+    "TriCDR": "tf_syncrec.models.cross_domain.two_domains.tri_cdr",
     "datasets": "tf_syncrec.data.batches",
     "load": "tf_syncrec.run",
     "load_model": "tf_syncrec.run",
@@ -57,7 +65,10 @@ _PLACES = {
 __all__ = [
     "ABXI",
     "BPRMF",
+    "C2DSR",
     "CATART",
+    "MAN",
+    "MIFN",
     "CGRec",
     "Config",
     "ESASRec",
@@ -69,6 +80,7 @@ __all__ = [
     "Run",
     "SASRec",
     "SyNCRec",
+    "TriCDR",
     "datasets",
     "fit",
     "load",

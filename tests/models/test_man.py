@@ -123,6 +123,23 @@ def test_groups_have_no_order_and_a_sequence_is_shared_out_among_them():
     assert shares.min() >= 0 and np.ptp(shares, axis=-1).min() > 1e-3
 
 
+def test_encoders_do_not_learn_from_fusion_and_groups(make_items):
+    """Where the domain's network reads these alone: the local encoder learns nothing at all."""
+    model = small(negatives=2)
+    encoders = (model.local_encoders, model.global_encoder)
+    kernel = model.local_kernel.numpy()
+    for own in (True, False):
+        kernel[:, : 2 * 8] *= own
+        model.local_kernel.assign(kernel)
+        found = gradients(model, make_items([6, 5]))
+        local, merged = (
+            max(np.abs(found[weight.path]).max() for weight in encoder.trainable_weights)
+            for encoder in encoders
+        )
+        assert (local > 1e-6) == own and (own or local == 0.0) and merged > 1e-6
+    assert np.abs(found[model.groups.prototypes.path]).max() > 1e-6
+
+
 def test_prototypes_learn_from_all_domains_and_are_pushed_apart(make_items):
     model = small(negatives=2, disentangling=0.5)
     g = model.groups.prototypes.numpy()
