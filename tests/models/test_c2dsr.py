@@ -9,7 +9,7 @@ from tests.conftest import FakePrepared
 from tests.support.published import SIZES, gradients, next_of_domain, sigmoid, tiny
 from tests.training.test_warm_start import catalogue_of
 from tf_syncrec.models.cross_domain.two_domains.c2dsr import C2DSR
-from tf_syncrec.models.cross_domain.two_domains.item_graph import transitions
+from tf_syncrec.models.cross_domain.two_domains.item_graph import ItemGraph, transitions
 
 MERGED = np.array([[1, 2], [1, 7], [2, 7], [7, 1], [7, 10], [7, 12], [12, 7]])
 SINGLE = np.array([[1, 2], [2, 1], [10, 12]])
@@ -68,6 +68,28 @@ def streams(model, items, training=False):
     views = model.training_views(tf.constant(items), None, None, training)
     graphs = model.passed_on()
     return views, model._cross(views[0], graphs[0]), model._single(views[1], graphs[1])
+
+
+def test_at_rest_graphs_are_read_once_and_afterwards_anew(monkeypatch):
+    model = small()
+    batch = {"items": tf.constant([[0, 3, 7]]), "domain": tf.constant([1])}
+    before = model.asked.queries(batch).numpy()
+    read = []
+    call = ItemGraph.call
+
+    def watched(graph, x):
+        read.append(graph)
+        return call(graph, x)
+
+    monkeypatch.setattr(ItemGraph, "call", watched)
+    with model.at_rest(), model.at_rest():
+        assert len(read) == 2
+        for _ in range(2):
+            np.testing.assert_allclose(model.asked.queries(batch), before, rtol=1e-6)
+        assert len(read) == 2
+    model.embedding.items.assign(-model.embedding.items)
+    after = model.asked.queries(batch).numpy()
+    assert len(read) == 4 and np.abs(after - before).max() > 1e-3
 
 
 def test_items_of_one_domain_are_replaced_and_no_others(make_items):

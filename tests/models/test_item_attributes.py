@@ -89,6 +89,7 @@ def test_every_network_learns_attributes_and_never_touches_items_that_nobody_has
         ("sasrec_pair", "float32"),
         ("bprmf", "float32"),
         ("sasrec", "mixed_bfloat16"),
+        pytest.param("c2dsr", "float32", marks=pytest.mark.slow),
     ],
 )
 def test_the_plain_network_says_the_same(name, precision, prepared):
@@ -112,7 +113,11 @@ def test_the_plain_network_says_the_same(name, precision, prepared):
     assert plain.plain() is plain
 
 
-@pytest.mark.parametrize("name", ["syncrec", "sasrec_pair"])
+NAMING_ITEMS = [pytest.param(name, marks=pytest.mark.slow) for name in ("c2dsr", "mifn")]
+"""Networks that have lists of items."""
+
+
+@pytest.mark.parametrize("name", ["syncrec", "sasrec_pair", *NAMING_ITEMS])
 def test_items_that_come_later_are_what_their_attributes_say(name, prepared):
     model = built(name, prepared)
     catalogue = prepared.catalogue

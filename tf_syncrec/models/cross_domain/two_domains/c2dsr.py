@@ -1,5 +1,6 @@
 """C²DSR: items passed on along a graph, and domains that have to know of each other (CIKM 2022)."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -100,6 +101,7 @@ class C2DSR(MultiDomainModel):
         self.discriminators_bias = self.add_weight(
             shape=(self.num_domains,), initializer="zeros", name="discriminators_bias"
         )
+        self._resting: tuple[tf.Tensor, ...] | None = None
         self._corruption_seed = keras.random.SeedGenerator()
         self._arguments = {
             "edges": counts or None,
@@ -163,8 +165,26 @@ class C2DSR(MultiDomainModel):
             fill(graph.vectors, vectors.numpy())
         return found
 
+    @contextlib.contextmanager
+    def at_rest(self):
+        """As in `MultiDomainModel`; what the graphs say of items is found once, too."""
+        with super().at_rest():
+            if self._resting is not None:
+                yield
+                return
+            self._resting = tuple(self.passed_on())
+            # What was traced before finds it anew each time, what is traced here not.
+            self.__dict__.pop("asked", None)
+            try:
+                yield
+            finally:
+                self._resting = None
+                self.__dict__.pop("asked", None)
+
     def passed_on(self):
         """What each of the graphs says of all items, two times `[items + 1, dim]` float32."""
+        if self._resting is not None:
+            return self._resting
         items = None
         if self.domain_graph.num_edges is not None:
             items = self.embedding.embed_items(tf.range(self.num_items + 1), of_batch=False)
