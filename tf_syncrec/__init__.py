@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from tf_syncrec.models.cross_domain.cgrec import CGRec
     from tf_syncrec.models.cross_domain.mmoe import MMoE
     from tf_syncrec.models.cross_domain.pi_net import PiNet
+    from tf_syncrec.models.cross_domain.two_domains.c2dsr import C2DSR
+    from tf_syncrec.models.cross_domain.two_domains.man import MAN
+    from tf_syncrec.models.cross_domain.two_domains.mifn import MIFN
+    from tf_syncrec.models.cross_domain.two_domains.tri_cdr import TriCDR
     from tf_syncrec.models.cross_domain.users.bitgcf import BiTGCF
     from tf_syncrec.models.cross_domain.users.cat_art import CATART
     from tf_syncrec.models.cross_domain.users.clfm import CLFM
@@ -42,6 +46,7 @@ _PLACES = {
     "BiTGCF": "tf_syncrec.models.cross_domain.users.bitgcf",
     "BPRMF": "tf_syncrec.models.baselines.bprmf",
     "CATART": "tf_syncrec.models.cross_domain.users.cat_art",
+    "C2DSR": "tf_syncrec.models.cross_domain.two_domains.c2dsr",
     "CGRec": "tf_syncrec.models.cross_domain.cgrec",
     "CLFM": "tf_syncrec.models.cross_domain.users.clfm",
     "CMF": "tf_syncrec.models.cross_domain.users.cmf",
@@ -52,11 +57,14 @@ _PLACES = {
     "GRU4Rec": "tf_syncrec.models.baselines.gru4rec",
     "InputError": "data_prep",
     "ItemKNN": "tf_syncrec.models.baselines.item_knn",
+    "MAN": "tf_syncrec.models.cross_domain.two_domains.man",
+    "MIFN": "tf_syncrec.models.cross_domain.two_domains.mifn",
     "MMoE": "tf_syncrec.models.cross_domain.mmoe",
     "PiNet": "tf_syncrec.models.cross_domain.pi_net",
     "Run": "tf_syncrec.run",
     "SASRec": "tf_syncrec.models.baselines.sasrec",
     "SyNCRec": "tf_syncrec.models.syncrec",
+    "TriCDR": "tf_syncrec.models.cross_domain.two_domains.tri_cdr",
     "datasets": "tf_syncrec.data.batches",
     "load": "tf_syncrec.run",
     "load_model": "tf_syncrec.run",
@@ -67,10 +75,13 @@ _PLACES = {
 __all__ = [
     "ABXI",
     "BPRMF",
+    "C2DSR",
     "CATART",
     "CLFM",
     "CMF",
     "DTCDR",
+    "MAN",
+    "MIFN",
     "BiTGCF",
     "CGRec",
     "Config",
@@ -84,6 +95,7 @@ __all__ = [
     "Run",
     "SASRec",
     "SyNCRec",
+    "TriCDR",
     "datasets",
     "fit",
     "load",

@@ -24,7 +24,7 @@ from tf_syncrec.training.optimizers import RowwiseAdam
 
 SETTINGS = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 12}
 SETTINGS |= {"likeness": 4, "new_items": 4}
-LIKE_NO_OTHER = ("bitgcf", "dtcdr")
+LIKE_NO_OTHER = ("bitgcf", "dtcdr", "c2dsr", "mifn")
 """What items are is more than rows of a table, even without attributes."""
 
 

@@ -24,6 +24,10 @@ from tf_syncrec.models.cross_domain.abxi import ABXI
 from tf_syncrec.models.cross_domain.cgrec import CGRec
 from tf_syncrec.models.cross_domain.mmoe import MMoE
 from tf_syncrec.models.cross_domain.pi_net import PiNet
+from tf_syncrec.models.cross_domain.two_domains.c2dsr import C2DSR
+from tf_syncrec.models.cross_domain.two_domains.man import MAN
+from tf_syncrec.models.cross_domain.two_domains.mifn import MIFN
+from tf_syncrec.models.cross_domain.two_domains.tri_cdr import TriCDR
 from tf_syncrec.models.cross_domain.users.bitgcf import BiTGCF
 from tf_syncrec.models.cross_domain.users.cat_art import CATART
 from tf_syncrec.models.cross_domain.users.clfm import CLFM
@@ -37,6 +41,8 @@ from tf_syncrec.utils.nested import flat
 SIZES = {"books": 12, "films": 3, "empty": 0, "music": 20}
 USERS = [f"user {number}" for number in range(80)]
 PAIRS = np.array([[n % 70, n % 2, n % 3] for n in range(180)], np.int32)
+EDGES = np.array([[1, 2], [1, 14], [14, 3], [16, 20]]), np.array([[1, 2], [16, 20]])
+RELATED = np.random.default_rng(0).integers(0, 36, (36, 4, 2))
 TINY: dict[str, Any] = {"window": 6, "dim": 8, "negatives": 3}
 NETWORKS = {
     "syncrec": lambda **more: SyNCRec(
@@ -50,6 +56,10 @@ NETWORKS = {
     "esasrec": lambda **more: ESASRec(SIZES, blocks=1, **TINY | more),
     "abxi": lambda **more: ABXI(SIZES, domain_rank=2, **TINY | more),
     "pi_net": lambda **more: PiNet(SIZES, members=2, **TINY | more),
+    "c2dsr": lambda **more: C2DSR(SIZES, edges=EDGES, blocks=1, **TINY | more),
+    "man": lambda **more: MAN(SIZES, blocks=1, groups=2, **TINY | more),
+    "tri_cdr": lambda **more: TriCDR(SIZES, blocks=1, **TINY | more),
+    "mifn": lambda **more: MIFN(SIZES, related=RELATED, **TINY | more),
     "cat_art": lambda **more: CATART(SIZES, USERS, **TINY | more),
     "cmf": lambda **more: CMF(SIZES, USERS, **TINY | more),
     "clfm": lambda **more: CLFM(SIZES, USERS, **TINY | more),

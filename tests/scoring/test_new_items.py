@@ -98,7 +98,8 @@ def test_new_items_are_found_by_their_brand():
 def test_what_is_told_of_them_is_what_the_whole_score_gives(monkeypatch):
     """Nothing is fitted after them: how far they are behind depends on the weights of the views."""
     monkeypatch.setattr(choices, "PRIOR_USERS", 0)  # so that weights of views are chosen
-    prepared, said = planted(), []
+    prepared = planted()
+    said: list[str] = []
     model = untrained(prepared, "syncrec", experts=2, cross_experts=1)
     model.embedding.items.assign(1e3 * model.embedding.items)
     batches = evaluation_batches(prepared, "validation", 32)

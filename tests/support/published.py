@@ -77,3 +77,29 @@ def gradients(model, items):
         weight.path: np.zeros(weight.shape) if g is None else tf.convert_to_tensor(g).numpy()
         for weight, g in zip(model.trainable_weights, found, strict=True)
     }
+
+
+def next_of_domain(items, sizes=SIZES):
+    """Of each item the next one of its domain, of the last one the first."""
+    items = np.asarray(items)
+    first = 1 + np.cumsum(sizes) - np.asarray(sizes)
+    domains = np.searchsorted(np.cumsum(sizes), items - 1, side="right")
+    moved = first[domains] + (items - first[domains] + 1) % np.asarray(sizes)[domains]
+    return np.where(items > 0, moved, items).astype(np.int32)
+
+
+def representations(model, items):
+    """What a training compares with items at each slot, `[batch, slots, dim]` each."""
+    found: list[np.ndarray] = []
+    losses = model.target_losses
+
+    def watched(y, targets, blocks):
+        found.extend(blocks.scatter(each, tf.shape(items)).numpy() for each in y)
+        return losses(y, targets, blocks)
+
+    model.target_losses = watched
+    try:
+        model.batch_losses(tf.constant(items), training=False)
+    finally:
+        del model.target_losses
+    return found

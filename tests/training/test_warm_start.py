@@ -26,6 +26,10 @@ from tf_syncrec.models.cross_domain.abxi import ABXI
 from tf_syncrec.models.cross_domain.cgrec import CGRec
 from tf_syncrec.models.cross_domain.mmoe import MMoE
 from tf_syncrec.models.cross_domain.pi_net import PiNet
+from tf_syncrec.models.cross_domain.two_domains.c2dsr import C2DSR
+from tf_syncrec.models.cross_domain.two_domains.man import MAN
+from tf_syncrec.models.cross_domain.two_domains.mifn import MIFN
+from tf_syncrec.models.cross_domain.two_domains.tri_cdr import TriCDR
 from tf_syncrec.models.cross_domain.users.clfm import CLFM
 from tf_syncrec.models.cross_domain.users.cmf import CMF
 from tf_syncrec.models.cross_domain.users.deepapf import DeepAPF
@@ -54,6 +58,10 @@ NETWORKS = {
     "cmf": CMF,
     "clfm": CLFM,
     "deepapf": DeepAPF,
+    "c2dsr": C2DSR,
+    "man": MAN,
+    "tri_cdr": TriCDR,
+    "mifn": MIFN,
 }
 SETTINGS = {"dim": 8, "blocks": 1, "window": 6, "experts": 3, "cross_experts": 1, "neighbours": 4}
 YESTERDAY = {"books": ["b1", "b2", "b3"], "films": ["f1", "f2"], "games": ["g1", "g2"]}

@@ -117,17 +117,19 @@ class SharedEmbedding(keras.layers.Layer):
             self.times.build()
         self.built = True
 
-    def call(self, view: View, training=None):
+    def call(self, view: View, training=None, vectors=None):
         """Embeds one view.
 
         Args:
             view: tokens and positions `[batch, slots]`, and times, if it is to be told of them.
+            training: whether dropout is on.
+            vectors: `[batch, slots, dim]`, of its items, where they are not those of M.
 
         Returns:
             E + P, and what times say, normalised or not: `[batch, slots, dim]`, zero at padding.
         """
         tokens = view.tokens
-        embedded = self.embed_items(tf.maximum(tokens, PAD))
+        embedded = self.embed_items(tf.maximum(tokens, PAD)) if vectors is None else vectors
         start = tf.gather(tf.convert_to_tensor(self.start_tokens), tf.maximum(-tokens - 1, 0))
         embedded = tf.where((tokens < 0)[..., None], start, embedded)
         embedded += tf.gather(tf.convert_to_tensor(self.positions), view.positions)

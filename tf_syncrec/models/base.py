@@ -496,6 +496,11 @@ class MultiDomainModel(ToldTimes):
                 others |= {id(weight) for weight in embedding.attributes.non_trainable_weights}
         return [weight for weight in self.weights if id(weight) not in others]
 
+    @property
+    def item_lists(self) -> list[keras.Variable]:
+        """Weights that name items by their ids, which others may get where items are added."""
+        return [] if self.neighbours is None else [self.neighbours.others]
+
     def count_trained(self) -> int:
         """Numbers that training learns; `count_params` has lists and λ as well."""
         return sum(int(np.prod(weight.shape)) for weight in self.trainable_weights)

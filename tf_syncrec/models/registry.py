@@ -92,6 +92,22 @@ NETWORKS = {
         "cross_domain.users.cat_art.CATART", "CAT-ART, users' vectors of all domains"
     ),
     "pi_net": _network("cross_domain.pi_net.PiNet", "π-Net, gated transfer between recurrent nets"),
+    "c2dsr": _network(
+        "cross_domain.two_domains.c2dsr.C2DSR",
+        "C²DSR, item graphs, encoders of domains and infomax between them",
+    ),
+    "man": _network(
+        "cross_domain.two_domains.man.MAN",
+        "MAN, attention to like items, merged sequence and groups of users",
+    ),
+    "tri_cdr": _network(
+        "cross_domain.two_domains.tri_cdr.TriCDR",
+        "Tri-CDR, attention to source, target and mixed sequence, and contrast between them",
+    ),
+    "mifn": _network(
+        "cross_domain.two_domains.mifn.MIFN",
+        "MIFN, gated transfer of behaviour and of which items are related",
+    ),
     "bprmf": _network("baselines.bprmf.BPRMF", "BPRMF, matrix factorisation"),
     "cmf": _network("cross_domain.users.cmf.CMF", "CMF, matrices of all domains with one U"),
     "clfm": _network("cross_domain.users.clfm.CLFM", "CLFM, shared and own patterns of clusters"),

@@ -198,8 +198,17 @@ class PiNet(SequentialModel):
         """Constructor arguments."""
         return super().get_config() | {"members": self.members}
 
-    def encode(self, view, last=None, training=None):
-        """States of all domains and what the others hand over, which `specialise` reads."""
+    def states(self, view, last=None, training=None):
+        """States of all domains and what the others hand over.
+
+        Args:
+            view: as in `encode`.
+            last: likewise.
+            training: likewise.
+
+        Returns:
+            Two times `[batch, slots or last, domains, dim]`.
+        """
         # One position for all slots: a constant, which says nothing.
         view = view._replace(positions=tf.zeros_like(view.positions))
         embedded = self.embedding(view, training=training)
@@ -213,7 +222,12 @@ class PiNet(SequentialModel):
         batch, slots = tf.shape(states)[0], tf.shape(states)[1]
         shape = [batch, slots, len(UNITS), self.num_domains, self.dim]
         encoded, _, transferred = tf.unstack(tf.reshape(states, shape), axis=2)
-        both = tf.concat([encoded, mean_of_others(transferred, had)], axis=-1)
+        return encoded, mean_of_others(transferred, had)
+
+    def encode(self, view, last=None, training=None):
+        """States of all domains and what the others hand over, which `specialise` reads."""
+        both = tf.concat(self.states(view, last=last, training=training), axis=-1)
+        batch, slots = tf.shape(both)[0], tf.shape(both)[1]
         return tf.reshape(both, [batch, slots, self.num_domains * 2 * self.dim])
 
     def specialise(self, encoded, domains, training=None):

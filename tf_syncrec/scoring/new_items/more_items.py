@@ -113,8 +113,8 @@ def _fit_the_rest(
     """What names items by their ids, or is the same for all that nobody has had."""
     moved = np.zeros(catalogue.num_items + 1, np.int32)
     moved[items[items >= 0] + 1] = np.flatnonzero(items >= 0) + 1
-    if larger.neighbours is not None:
-        fill(larger.neighbours.others, moved[as_array(larger.neighbours.others)])
+    for ids in larger.item_lists:
+        fill(ids, moved[as_array(ids)])
     count_like_items(larger, whole)
     if model.trend is not None and larger.trend is not None:
         before, gains = as_array(model.trend.gain), np.array(as_array(larger.trend.gain))

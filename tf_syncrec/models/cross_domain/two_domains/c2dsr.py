@@ -1,0 +1,301 @@
+"""C²DSR: items passed on along a graph, and domains that have to know of each other (CIKM 2022)."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_syncrec.distributed.replicas import over_replicas
+from tf_syncrec.layers import TransformerExperts, View, group_by_domain, item_domains
+from tf_syncrec.layers.experts import StackedGlorotUniform
+from tf_syncrec.layers.views import PAD
+from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.models.cross_domain.two_domains.encoders import DomainEncoders
+from tf_syncrec.models.cross_domain.two_domains.item_graph import ItemGraph, transitions
+from tf_syncrec.models.sequential import mean_over_targets
+from tf_syncrec.utils.variables import as_array, fill
+
+
+class C2DSRLosses(NamedTuple):
+    """What one batch costs.
+
+    Attributes:
+        total: what is minimised, scalar.
+        prediction: of both representations together, mean over targets, scalar.
+        cross: of the cross-domain representation alone, likewise.
+        infomax: mean over users, sum over domains, scalar.
+    """
+
+    total: tf.Tensor
+    prediction: tf.Tensor
+    cross: tf.Tensor
+    infomax: tf.Tensor
+
+
+@keras.saving.register_keras_serializable("tf_syncrec")
+class C2DSR(MultiDomainModel):
+    """A graph of items, an encoder a domain and one of the merged sequence, and an infomax loss.
+
+    An item enters a sequence as `e_i + g_i`, with g_i of the graph of what came after what in
+    training: in merged sequences for the cross stream, within a domain for that of the domain
+    (`ItemGraph`). In domain d the next item is predicted from `h + h_d`, what the Transformers of
+    the merged sequence and of the domain say. The infomax objective lets the domain's own
+    prototype, the mean over its h_d, tell by a bilinear discriminator of the domain whether the
+    prototype of the others, the mean of h over their items in the merged sequence, is of this user
+    or of a sequence in which all items of d were replaced by random ones of d::
+
+        L = λ (L_prediction + L_cross) + (1 - λ) sum over d of L_infomax(d)
+
+    The paper has two domains. With more, "the others" are merged: all slots of other domains. Who
+    has one domain only has no infomax. One table of items is everybody's, where the paper has one
+    of each graph and one of outputs; so are loss and negatives. As in the authors' program the
+    domain's loss is of `h + h_d`, which is what is ranked by.
+
+    Args:
+        domain_sizes: as in `MultiDomainModel`.
+        edges: of the merged graph and of that of single domains: `[n, 2]` ids each, of
+            `transitions`, or how many there will be; None: what the graphs say is a weight.
+        blocks: attention blocks of an encoder.
+        heads: attention heads.
+        ff_dim: inner width of the feed-forward networks; None: r.
+        depth: L, how often vectors are passed on.
+        prediction_weight: λ, as published.
+        kwargs: as in `MultiDomainModel`.
+
+    Reference: Contrastive Cross-Domain Sequential Recommendation (CIKM 2022, arXiv 2304.03891),
+    section 4.
+    """
+
+    def __init__(
+        self,
+        domain_sizes,
+        *,
+        edges: Sequence[Any] | None = (0, 0),
+        blocks=2,
+        heads=1,
+        ff_dim=None,
+        depth=1,
+        prediction_weight=0.7,
+        **kwargs,
+    ):
+        super().__init__(domain_sizes, **kwargs)
+        part = {"dtype": self.dtype_policy}
+        shape = (blocks, self.dim, heads, ff_dim, self.dropout_rate, self.style)
+        self.prediction_weight = prediction_weight
+        self.cross_encoder = TransformerExperts(1, *shape, **part)
+        self.domain_encoders = DomainEncoders(self.num_domains, *shape, **part)
+        given = [np.asarray(each) for each in edges or ()]
+        counts = [len(each) if each.ndim else int(each) for each in given]
+        self.cross_graph, self.domain_graph = (
+            ItemGraph(self.num_items, self.dim, count, depth, dtype="float32")
+            for count in counts or (None, None)
+        )
+        self.discriminators = self.add_weight(
+            shape=(self.num_domains, self.dim, self.dim),
+            initializer=StackedGlorotUniform(),
+            name="discriminators",
+        )
+        self.discriminators_bias = self.add_weight(
+            shape=(self.num_domains,), initializer="zeros", name="discriminators_bias"
+        )
+        self._resting: tuple[tf.Tensor, ...] | None = None
+        self._corruption_seed = keras.random.SeedGenerator()
+        self._arguments = {
+            "edges": counts or None,
+            "blocks": blocks,
+            "heads": heads,
+            "ff_dim": ff_dim,
+            "depth": depth,
+            "prediction_weight": prediction_weight,
+        }
+        self.build_parts(self.cross_encoder, self.domain_encoders, *self.graphs)
+        for graph, each in zip(self.graphs, given, strict=False):
+            if each.ndim:
+                graph.set_edges(each.astype(np.int32))
+
+    @property
+    def graphs(self) -> tuple[ItemGraph, ItemGraph]:
+        """Of merged sequences, and of single domains."""
+        return self.cross_graph, self.domain_graph
+
+    @property
+    def reported(self):
+        """As in `MultiDomainModel`."""
+        names = ("prediction", "cross", "infomax")
+        return {"loss": "total"} | {f"loss_{name}": name for name in names}
+
+    @property
+    def learned(self):
+        """As in `MultiDomainModel`; graphs are those of the data."""
+        given = {id(weight) for graph in self.graphs for weight in graph.weights}
+        return [weight for weight in super().learned if id(weight) not in given]
+
+    @property
+    def item_lists(self):
+        """As in `MultiDomainModel`."""
+        edges = [graph.edges for graph in self.graphs if graph.num_edges is not None]
+        return [*super().item_lists, *edges]
+
+    def get_config(self):
+        """Constructor arguments; edges are weights, of which this has the number."""
+        return super().get_config() | dict(self._arguments)
+
+    @classmethod
+    def arguments_from(cls, prepared):
+        """As in `MultiDomainModel`: what came after what in training."""
+        return {"edges": transitions(prepared)}
+
+    def plain(self):
+        """As in `MultiDomainModel`; what the graphs say of items is there once and for all."""
+        same = super().plain()
+        if same.domain_graph.num_edges is None:
+            return same
+        found = same.from_config(same.get_config() | {"edges": None})
+
+        def others(model):
+            of_graphs = {id(weight) for graph in model.graphs for weight in graph.weights}
+            return [weight for weight in model.weights if id(weight) not in of_graphs]
+
+        for ours, theirs in zip(others(same), others(found), strict=True):
+            fill(theirs, as_array(ours))
+        for vectors, graph in zip(same.passed_on(), found.graphs, strict=True):
+            fill(graph.vectors, vectors.numpy())
+        return found
+
+    @contextlib.contextmanager
+    def at_rest(self):
+        """As in `MultiDomainModel`; what the graphs say of items is found once, too."""
+        with super().at_rest():
+            if self._resting is not None:
+                yield
+                return
+            self._resting = tuple(self.passed_on())
+            # What was traced before finds it anew each time, what is traced here not.
+            self.__dict__.pop("asked", None)
+            try:
+                yield
+            finally:
+                self._resting = None
+                self.__dict__.pop("asked", None)
+
+    def passed_on(self):
+        """What each of the graphs says of all items, two times `[items + 1, dim]` float32."""
+        if self._resting is not None:
+            return self._resting
+        items = None
+        if self.domain_graph.num_edges is not None:
+            items = self.embedding.embed_items(tf.range(self.num_items + 1), of_batch=False)
+        return [graph(items) for graph in self.graphs]
+
+    def _embedded(self, view: View, of_graph, training=None, of_batch=True):
+        items = tf.maximum(view.tokens, PAD)
+        vectors = self.embedding.embed_items(items, of_batch)
+        vectors += tf.cast(tf.gather(of_graph, items), vectors.dtype)
+        return self.embedding(view, training=training, vectors=vectors)
+
+    def _cross(self, view, of_graph, last=None, training=None, of_batch=True):
+        """h: `[batch, slots or last, dim]`."""
+        embedded = self._embedded(view, of_graph, training, of_batch)
+        return self.cross_encoder(embedded, view.mask, last=last, training=training)[0]
+
+    def _single(self, view, of_graph, last=None, training=None):
+        """h_d of the domain of each slot: `[batch, slots or last, dim]`."""
+        embedded = self._embedded(view, of_graph, training)
+        return self.domain_encoders.of_domains(
+            embedded, view.mask, view.domains, last, training=training
+        )
+
+    def query_vectors(self, items, domains, times=None):
+        """As in `MultiDomainModel`."""
+        items, domains = self.checked(items, domains)
+        cross_view, single_view = self.views(items, domains, times)
+        cross, single = self.passed_on()
+        y = self._cross(cross_view, cross, last=1)
+        y += self._single(single_view, single, last=tf.shape(domains)[1])
+        return tf.cast(self.similarity.query(y), tf.float32)
+
+    def batch_losses(self, items, segments=None, training=True, timestamps=None) -> C2DSRLosses:
+        """As in `MultiDomainModel`, and what infomax costs."""
+        cross_view, single_view = self.training_views(items, segments, timestamps, training)
+        of_cross, of_single = self.passed_on()
+        cross = self._cross(cross_view, of_cross, training=training)
+        single = self._single(single_view, of_single, training=training)
+        blocks = group_by_domain(single_view.domains, self.num_domains)
+        targets = blocks.gather(items[:, -tf.shape(single_view.domains)[1] :])
+        y = [blocks.gather(cross + single), blocks.gather(cross)]
+        both, alone = (
+            mean_over_targets(losses, blocks).total
+            for losses in self.target_losses(y, targets, blocks)
+        )
+
+        own = self.sums(single, single_view)
+        real, counts = self.sums(cross, cross_view)
+        false = []
+        for d in range(self.num_domains):
+            view = self.corrupted(cross_view, d)
+            h = self._cross(view, of_cross, training=training, of_batch=False)
+            false.append(self.sums(h, view)[0])
+        infomax = self._infomax(own, (real, counts), tf.stack(false))
+        weight = self.prediction_weight
+        total = weight * (both + alone) + (1.0 - weight) * infomax
+        return C2DSRLosses(total, both, alone, infomax)
+
+    def corrupted(self, view: View, d: int) -> View:
+        """The view with random items of domain d in the place of its items of d."""
+        tokens = view.tokens
+        size = max(self.trained_sizes[d], 1)
+        drawn = keras.random.uniform(tf.shape(tokens), seed=self._corruption_seed)
+        places = tf.minimum(tf.cast(drawn * size, tf.int32), size - 1)
+        of_d = (item_domains(tokens, self.offsets) == d) & (tokens > PAD)
+        return view._replace(tokens=tf.where(of_d, self._offsets[d] + places, tokens))
+
+    def sums(self, h, view: View):
+        """Sums over the items that each sequence has of each domain, and how many these are.
+
+        Args:
+            h: `[batch, slots, dim]`.
+            view: of which slots without an item, of start tokens, are left out.
+
+        Returns:
+            `[sequences, domains, dim]` and `[sequences, domains]`, float32.
+        """
+        count = self.num_domains
+        domains = item_domains(tf.maximum(view.tokens, PAD), self.offsets)
+        keys = tf.where(view.tokens > PAD, view.segments * count + domains, -1)
+        keys = tf.reshape(keys, [-1])
+        sequences = tf.maximum(tf.reduce_max(view.segments), 0) + 1
+        h = tf.reshape(tf.cast(h, tf.float32), [-1, self.dim])
+        total = tf.math.unsorted_segment_sum(h, keys, sequences * count)
+        number = tf.math.unsorted_segment_sum(tf.ones_like(h[:, 0]), keys, sequences * count)
+        shape = [sequences, count]
+        return tf.reshape(total, [*shape, self.dim]), tf.reshape(number, shape)
+
+    def _infomax(self, own, merged, false):
+        """Mean over users of what the discriminators of domains cost, summed over the domains.
+
+        Args:
+            own: `sums` of the domains' streams.
+            merged: those of the merged sequence.
+            false: `[domains, sequences, domains, dim]`, the same with a domain replaced.
+        """
+        own, of_own = own
+        real, counts = merged
+        of_others = tf.reduce_sum(counts, axis=1, keepdims=True) - counts
+        apart = 1.0 - tf.eye(self.num_domains)
+        real = tf.einsum("nei,de->dni", real, apart)
+        false = tf.einsum("dnei,de->dni", false, apart)
+        number = tf.transpose(of_others)[..., None]
+        z = tf.stack([tf.math.divide_no_nan(each, number) for each in (real, false)])
+        own = tf.math.divide_no_nan(own, of_own[..., None])
+        matrices = tf.cast(tf.convert_to_tensor(self.discriminators), tf.float32)
+        asked = tf.einsum("ndi,dij->dnj", own, matrices)
+        bias = tf.cast(tf.convert_to_tensor(self.discriminators_bias), tf.float32)
+        scores = tf.reduce_sum(asked * z, axis=-1) + bias[:, None]
+        losses = tf.nn.softplus(-scores[0]) + tf.nn.softplus(scores[1])
+        known = tf.cast(tf.transpose((of_own > 0) & (of_others > 0)), tf.float32)
+        users = over_replicas(tf.reduce_sum(known, axis=1))
+        sums = tf.reduce_sum(known * losses, axis=1)
+        return tf.reduce_sum(tf.math.divide_no_nan(sums, users))
