@@ -24,7 +24,7 @@ from tf_syncrec.cli import (
 from tf_syncrec.comparison.grid_search import read_grid
 from tf_syncrec.comparison.names import about_models
 from tf_syncrec.comparison.plan import check_recbole, read_plan
-from tf_syncrec.comparison.presets import PRESETS, Preset, what_can_run
+from tf_syncrec.comparison.presets import PRESETS, Preset, leave_out, missing_here, missing_in
 from tf_syncrec.reporting.terminal_tables import comparison_table
 from tf_syncrec.utils.terminal import width
 
@@ -96,9 +96,8 @@ def main(argv: list[str] | None = None) -> None:
     root = Path(args.output_dir or f"runs/compare-{config.data.dataset}")
     left_out: dict[str, str] = {}
     if args.preset:
-        plan, left_out = what_can_run(plan, config)
-        for model, why in left_out.items():
-            say(f"--preset {args.preset}: leaves out {model}: {why}")
+        left_out = missing_here(plan, config)
+        plan = leave_out(plan, reference, left_out)
     check_recbole(plan, config)
     check_files(config)
 
@@ -107,6 +106,11 @@ def main(argv: list[str] | None = None) -> None:
     from tf_syncrec.reporting.comparison_report import histories, write_comparison
 
     prepared = prepare_data(config)
+    if args.preset:
+        left_out |= missing_in(plan, prepared.catalogue.domains)
+        plan = leave_out(plan, reference, left_out)
+    for model, why in left_out.items():
+        say(f"--preset {args.preset}: leaves out {model}: {why}")
     comparison, ranks, cells = run_comparison(
         root, plan, reference, (names, points), config, prepared
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_prep import prepare
+from data_prep import InputError, prepare
 from tests.support.comparing import (
     by_seed,
     domains_of,
@@ -16,9 +16,16 @@ from tests.support.comparing import (
     write_log,
 )
 from tf_syncrec import compare
+from tf_syncrec.comparison import presets
 from tf_syncrec.comparison.names import RECBOLE
 from tf_syncrec.comparison.plan import read_plan
-from tf_syncrec.comparison.presets import PRESETS, what_can_run
+from tf_syncrec.comparison.presets import (
+    PRESETS,
+    TABLE_2,
+    leave_out,
+    missing_here,
+    missing_in,
+)
 from tf_syncrec.config import Config, load, shipped
 from tf_syncrec.reporting.comparison_tables import SINGLE_DOMAIN
 
@@ -43,13 +50,16 @@ def plan_of(name):
 
 
 def test_all_systems_of_the_papers_tables_are_there():
-    """Tables 2 and 3 name 25; those made for two domains are trained on pairs (footnote 2)."""
-    known = {text.removeprefix(RECBOLE).lower() for text in PRESETS["paper"].models}
+    """Tables 2 and 3 have 25 rows; those made for two domains are trained on pairs (footnote 2)."""
+    known = {text.removeprefix(RECBOLE).lower() for text in TABLE_2}
     single = "bprmf gcmc gru4rec sasrec bert4rec s3rec carca nextitnet sine stamp transrec"
-    assert set(f"{single} lightsans narm fdsa cat_art mmoe cgrec".split()) <= known
     pairs = ["bitgcf", "dtcdr", "cmf", "clfm", "deepapf", "mifn", "pi_net", "man", "c2dsr"]
-    assert {f"{name}_by_pair" for name in pairs} <= known
-    assert set(PRESETS["paper_quick"].models) < set(PRESETS["paper"].models)
+    rows = [
+        *f"{single} lightsans narm cat_art mmoe cgrec".split(),
+        *map("{}_by_pair".format, pairs),
+    ]
+    assert known == set(rows) and len(rows) == len(TABLE_2) == 25
+    assert set(TABLE_2) < set(PRESETS["paper_quick"].models) < set(PRESETS["paper"].models)
 
 
 def config_with(items):
@@ -59,13 +69,24 @@ def config_with(items):
 @pytest.mark.parametrize("items", [None, "items.csv"])
 def test_what_cannot_be_had_is_left_out_and_the_reason_is_given(items, no_recbole):
     plan = plan_of("paper")
-    left, left_out = what_can_run(plan, config_with(items))
+    missing = missing_here(plan, config_with(items))
     of_recbole = {model.text for model in plan if model.base.startswith(RECBOLE)}
-    assert set(left_out) == of_recbole | (set() if items else {"carca", "carca_published_loss"})
-    assert [model.text for model in plan if model.text not in left_out] == [m.text for m in left]
-    assert "make recbole" in left_out["recbole:SINE"]
+    assert set(missing) == of_recbole | (set() if items else {"carca", "carca_published_loss"})
+    left = leave_out(plan, "syncrec", missing)
+    assert [model for model in plan if model.text not in missing] == list(left)
+    assert "make recbole" in missing["recbole:SINE"]
     if not items:
-        assert "--items" in left_out["carca"] and "--items" in left_out["recbole:S3Rec"]
+        assert "--items" in missing["carca"] and "--items" in missing["recbole:S3Rec"]
+    with pytest.raises(InputError, match=r"--reference recbole:NARM: /not/there/python"):
+        leave_out(plan, "recbole:NARM", missing)
+
+
+def test_pairs_are_left_out_where_there_is_one_domain():
+    plan = plan_of("paper")
+    missing = missing_in(plan, ["books"])
+    assert set(missing) == {model.text for model in plan if model.by_pair} and missing
+    assert missing["cmf_by_pair"] == "needs two domains, the data has books"
+    assert missing_in(plan, ["books", "films"]) == {}
 
 
 def test_all_of_it_runs_where_all_is_there(tmp_path, monkeypatch):
@@ -73,8 +94,12 @@ def test_all_of_it_runs_where_all_is_there(tmp_path, monkeypatch):
     there.write_text("#!/bin/sh\nexit 0\n")
     there.chmod(0o755)
     monkeypatch.setenv("RECBOLE_PYTHON", str(there))
-    plan = plan_of("paper_quick")
-    assert what_can_run(plan, config_with("items.csv")) == (plan, {})
+    assert missing_here(plan_of("paper_quick"), config_with("items.csv")) == {}
+
+
+def test_nobody_looks_for_recbole_where_it_has_no_part(monkeypatch):
+    monkeypatch.setattr(presets, "check_interpreter", None)
+    assert missing_here(plan_of("main"), config_with(None)) == {}
 
 
 def test_a_model_that_is_asked_for_by_name_is_not_left_out(tmp_path, no_recbole, capsys):

@@ -1,6 +1,6 @@
 """Sets of models by the question that they answer together: `compare --preset NAME`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_prep.errors import InputError
@@ -43,22 +43,25 @@ FACTORISATION = ("bitgcf", "dtcdr", "cmf", "clfm", "deepapf")
 TABLE_2 = (
     *("bprmf", *_recbole("GCMC")),
     *("gru4rec", "sasrec", *_recbole("BERT4Rec", "S3Rec"), "carca"),
-    *_recbole("NextItNet", "SINE", "STAMP", "TransRec", "LightSANs", "NARM", "FDSA"),
+    *_recbole("NextItNet", "SINE", "STAMP", "TransRec", "LightSANs", "NARM"),
     *(*_by_pair(*FACTORISATION), "cat_art"),
     *(*_by_pair("mifn", "pi_net", "man", "c2dsr"), "mmoe", "cgrec"),
 )
-"""The 25 systems of the paper's Tables 2 and 3, those without sequences of domains first."""
+"""The 25 systems of the paper's Tables 2 and 3, in their order: GR, SR, CDR, CDSR."""
+
+READ_ATTRIBUTES = (*WITH_ATTRIBUTES, "carca")
+"""Those that know items by their attributes."""
 
 AS_PUBLISHED = tuple(f"{name}{PUBLISHED}" for name in ("bprmf", "sasrec", "carca")) + _by_pair(
     *(f"{name}{PUBLISHED}" for name in FACTORISATION)
 )
-"""Those of them that have another loss than ours, with it: what is loss, what is architecture."""
+"""Those of them that we have with another loss as well, which tells loss from architecture."""
 
-LATER = ("abxi", *_by_pair("tri_cdr"), "esasrec")
-"""What came after the paper and is asked for."""
+LATER = ("abxi", *_by_pair("tri_cdr"), "esasrec", *_recbole("FDSA"))
+"""What the tables have not, and is asked for: later systems, and one of the paper's section 2."""
 
 ALONE = ("cgrec_single", "sasrec_single")
-"""One model a domain: what the paper's Table 4 holds the others against."""
+"""One model a domain; the paper's Table 4 holds the others against the first."""
 
 REHEARSED = ("syncrec", FULL, *TABLE_2, *LATER, *ALONE, "item_knn", "popularity")
 PAPER = (*REHEARSED, *AS_PUBLISHED)
@@ -85,13 +88,8 @@ PRESETS = {
 }
 
 
-def preset_of(name: str | None) -> Preset | None:
-    """A preset by its name; None where there is none."""
-    return PRESETS[name] if name else None
-
-
-def what_can_run(plan: Plan, config: Config) -> tuple[Plan, dict[str, str]]:
-    """A preset without what this machine or this dataset has not got.
+def missing_here(plan: Plan, config: Config) -> dict[str, str]:
+    """Models of a preset that this machine or this dataset has nothing for, and why.
 
     A preset is chosen by its question, and not for each of its models: so what cannot be had is
     left out, and said, where `--models` refuses it.
@@ -99,20 +97,38 @@ def what_can_run(plan: Plan, config: Config) -> tuple[Plan, dict[str, str]]:
     Args:
         plan: of the preset.
         config: what all models share.
-
-    Returns:
-        What is left, and why each of the others is not.
     """
-    known = config.data.items.path is not None
-    left_out = {
-        model.text: "knows items by their attributes; give a file of them by --items"
-        for model in plan
-        if model.base.removeprefix(RECBOLE).removesuffix(PUBLISHED) in (*WITH_ATTRIBUTES, "carca")
-        and not known
-    }
+    found = {}
     of_recbole = [model.text for model in plan if model.base.startswith(RECBOLE)]
-    try:
-        check_interpreter(interpreter())
-    except InputError as error:
-        left_out = dict.fromkeys(of_recbole, str(error)) | left_out
-    return {model: seeds for model, seeds in plan.items() if model.text not in left_out}, left_out
+    if of_recbole:
+        try:
+            check_interpreter(interpreter())
+        except InputError as error:
+            found = dict.fromkeys(of_recbole, str(error))
+    if config.data.items.path is None:
+        found |= {
+            model.text: "knows items by their attributes; give a file of them by --items"
+            for model in plan
+            if model.base.removeprefix(RECBOLE).removesuffix(PUBLISHED) in READ_ATTRIBUTES
+        }
+    return found
+
+
+def missing_in(plan: Plan, domains: Sequence[str]) -> dict[str, str]:
+    """Models of a preset that need more domains than there are, and why."""
+    return {
+        model.text: f"needs two domains, the data has {', '.join(domains)}"
+        for model in plan
+        if not model.places(domains)
+    }
+
+
+def leave_out(plan: Plan, reference: str, missing: Mapping[str, str]) -> Plan:
+    """The rest of a plan.
+
+    Raises:
+        InputError: what the others are measured against is missing.
+    """
+    if reference in missing:
+        raise InputError(f"--reference {reference}: {missing[reference]}")
+    return {model: seeds for model, seeds in plan.items() if model.text not in missing}
