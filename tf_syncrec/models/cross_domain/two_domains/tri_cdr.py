@@ -5,17 +5,18 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_syncrec.distributed.replicas import over_replicas
 from tf_syncrec.layers import Dropout, TransformerExperts, View, group_by_domain, item_domains
-from tf_syncrec.layers.experts import EPSILON, StackedGlorotUniform, attention_bias
+from tf_syncrec.layers.experts import EPSILON
 from tf_syncrec.layers.views import PAD
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.cross_domain.two_domains.encoders import DomainEncoders
 from tf_syncrec.models.cross_domain.two_domains.pair_attention import PairScores, attend
+from tf_syncrec.models.cross_domain.two_domains.triple_contrast import (
+    KINDS,
+    TripleContrast,
+    two_layers,
+)
 from tf_syncrec.models.sequential import mean_over_targets
-
-KINDS = ("mixed", "source", "target")
-"""The three sequences, in the order in which they stand everywhere."""
 
 
 class TriCDRLosses(NamedTuple):
@@ -32,46 +33,6 @@ class TriCDRLosses(NamedTuple):
     prediction: tf.Tensor
     coarse: tf.Tensor
     fine: tf.Tensor
-
-
-def alike(first, second, valid, temperature):
-    """NT-Xent of two views of users: each has to be found among all others of both.
-
-    Args:
-        first: `[groups, users, dim]`; users of a group are contrasted.
-        second: the same users.
-        valid: `[groups, users]` bool, who is there.
-        temperature: divides the cosine.
-
-    Returns:
-        `[groups, users]` float32, the mean of both directions.
-    """
-    both = tf.math.l2_normalize(tf.concat([first, second], axis=1), axis=2)
-    scores = tf.matmul(both, both, transpose_b=True) / temperature
-    there = tf.concat([valid, valid], axis=1)[:, None] & ~tf.eye(tf.shape(both)[1], dtype=tf.bool)
-    total = tf.reduce_logsumexp(scores + attention_bias(there), axis=2)
-    one, other = tf.split(both, 2, axis=1)
-    own = tf.reduce_sum(one * other, axis=2) / temperature
-    return tf.add_n(tf.split(total, 2, axis=1)) / 2 - own
-
-
-def told_apart(mixed, source, target, margin):
-    """Triplet loss: the source sequence is closer to the mixed than to the target's, by a margin.
-
-    Args:
-        mixed: `[..., dim]`.
-        source: the same.
-        target: the same.
-        margin: of Euclidean distances.
-
-    Returns:
-        `[...]`.
-    """
-    near, far = (
-        tf.sqrt(tf.reduce_sum(tf.square(source - other), axis=-1) + 1e-12)
-        for other in (mixed, target)
-    )
-    return tf.nn.relu(near - far + margin)
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")
@@ -128,27 +89,12 @@ class TriCDR(MultiDomainModel):
         dim, count = self.dim, self.num_domains
         shape = (blocks, dim, heads, ff_dim, self.dropout_rate, self.style)
         self.coarse, self.fine = coarse, fine
-        self.contrast_temperature, self.margin = contrast_temperature, margin
         self.mixed_encoder = TransformerExperts(1, *shape, **part)
         self.domain_encoders = DomainEncoders(count, *shape, **part)
         self.scores = PairScores(dim, context=True, **part)
 
-        def layers(name, number, width):
-            """Two linear maps for each of `number`, stacked."""
-            return [
-                self.add_weight(
-                    shape=(number, rows, dim), initializer=initializer, name=f"{name}_{what}"
-                )
-                for what, rows, initializer in (
-                    ("w1", width, StackedGlorotUniform()),
-                    ("b1", 1, "zeros"),
-                    ("w2", dim, StackedGlorotUniform()),
-                    ("b2", 1, "zeros"),
-                )
-            ]
-
-        self.outputs_layers = layers("outputs", count, len(KINDS) * dim)
-        self.projections = layers("projections", len(KINDS), dim)
+        self.outputs_layers = two_layers(self, "outputs", count, len(KINDS) * dim, dim)
+        self.contrast = TripleContrast(count, dim, contrast_temperature, margin, dtype="float32")
         self.dropout = Dropout(self.dropout_rate, **part)
         self._arguments = {
             "blocks": blocks,
@@ -159,7 +105,7 @@ class TriCDR(MultiDomainModel):
             "contrast_temperature": contrast_temperature,
             "margin": margin,
         }
-        self.build_parts(self.mixed_encoder, self.domain_encoders, self.scores)
+        self.build_parts(self.mixed_encoder, self.domain_encoders, self.scores, self.contrast)
 
     @property
     def reported(self):
@@ -192,7 +138,7 @@ class TriCDR(MultiDomainModel):
         targets = blocks.gather(items[:, -tf.shape(view.domains)[1] :])
         (losses,) = self.target_losses([y], targets, blocks)
         prediction = mean_over_targets(losses, blocks).total
-        coarse, fine = self._contrasted(found, there, view)
+        coarse, fine = self.contrast(found, there, view)
         total = prediction + self.coarse * coarse + self.fine * fine
         return TriCDRLosses(total, prediction, coarse, fine)
 
@@ -251,36 +197,3 @@ class TriCDR(MultiDomainModel):
             for weight in self.outputs_layers
         )
         return tf.matmul(tf.nn.leaky_relu(tf.matmul(x, w1) + b1, 0.01), w2) + b2
-
-    def _contrasted(self, found, there, view: View):
-        """TCL: coarse-grained similarity and fine-grained distinction, means over users.
-
-        Args:
-            found: of `attended`, for all slots.
-            there: likewise.
-            view: the cross view.
-        """
-        count, sequences = self.num_domains, tf.maximum(tf.reduce_max(view.segments), 0) + 1
-        keys = tf.where(view.segments < 0, -1, view.segments * count + view.domains)
-        keys = tf.reshape(keys, [-1])
-        slots = tf.range(tf.size(keys))
-        last = tf.math.unsorted_segment_max(slots, keys, sequences * count)
-        last = tf.transpose(tf.reshape(last, [sequences, count]))  # (domains, sequences)
-        valid = last >= 0
-        last = tf.maximum(last, 0)
-        for each in there:
-            valid &= tf.gather(tf.reshape(each, [-1]), last)
-        # (kinds, domains * sequences, dim)
-        z = tf.stack([tf.gather(tf.reshape(x, [-1, self.dim]), last) for x in found])
-        z = tf.reshape(tf.cast(z, tf.float32), [len(KINDS), count * sequences, self.dim])
-        w1, b1, w2, b2 = (tf.cast(tf.convert_to_tensor(w), tf.float32) for w in self.projections)
-        z = tf.matmul(tf.nn.relu(tf.matmul(z, w1) + b1), w2) + b2
-        mixed, source, target = tf.unstack(tf.reshape(z, [len(KINDS), count, sequences, self.dim]))
-        pairs = ((mixed, source), (mixed, target), (source, target))
-        coarse = [alike(*pair, valid, self.contrast_temperature) for pair in pairs]
-        fine = told_apart(mixed, source, target, self.margin)
-        users = over_replicas(tf.reduce_sum(tf.cast(valid, tf.float32)))
-        return [
-            tf.math.divide_no_nan(tf.reduce_sum(tf.where(valid, losses, 0.0)), users)
-            for losses in (tf.add_n(coarse) / len(pairs), fine)
-        ]
