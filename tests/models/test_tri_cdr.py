@@ -136,13 +136,14 @@ def test_the_last_target_of_each_domain_is_contrasted():
     losses = model.batch_losses(items, training=False)
     for kind, costs in expected.items():
         np.testing.assert_allclose(getattr(losses, kind), sum(costs) / users, rtol=1e-3)
-    np.testing.assert_allclose(losses.total, losses.prediction + losses.coarse + losses.fine)
+    parts = losses.prediction + losses.encoders + losses.coarse + losses.fine
+    np.testing.assert_allclose(losses.total, parts, rtol=1e-6)
 
 
 def slots(model, items, row, from_the_end):
     """The three z at a slot of a training batch, of `attended`."""
     view, _ = model.training_views(tf.constant(items))
-    found, _ = model.attended(view, view.domains, view.mask)
+    found, _, _ = model.attended(view, view.domains, view.mask)
     user = next(place for place, other in enumerate(items) if (other == row).all())
     return [each.numpy()[user, -from_the_end] for each in found]
 

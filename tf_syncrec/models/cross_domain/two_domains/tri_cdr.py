@@ -25,12 +25,14 @@ class TriCDRLosses(NamedTuple):
     Attributes:
         total: what is minimised, scalar.
         prediction: mean over targets, scalar.
+        encoders: of the mixed and of the target's state alone, likewise.
         coarse: of what is not alike in two sequences of a user, mean over users, scalar.
         fine: of what is not closer to the mixed sequence than to the target's, likewise.
     """
 
     total: tf.Tensor
     prediction: tf.Tensor
+    encoders: tf.Tensor
     coarse: tf.Tensor
     fine: tf.Tensor
 
@@ -49,9 +51,10 @@ class TriCDR(MultiDomainModel):
     closer to the mixed sequence than to the target's.
 
     The paper has one source domain. With more domains, the source states are those of all other
-    domains, each of its own encoder. It trains a network for each target, with encoders that were
-    trained before; here one network does for all domains, from the beginning, with attention and
-    projections of TCL that all share. Who has no item of the domain yet asks with its start token.
+    domains, each of its own encoder. It trains a network for each target; here one does for all
+    domains, with attention and projections of TCL that all share. There the encoders were trained
+    before, to predict by themselves; here they are at the same time, by the loss of their latest
+    states, mixed and target's. Who has no item of the domain yet asks with its start token.
     Positions are those of the mixed sequence. Loss, negatives and the table of items are
     everybody's.
 
@@ -60,6 +63,7 @@ class TriCDR(MultiDomainModel):
         blocks: attention blocks of an encoder.
         heads: attention heads.
         ff_dim: inner width of the feed-forward networks; None: r.
+        encoders: weight of what the encoders predict by themselves.
         coarse: weight of coarse-grained similarity; this and what follows as in the authors'
             program.
         fine: weight of fine-grained distinction.
@@ -78,6 +82,7 @@ class TriCDR(MultiDomainModel):
         blocks=2,
         heads=1,
         ff_dim=None,
+        encoders=1.0,
         coarse=1.0,
         fine=1.0,
         contrast_temperature=0.1,
@@ -88,7 +93,7 @@ class TriCDR(MultiDomainModel):
         part = {"dtype": self.dtype_policy}
         dim, count = self.dim, self.num_domains
         shape = (blocks, dim, heads, ff_dim, self.dropout_rate, self.style)
-        self.coarse, self.fine = coarse, fine
+        self.encoders, self.coarse, self.fine = encoders, coarse, fine
         self.mixed_encoder = TransformerExperts(1, *shape, **part)
         self.domain_encoders = DomainEncoders(count, *shape, **part)
         self.scores = PairScores(dim, context=True, **part)
@@ -100,6 +105,7 @@ class TriCDR(MultiDomainModel):
             "blocks": blocks,
             "heads": heads,
             "ff_dim": ff_dim,
+            "encoders": encoders,
             "coarse": coarse,
             "fine": fine,
             "contrast_temperature": contrast_temperature,
@@ -110,7 +116,7 @@ class TriCDR(MultiDomainModel):
     @property
     def reported(self):
         """As in `MultiDomainModel`."""
-        names = ("prediction", "coarse", "fine")
+        names = ("prediction", "encoders", "coarse", "fine")
         return {"loss": "total"} | {f"loss_{name}": name for name in names}
 
     def get_config(self):
@@ -122,7 +128,7 @@ class TriCDR(MultiDomainModel):
         items, domains = self.checked(items, domains)
         view, _ = self.views(items, domains, times)
         seen = tf.repeat(view.mask[:, -1:], tf.shape(domains)[1], axis=1)
-        found, _ = self.attended(view, domains, seen)
+        found, _, _ = self.attended(view, domains, seen)
         blocks = group_by_domain(domains, self.num_domains)
         query = self.similarity.query(
             blocks.scatter(self._outputs(found, blocks), tf.shape(domains))
@@ -133,14 +139,18 @@ class TriCDR(MultiDomainModel):
         """As in `MultiDomainModel`, and triple contrastive learning."""
         view, _ = self.training_views(items, segments, timestamps, training)
         blocks = group_by_domain(view.domains, self.num_domains)
-        found, there = self.attended(view, view.domains, view.mask, training=training)
+        found, there, asking = self.attended(view, view.domains, view.mask, training=training)
         y = self._outputs(found, blocks, training=training)
         targets = blocks.gather(items[:, -tf.shape(view.domains)[1] :])
-        (losses,) = self.target_losses([y], targets, blocks)
-        prediction = mean_over_targets(losses, blocks).total
+        alone = [blocks.gather(states) for states in asking]
+        prediction, *alone = (
+            mean_over_targets(losses, blocks).total
+            for losses in self.target_losses([y, *alone], targets, blocks)
+        )
+        encoders = tf.add_n(alone)
         coarse, fine = self.contrast(found, there, view)
-        total = prediction + self.coarse * coarse + self.fine * fine
-        return TriCDRLosses(total, prediction, coarse, fine)
+        total = prediction + self.encoders * encoders + self.coarse * coarse + self.fine * fine
+        return TriCDRLosses(total, prediction, encoders, coarse, fine)
 
     def attended(self, view: View, domains, seen, training=None):
         """TCA.
@@ -152,8 +162,9 @@ class TriCDR(MultiDomainModel):
             training: whether dropout is on.
 
         Returns:
-            z of `KINDS`, three times `[batch, queries, dim]`, and whether there is anything of the
-            kind, `[batch, queries]` bool each.
+            z of `KINDS`, three times `[batch, queries, dim]`; whether there is anything of the
+            kind, `[batch, queries]` bool each; and the mixed states, `[batch, slots, dim]`, and
+            those that ask, `[batch, queries, dim]`.
         """
         embedded = self.embedding(view, training=training)
         is_item = view.tokens > PAD
@@ -187,7 +198,7 @@ class TriCDR(MultiDomainModel):
                 (of_mixed, of_own, of_own), masks, (mixed, own, own), strict=True
             )
         ]
-        return found, [tf.reduce_any(mask, axis=2) for mask in masks]
+        return found, [tf.reduce_any(mask, axis=2) for mask in masks], (mixed, asking)
 
     def _outputs(self, found, blocks, training=None):
         """Two layers of the domain: `[blocks, block_size, dim]` of the three z of slots."""
