@@ -134,8 +134,8 @@ def test_infomax_is_the_two_terms_of_each_user_and_domain(monkeypatch):
             others = np.flatnonzero(~np.isin(domains(cross_view)[user], [d, -1]))
             if not len(own) or not len(others):
                 continue
-            g = single.numpy()[user, own].mean(axis=0) @ model.discriminators.numpy()[d]
-            bias = model.discriminators_bias.numpy()[d]
+            g = single.numpy()[user, own].mean(axis=0) @ model.infomax.discriminators.numpy()[d]
+            bias = model.infomax.discriminators_bias.numpy()[d]
             real, fake = (
                 sigmoid(g @ h[user, others].mean(axis=0) + bias) for h in (cross.numpy(), false)
             )
@@ -152,7 +152,7 @@ def test_a_discriminator_learns_from_users_of_its_domain_who_have_others(make_it
     model = small(negatives=2)
     items = make_items([6, 5, 6], domains=[[0, 2], [0, 2], [1]])
     found = gradients(model, items)
-    size = np.abs(found[model.discriminators.path]).max(axis=(1, 2))
+    size = np.abs(found[model.infomax.discriminators.path]).max(axis=(1, 2))
     assert size[1] == 0.0 and size[[0, 2]].min() > 1e-6
     for path, gradient in found.items():
         assert np.abs(gradient).max() > 1e-6, path

@@ -8,7 +8,8 @@ from tests.models.test_man import softmax
 from tests.models.test_pi_net import TWO, gru
 from tests.support.published import domain_of, norm, sigmoid, tiny
 from tests.training.test_warm_start import catalogue_of
-from tf_syncrec.models.cross_domain.two_domains.mifn import MIFN, related_items
+from tf_syncrec.models.cross_domain.two_domains.mifn import MIFN
+from tf_syncrec.models.cross_domain.two_domains.related_items import related_items
 
 RELATED = np.zeros((10, 2, 2), np.int32)
 RELATED[1:6, 0] = [[2, 3], [1, 4], [5, 0], [2, 5], [3, 1]]

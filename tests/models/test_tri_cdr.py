@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from tests.models.test_man import encoded, pair_score, softmax
 from tests.support.published import domain_of, embed, gradients, next_of_domain, norm, tiny
-from tf_syncrec.models.cross_domain.two_domains.tri_cdr import TriCDR, alike, told_apart
+from tf_syncrec.models.cross_domain.two_domains.tri_cdr import TriCDR
+from tf_syncrec.models.cross_domain.two_domains.triple_contrast import alike, told_apart
 
 ASKED = np.array([[2, 0, 1]], np.int32)
 
@@ -119,7 +120,7 @@ def test_the_last_target_of_each_domain_is_contrasted():
                 found = slots(model, items, row, len(history) - places[-1])
                 z.append(
                     [
-                        layers(model.projections, kind, x, lambda x: np.maximum(x, 0))
+                        layers(model.contrast.projections, kind, x, lambda x: np.maximum(x, 0))
                         for kind, x in enumerate(found)
                     ]
                 )
@@ -135,13 +136,14 @@ def test_the_last_target_of_each_domain_is_contrasted():
     losses = model.batch_losses(items, training=False)
     for kind, costs in expected.items():
         np.testing.assert_allclose(getattr(losses, kind), sum(costs) / users, rtol=1e-3)
-    np.testing.assert_allclose(losses.total, losses.prediction + losses.coarse + losses.fine)
+    parts = losses.prediction + losses.encoders + losses.coarse + losses.fine
+    np.testing.assert_allclose(losses.total, parts, rtol=1e-6)
 
 
 def slots(model, items, row, from_the_end):
     """The three z at a slot of a training batch, of `attended`."""
     view, _ = model.training_views(tf.constant(items))
-    found, _ = model.attended(view, view.domains, view.mask)
+    found, _, _ = model.attended(view, view.domains, view.mask)
     user = next(place for place, other in enumerate(items) if (other == row).all())
     return [each.numpy()[user, -from_the_end] for each in found]
 
@@ -153,10 +155,10 @@ def test_outputs_learn_from_their_domain_and_weights_weigh(make_items):
     for weight in model.outputs_layers:
         by_domain = np.abs(found[weight.path]).max(axis=(1, 2))
         assert by_domain[1] == 0.0 and by_domain[[0, 2]].min() > 1e-6
-    assert all(np.abs(found[weight.path]).max() == 0.0 for weight in model.projections)
+    assert all(np.abs(found[weight.path]).max() == 0.0 for weight in model.contrast.projections)
     model.coarse = 1.0
     found = gradients(model, items)
-    assert np.abs(found[model.projections[0].path]).max(axis=(1, 2)).min() > 1e-6
+    assert np.abs(found[model.contrast.projections[0].path]).max(axis=(1, 2)).min() > 1e-6
 
 
 def test_a_later_item_changes_no_earlier_attention(make_items):

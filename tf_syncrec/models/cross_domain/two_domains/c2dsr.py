@@ -8,12 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_syncrec.distributed.replicas import over_replicas
 from tf_syncrec.layers import TransformerExperts, View, group_by_domain, item_domains
-from tf_syncrec.layers.experts import StackedGlorotUniform
 from tf_syncrec.layers.views import PAD
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.cross_domain.two_domains.encoders import DomainEncoders
+from tf_syncrec.models.cross_domain.two_domains.infomax import CrossDomainInfomax, sum_by_domain
 from tf_syncrec.models.cross_domain.two_domains.item_graph import ItemGraph, transitions
 from tf_syncrec.models.sequential import mean_over_targets
 from tf_syncrec.utils.variables import as_array, fill
@@ -93,14 +92,7 @@ class C2DSR(MultiDomainModel):
             ItemGraph(self.num_items, self.dim, count, depth, dtype="float32")
             for count in counts or (None, None)
         )
-        self.discriminators = self.add_weight(
-            shape=(self.num_domains, self.dim, self.dim),
-            initializer=StackedGlorotUniform(),
-            name="discriminators",
-        )
-        self.discriminators_bias = self.add_weight(
-            shape=(self.num_domains,), initializer="zeros", name="discriminators_bias"
-        )
+        self.infomax = CrossDomainInfomax(self.num_domains, self.dim, dtype="float32")
         self._resting: tuple[tf.Tensor, ...] | None = None
         self._corruption_seed = keras.random.SeedGenerator()
         self._arguments = {
@@ -111,7 +103,7 @@ class C2DSR(MultiDomainModel):
             "depth": depth,
             "prediction_weight": prediction_weight,
         }
-        self.build_parts(self.cross_encoder, self.domain_encoders, *self.graphs)
+        self.build_parts(self.cross_encoder, self.domain_encoders, self.infomax, *self.graphs)
         for graph, each in zip(self.graphs, given, strict=False):
             if each.ndim:
                 graph.set_edges(each.astype(np.int32))
@@ -231,14 +223,13 @@ class C2DSR(MultiDomainModel):
             for losses in self.target_losses(y, targets, blocks)
         )
 
-        own = self.sums(single, single_view)
-        real, counts = self.sums(cross, cross_view)
+        own, merged = self._sums(single, single_view), self._sums(cross, cross_view)
         false = []
         for d in range(self.num_domains):
             view = self.corrupted(cross_view, d)
             h = self._cross(view, of_cross, training=training, of_batch=False)
-            false.append(self.sums(h, view)[0])
-        infomax = self._infomax(own, (real, counts), tf.stack(false))
+            false.append(self._sums(h, view)[0])
+        infomax = self.infomax(own, merged, tf.stack(false))
         weight = self.prediction_weight
         total = weight * (both + alone) + (1.0 - weight) * infomax
         return C2DSRLosses(total, both, alone, infomax)
@@ -252,50 +243,5 @@ class C2DSR(MultiDomainModel):
         of_d = (item_domains(tokens, self.offsets) == d) & (tokens > PAD)
         return view._replace(tokens=tf.where(of_d, self._offsets[d] + places, tokens))
 
-    def sums(self, h, view: View):
-        """Sums over the items that each sequence has of each domain, and how many these are.
-
-        Args:
-            h: `[batch, slots, dim]`.
-            view: of which slots without an item, of start tokens, are left out.
-
-        Returns:
-            `[sequences, domains, dim]` and `[sequences, domains]`, float32.
-        """
-        count = self.num_domains
-        domains = item_domains(tf.maximum(view.tokens, PAD), self.offsets)
-        keys = tf.where(view.tokens > PAD, view.segments * count + domains, -1)
-        keys = tf.reshape(keys, [-1])
-        sequences = tf.maximum(tf.reduce_max(view.segments), 0) + 1
-        h = tf.reshape(tf.cast(h, tf.float32), [-1, self.dim])
-        total = tf.math.unsorted_segment_sum(h, keys, sequences * count)
-        number = tf.math.unsorted_segment_sum(tf.ones_like(h[:, 0]), keys, sequences * count)
-        shape = [sequences, count]
-        return tf.reshape(total, [*shape, self.dim]), tf.reshape(number, shape)
-
-    def _infomax(self, own, merged, false):
-        """Mean over users of what the discriminators of domains cost, summed over the domains.
-
-        Args:
-            own: `sums` of the domains' streams.
-            merged: those of the merged sequence.
-            false: `[domains, sequences, domains, dim]`, the same with a domain replaced.
-        """
-        own, of_own = own
-        real, counts = merged
-        of_others = tf.reduce_sum(counts, axis=1, keepdims=True) - counts
-        apart = 1.0 - tf.eye(self.num_domains)
-        real = tf.einsum("nei,de->dni", real, apart)
-        false = tf.einsum("dnei,de->dni", false, apart)
-        number = tf.transpose(of_others)[..., None]
-        z = tf.stack([tf.math.divide_no_nan(each, number) for each in (real, false)])
-        own = tf.math.divide_no_nan(own, of_own[..., None])
-        matrices = tf.cast(tf.convert_to_tensor(self.discriminators), tf.float32)
-        asked = tf.einsum("ndi,dij->dnj", own, matrices)
-        bias = tf.cast(tf.convert_to_tensor(self.discriminators_bias), tf.float32)
-        scores = tf.reduce_sum(asked * z, axis=-1) + bias[:, None]
-        losses = tf.nn.softplus(-scores[0]) + tf.nn.softplus(scores[1])
-        known = tf.cast(tf.transpose((of_own > 0) & (of_others > 0)), tf.float32)
-        users = over_replicas(tf.reduce_sum(known, axis=1))
-        sums = tf.reduce_sum(known * losses, axis=1)
-        return tf.reduce_sum(tf.math.divide_no_nan(sums, users))
+    def _sums(self, h, view):
+        return sum_by_domain(h, view, self.offsets, self.num_domains)

@@ -4,41 +4,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_syncrec.data.batches import Sequences
-from tf_syncrec.data.item_similarity import similarities, user_items
 from tf_syncrec.layers import item_domains
 from tf_syncrec.layers.experts import StackedGlorotUniform, attention_bias
 from tf_syncrec.layers.views import PAD
 from tf_syncrec.models.cross_domain.pi_net import PiNet
+from tf_syncrec.models.cross_domain.two_domains.related_items import RELATED, related_items
 from tf_syncrec.utils.variables import fill
-
-RELATED = 10
-"""Items of each domain that an item is related to."""
 
 KINDS = ("within", "across")
 """What an item is related to: items of its own domain, and of another."""
-
-
-def related_items(prepared: Sequences, count: int = RELATED) -> np.ndarray:
-    """The items of each domain that most of the users of an item had as well, by cosine.
-
-    Args:
-        prepared: dataset with a `train` split.
-        count: of each domain.
-
-    Returns:
-        `[items + 1, domains, count]` int32 ids, the most similar first, filled up with 0.
-    """
-    catalogue = prepared.catalogue
-    offsets = 1 + np.concatenate([[0], np.cumsum(catalogue.sizes)[:-1]])
-    found = np.zeros((catalogue.num_items + 1, catalogue.num_domains, count), np.int32)
-    lists = similarities(user_items(prepared), catalogue, neighbours=count)
-    for domain, similar in enumerate(lists):
-        rows = np.repeat(np.arange(similar.shape[0]), np.diff(similar.indptr))
-        order = np.lexsort((similar.indices, -similar.data, rows))
-        rank = np.arange(len(rows)) - similar.indptr[rows]
-        found[rows, domain, rank] = offsets[domain] + similar.indices[order]
-    return found
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")

@@ -5,17 +5,18 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_syncrec.distributed.replicas import over_replicas
 from tf_syncrec.layers import Dropout, TransformerExperts, View, group_by_domain, item_domains
-from tf_syncrec.layers.experts import EPSILON, StackedGlorotUniform, attention_bias
+from tf_syncrec.layers.experts import EPSILON
 from tf_syncrec.layers.views import PAD
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.models.cross_domain.two_domains.encoders import DomainEncoders
 from tf_syncrec.models.cross_domain.two_domains.pair_attention import PairScores, attend
+from tf_syncrec.models.cross_domain.two_domains.triple_contrast import (
+    KINDS,
+    TripleContrast,
+    two_layers,
+)
 from tf_syncrec.models.sequential import mean_over_targets
-
-KINDS = ("mixed", "source", "target")
-"""The three sequences, in the order in which they stand everywhere."""
 
 
 class TriCDRLosses(NamedTuple):
@@ -24,54 +25,16 @@ class TriCDRLosses(NamedTuple):
     Attributes:
         total: what is minimised, scalar.
         prediction: mean over targets, scalar.
+        encoders: of the mixed and of the target's state alone, likewise.
         coarse: of what is not alike in two sequences of a user, mean over users, scalar.
         fine: of what is not closer to the mixed sequence than to the target's, likewise.
     """
 
     total: tf.Tensor
     prediction: tf.Tensor
+    encoders: tf.Tensor
     coarse: tf.Tensor
     fine: tf.Tensor
-
-
-def alike(first, second, valid, temperature):
-    """NT-Xent of two views of users: each has to be found among all others of both.
-
-    Args:
-        first: `[groups, users, dim]`; users of a group are contrasted.
-        second: the same users.
-        valid: `[groups, users]` bool, who is there.
-        temperature: divides the cosine.
-
-    Returns:
-        `[groups, users]` float32, the mean of both directions.
-    """
-    both = tf.math.l2_normalize(tf.concat([first, second], axis=1), axis=2)
-    scores = tf.matmul(both, both, transpose_b=True) / temperature
-    there = tf.concat([valid, valid], axis=1)[:, None] & ~tf.eye(tf.shape(both)[1], dtype=tf.bool)
-    total = tf.reduce_logsumexp(scores + attention_bias(there), axis=2)
-    one, other = tf.split(both, 2, axis=1)
-    own = tf.reduce_sum(one * other, axis=2) / temperature
-    return tf.add_n(tf.split(total, 2, axis=1)) / 2 - own
-
-
-def told_apart(mixed, source, target, margin):
-    """Triplet loss: the source sequence is closer to the mixed than to the target's, by a margin.
-
-    Args:
-        mixed: `[..., dim]`.
-        source: the same.
-        target: the same.
-        margin: of Euclidean distances.
-
-    Returns:
-        `[...]`.
-    """
-    near, far = (
-        tf.sqrt(tf.reduce_sum(tf.square(source - other), axis=-1) + 1e-12)
-        for other in (mixed, target)
-    )
-    return tf.nn.relu(near - far + margin)
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")
@@ -88,9 +51,10 @@ class TriCDR(MultiDomainModel):
     closer to the mixed sequence than to the target's.
 
     The paper has one source domain. With more domains, the source states are those of all other
-    domains, each of its own encoder. It trains a network for each target, with encoders that were
-    trained before; here one network does for all domains, from the beginning, with attention and
-    projections of TCL that all share. Who has no item of the domain yet asks with its start token.
+    domains, each of its own encoder. It trains a network for each target; here one does for all
+    domains, with attention and projections of TCL that all share. There the encoders were trained
+    before, to predict by themselves; here they are at the same time, by the loss of their latest
+    states, mixed and target's. Who has no item of the domain yet asks with its start token.
     Positions are those of the mixed sequence. Loss, negatives and the table of items are
     everybody's.
 
@@ -99,6 +63,7 @@ class TriCDR(MultiDomainModel):
         blocks: attention blocks of an encoder.
         heads: attention heads.
         ff_dim: inner width of the feed-forward networks; None: r.
+        encoders: weight of what the encoders predict by themselves.
         coarse: weight of coarse-grained similarity; this and what follows as in the authors'
             program.
         fine: weight of fine-grained distinction.
@@ -117,6 +82,7 @@ class TriCDR(MultiDomainModel):
         blocks=2,
         heads=1,
         ff_dim=None,
+        encoders=1.0,
         coarse=1.0,
         fine=1.0,
         contrast_temperature=0.1,
@@ -127,44 +93,30 @@ class TriCDR(MultiDomainModel):
         part = {"dtype": self.dtype_policy}
         dim, count = self.dim, self.num_domains
         shape = (blocks, dim, heads, ff_dim, self.dropout_rate, self.style)
-        self.coarse, self.fine = coarse, fine
-        self.contrast_temperature, self.margin = contrast_temperature, margin
+        self.encoders, self.coarse, self.fine = encoders, coarse, fine
         self.mixed_encoder = TransformerExperts(1, *shape, **part)
         self.domain_encoders = DomainEncoders(count, *shape, **part)
         self.scores = PairScores(dim, context=True, **part)
 
-        def layers(name, number, width):
-            """Two linear maps for each of `number`, stacked."""
-            return [
-                self.add_weight(
-                    shape=(number, rows, dim), initializer=initializer, name=f"{name}_{what}"
-                )
-                for what, rows, initializer in (
-                    ("w1", width, StackedGlorotUniform()),
-                    ("b1", 1, "zeros"),
-                    ("w2", dim, StackedGlorotUniform()),
-                    ("b2", 1, "zeros"),
-                )
-            ]
-
-        self.outputs_layers = layers("outputs", count, len(KINDS) * dim)
-        self.projections = layers("projections", len(KINDS), dim)
+        self.outputs_layers = two_layers(self, "outputs", count, len(KINDS) * dim, dim)
+        self.contrast = TripleContrast(count, dim, contrast_temperature, margin, dtype="float32")
         self.dropout = Dropout(self.dropout_rate, **part)
         self._arguments = {
             "blocks": blocks,
             "heads": heads,
             "ff_dim": ff_dim,
+            "encoders": encoders,
             "coarse": coarse,
             "fine": fine,
             "contrast_temperature": contrast_temperature,
             "margin": margin,
         }
-        self.build_parts(self.mixed_encoder, self.domain_encoders, self.scores)
+        self.build_parts(self.mixed_encoder, self.domain_encoders, self.scores, self.contrast)
 
     @property
     def reported(self):
         """As in `MultiDomainModel`."""
-        names = ("prediction", "coarse", "fine")
+        names = ("prediction", "encoders", "coarse", "fine")
         return {"loss": "total"} | {f"loss_{name}": name for name in names}
 
     def get_config(self):
@@ -176,7 +128,7 @@ class TriCDR(MultiDomainModel):
         items, domains = self.checked(items, domains)
         view, _ = self.views(items, domains, times)
         seen = tf.repeat(view.mask[:, -1:], tf.shape(domains)[1], axis=1)
-        found, _ = self.attended(view, domains, seen)
+        found, _, _ = self.attended(view, domains, seen)
         blocks = group_by_domain(domains, self.num_domains)
         query = self.similarity.query(
             blocks.scatter(self._outputs(found, blocks), tf.shape(domains))
@@ -187,14 +139,18 @@ class TriCDR(MultiDomainModel):
         """As in `MultiDomainModel`, and triple contrastive learning."""
         view, _ = self.training_views(items, segments, timestamps, training)
         blocks = group_by_domain(view.domains, self.num_domains)
-        found, there = self.attended(view, view.domains, view.mask, training=training)
+        found, there, asking = self.attended(view, view.domains, view.mask, training=training)
         y = self._outputs(found, blocks, training=training)
         targets = blocks.gather(items[:, -tf.shape(view.domains)[1] :])
-        (losses,) = self.target_losses([y], targets, blocks)
-        prediction = mean_over_targets(losses, blocks).total
-        coarse, fine = self._contrasted(found, there, view)
-        total = prediction + self.coarse * coarse + self.fine * fine
-        return TriCDRLosses(total, prediction, coarse, fine)
+        alone = [blocks.gather(states) for states in asking]
+        prediction, *alone = (
+            mean_over_targets(losses, blocks).total
+            for losses in self.target_losses([y, *alone], targets, blocks)
+        )
+        encoders = tf.add_n(alone)
+        coarse, fine = self.contrast(found, there, view)
+        total = prediction + self.encoders * encoders + self.coarse * coarse + self.fine * fine
+        return TriCDRLosses(total, prediction, encoders, coarse, fine)
 
     def attended(self, view: View, domains, seen, training=None):
         """TCA.
@@ -206,8 +162,9 @@ class TriCDR(MultiDomainModel):
             training: whether dropout is on.
 
         Returns:
-            z of `KINDS`, three times `[batch, queries, dim]`, and whether there is anything of the
-            kind, `[batch, queries]` bool each.
+            z of `KINDS`, three times `[batch, queries, dim]`; whether there is anything of the
+            kind, `[batch, queries]` bool each; and the mixed states, `[batch, slots, dim]`, and
+            those that ask, `[batch, queries, dim]`.
         """
         embedded = self.embedding(view, training=training)
         is_item = view.tokens > PAD
@@ -241,7 +198,7 @@ class TriCDR(MultiDomainModel):
                 (of_mixed, of_own, of_own), masks, (mixed, own, own), strict=True
             )
         ]
-        return found, [tf.reduce_any(mask, axis=2) for mask in masks]
+        return found, [tf.reduce_any(mask, axis=2) for mask in masks], (mixed, asking)
 
     def _outputs(self, found, blocks, training=None):
         """Two layers of the domain: `[blocks, block_size, dim]` of the three z of slots."""
@@ -251,36 +208,3 @@ class TriCDR(MultiDomainModel):
             for weight in self.outputs_layers
         )
         return tf.matmul(tf.nn.leaky_relu(tf.matmul(x, w1) + b1, 0.01), w2) + b2
-
-    def _contrasted(self, found, there, view: View):
-        """TCL: coarse-grained similarity and fine-grained distinction, means over users.
-
-        Args:
-            found: of `attended`, for all slots.
-            there: likewise.
-            view: the cross view.
-        """
-        count, sequences = self.num_domains, tf.maximum(tf.reduce_max(view.segments), 0) + 1
-        keys = tf.where(view.segments < 0, -1, view.segments * count + view.domains)
-        keys = tf.reshape(keys, [-1])
-        slots = tf.range(tf.size(keys))
-        last = tf.math.unsorted_segment_max(slots, keys, sequences * count)
-        last = tf.transpose(tf.reshape(last, [sequences, count]))  # (domains, sequences)
-        valid = last >= 0
-        last = tf.maximum(last, 0)
-        for each in there:
-            valid &= tf.gather(tf.reshape(each, [-1]), last)
-        # (kinds, domains * sequences, dim)
-        z = tf.stack([tf.gather(tf.reshape(x, [-1, self.dim]), last) for x in found])
-        z = tf.reshape(tf.cast(z, tf.float32), [len(KINDS), count * sequences, self.dim])
-        w1, b1, w2, b2 = (tf.cast(tf.convert_to_tensor(w), tf.float32) for w in self.projections)
-        z = tf.matmul(tf.nn.relu(tf.matmul(z, w1) + b1), w2) + b2
-        mixed, source, target = tf.unstack(tf.reshape(z, [len(KINDS), count, sequences, self.dim]))
-        pairs = ((mixed, source), (mixed, target), (source, target))
-        coarse = [alike(*pair, valid, self.contrast_temperature) for pair in pairs]
-        fine = told_apart(mixed, source, target, self.margin)
-        users = over_replicas(tf.reduce_sum(tf.cast(valid, tf.float32)))
-        return [
-            tf.math.divide_no_nan(tf.reduce_sum(tf.where(valid, losses, 0.0)), users)
-            for losses in (tf.add_n(coarse) / len(pairs), fine)
-        ]
