@@ -65,10 +65,7 @@ def test_the_data_may_move(compared, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "finishes",
-    [pytest.param(True, id="finishes"), pytest.param(False, id="ends", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("finishes", [True, False], ids=["finishes", "ends"])
 def test_what_another_comparison_computes_is_waited_for(tmp_path, capsys, finishes):
     """A second process with the same directory leaves a cell alone while its owner lives."""
     write_log(tmp_path / "log.tsv")

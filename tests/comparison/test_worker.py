@@ -19,7 +19,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize(
-    "model", ["item_knn", pytest.param("sasrec_cross", marks=pytest.mark.slow)]
+    "model", ["bprmf", *(pytest.param(n, marks=pytest.mark.slow) for n in ("item_knn", "sasrec"))]
 )
 def test_a_cell_reads_the_test_split_once(model, make_prepared, monkeypatch, tmp_path):
     """To rank it: all that is trained, tuned and fitted does without."""

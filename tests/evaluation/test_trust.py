@@ -171,7 +171,7 @@ def test_no_target_is_in_a_training_batch_of_any_epoch(private, domain):
 
 @pytest.mark.parametrize(
     ("model", "domain"),
-    [("bprmf", None), pytest.param("bprmf_single", "a", marks=pytest.mark.slow)],
+    [pytest.param("bprmf", None, marks=pytest.mark.slow), ("bprmf_single", "a")],
 )
 def test_no_target_reaches_a_model_in_training(private, tmp_path, monkeypatch, model, domain):
     """Listens at the door of the training that a comparison runs, through all its epochs."""

@@ -66,9 +66,7 @@ def test_each_network_has_the_gradient_that_it_has_by_itself(make_items, same_ne
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "optimizer", ["adam", pytest.param("rowwise_adam", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("optimizer", ["adam", "rowwise_adam"])
 def test_trained_together_they_are_what_they_are_trained_apart(
     optimizer, make_items, same_negatives
 ):

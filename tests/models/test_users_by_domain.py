@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tests.support.published import tiny
 from tf_syncrec.config import Config
+from tf_syncrec.models.axes import axes_of
 from tf_syncrec.models.cross_domain.users.clfm import CLFM
 from tf_syncrec.models.cross_domain.users.cmf import CMF
 from tf_syncrec.models.cross_domain.users.deepapf import DeepAPF
@@ -67,6 +68,13 @@ CASES: dict[str, tuple[Any, dict[str, Any], Any]] = {
     "dtcdr, concat": (DTCDR, {"combine": "concat"}, of_dtcdr),
     "deepapf": (DeepAPF, {}, of_deepapf),
 }
+
+
+def test_what_weights_are_of_is_known_of_domains_with_weights_of_their_own():
+    """Of CMF's α: by name, and it is still itself with an item, a user or a domain more."""
+    model = made(CMF, weights={"a": 3.0, "c": 0.5})
+    [users, *_] = axes_of(model, lambda network: [network.users.embeddings.shape])
+    assert {axis.kind for axis in users.values()} == {"users"}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -214,7 +214,6 @@ def spoil_step(number):
     return spoil
 
 
-@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_with_step_users_and_checkpoint(tmp_path):
     with pytest.raises(FloatingPointError) as error:
         killed.train_kept(tmp_path, killed.settings(), spoil_step(16))

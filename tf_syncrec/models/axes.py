@@ -64,8 +64,8 @@ def axes_of(
         Of each array `{axis: what it is}`, without axes that are always of the same size.
     """
     few = 2
-    domains = {str(domain): few for domain in range(model.num_domains)}
-    last = str(model.num_domains - 1)
+    domains = dict.fromkeys(model.domains, few)
+    last, another = model.domains[-1], "".join(model.domains) + " and another"
     users = [str(user) for user in range(few)]
 
     def shapes(
@@ -86,7 +86,7 @@ def axes_of(
         "attributes": few,
     }
     with_one_more: dict[Kind, Sequence[Shape]] = {
-        "domains": shapes(domains | {str(len(domains)): 0}, users),
+        "domains": shapes(domains | {another: 0}, users),
         "items": shapes(domains | {last: few + 1}, users),
         "users": shapes(domains, [*users, "another"]),
         "attributes": shapes(domains, users, few + 1),

@@ -36,6 +36,7 @@ class BiTGCF(UsersByDomain):
     width 64 some 3 s of one core for a million pairs, so that large batches are cheaper, and
     `(L + 1) r` numbers for each item, and for each user and domain, several times over. That reads
     what items are by their attributes, too, but `own_dropout` has no part.
+    On a GPU TensorFlow multiplies sparse matrices of no more than 2^31 / r pairs; not tried there.
     While nothing is trained (`at_rest`) all vectors are made once; what is served (`plain`) has
     them as tables and knows no graph.
 

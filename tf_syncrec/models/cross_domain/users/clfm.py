@@ -18,7 +18,8 @@ class CLFM(UsersByDomain):
         y_d = [u_d S_0 ; u_d S_d]
 
     and the score its product with the item's vector. What domains share is S_0 alone: users need
-    not be the same ones, as in the paper. There is an S_d for each domain, however many.
+    not be the same ones, as in the paper. There is an S_d for each domain, however many. Targets of
+    d alone train u_d: of somebody without items in d it says nothing, and neither does the answer.
 
     Left out: U and V that are not negative and whose rows sum to 1, and the updates by
     multiplication that keep them so. Loss and negatives are everybody's in place of squared errors.
