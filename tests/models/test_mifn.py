@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from tests.conftest import FakePrepared
 from tests.models.test_man import softmax
@@ -23,23 +24,34 @@ def small(sizes=TWO, related=RELATED):
     return tiny(MIFN, sizes, related=related)
 
 
-def test_items_are_related_whom_the_same_users_had():
+@pytest.mark.parametrize("least", [1, 2, 3])
+def test_items_are_related_that_enough_users_had(least):
+    """What few users had together tells them their own targets in training."""
     catalogue = catalogue_of({"books": ["b1", "b2", "b3"], "films": ["f1", "f2"]})
-    sequences = [[1, 4, 2], [4, 1, 2, 4], [2, 5], [3], [1, 2]]
+    sequences = [[1, 4, 2], [4, 1, 2, 4], [2, 5], [3, 2], [1, 2], [5, 3, 1]]
     rows = [
         {"user_id": b"%d" % user, "items": np.array(items, np.int32)}
         for user, items in enumerate(sequences)
     ]
-    found = related_items(FakePrepared(catalogue, {"train": rows}), 2)
+    found = related_items(FakePrepared(catalogue, {"train": rows}), 2, least)
     had = np.array([[item in items for item in range(6)] for items in sequences], float)
     together = had.T @ had
     cosine = together / np.maximum(np.sqrt(np.outer(np.diag(together), np.diag(together))), 1e-9)
     np.fill_diagonal(cosine, 0.0)
+    cosine[together < least] = 0.0
     for item, of_domain in np.ndindex(6, 2):
         ids = np.array([1, 2, 3] if of_domain == 0 else [4, 5])
         order = sorted(ids, key=lambda other: (-cosine[item, other], other))
         expected = [other for other in order if cosine[item, other] > 0][:2]
         assert found[item, of_domain].tolist() == [*expected, 0, 0][:2]
+    assert found.any()
+
+
+def test_what_one_user_had_together_is_not_related():
+    """Not even the only one: else a training would be told most targets of such a log."""
+    catalogue = catalogue_of({"books": ["b1", "b2"], "films": ["f1", "f2"]})
+    rows = [{"user_id": b"0", "items": np.array([1, 3, 2, 4], np.int32)}]
+    assert not related_items(FakePrepared(catalogue, {"train": rows})).any()
 
 
 def literal(model, history, d):

@@ -53,6 +53,10 @@ class C2DSR(MultiDomainModel):
     of each graph and one of outputs; so are loss and negatives. As in the authors' program the
     domain's loss is of `h + h_d`, which is what is ranked by.
 
+    As there, too, graphs have the transitions of the very user who is trained: in training, what an
+    item passes on has the target in it always, and the more of it the fewer items came after that
+    one; afterwards only where others had both.
+
     Args:
         domain_sizes: as in `MultiDomainModel`.
         edges: of the merged graph and of that of single domains: `[n, 2]` ids each, of

@@ -34,7 +34,9 @@ class MIFN(PiNet):
     A switch p = σ(w [h_d; c; g] + b) of the domain decides: `(1 - p) W_d [h_d; c] + p g` predicts.
 
     The paper's graph is of five relations of Amazon's metadata, as "also bought", which other data
-    do not have: here items are related that the same users had in training (`related_items`).
+    do not have: here items are related that the same users had in training (`related_items`), five
+    of them at least. Of these a user is one, in training: targets are nodes more often there than
+    afterwards, so that the switch and the gates trust knowledge somewhat too much.
     Left out with the relations: convolutions over them and the update of nodes by a recurrent
     network. As the paper's mixture of two distributions over items is no dot product, vectors are
     mixed; the loss that tells the switch whether the target is a node is left out. With more than
