@@ -94,7 +94,8 @@ class TripleContrast(keras.layers.Layer):
             there: `[batch, slots]` bool each, whether there is anything of the kind.
             view: `[batch, slots]`, says whose each slot is and in which domain its target.
         """
-        count, sequences = self.num_domains, tf.maximum(tf.reduce_max(view.segments), 0) + 1
+        # Of no rows, as a replica may have, there is no sequence, and nothing is gathered.
+        count, sequences = self.num_domains, tf.maximum(tf.reduce_max(view.segments), -1) + 1
         keys = tf.where(view.segments < 0, -1, view.segments * count + view.domains)
         keys = tf.reshape(keys, [-1])
         slots = tf.range(tf.size(keys))
