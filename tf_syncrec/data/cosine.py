@@ -92,7 +92,8 @@ def blocks(
             row, column = _positive(whole / np.maximum(lengths, 1e-12), neighbours)
             value = whole[row, column]
         other = others[column]
-        kept = (row + start != other) & (value >= least)
+        kept = row + start != other
+        kept &= value >= least
         row, other = row[kept], other[kept]
         value = value[kept] / (np.sqrt(squares[row + start] * squares[other]) + shrinkage)
         value = value.astype(np.float32)
