@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import FakePrepared
 from tests.models.test_man import softmax
 from tests.models.test_pi_net import TWO, gru
-from tests.support.published import domain_of, norm, sigmoid, tiny
+from tests.support.published import domain_of, norm, representations, sigmoid, tiny
 from tests.training.test_warm_start import catalogue_of
 from tf_syncrec.models.cross_domain.two_domains.mifn import MIFN
 from tf_syncrec.models.cross_domain.two_domains.related_items import related_items
@@ -106,6 +106,29 @@ def test_with_two_domains_it_is_both_units():
         queries = model.query_vectors(batch, BOTH)[0]
         for query, d in zip(queries, (1, 0), strict=True):
             np.testing.assert_allclose(query, literal(model, history, d), rtol=1e-3, atol=1e-4)
+
+
+def test_in_training_knowledge_is_of_the_domain_of_each_target_alone(monkeypatch):
+    """And says what it says when that domain is asked for; of all domains it would be as many."""
+    model = small()
+    items = np.array([[0, 0, 4, 6, 2, 9], [5, 7, 1, 9, 2, 8]], np.int32)
+    embedded, embed_items = [], model.embedding.embed_items
+
+    def watched(ids, of_batch=True):
+        embedded.append(np.shape(ids))
+        return embed_items(ids, of_batch=of_batch)
+
+    monkeypatch.setattr(model.embedding, "embed_items", watched)
+    (found,) = representations(model, items)
+    nodes = [np.prod(shape) for shape in embedded if shape[:2] == (2, 6) and len(shape) > 2]
+    assert nodes == [2 * 6 * 2] * 2
+    for row, slot in np.ndindex(2, 6):
+        target = items[row, slot]
+        if target:
+            history = np.concatenate([[0], items[row, :slot]])[None].astype(np.int32)
+            asked = np.array([[domain_of(target, TWO)]], np.int32)
+            expected = model.query_vectors(history, asked)[0, 0]
+            np.testing.assert_allclose(found[row, slot], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_domain_alone_is_handed_nothing():
