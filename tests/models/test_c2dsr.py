@@ -70,26 +70,46 @@ def streams(model, items, training=False):
     return views, model._cross(views[0], graphs[0]), model._single(views[1], graphs[1])
 
 
-def test_at_rest_graphs_are_read_once_and_afterwards_anew(monkeypatch):
-    model = small()
-    batch = {"items": tf.constant([[0, 3, 7]]), "domain": tf.constant([1])}
-    before = model.asked.queries(batch).numpy()
-    read = []
+@pytest.fixture
+def runs(monkeypatch):
+    """One more for each time that a graph passes on, in functions too."""
+    found = tf.Variable(0)
     call = ItemGraph.call
 
     def watched(graph, x):
-        read.append(graph)
+        found.assign_add(1)
         return call(graph, x)
 
     monkeypatch.setattr(ItemGraph, "call", watched)
-    with model.at_rest(), model.at_rest():
-        assert len(read) == 2
-        for _ in range(2):
-            np.testing.assert_allclose(model.asked.queries(batch), before, rtol=1e-6)
-        assert len(read) == 2
-    model.embedding.items.assign(-model.embedding.items)
-    after = model.asked.queries(batch).numpy()
-    assert len(read) == 4 and np.abs(after - before).max() > 1e-3
+    return found
+
+
+def test_at_rest_graphs_are_read_once_and_afterwards_anew(runs):
+    """By functions that were traced before, at rest and afterwards alike."""
+    batch = {"items": tf.constant([[0, 3, 7]]), "domain": tf.constant([1])}
+    early, late = small(), small()
+    before = early.asked.queries(batch).numpy()
+    for model in early, late:
+        runs.assign(0)
+        with model.at_rest(), model.at_rest():
+            for _ in range(2):
+                np.testing.assert_allclose(model.asked.queries(batch), before, rtol=1e-5)
+            assert runs == 2
+        model.embedding.items.assign(-model.embedding.items)
+        after = model.asked.queries(batch).numpy()
+        assert runs == 4 and np.abs(after - before).max() > 1e-3
+
+
+def test_an_evaluation_reads_graphs_once_and_the_next_one_anew(runs):
+    model = small()
+    row = {"items": [0, 3, 7], "domain": 1, "target": 8, "excluded": [0]}
+    row = {name: np.array(value, np.int32) for name, value in row.items()}
+    batches = tf.data.Dataset.from_tensors(row).repeat(4).batch(2)
+    model.compile(jit_compile=False)
+    for _ in range(2):
+        runs.assign(0)
+        model.evaluate(batches, verbose=0)
+        assert runs == 2
 
 
 def test_items_of_one_domain_are_replaced_and_no_others(make_items):

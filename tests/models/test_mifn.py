@@ -2,11 +2,12 @@
 
 import keras
 import numpy as np
+import pytest
 
 from tests.conftest import FakePrepared
 from tests.models.test_man import softmax
 from tests.models.test_pi_net import TWO, gru
-from tests.support.published import domain_of, norm, sigmoid, tiny
+from tests.support.published import domain_of, norm, representations, sigmoid, tiny
 from tests.training.test_warm_start import catalogue_of
 from tf_syncrec.models.cross_domain.two_domains.mifn import MIFN
 from tf_syncrec.models.cross_domain.two_domains.related_items import related_items
@@ -23,23 +24,34 @@ def small(sizes=TWO, related=RELATED):
     return tiny(MIFN, sizes, related=related)
 
 
-def test_items_are_related_whom_the_same_users_had():
+@pytest.mark.parametrize("least", [1, 2, 3])
+def test_items_are_related_that_enough_users_had(least):
+    """What few users had together tells them their own targets in training."""
     catalogue = catalogue_of({"books": ["b1", "b2", "b3"], "films": ["f1", "f2"]})
-    sequences = [[1, 4, 2], [4, 1, 2, 4], [2, 5], [3], [1, 2]]
+    sequences = [[1, 4, 2], [4, 1, 2, 4], [2, 5], [3, 2], [1, 2], [5, 3, 1]]
     rows = [
         {"user_id": b"%d" % user, "items": np.array(items, np.int32)}
         for user, items in enumerate(sequences)
     ]
-    found = related_items(FakePrepared(catalogue, {"train": rows}), 2)
+    found = related_items(FakePrepared(catalogue, {"train": rows}), 2, least)
     had = np.array([[item in items for item in range(6)] for items in sequences], float)
     together = had.T @ had
     cosine = together / np.maximum(np.sqrt(np.outer(np.diag(together), np.diag(together))), 1e-9)
     np.fill_diagonal(cosine, 0.0)
+    cosine[together < least] = 0.0
     for item, of_domain in np.ndindex(6, 2):
         ids = np.array([1, 2, 3] if of_domain == 0 else [4, 5])
         order = sorted(ids, key=lambda other: (-cosine[item, other], other))
         expected = [other for other in order if cosine[item, other] > 0][:2]
         assert found[item, of_domain].tolist() == [*expected, 0, 0][:2]
+    assert found.any()
+
+
+def test_what_one_user_had_together_is_not_related():
+    """Not even the only one: else a training would be told most targets of such a log."""
+    catalogue = catalogue_of({"books": ["b1", "b2"], "films": ["f1", "f2"]})
+    rows = [{"user_id": b"0", "items": np.array([1, 3, 2, 4], np.int32)}]
+    assert not related_items(FakePrepared(catalogue, {"train": rows})).any()
 
 
 def literal(model, history, d):
@@ -94,6 +106,29 @@ def test_with_two_domains_it_is_both_units():
         queries = model.query_vectors(batch, BOTH)[0]
         for query, d in zip(queries, (1, 0), strict=True):
             np.testing.assert_allclose(query, literal(model, history, d), rtol=1e-3, atol=1e-4)
+
+
+def test_in_training_knowledge_is_of_the_domain_of_each_target_alone(monkeypatch):
+    """And says what it says when that domain is asked for; of all domains it would be as many."""
+    model = small()
+    items = np.array([[0, 0, 4, 6, 2, 9], [5, 7, 1, 9, 2, 8]], np.int32)
+    embedded, embed_items = [], model.embedding.embed_items
+
+    def watched(ids, of_batch=True):
+        embedded.append(np.shape(ids))
+        return embed_items(ids, of_batch=of_batch)
+
+    monkeypatch.setattr(model.embedding, "embed_items", watched)
+    (found,) = representations(model, items)
+    nodes = [np.prod(shape) for shape in embedded if shape[:2] == (2, 6) and len(shape) > 2]
+    assert nodes == [2 * 6 * 2] * 2
+    for row, slot in np.ndindex(2, 6):
+        target = items[row, slot]
+        if target:
+            history = np.concatenate([[0], items[row, :slot]])[None].astype(np.int32)
+            asked = np.array([[domain_of(target, TWO)]], np.int32)
+            expected = model.query_vectors(history, asked)[0, 0]
+            np.testing.assert_allclose(found[row, slot], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_domain_alone_is_handed_nothing():

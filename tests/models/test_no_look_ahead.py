@@ -38,3 +38,24 @@ def test_no_slot_knows_its_target_or_what_comes_later(name, make_items):
             assert (
                 max(np.abs(a - b)[:, 4:].max() for a, b in zip(before, after, strict=True)) > 1e-3
             )
+
+
+PACKED = ("abxi", "c2dsr", "man", "tri_cdr")
+"""Those that train on rows of several sequences."""
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_sequences_of_a_row_do_not_know_of_each_other(name):
+    """What either sequence says is the same whatever the other one has had."""
+    model = NETWORKS[name]()
+    assert model.batch_layout == "packed"
+    items = np.array([[3, 7, 1, 10, 2, 8], [0, 9, 4, 11, 6, 5]], np.int32)
+    segments = np.array([[0, 0, 0, 1, 1, 1], [-1, 2, 2, 2, 2, 2]], np.int32)
+    before = representations(model, items, segments)
+    for own, others in ((slice(0, 3), slice(3, 6)), (slice(3, 6), slice(0, 3))):
+        other = items.copy()
+        other[0, others] = next_of_domain(items[0, others])
+        after = representations(model, other, segments)
+        for one, two in zip(before, after, strict=True):
+            np.testing.assert_array_equal(one[0, own], two[0, own])
+        assert max(np.abs(a - b)[0].max() for a, b in zip(before, after, strict=True)) > 1e-3

@@ -1,11 +1,14 @@
 """Tri-CDR: one attention over three sequences, written out, and what is contrasted."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.models.test_man import encoded, pair_score, softmax
 from tests.support.published import domain_of, embed, gradients, next_of_domain, norm, tiny
+from tf_syncrec.models.cross_domain.two_domains import triple_contrast
 from tf_syncrec.models.cross_domain.two_domains.tri_cdr import TriCDR
 from tf_syncrec.models.cross_domain.two_domains.triple_contrast import alike, told_apart
 
@@ -120,7 +123,7 @@ def test_the_last_target_of_each_domain_is_contrasted():
                 found = slots(model, items, row, len(history) - places[-1])
                 z.append(
                     [
-                        layers(model.contrast.projections, kind, x, lambda x: np.maximum(x, 0))
+                        layers(model.contrast.projections, kind, x, relu)
                         for kind, x in enumerate(found)
                     ]
                 )
@@ -138,6 +141,39 @@ def test_the_last_target_of_each_domain_is_contrasted():
         np.testing.assert_allclose(getattr(losses, kind), sum(costs) / users, rtol=1e-3)
     parts = losses.prediction + losses.encoders + losses.coarse + losses.fine
     np.testing.assert_allclose(losses.total, parts, rtol=1e-6)
+
+
+@pytest.mark.parametrize("most", [2, 3, 100])
+def test_many_users_are_contrasted_in_groups(most, monkeypatch):
+    """Groups are about as large as each other, everybody is in one, and with enough room in one."""
+    rng = np.random.default_rng(0)
+    domains = np.array([[0], [0], [1], [0], [0], [0], [1]])  # 5 users of one, 2 of the other
+    found = rng.normal(size=(3, 7, 1, 4)).astype(np.float32)
+    view = SimpleNamespace(segments=tf.range(7)[:, None], domains=tf.constant(domains, tf.int32))
+    layer = triple_contrast.TripleContrast(2, 4, contrasted=most)
+    layer.build()
+    shapes = []
+
+    def watched(first, second, valid, temperature):
+        shapes.append(first.shape[1])
+        return alike(first, second, valid, temperature)
+
+    monkeypatch.setattr(triple_contrast, "alike", watched)
+    coarse, _ = layer(list(map(tf.constant, found)), [tf.ones([7, 1], tf.bool)] * 3, view=view)
+    groups = {2: [[0, 4], [1, 5], [3], [2], [6]], 3: [[0, 3, 5], [1, 4], [2], [6]]}
+    groups |= {100: [[0, 1, 3, 4, 5], [2, 6]]}
+    assert shapes == [max(map(len, groups[most]))] * 3
+    expected = 0.0
+    for users in groups[most]:
+        z = [layers(layer.projections, k, found[k, users, 0], relu) for k in range(3)]
+        there = np.ones((1, len(users)), bool)
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            expected += alike(z[a][None], z[b][None], tf.constant(there), 0.1).numpy().sum() / 3
+    np.testing.assert_allclose(coarse, expected / 7, rtol=1e-4)
+
+
+def relu(x):
+    return np.maximum(x, 0)
 
 
 def slots(model, items, row, from_the_end):

@@ -88,7 +88,7 @@ def next_of_domain(items, sizes=SIZES):
     return np.where(items > 0, moved, items).astype(np.int32)
 
 
-def representations(model, items):
+def representations(model, items, segments=None):
     """What a training compares with items at each slot, `[batch, slots, dim]` each."""
     found: list[np.ndarray] = []
     losses = model.target_losses
@@ -99,7 +99,7 @@ def representations(model, items):
 
     model.target_losses = watched
     try:
-        model.batch_losses(tf.constant(items), training=False)
+        model.batch_losses(tf.constant(items), segments, training=False)
     finally:
         del model.target_losses
     return found

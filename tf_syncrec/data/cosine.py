@@ -55,7 +55,7 @@ def nearest_lists(
 
 
 def blocks(
-    rows: Rows, others: np.ndarray, shrinkage: float, neighbours: int | None
+    rows: Rows, others: np.ndarray, shrinkage: float, neighbours: int | None, least: float = 0.0
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]]:
     """Similarities of all items to some, a block of rows at a time, the largest of each row.
 
@@ -64,6 +64,7 @@ def blocks(
         others: `[n]` ids, ascending.
         shrinkage: from 0; takes from similarities that little supports.
         neighbours: how many of each row are kept; None: all.
+        least: the least product of two rows, before it is divided, that counts.
 
     Yields:
         First row and the one after the last; and rows from 0, ids and similarities above 0,
@@ -92,6 +93,7 @@ def blocks(
             value = whole[row, column]
         other = others[column]
         kept = row + start != other
+        kept &= value >= least
         row, other = row[kept], other[kept]
         value = value[kept] / (np.sqrt(squares[row + start] * squares[other]) + shrinkage)
         value = value.astype(np.float32)

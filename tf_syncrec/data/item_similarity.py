@@ -48,6 +48,7 @@ def similarities(
     catalogue: Catalogue,
     shrinkage: float = 0.0,
     neighbours: int | None = None,
+    least_users: int = 1,
 ) -> list[sparse.csr_array]:
     """Cosine similarity of items over their users, `co / (sqrt(n_i n_j) + shrinkage)`.
 
@@ -60,11 +61,13 @@ def similarities(
         shrinkage: from 0; takes from similarities that few users support.
         neighbours: the most similar items kept for each item in each domain (of equals, those with
             the lower ids); None keeps all.
+        least_users: users who had both; pairs of fewer have no similarity.
 
     Returns:
         One `[items + 1, size]` float32 a domain: similarity of any item to the domain's items.
     """
-    return _by_domain(Rows(interactions.T.tocsr()), catalogue, shrinkage, neighbours)
+    rows = Rows(interactions.T.tocsr())
+    return _by_domain(rows, catalogue, shrinkage, neighbours, least_users)
 
 
 def similar_items(
@@ -147,7 +150,11 @@ def _telling(attributes: Attributes, others: int) -> Rows:
 
 
 def _by_domain(
-    rows: Rows, catalogue: Catalogue, shrinkage: float, neighbours: int | None
+    rows: Rows,
+    catalogue: Catalogue,
+    shrinkage: float,
+    neighbours: int | None,
+    least: float = 0.0,
 ) -> list[sparse.csr_array]:
     if neighbours is not None and neighbours < 1:
         raise ValueError(f"neighbours must be 1 or more, or None. Received: {neighbours}")
@@ -156,7 +163,7 @@ def _by_domain(
         others = np.arange(offset, offset + size)
         parts = [
             sparse.csr_array((value, (row, other - offset)), shape=(stop - start, size))
-            for start, stop, row, other, value in blocks(rows, others, shrinkage, neighbours)
+            for start, stop, row, other, value in blocks(rows, others, shrinkage, neighbours, least)
         ]
         result.append(sparse.vstack(parts, format="csr"))
     return result

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tf_syncrec.layers import TransformerExperts, View, group_by_domain, item_domains
 from tf_syncrec.layers.views import PAD
 from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.models.cross_domain.resting import RestingTables
 from tf_syncrec.models.cross_domain.two_domains.encoders import DomainEncoders
 from tf_syncrec.models.cross_domain.two_domains.infomax import CrossDomainInfomax, sum_by_domain
 from tf_syncrec.models.cross_domain.two_domains.item_graph import ItemGraph, transitions
@@ -53,6 +54,10 @@ class C2DSR(MultiDomainModel):
     of each graph and one of outputs; so are loss and negatives. As in the authors' program the
     domain's loss is of `h + h_d`, which is what is ranked by.
 
+    As there, too, graphs have the transitions of the very user who is trained: in training, what an
+    item passes on has the target in it always, and the more of it the fewer items came after that
+    one; afterwards only where others had both.
+
     Args:
         domain_sizes: as in `MultiDomainModel`.
         edges: of the merged graph and of that of single domains: `[n, 2]` ids each, of
@@ -93,7 +98,7 @@ class C2DSR(MultiDomainModel):
             for count in counts or (None, None)
         )
         self.infomax = CrossDomainInfomax(self.num_domains, self.dim, dtype="float32")
-        self._resting: tuple[tf.Tensor, ...] | None = None
+        self._resting = RestingTables([self.dim], [self.dim])
         self._corruption_seed = keras.random.SeedGenerator()
         self._arguments = {
             "edges": counts or None,
@@ -153,34 +158,35 @@ class C2DSR(MultiDomainModel):
 
         for ours, theirs in zip(others(same), others(found), strict=True):
             fill(theirs, as_array(ours))
-        for vectors, graph in zip(same.passed_on(), found.graphs, strict=True):
+        for vectors, graph in zip(same._asked_tables(), found.graphs, strict=True):
             fill(graph.vectors, vectors.numpy())
         return found
 
     @contextlib.contextmanager
     def at_rest(self):
         """As in `MultiDomainModel`; what the graphs say of items is found once, too."""
-        with super().at_rest():
-            if self._resting is not None:
-                yield
-                return
-            self._resting = tuple(self.passed_on())
-            # What was traced before finds it anew each time, what is traced here not.
-            self.__dict__.pop("asked", None)
-            try:
-                yield
-            finally:
-                self._resting = None
-                self.__dict__.pop("asked", None)
+        with super().at_rest(), contextlib.ExitStack() as resting:
+            if self.domain_graph.num_edges is not None:
+                resting.enter_context(self._resting.made_once(self.passed_on))
+            yield
+
+    def evaluate(self, *args, **kwargs):
+        """As in `MultiDomainModel`; nothing is trained meanwhile."""
+        with self.at_rest():
+            return super().evaluate(*args, **kwargs)
 
     def passed_on(self):
         """What each of the graphs says of all items, two times `[items + 1, dim]` float32."""
-        if self._resting is not None:
-            return self._resting
         items = None
         if self.domain_graph.num_edges is not None:
             items = self.embedding.embed_items(tf.range(self.num_items + 1), of_batch=False)
         return [graph(items) for graph in self.graphs]
+
+    def _asked_tables(self):
+        """What `passed_on` returns, or did when rest began."""
+        if self.domain_graph.num_edges is None:
+            return self.passed_on()
+        return self._resting.tables(self.passed_on)
 
     def _embedded(self, view: View, of_graph, training=None, of_batch=True):
         items = tf.maximum(view.tokens, PAD)
@@ -204,7 +210,7 @@ class C2DSR(MultiDomainModel):
         """As in `MultiDomainModel`."""
         items, domains = self.checked(items, domains)
         cross_view, single_view = self.views(items, domains, times)
-        cross, single = self.passed_on()
+        cross, single = self._asked_tables()
         y = self._cross(cross_view, cross, last=1)
         y += self._single(single_view, single, last=tf.shape(domains)[1])
         return tf.cast(self.similarity.query(y), tf.float32)

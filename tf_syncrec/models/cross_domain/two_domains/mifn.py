@@ -34,7 +34,9 @@ class MIFN(PiNet):
     A switch p = σ(w [h_d; c; g] + b) of the domain decides: `(1 - p) W_d [h_d; c] + p g` predicts.
 
     The paper's graph is of five relations of Amazon's metadata, as "also bought", which other data
-    do not have: here items are related that the same users had in training (`related_items`).
+    do not have: here items are related that the same users had in training (`related_items`), five
+    of them at least. Of these a user is one, in training: targets are nodes more often there than
+    afterwards, so that the switch and the gates trust knowledge somewhat too much.
     Left out with the relations: convolutions over them and the update of nodes by a recurrent
     network. As the paper's mixture of two distributions over items is no dot product, vectors are
     mixed; the loss that tells the switch whether the target is a node is left out. With more than
@@ -102,13 +104,23 @@ class MIFN(PiNet):
         return {"related": related_items(prepared)}
 
     def encode(self, view, last=None, training=None):
-        """Of all domains h, c and g side by side, which `specialise` reads."""
+        """h, c and g side by side, which `specialise` reads.
+
+        Of all slots, as in training, they are those of the domain of each slot alone, `[batch,
+        slots, 3 dim]`: nodes are what takes memory. Of the last ones, of all domains, `[batch,
+        last, domains * 3 dim]`.
+        """
         h, c = self.states(view, last=last, training=training)
-        g = self.knowledge(h, c, *self.latest(view, last))
-        batch, slots = tf.shape(h)[0], tf.shape(h)[1]
-        return tf.reshape(
-            tf.concat([h, c, g], axis=-1), [batch, slots, self.num_domains * 3 * self.dim]
-        )
+        own, others = self.latest(view, last)
+        if last is None:
+            domains = tf.maximum(view.domains, 0)[..., None]
+            h, c, own, others = (tf.gather(x, domains, batch_dims=2) for x in (h, c, own, others))
+            count = 1
+        else:
+            count = self.num_domains
+            domains = tf.range(count)
+        x = tf.concat([h, c, self.knowledge(h, c, own, others, domains)], axis=-1)
+        return tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], count * 3 * self.dim])
 
     def latest(self, view, last=None):
         """The latest item of each domain and of the others, two times `[batch, slots, domains]`.
@@ -134,14 +146,15 @@ class MIFN(PiNet):
 
         return items(own), items(others)
 
-    def knowledge(self, h, c, own, others):
-        """KTU: g, `[batch, slots, domains, dim]`.
+    def knowledge(self, h, c, own, others, domains):
+        """KTU: g, `[batch, slots, queries, dim]`.
 
         Args:
-            h: `[batch, slots, domains, dim]`.
+            h: `[batch, slots, queries, dim]`.
             c: the same.
-            own: `[batch, slots, domains]` ids, the latest item of each domain; 0: none.
+            own: `[batch, slots, queries]` ids, the latest item of the domain; 0: none.
             others: the latest of the others.
+            domains: the domains that are asked for, int32 that broadcasts to the same.
         """
 
         def cast(weight):
@@ -153,8 +166,8 @@ class MIFN(PiNet):
         gate = tf.tensordot(h, of_h, 1) + tf.tensordot(c, of_c, 1) + cast(self.gate_bias)
         g = 0.0
         for kind, (query, items) in enumerate(((h, own), (c, others))):
-            nodes = tf.gather(lists, items * self.num_domains + tf.range(self.num_domains))
-            e = self.embedding.embed_items(nodes, of_batch=False)  # (..., domains, related, dim)
+            nodes = tf.gather(lists, items * self.num_domains + domains)
+            e = self.embedding.embed_items(nodes, of_batch=False)  # (..., queries, related, dim)
             w_query, w_key, w_value, v = (
                 cast(weight)[kind]
                 for weight in (self.node_query, self.node_key, self.node_value, self.node_weight)
@@ -171,9 +184,12 @@ class MIFN(PiNet):
 
     def specialise(self, encoded, domains, training=None):
         """The prediction by behaviour and that by knowledge, as the domain's switch has it."""
-        shape = [tf.shape(encoded)[0], tf.shape(encoded)[1], self.num_domains, 3 * self.dim]
-        by_domain = tf.transpose(tf.reshape(encoded, shape), [0, 2, 1, 3])
-        x = tf.gather(by_domain, domains, batch_dims=1)
+        count = encoded.shape[2] // (3 * self.dim)
+        x = encoded
+        if count > 1:  # of all domains
+            shape = [tf.shape(encoded)[0], tf.shape(encoded)[1], count, 3 * self.dim]
+            by_domain = tf.transpose(tf.reshape(encoded, shape), [0, 2, 1, 3])
+            x = tf.gather(by_domain, domains, batch_dims=1)
         switch, bias, kernel, offset = (
             tf.cast(tf.gather(tf.convert_to_tensor(weight), domains), x.dtype)
             for weight in (

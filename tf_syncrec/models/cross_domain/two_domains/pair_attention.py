@@ -23,6 +23,8 @@ class PairScores(keras.layers.Layer):
     """`MLP([k; q; k * q; q - k; c])` of each query q and key k, `*` by element, with PReLU.
 
     The first layer is linear in all of these but `k * q`, so that of pairs only that is made.
+    Still it takes `batch * queries * keys * units` numbers, several times over for the gradient:
+    with 128 rows of 50 slots 100 MB each, so that long windows want small batches.
 
     Args:
         dim: r.

@@ -56,7 +56,8 @@ class TriCDR(MultiDomainModel):
     before, to predict by themselves; here they are at the same time, by the loss of their latest
     states, mixed and target's. Who has no item of the domain yet asks with its start token.
     Positions are those of the mixed sequence. Loss, negatives and the table of items are
-    everybody's.
+    everybody's. Of a domain 256 users at most are contrasted with each other, more in groups. For
+    the memory that attention takes see `PairScores`, which scores mixed and other states.
 
     Args:
         domain_sizes: as in `MultiDomainModel`.

@@ -10,6 +10,9 @@ from tf_syncrec.layers.experts import StackedGlorotUniform, attention_bias
 KINDS = ("mixed", "source", "target")
 """The three sequences, in the order in which they stand everywhere."""
 
+CONTRASTED = 256
+"""Users of a domain who are contrasted with each other: `alike` takes the square of them."""
+
 
 def two_layers(part: keras.layers.Layer, name, number, width, dim) -> list[keras.Variable]:
     """New weights of two linear maps for each of `number`, stacked: `width` to `dim` to `dim`."""
@@ -64,22 +67,48 @@ def told_apart(mixed, source, target, margin):
     return tf.nn.relu(near - far + margin)
 
 
+def in_groups(valid, most):
+    """Deals those who are there into as few groups as hold them all, of about as many each.
+
+    Args:
+        valid: `[domains, users]` bool, who is there.
+        most: how many a group has, at most.
+
+    Returns:
+        `[domains, groups, any]` int32 places among the users; -1: nobody.
+    """
+    users = tf.shape(valid)[1]
+    count = tf.reduce_max(tf.reduce_sum(tf.cast(valid, tf.int32), axis=1))
+    groups = tf.maximum(-(-count // most), 1)
+    size = -(-count // groups)
+    # Those who are there first, in their order.
+    places = tf.sort(tf.where(valid, tf.range(users), users), axis=1)
+    places = tf.pad(places, [[0, 0], [0, groups * size]], constant_values=users)
+    places = tf.where(places < users, places, -1)[:, : groups * size]
+    return tf.transpose(tf.reshape(places, [-1, size, groups]), [0, 2, 1])
+
+
 class TripleContrast(keras.layers.Layer):
     """TCL, of what attention found at the last target that a user has in each domain.
+
+    Where more than `contrasted` users of a batch have one, they are contrasted in groups.
 
     Args:
         num_domains: |D|.
         dim: r.
         temperature: of coarse-grained similarity.
         margin: of fine-grained distinction.
+        contrasted: how many users of a domain are contrasted with each other, at most.
 
     Reference: Triple Sequence Learning for Cross-domain Recommendation (TOIS 2024).
     """
 
-    def __init__(self, num_domains, dim, temperature=0.1, margin=1.0, **kwargs):
+    def __init__(
+        self, num_domains, dim, temperature=0.1, margin=1.0, contrasted=CONTRASTED, **kwargs
+    ):
         super().__init__(**kwargs)
         self.num_domains, self.dim = num_domains, dim
-        self.temperature, self.margin = temperature, margin
+        self.temperature, self.margin, self.contrasted = temperature, margin, contrasted
 
     def build(self, input_shape=None):
         """Creates two layers for each kind of sequence."""
@@ -94,7 +123,8 @@ class TripleContrast(keras.layers.Layer):
             there: `[batch, slots]` bool each, whether there is anything of the kind.
             view: `[batch, slots]`, says whose each slot is and in which domain its target.
         """
-        count, sequences = self.num_domains, tf.maximum(tf.reduce_max(view.segments), 0) + 1
+        # Of no rows, as a replica may have, there is no sequence, and nothing is gathered.
+        count, sequences = self.num_domains, tf.maximum(tf.reduce_max(view.segments), -1) + 1
         keys = tf.where(view.segments < 0, -1, view.segments * count + view.domains)
         keys = tf.reshape(keys, [-1])
         slots = tf.range(tf.size(keys))
@@ -104,12 +134,16 @@ class TripleContrast(keras.layers.Layer):
         last = tf.maximum(last, 0)
         for each in there:
             valid &= tf.gather(tf.reshape(each, [-1]), last)
+        places = in_groups(valid, self.contrasted)
+        groups, size = count * tf.shape(places)[1], tf.shape(places)[2]
+        last = tf.gather(last, tf.maximum(tf.reshape(places, [count, -1]), 0), batch_dims=1)
+        valid = tf.reshape(places >= 0, [groups, size])
         z = tf.stack([tf.gather(tf.reshape(x, [-1, self.dim]), last) for x in found])
-        z = tf.reshape(tf.cast(z, tf.float32), [len(KINDS), count * sequences, self.dim])
+        z = tf.reshape(tf.cast(z, tf.float32), [len(KINDS), groups * size, self.dim])
         w1, b1, w2, b2 = map(tf.convert_to_tensor, self.projections)
         z = tf.matmul(tf.nn.relu(tf.matmul(z, w1) + b1), w2) + b2
-        # (domains, sequences, dim) each
-        mixed, source, target = tf.unstack(tf.reshape(z, [len(KINDS), count, sequences, self.dim]))
+        # (groups, users, dim) each
+        mixed, source, target = tf.unstack(tf.reshape(z, [len(KINDS), groups, size, self.dim]))
         pairs = ((mixed, source), (mixed, target), (source, target))
         coarse = [alike(*pair, valid, self.temperature) for pair in pairs]
         fine = told_apart(mixed, source, target, self.margin)

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_syncrec.layers import Dropout, group_by_domain, item_domains
+from tf_syncrec.models.cross_domain.resting import RestingTables
 from tf_syncrec.models.cross_domain.users.by_domain import UsersByDomain
 from tf_syncrec.models.cross_domain.users.graph import InteractionGraph, pairs_of
 from tf_syncrec.models.cross_domain.users.transfer import common_vectors, transferred
@@ -64,14 +65,8 @@ class BiTGCF(UsersByDomain):
             fill(self.graph.pairs, pairs)
         # In float32, as all of the propagation.
         self.feature_dropout = Dropout(self.dropout_rate, dtype="float32")
-        # What is at rest is no weight: it is never saved, and changes when that begins and ends.
         width = (1 + blocks) * self.dim
-        nothing = tf.zeros([0, self.num_domains, width]), tf.zeros([0, width])
-        self._at_rest = tf.Variable(False, trainable=False)
-        self._rested = [
-            tf.Variable(table, trainable=False, shape=[None, *table.shape[1:]]) for table in nothing
-        ]
-        self._nothing = nothing
+        self._resting = RestingTables([self.num_domains, width], [width])
 
     def get_config(self):
         """Constructor arguments."""
@@ -146,19 +141,10 @@ class BiTGCF(UsersByDomain):
     @contextlib.contextmanager
     def at_rest(self):
         """As in `MultiDomainModel`; all is propagated once."""
-        with super().at_rest():
-            if not self.blocks or bool(self._at_rest):
-                yield
-                return
-            for kept, table in zip(self._rested, self.propagated(), strict=True):
-                kept.assign(table)
-            self._at_rest.assign(True)
-            try:
-                yield
-            finally:
-                self._at_rest.assign(False)
-                for kept, nothing in zip(self._rested, self._nothing, strict=True):
-                    kept.assign(nothing)
+        with super().at_rest(), contextlib.ExitStack() as resting:
+            if self.blocks:
+                resting.enter_context(self._resting.made_once(self.propagated))
+            yield
 
     def evaluate(self, *args, **kwargs):
         """As in `MultiDomainModel`; nothing is trained meanwhile."""
@@ -179,11 +165,7 @@ class BiTGCF(UsersByDomain):
 
     def _rows_of(self, side, rows):
         """Of users, 0, or of items, 1: as they rest, or propagated now."""
-        return tf.cond(
-            self._at_rest,
-            lambda: tf.gather(self._rested[side], rows),
-            lambda: tf.gather(self.propagated()[side], rows),
-        )
+        return self._resting.read(lambda tables: tf.gather(tables[side], rows), self.propagated)
 
     @property
     def tables_in_place(self) -> bool:
@@ -195,9 +177,7 @@ class BiTGCF(UsersByDomain):
         return [self._tables()[1]] if self.blocks else super().item_tables()
 
     def _tables(self):
-        if bool(self._at_rest):
-            return tuple(tf.convert_to_tensor(kept) for kept in self._rested)
-        return self.propagated()
+        return self._resting.tables(self.propagated)
 
     def plain(self):
         """As in `MultiDomainModel`: without layers, with what they have made as its tables."""
