@@ -53,7 +53,11 @@ def test_packing_keeps_every_sequence(lengths, make_items):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("lengths", [LENGTHS["all sizes"], LENGTHS["one row for all"]], ids=len)
+@pytest.mark.parametrize(
+    "lengths",
+    [LENGTHS["all sizes"], pytest.param(LENGTHS["one row for all"], marks=pytest.mark.slow)],
+    ids=len,
+)
 def test_losses_and_gradients_are_those_of_a_row_each(
     settings, lengths, make_model, make_items, same_negatives
 ):

@@ -48,7 +48,10 @@ def place(scores, target, cold):
     return (scores >= scores[target - 1]).sum()
 
 
-@pytest.mark.parametrize("sizes", [(12, 3, 0, 20), (0, 1, *[5, 1, 0, 2] * 6, 4, 0)])
+MANY = (0, 1, *[5, 1, 0, 2] * 6, 4, 0)
+
+
+@pytest.mark.parametrize("sizes", [(12, 3, 0, 20), pytest.param(MANY, marks=pytest.mark.slow)])
 def test_ranks_are_those_of_all_log_probabilities(make_prepared, sizes):
     """Also with thirty domains, with empty ones, and with one item in some."""
     prepared = make_prepared(sizes, users=60)
@@ -96,7 +99,7 @@ def test_queries_of_domains_are_those_that_each_domain_has(make_prepared):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("at_once", [1, 100])
+@pytest.mark.parametrize("at_once", [1, pytest.param(100, marks=pytest.mark.slow)])
 def test_ranks_do_not_depend_on_batches_or_on_how_many_scores_are_held(
     make_prepared, monkeypatch, at_once
 ):

@@ -77,7 +77,22 @@ def test_eta_shares_the_loss_out(make_model, make_items):
     assert losses.mutual_information > 0.1
 
 
-@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
+OFTEN = (
+    "paper-sequence-log_sigmoid",
+    "pre_norm-causal-sampled_softmax",
+    "symmetric-bce",
+    "clamped",
+)
+"""What is published and what is the default, and two that have something of their own."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(each, id=name, marks=[] if name in OFTEN else pytest.mark.slow)
+        for name, each in VARIANTS.items()
+    ],
+)
 def test_losses_and_gradients_are_those_of_the_equations(settings, make_model, make_items, drawn):
     model = make_model(**settings, window=4)
     items = make_items([6, 3, 1], domains=[[0, 1, 2], [0, 2], [2]], seed=4)
@@ -185,7 +200,7 @@ def test_users_do_not_see_each_other(gate, make_model, make_items, representatio
 
 
 @pytest.mark.parametrize("score", ["cross", "single", "sum", "blend"])
-@pytest.mark.parametrize("gate", ["sequence", "causal"])
+@pytest.mark.parametrize("gate", [pytest.param("sequence", marks=pytest.mark.slow), "causal"])
 def test_domains_asked_together_or_apart_get_the_same_answer(score, gate, make_model, make_items):
     sizes = (5, 4, 3, 6)
     model = make_model(sizes, score=score, gate=gate)

@@ -47,7 +47,7 @@ def transcribed(model):
     return twin
 
 
-@pytest.mark.parametrize("lengths", [[7, 7, 7], [7, 1, 4, 6]])
+@pytest.mark.parametrize("lengths", [pytest.param([7, 7, 7], marks=pytest.mark.slow), [7, 1, 4, 6]])
 def test_losses_and_gradients_are_those_of_the_model(
     lengths, make_model, make_items, same_negatives
 ):

@@ -77,6 +77,7 @@ def test_what_is_allowed_and_denied_is_as_the_server_has_it(place, tmp_path):
     assert seen and seen <= set(place.allow) - set(place.deny)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_at_most_n_of_a_kind_as_somebody_would_choose_them(place, tmp_path, processes, capsys):
     found = lists_of(

@@ -45,7 +45,7 @@ def with_log(served, tmp_path_factory):
     return SimpleNamespace(**vars(served), log=log)
 
 
-@pytest.fixture(scope="module", params=["plain", "timed"])
+@pytest.fixture(scope="module", params=[pytest.param("plain", marks=pytest.mark.slow), "timed"])
 def either(request, exported, tmp_path_factory):
     """An export, the server that serves it, and a log."""
     timed = request.param == "timed"

@@ -42,7 +42,11 @@ def only(prepared, fold, folds):
         pytest.param(SyNCRec, {"neighbours": 6}, marks=pytest.mark.slow),
         pytest.param(SyNCRec, {}, marks=pytest.mark.long),
         (SASRec, {"neighbours": 6}),
-        (SyNCRec, {"neighbours": 6, "repeat_consumption": True, "trend": True}),
+        pytest.param(
+            SyNCRec,
+            {"neighbours": 6, "repeat_consumption": True, "trend": True},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(SyNCRec, {"neighbours": 6, "score": "cross"}, marks=pytest.mark.long),
     ],
 )
@@ -71,6 +75,7 @@ def _validation(prepared, fold):
     return batches_of(only(prepared, fold, folds_of(prepared)))
 
 
+@pytest.mark.slow
 def test_what_is_shipped_is_fitted_on_everybody(make_prepared):
     """Part by part, in this order; what the halves had chosen before is gone."""
     prepared = with_times(make_prepared(users=120))

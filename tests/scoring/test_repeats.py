@@ -63,6 +63,7 @@ def test_what_people_come_back_to_is_found(make_prepared):
     assert len(said) == 1 and "Repeat consumption" in said[0]
 
 
+@pytest.mark.slow
 def test_validation_chooses_in_each_domain(make_prepared, monkeypatch):
     """Of the weights that are the likeliest for each sharpness, or none, ranked one by one."""
     monkeypatch.setattr(choices, "PRIOR_USERS", 0)

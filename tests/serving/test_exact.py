@@ -114,6 +114,7 @@ def test_requests_that_tell_times_are_answered_as_they_are_evaluated(network):
         assert changed > 20 and result["targets_looked_up"] > 20
 
 
+@pytest.mark.slow
 def test_the_comparison_sees_a_model_that_is_another(network):
     other = make_model(network.served.catalogue, seed=1, network=network.name.partition(",")[0])
     result = compare(network, ModelScorer(other), network.rows[:20])

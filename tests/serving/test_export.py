@@ -170,6 +170,7 @@ def test_answers_are_the_models_ranking_without_the_history(served, domain):
         assert_best(served, answer, row, scores[row], allowed, TOP_K)
 
 
+@pytest.mark.slow
 def test_a_named_domain_is_answered_without_the_mixture(served):
     """Bit by bit, whatever the mixture of domains has learned."""
     histories, answers = random_histories(served, 20, seed=14), []

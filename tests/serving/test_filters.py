@@ -147,6 +147,7 @@ def test_each_domain_is_filtered_as_it_is_alone(asked):
             assert_same(found, expected)
 
 
+@pytest.mark.slow
 def test_by_the_client(exported):
     served = exported(**TERMS)  # times have a say, and are not told here
     with running(served.base, LIMITS) as rest:
