@@ -15,7 +15,7 @@ import pytest
 import tf_syncrec
 from data_prep.errors import InputError
 from data_prep.read.datasets.synthetic import generate
-from tests.support.networks import KINDS, each
+from tests.support.networks import KINDS, OF_A_KIND
 from tf_syncrec import config, pipeline, recommend
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.all_domains import rank_all_domains
@@ -287,8 +287,20 @@ def test_wrong_requests_are_refused(made, arguments, message):
         made[0].recommend(*arguments)
 
 
+MADE_ELSEWHERE = ("syncrec", "sasrec_pair")
+
+
 @pytest.mark.parametrize(
-    "name", each([name for name in KINDS if name not in ("syncrec", "sasrec_pair")])
+    "name",
+    [
+        "bprmf",
+        pytest.param("sasrec", marks=pytest.mark.slow),
+        *(  # tests/serving/test_exact.py looks at exports of these
+            pytest.param(name, marks=pytest.mark.long)
+            for name in KINDS
+            if name not in (*MADE_ELSEWHERE, *OF_A_KIND)
+        ),
+    ],
 )
 def test_any_network_is_fitted_evaluated_exported_and_asked(tmp_path, name):
     run = fitted(tmp_path, output_dir=str(tmp_path / "run"), model=name, epochs=1)

@@ -74,7 +74,7 @@ def test_a_single_domain_model_meets_no_item_of_another_domain(changed):
     assert changed[1] == [(name, domains) for domains in seen for name in calls]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_happens_in_other_domains_does_not_change_a_single_domain_model(compared, changed):
     """The same items of `plain`, with others of the other domain in between."""
 

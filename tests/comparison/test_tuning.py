@@ -22,7 +22,6 @@ from tests.support.comparing import (
     tables_of,
     write_log,
 )
-from tests.support.networks import OF_A_KIND
 from tf_syncrec.comparison import worker as cell
 from tf_syncrec.comparison.grid_search import trials_of
 from tf_syncrec.comparison.names import parse_name
@@ -155,7 +154,7 @@ def test_the_report_shows_every_trial_and_the_chosen_in_bold(tuned):
 @pytest.mark.parametrize(
     "network",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in OF_A_KIND else pytest.mark.long)
+        pytest.param(name, marks=pytest.mark.slow if name == "sasrec" else pytest.mark.long)
         for name in NETWORKS
         if not name.startswith("syncrec_")  # the same network with other settings
     ],

@@ -213,8 +213,7 @@ def test_limits_are_options(nights, tmp_path):
 # ---------------------------------------------------------------------------- rows of a wrong clock
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("odd", [0, NIGHT + DAY - 60])
+@pytest.mark.parametrize("odd", [pytest.param(0, marks=pytest.mark.long), NIGHT + DAY - 60])
 def test_unseen_passes_over_rows_that_are_not_later(good, nights, tmp_path, odd, capsys):
     """A row of 1970 or of the minute before midnight is the moment otherwise."""
     later = [row for row in nights.rows if row[3] >= NIGHT + DAY]
@@ -302,7 +301,6 @@ def test_training_on_rows_of_the_test_is_refused(nights, tmp_path, newer, capsys
     assert f"--{newer} " in said and f"training data ends at {moment} ({date})" in said
 
 
-@pytest.mark.slow
 def test_the_log_of_both_may_be_the_test_from_a_moment_on(good, nights, tmp_path):
     whole = write(tmp_path / "whole.csv", nights.rows)
     options = list(asked(nights))
