@@ -109,8 +109,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.preset:
         left_out |= missing_in(plan, prepared.catalogue.domains)
         plan = leave_out(plan, reference, left_out)
-    for model, why in left_out.items():
-        say(f"--preset {args.preset}: leaves out {model}: {why}")
+    for why in dict.fromkeys(left_out.values()):
+        names_of = [model for model, reason in left_out.items() if reason == why]
+        say(f"--preset {args.preset}: leaves out {', '.join(names_of)}: {why}")
     comparison, ranks, cells = run_comparison(
         root, plan, reference, (names, points), config, prepared
     )
