@@ -245,7 +245,7 @@ def test_training_learns(tmp_path):
     assert metrics["test"]["overall"]["ndcg@10"] > 1.3 * popularity
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fifty_domains(tmp_path):
     write_log(tmp_path / "log.csv", num_domains=50, users=150, items=6)
     metrics = json.loads((train(tmp_path, epochs=1) / "metrics.json").read_text())

@@ -35,18 +35,20 @@ def influence(scorer: Scorer, batches: Iterable, catalogue: Catalogue) -> dict[s
     names = catalogue.domains
     wanted = np.full(catalogue.num_domains, max(1, USERS // catalogue.num_domains))
     sample = [batch for _, batch in first_users(batches, wanted)]
+    whole = _gains(scorer, sample, catalogue)
+    first_rows = np.cumsum([0, *(len(batch["domain"]) for batch in sample)])
     found: dict[str, Any] = {}
     for other in range(catalogue.num_domains):
-        pairs = [pair for batch in sample if (pair := _with_and_without(batch, other, catalogue))]
-        if not pairs:
+        rows, without = [], []
+        for batch, first in zip(sample, first_rows, strict=False):
+            theirs = _rows_with(batch, other, catalogue)
+            if theirs.any():
+                rows.append(first + np.flatnonzero(theirs.any(axis=1)))
+                without.append(_without(batch, theirs, catalogue))
+        if not rows:
             continue
-        gains = [
-            user_gains(ranks.ranks, SELECTION_METRIC)
-            for side in zip(*pairs, strict=True)
-            for ranks in [rank_split(scorer, side, catalogue, with_rows=False)]
-        ]
-        change = gains[0] - gains[1]
-        domains = np.concatenate([batch["domain"].numpy() for batch, _ in pairs])
+        change = whole[np.concatenate(rows)] - _gains(scorer, without, catalogue)
+        domains = np.concatenate([batch["domain"].numpy() for batch in without])
         for d in np.unique(domains):
             own = change[domains == d]
             if len(own) > 1:
@@ -58,17 +60,22 @@ def influence(scorer: Scorer, batches: Iterable, catalogue: Catalogue) -> dict[s
     return {name: found[name] for name in names if name in found}
 
 
-def _with_and_without(batch, other: int, catalogue: Catalogue):
-    """The rows whose history has items of the other domain, as they are and without these."""
-    if int(batch["domain"][0]) == other:
-        return None
+def _gains(scorer: Scorer, batches: Iterable, catalogue: Catalogue) -> np.ndarray:
+    """The selection metric of each row of some batches."""
+    ranks = rank_split(scorer, batches, catalogue, with_rows=False).ranks
+    return user_gains(ranks, SELECTION_METRIC)
+
+
+def _rows_with(batch, other: int, catalogue: Catalogue) -> np.ndarray:
+    """Where histories have items of another domain than that of the targets, `[rows, length]`."""
     items = batch["items"].numpy()
     offset, size = catalogue.offsets[other], catalogue.sizes[other]
-    theirs = (items >= offset) & (items < offset + size)
+    return (items >= offset) & (items < offset + size) & (int(batch["domain"][0]) != other)
+
+
+def _without(batch, theirs: np.ndarray, catalogue: Catalogue):
+    """The rows that have such items, without these; the same candidates as with them."""
     rows = np.flatnonzero(theirs.any(axis=1))
-    if not len(rows):
-        return None
     whole = {name: tf.gather(part, rows) for name, part in batch.items()}
     left = with_history(whole, tf.constant(~theirs[rows]), catalogue)
-    # As they are, but for what is looked at: the same candidates on either side.
-    return whole, left | {"excluded": whole["excluded"]}
+    return left | {"excluded": whole["excluded"]}
