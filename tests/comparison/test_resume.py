@@ -123,7 +123,10 @@ def test_another_setting_in_the_same_directory_is_refused_before_any_work(compar
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("grid", [(), ("--grid", "train.learning_rate=0.01,0.02")])
+@pytest.mark.parametrize(
+    "grid",
+    [(), pytest.param(("--grid", "train.learning_rate=0.01,0.02"), marks=pytest.mark.long)],
+)
 def test_killed_in_the_middle_of_a_cell_and_run_again(tmp_path, grid):
     """kill -9 of the real command; the same command again ends where an uninterrupted one does."""
     write_log(tmp_path / "log.tsv")

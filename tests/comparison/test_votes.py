@@ -200,7 +200,7 @@ def test_only_cells_that_neighbours_vote_for_are_asked_for_ranks_without(tmp_pat
     assert str(file.parent) in error
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_untrained_networks_on_the_planted_data(tmp_path):
     """`contrary` misleads votes too: counting alone says that it is hurt and the others helped."""
     settings = ("dim=16", "blocks=1", "window=8", "item_init=random", "neighbours=50")

@@ -66,7 +66,7 @@ def told_of_times(run, ranks, told):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("repeats", ["auto", "exclude"])
-@pytest.mark.parametrize("network", ["bprmf", "mmoe"])
+@pytest.mark.parametrize("network", ["bprmf", pytest.param("mmoe", marks=pytest.mark.long)])
 def test_metrics_follow_from_the_answers_of_the_export(network, repeats, tmp_path):
     """HR and NDCG of all domains, from 0 to 100 % repeats, recomputed from answers alone."""
     log = write_log(tmp_path / "log.csv", shares=(0, 0.03, 0.4, 1))
