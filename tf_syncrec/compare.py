@@ -24,7 +24,14 @@ from tf_syncrec.cli import (
 from tf_syncrec.comparison.grid_search import read_grid
 from tf_syncrec.comparison.names import about_models
 from tf_syncrec.comparison.plan import check_recbole, read_plan
-from tf_syncrec.comparison.presets import PRESETS, Preset, leave_out, missing_here, missing_in
+from tf_syncrec.comparison.presets import (
+    PRESETS,
+    Preset,
+    by_reason,
+    leave_out,
+    missing_here,
+    missing_in,
+)
 from tf_syncrec.reporting.terminal_tables import comparison_table
 from tf_syncrec.utils.terminal import width
 
@@ -109,14 +116,14 @@ def main(argv: list[str] | None = None) -> None:
     if args.preset:
         left_out |= missing_in(plan, prepared.catalogue.domains)
         plan = leave_out(plan, reference, left_out)
-    for why in dict.fromkeys(left_out.values()):
-        names_of = [model for model, reason in left_out.items() if reason == why]
-        say(f"--preset {args.preset}: leaves out {', '.join(names_of)}: {why}")
+    reasons = by_reason(left_out)
+    for why, missing in reasons.items():
+        say(f"--preset {args.preset}: leaves out {', '.join(missing)}: {why}")
     comparison, ranks, cells = run_comparison(
         root, plan, reference, (names, points), config, prepared
     )
     comparison["command"] = command_of("tf_syncrec.compare", argv)
-    comparison["left_out"] = left_out
+    comparison["left_out"] = reasons
     files = write_comparison(root, comparison, ranks, histories(root, cells))
 
     say()

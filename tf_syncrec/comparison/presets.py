@@ -132,3 +132,11 @@ def leave_out(plan: Plan, reference: str, missing: Mapping[str, str]) -> Plan:
     if reference in missing:
         raise InputError(f"--reference {reference}: {missing[reference]}")
     return {model: seeds for model, seeds in plan.items() if model.text not in missing}
+
+
+def by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
+    """The models of each reason, in their order."""
+    found: dict[str, list[str]] = {}
+    for model, why in missing.items():
+        found.setdefault(why, []).append(model)
+    return found

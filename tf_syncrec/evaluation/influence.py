@@ -40,7 +40,7 @@ def influence(scorer: Scorer, batches: Iterable, catalogue: Catalogue) -> dict[s
     found: dict[str, Any] = {}
     for other in range(catalogue.num_domains):
         rows, without = [], []
-        for batch, first in zip(sample, first_rows, strict=False):
+        for batch, first in zip(sample, first_rows[:-1], strict=True):
             theirs = _rows_with(batch, other, catalogue)
             if theirs.any():
                 rows.append(first + np.flatnonzero(theirs.any(axis=1)))

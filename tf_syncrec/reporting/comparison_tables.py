@@ -104,16 +104,10 @@ def _protocol(comparison: Mapping[str, Any]) -> list[str]:
         *(f"{key}: {value}" for key, value in flat(comparison["protocol"])),
         f"targets never seen in training: {comparison['cold_target_share']:.2%}",
         *(f"`{name}`: {model['about']}" for name, model in comparison["models"].items()),
-        *_left_out(comparison.get("left_out", {})),
-    ]
-
-
-def _left_out(models: Mapping[str, str]) -> list[str]:
-    """Models that a preset names and this machine or dataset has not got, by the reason."""
-    reasons = dict.fromkeys(models.values())
-    return [
-        f"left out: {', '.join(f'`{name}`' for name in models if models[name] == why)}: {why}"
-        for why in reasons
+        *(
+            f"left out: {', '.join(f'`{name}`' for name in names)}: {why}"
+            for why, names in comparison.get("left_out", {}).items()
+        ),
     ]
 
 
