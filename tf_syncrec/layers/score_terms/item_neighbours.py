@@ -78,9 +78,14 @@ class ItemNeighbours(keras.layers.Layer):
             Item ids, 0 for none, and votes, each `[batch, min(length, history) * count]`, int32
             and float32; an id may come several times, and its votes add up.
         """
-        ids, votes = self.votes(items, tf.convert_to_tensor(self.decay))
+        ids, votes = self.votes(items, self.decay.value)
         return ids, votes * tf.convert_to_tensor(self.weight)
 
+    # Traced, since one operation at a time costs more than what is computed.
+    @tf.function(
+        autograph=False,
+        input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.float32)],
+    )
     def votes(self, items, decay):
         """As `call`, with any decay, and the weight 1."""
         items = items[:, -self.history :]

@@ -122,6 +122,8 @@ class RepeatConsumption(keras.layers.Layer):
         counted = self.features(items, timestamps, now)
         return counted.ids, self.gains(counted, self.weight.value)
 
+    # Traced, as `features` is: one operation at a time costs more than what is computed.
+    @tf.function(autograph=False, reduce_retracing=True)
     def gains(self, counted: Counted, weight):
         """What scores gain, `[batch, length]` float32, with any w."""
         table = tf.reshape(weight, [-1, FEATURES])
@@ -132,6 +134,7 @@ class RepeatConsumption(keras.layers.Layer):
         of_buckets = tf.reduce_sum(tf.gather(weight, counted.buckets, batch_dims=2), axis=-1)
         return tf.where(counted.ids > 0, of_numbers + of_buckets, 0.0)
 
+    @tf.function(autograph=False, reduce_retracing=True)
     def features(self, items, timestamps=None, now=None) -> Counted:
         """The features x of each item of each history; arguments as of `call`."""
         items = tf.convert_to_tensor(items)
