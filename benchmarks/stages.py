@@ -1,10 +1,11 @@
-"""Seconds of the stages of one `fit`: what a user waits for besides the training.
+"""Seconds and memory of the stages of one `fit`: what a user waits for besides the training.
 
     python -m benchmarks.stages --dataset interactions --path log.csv --epochs 1
 
 The options are those of `python -m tf_syncrec.fit`; the run is written as ever. CPU seconds are of
 all cores together, so that they say the same on a machine that is busy with other things. Stages
-within a stage have a dot more, and are part of it.
+within a stage have a dot more, and are part of it. Memory is the most that the process held during
+the stage (Linux; MiB, resident).
 """
 
 import functools
@@ -12,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
@@ -36,11 +38,17 @@ STAGES = {
 
 
 class Clock:
-    """Adds up what functions take, each below the one that it was called by."""
+    """Adds up what functions take, each below the one that it was called by.
 
-    def __init__(self) -> None:
+    Args:
+        peak_memory: the most memory that this process has held, MiB.
+    """
+
+    def __init__(self, peak_memory: Callable[[], float]) -> None:
+        self._peak_memory = peak_memory
         self.rows: dict[tuple[str, ...], list[float]] = {}
         self._open: list[str] = []
+        self._peaks: list[float] = []  # of the open ones, so far
 
     def timed(self, function: Callable, name: str) -> Callable:
         """The function; what it takes is added up."""
@@ -48,7 +56,9 @@ class Clock:
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             self._open.append(name)
-            row = self.rows.setdefault(tuple(self._open), [0.0, 0.0, 0.0])
+            row = self.rows.setdefault(tuple(self._open), [0.0, 0.0, 0.0, 0.0])
+            self._note_peak()
+            self._peaks.append(0.0)
             wall, cpu = time.perf_counter(), time.process_time()
             try:
                 return function(*args, **kwargs)
@@ -57,8 +67,16 @@ class Clock:
                 row[0] += 1
                 row[1] += time.perf_counter() - wall
                 row[2] += time.process_time() - cpu
+                self._note_peak()
+                row[3] = max(row[3], self._peaks.pop())
 
         return call
+
+    def _note_peak(self) -> None:
+        """Gives all open stages the peak since the last call; the next one begins from here."""
+        peak = self._peak_memory()
+        self._peaks = [max(peak, earlier) for earlier in self._peaks]
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def main() -> None:
@@ -66,7 +84,9 @@ def main() -> None:
         print(__doc__)
         return
     cli.load_tensorflow()
-    clock = Clock()
+    from tf_syncrec.training.loop import peak_memory_mb
+
+    clock = Clock(peak_memory_mb)
     for module, names in STAGES.items():
         for name in names:
             owner = __import__(module, fromlist=["_"])
@@ -79,13 +99,13 @@ def main() -> None:
     from tf_syncrec.fit import main as fit
 
     clock.timed(fit, "fit")(sys.argv[1:])
-    rows: list[tuple] = [("loading", "", *loading)]
+    rows: list[tuple] = [("loading", "", *loading, "")]
     rows += [
-        ("· " * (len(place) - 1) + place[-1], int(calls), wall, cpu)
-        for place, (calls, wall, cpu) in clock.rows.items()
+        ("· " * (len(place) - 1) + place[-1], int(calls), wall, cpu, round(peak))
+        for place, (calls, wall, cpu, peak) in clock.rows.items()
     ]
     print()
-    print(tabulate(rows, ("stage", "calls", "seconds", "CPU seconds"), floatfmt=".1f"))
+    print(tabulate(rows, ("stage", "calls", "seconds", "CPU seconds", "MiB"), floatfmt=".1f"))
     whole, training = clock.rows[("fit",)], clock.rows["fit", "train"]
     outside = [loading[n] + whole[1 + n] - training[1 + n] for n in range(2)]
     print(f"\nAll but the training: {outside[0]:.1f} s, {outside[1]:.1f} CPU seconds")
