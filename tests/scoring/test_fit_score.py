@@ -93,7 +93,8 @@ def test_what_is_shipped_is_fitted_on_everybody(make_prepared):
         assert np.any(part)
     for network in (step_by_step, unjudged):
         for one, other in zip(model.weights, network.weights, strict=True):
-            np.testing.assert_array_equal(one, other, err_msg=one.path)
+            # Users are added up in another order where they fall into parts.
+            np.testing.assert_allclose(one, other, 1e-5, 1e-6, err_msg=one.path)
 
 
 @pytest.mark.slow

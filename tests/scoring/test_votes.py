@@ -156,14 +156,14 @@ def test_votes_of_several_weights_rank_as_the_whole_scores_do(make_prepared, see
     def scores(said, offset, size):
         return said * of_items[0, offset : offset + size] + of_items[1, offset : offset + size]
 
-    def votes(items):
+    def votes(said, items):
         ids = tf.concat([items, items[:, :1], (items * 7) % (count + 1)], axis=1)
         for kind in kinds:
             yield ids, tf.gather(kind, ids)
 
     def whole(said, items, offset, size):
         of_network = scores(said, offset, size)
-        for kind, (ids, of_history) in enumerate(votes(items)):
+        for kind, (ids, of_history) in enumerate(votes(said, items)):
             added = add_votes(tf.zeros_like(of_network), ids, of_history, offset)
             for place, weight in enumerate(WEIGHTS):
                 yield place * len(DECAYS) + kind, of_network + weight * added

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,9 @@ from tf_syncrec.utils.terminal import advance
 
 CUT_OFF = int(SELECTION_METRIC.partition("@")[2])
 """Of a rank behind this one, `SELECTION_METRIC` is 0."""
+
+
+Found = TypeVar("Found")
 
 
 class Trials(NamedTuple):
@@ -93,7 +96,7 @@ class Folds:
 
     def __init__(self, batches: Batches):
         self.batches = batches
-        self.kept: dict[tuple[Hashable, int], Trials] = {}
+        self.kept: dict[tuple[Hashable, int], Any] = {}
         """What was found of the users of each part."""
         self.order = np.zeros(0, int)
         """The part of each user, in the order of the batches, once they have been read."""
@@ -122,13 +125,17 @@ class OfFolds:
                 yield {name: tf.gather(part, rows) for name, part in batch.items()}
         self.whole.order = np.concatenate(order)
 
-    def trials(self, state: Hashable, rank: Callable[[Batches], Trials]) -> Trials:
-        """What `rank` finds of these users; each part of them is ranked once in each state."""
+    def found(self, state: Hashable, find: Callable[[Batches], Found]) -> list[Found]:
+        """What `find` finds of each part of these users, which is asked once in each state."""
         kept = self.whole.kept
         for fold in self.folds:
             if (state, fold) not in kept:
-                kept[state, fold] = rank(OfFolds(self.whole, [fold]))
-        parts = [kept[state, fold] for fold in self.folds]
+                kept[state, fold] = find(OfFolds(self.whole, [fold]))
+        return [kept[state, fold] for fold in self.folds]
+
+    def trials(self, state: Hashable, rank: Callable[[Batches], Trials]) -> Trials:
+        """What `rank` finds of these users; each part of them is ranked once in each state."""
+        parts = self.found(state, rank)
         owner = self.whole.order[np.isin(self.whole.order, self.folds)]
         gains = np.zeros([len(owner), parts[0].gains.shape[1]])
         domains = np.zeros(len(owner), int)
@@ -155,3 +162,16 @@ def trials_of(validation: Batches, state: Hashable, rank: Callable[[Batches], Tr
         rank: ranks the users of batches.
     """
     return validation.trials(state, rank) if isinstance(validation, OfFolds) else rank(validation)
+
+
+def found_in_parts(
+    validation: Batches, state: Hashable, find: Callable[[Batches], Found]
+) -> list[Found]:
+    """What somebody finds on validation, in one part or, of `Folds`, in as many as they have.
+
+    Args:
+        validation: as of `trials_of`.
+        state: likewise.
+        find: asks the users of batches.
+    """
+    return validation.found(state, find) if isinstance(validation, OfFolds) else [find(validation)]

@@ -1,7 +1,8 @@
 """Fits what coming back to an item is worth, in each domain, on validation."""
 
-import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import tensorflow as tf
@@ -12,14 +13,14 @@ from tf_syncrec.data.batches import Sequences
 from tf_syncrec.data.item_similarity import user_item_counts
 from tf_syncrec.evaluation import TIMED
 from tf_syncrec.evaluation.full_ranking import Batches, ModelScorer, Scorer, take_rows, times_of
-from tf_syncrec.evaluation.trials import Trials, rank_trials
+from tf_syncrec.evaluation.trials import Trials, found_in_parts
 from tf_syncrec.layers import RepeatConsumption
-from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.layers.score_terms.repeat_consumption import FEATURES, NUMBERS, TOLD
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.metrics.target_ranks import row_chunks, without
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.choices import best_of_domains, mean_gain
+from tf_syncrec.scoring.votes import rank_votes
 
 SHARPNESS = (0.1, 0.2, 0.4, 0.8)
 """What is tried for a, by which the other scores are multiplied: the likelihood alone knows too
@@ -108,7 +109,10 @@ def fit_weights(
     for each in scorers:
         each.refresh()
     tried = np.zeros([1 + len(SHARPNESS), TOLD, catalogue.num_domains, FEATURES], np.float32)
-    for told, observed in enumerate(_observe(layer, scorers, catalogue, validation)):
+    # Of what is fitted nothing has a say yet, so each part of the users is asked once.
+    observe = functools.partial(_observe, layer, scorers, catalogue)
+    parts = found_in_parts(validation, "choices", observe)
+    for told, observed in enumerate(map(_joined, zip(*parts, strict=True))):
         fitted = observed.fit(catalogue.num_domains)
         for trial, (sharpness, weights) in enumerate(zip(SHARPNESS, fitted, strict=True), start=1):
             tried[trial, told] = weights / sharpness
@@ -129,14 +133,14 @@ def fit_weights(
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Choices:
     """What users with a history in the domain of their target had to choose from.
 
     The items of a user stand side by side.
 
     Attributes:
-        starts: `[users]`, place of each one's first item.
+        counts: `[users]`, how many items each one had to choose from.
         domains: `[users]`.
         others: `[users, SHARPNESS]` float64, log of what all other items of the domain add up to.
         scores: `[items]` float32, by the scorer.
@@ -145,7 +149,7 @@ class _Choices:
         chosen: `[items]` bool, the target.
     """
 
-    starts: np.ndarray
+    counts: np.ndarray
     domains: np.ndarray
     others: np.ndarray
     scores: np.ndarray
@@ -155,13 +159,13 @@ class _Choices:
 
     def fit(self, num_domains: int) -> Iterator[np.ndarray]:
         """The likeliest weights for each of `SHARPNESS`, `[num_domains, FEATURES]`."""
-        lengths = np.diff(np.append(self.starts, len(self.scores)))
-        users = np.repeat(np.arange(len(self.starts), dtype=np.int32), lengths)
+        users = np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
+        starts = np.cumsum(self.counts) - self.counts
         # Of each item the places of its weights in a flat table: of the numbers, of the bucket.
         first = (self.domains[users] * FEATURES).astype(np.int32)
         numbers = [(first + f, x.astype(float)) for f, x in enumerate(self.numbers.T) if x.any()]
         buckets = [first + which for which in self.buckets.T]
-        start = np.zeros((num_domains + 1) * FEATURES)
+        fitted = np.zeros((num_domains + 1) * FEATURES)
 
         def loss(flat, scores, others):
             common, own = np.split(flat.reshape(num_domains + 1, FEATURES), [1])
@@ -172,9 +176,9 @@ class _Choices:
             for places, x in numbers:
                 logits += x * table[places]
             # Over the largest of a user, so that no exponential overflows.
-            largest = np.maximum(np.maximum.reduceat(logits, self.starts), others)
+            largest = np.maximum(np.maximum.reduceat(logits, starts), others)
             odds = np.exp(logits - largest[users])
-            totals = np.add.reduceat(odds, self.starts) + np.exp(others - largest)
+            totals = np.add.reduceat(odds, starts) + np.exp(others - largest)
             surplus = odds / totals[users] - self.chosen
             gradient = np.zeros(table.size)
             for places in buckets:
@@ -189,18 +193,24 @@ class _Choices:
             )
 
         for sharpness, others in zip(SHARPNESS, self.others.T, strict=True):
-            if len(self.starts):
+            if len(self.counts):
                 found = minimize(
                     loss,
-                    start,
+                    fitted,
                     args=(sharpness * self.scores, others),
                     jac=True,
                     method="L-BFGS-B",
                     options={"maxiter": 500},
                 )
-                start = found.x  # nearly that of the next, too
-            common, own = np.split(start.reshape(num_domains + 1, FEATURES), [1])
+                fitted = found.x  # nearly that of the next, too
+            common, own = np.split(fitted.reshape(num_domains + 1, FEATURES), [1])
             yield common + own
+
+
+def _joined(parts: Sequence[_Choices]) -> _Choices:
+    """Those of all users."""
+    columns = [[getattr(part, field.name) for part in parts] for field in fields(_Choices)]
+    return _Choices(*map(np.concatenate, columns))
 
 
 def _observe(
@@ -251,9 +261,8 @@ def _observe(
             features.append(tuple(part[rows, places] for each in of_items for part in each))
     counts, domains, chosen = _columns(shared)
     scores, parts = _columns(scored) * (TOLD // len(scorers)), _columns(features)
-    starts = np.cumsum(counts) - counts
     return [
-        _Choices(starts, domains, others, of_scorer, numbers, buckets, chosen)
+        _Choices(counts, domains, others, of_scorer, numbers, buckets, chosen)
         for others, of_scorer, numbers, buckets in zip(
             scores[::2], scores[1::2], parts[::2], parts[1::2], strict=True
         )
@@ -278,18 +287,25 @@ def _try(
 ) -> Trials:
     """The selection metric of each user with each of several weights, for each `TOLD`."""
 
-    def ask(batch):
-        return [scorer.queries(batch) for scorer in scorers], _told(batch)
+    def rank(scorer: Scorer, which: slice) -> Trials:
+        """What is tried for some of `TOLD`, on top of a scorer."""
 
-    def scores(said, items, offset, size):
-        queries, told = said
-        others = None
-        for which, times in enumerate(told):
-            if which < len(scorers):
-                others = scorers[which].scores(queries[which], offset, size)
-            counted = layer.features(items, *times)
-            for trial, weight in enumerate(tried):
-                gains = layer.gains(counted, weight)
-                yield which * len(tried) + trial, add_votes(others, counted.ids, gains, offset)
+        def ask(batch):
+            return scorer.queries(batch), _told(batch)[which]
 
-    return rank_trials(validation, catalogue, TOLD * len(tried), ask, scores)
+        def scores(said, offset, size):
+            return scorer.scores(said[0], offset, size)
+
+        def votes(said, items):
+            for times in said[1]:
+                counted = layer.features(items, *times)
+                for weight in tried:
+                    yield counted.ids, layer.gains(counted, weight)
+
+        kinds = len(range(TOLD)[which]) * len(tried)
+        return rank_votes(validation, catalogue, [1.0], kinds, ask, scores, votes)
+
+    if len(scorers) == 1:
+        return rank(scorers[0], slice(None))
+    found = [rank(scorer, slice(told, told + 1)) for told, scorer in enumerate(scorers)]
+    return Trials(np.concatenate([each.gains for each in found], axis=1), found[0].domains)

@@ -117,7 +117,7 @@ def _try(
     scorer = ModelScorer(model)
     scorer.refresh()
 
-    def votes(items):
+    def votes(said, items):
         for decay in DECAYS:  # one after the other, as each takes as much memory as the scores
             yield layer.votes(items, decay)
 
@@ -133,7 +133,7 @@ def rank_votes(
     kinds: int,
     ask: Callable[[Any], Any],
     scores: Callable[[Any, int, int], Any],
-    votes: Callable[[Any], Iterator[tuple[Any, Any]]],
+    votes: Callable[[Any, Any], Iterator[tuple[Any, Any]]],
 ) -> Trials:
     """Ranks the targets of a split with votes of several weights, as `rank_trials` would.
 
@@ -149,8 +149,8 @@ def rank_votes(
         ask: what the network says of a batch: tensors with a row a user, nested or not.
         scores: scores `[rows, size]` without votes; its arguments are some rows of what `ask`
             returned, and first item id and size of the domain.
-        votes: yields ids and votes `[rows, any]` of each kind, of histories; the ids of all kinds
-            are the same.
+        votes: yields ids and votes `[rows, any]` of each kind; its arguments are some rows of what
+            `ask` returned, and their histories. The ids of all kinds are the same.
 
     Returns:
         Trials are all kinds with the first of the weights, all with the second, and so on.
@@ -160,7 +160,7 @@ def rank_votes(
     def rank(said, items, excluded, targets, offset, size):
         ranks = np.empty([len(targets), len(weights), kinds])
         unchanged = None
-        for kind, (ids, of_history) in enumerate(votes(items)):
+        for kind, (ids, of_history) in enumerate(votes(said, items)):
             if unchanged is None:
                 unchanged = _unchanged(
                     scores(said, offset, size), excluded, targets, ids, offset, CUT_OFF + 1
