@@ -122,8 +122,18 @@ class RepeatConsumption(keras.layers.Layer):
         counted = self.features(items, timestamps, now)
         return counted.ids, self.gains(counted, self.weight.value)
 
-    # Traced, as `features` is: one operation at a time costs more than what is computed.
-    @tf.function(autograph=False, reduce_retracing=True)
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            Counted(
+                tf.TensorSpec([None, None], tf.int32),
+                tf.TensorSpec([None, None, NUMBERS], tf.float32),
+                tf.TensorSpec([None, None, 2], tf.int32),
+                tf.TensorSpec([None], tf.int32),
+            ),
+            tf.TensorSpec([TOLD, None, FEATURES], tf.float32),
+        ],
+    )
     def gains(self, counted: Counted, weight):
         """What scores gain, `[batch, length]` float32, with any w."""
         table = tf.reshape(weight, [-1, FEATURES])
@@ -134,24 +144,34 @@ class RepeatConsumption(keras.layers.Layer):
         of_buckets = tf.reduce_sum(tf.gather(weight, counted.buckets, batch_dims=2), axis=-1)
         return tf.where(counted.ids > 0, of_numbers + of_buckets, 0.0)
 
-    @tf.function(autograph=False, reduce_retracing=True)
     def features(self, items, timestamps=None, now=None) -> Counted:
         """The features x of each item of each history; arguments as of `call`."""
         items = tf.convert_to_tensor(items)
-        ids, counts, ages, order = self.counted(items)
-        numbers = [tf.math.log(counts), tf.gather(self.log_returns.value, ids)]
-        buckets = [NUMBERS + bucket(ages, BUCKETS)]
         if timestamps is None:
-            told = tf.zeros(tf.shape(items)[:1], tf.int32)
-            numbers += [tf.zeros_like(counts)] * 2
-            buckets.append(tf.fill(tf.shape(ids), NUMBERS + len(BUCKETS)))
-        else:
-            ago, told = _ago(items, timestamps, now)
-            ago = tf.gather(ago, order, batch_dims=1)
-            buckets.append(NUMBERS + len(BUCKETS) + 1 + bucket(ago, ELAPSED))
-            timed = tf.cast(told > 0, tf.float32)[:, None]
-            for period, near in ((DAY, NEARBY), (7 * DAY, DAY / 2)):
-                numbers.append(timed * _rhythm(ago, counts, period, near))
+            timestamps = tf.zeros(tf.shape(items), tf.float64)
+        if now is None:
+            now = tf.zeros(tf.shape(items)[:1], tf.float64)
+        return self._features(items, tf.cast(timestamps, tf.float64), tf.cast(now, tf.float64))
+
+    # Traced, as `gains` is: one operation at a time costs more than what is computed.
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([None, None], tf.float64),
+            tf.TensorSpec([None], tf.float64),
+        ],
+    )
+    def _features(self, items, timestamps, now) -> Counted:
+        ids, counts, ages, order = self.counted(items)
+        ago, told = _ago(items, timestamps, now)
+        ago = tf.gather(ago, order, batch_dims=1)
+        timed = tf.cast(told > 0, tf.float32)[:, None]
+        numbers = [tf.math.log(counts), tf.gather(self.log_returns.value, ids)]
+        for period, near in ((DAY, NEARBY), (7 * DAY, DAY / 2)):
+            numbers.append(timed * _rhythm(ago, counts, period, near))
+        elapsed = NUMBERS + len(BUCKETS) + 1 + bucket(ago, ELAPSED)  # of rows without times, 0
+        buckets = [NUMBERS + bucket(ages, BUCKETS), elapsed]
         return Counted(ids, tf.stack(numbers, axis=-1), tf.stack(buckets, axis=-1), told)
 
     def counted(self, items):
@@ -197,15 +217,12 @@ class RepeatConsumption(keras.layers.Layer):
 def _ago(items, timestamps, now):
     """How long ago each interaction was, `[batch, length]` seconds; what each row tells."""
     known = items > 0
-    timestamps = tf.where(known, tf.cast(timestamps, tf.float64), 0.0)
+    timestamps = tf.where(known, timestamps, 0.0)
     timed = tf.reduce_any(timestamps != 0, axis=1)
     latest = tf.reduce_max(tf.where(known, timestamps, timestamps.dtype.min), axis=1)
     latest = tf.where(timed, latest, 0.0)
-    asked = tf.zeros_like(timed)
-    until = latest
-    if now is not None:
-        asked = timed & (now != 0)
-        until = tf.where(asked, tf.cast(now, tf.float64), latest)
+    asked = timed & (now != 0)
+    until = tf.where(asked, now, latest)
     told = tf.cast(timed, tf.int32) + tf.cast(asked, tf.int32)
     return tf.where(known, until[:, None] - timestamps, 0.0) * unit(latest)[:, None], told
 
