@@ -27,6 +27,7 @@ from tf_syncrec.comparison.presets import (
     missing_in,
 )
 from tf_syncrec.config import Config, load, shipped
+from tf_syncrec.models.registry import PUBLISHED, PUBLISHED_LOSSES
 from tf_syncrec.reporting.comparison_tables import SINGLE_DOMAIN
 
 
@@ -60,6 +61,13 @@ def test_all_systems_of_the_papers_tables_are_there():
     ]
     assert known == set(rows) and len(rows) == len(TABLE_2) == 25
     assert set(TABLE_2) < set(PRESETS["paper_quick"].models) < set(PRESETS["paper"].models)
+
+
+def test_each_network_with_a_published_loss_is_there_with_it_as_well():
+    models = PRESETS["paper"].models
+    for name in PUBLISHED_LOSSES:
+        (plain,) = {name, f"{name}_by_pair"} & set(models)
+        assert plain.replace(name, name + PUBLISHED) in models
 
 
 def config_with(items):

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_prep.errors import InputError
-from tf_syncrec.comparison.names import BY_PAIR, RECBOLE
+from tf_syncrec.comparison.names import BY_PAIR, RECBOLE, parse_name
 from tf_syncrec.comparison.plan import Plan
 from tf_syncrec.comparison.recbole.bridge import check_interpreter, interpreter
 from tf_syncrec.comparison.recbole.models import WITH_ATTRIBUTES
 from tf_syncrec.config import Config
-from tf_syncrec.models.registry import ABLATIONS, FULL, PUBLISHED
+from tf_syncrec.models.registry import ABLATIONS, FULL, PUBLISHED, PUBLISHED_LOSSES
 
 
 class Preset(NamedTuple):
@@ -39,12 +39,11 @@ def _recbole(*names: str) -> tuple[str, ...]:
     return tuple(f"{RECBOLE}{name}" for name in names)
 
 
-FACTORISATION = ("bitgcf", "dtcdr", "cmf", "clfm", "deepapf")
 TABLE_2 = (
     *("bprmf", *_recbole("GCMC")),
     *("gru4rec", "sasrec", *_recbole("BERT4Rec", "S3Rec"), "carca"),
     *_recbole("NextItNet", "SINE", "STAMP", "TransRec", "LightSANs", "NARM"),
-    *(*_by_pair(*FACTORISATION), "cat_art"),
+    *(*_by_pair("bitgcf", "dtcdr", "cmf", "clfm", "deepapf"), "cat_art"),
     *(*_by_pair("mifn", "pi_net", "man", "c2dsr"), "mmoe", "cgrec"),
 )
 """The 25 systems of the paper's Tables 2 and 3, in their order: GR, SR, CDR, CDSR."""
@@ -52,13 +51,15 @@ TABLE_2 = (
 READ_ATTRIBUTES = (*WITH_ATTRIBUTES, "carca")
 """Those that know items by their attributes."""
 
-AS_PUBLISHED = tuple(f"{name}{PUBLISHED}" for name in ("bprmf", "sasrec", "carca")) + _by_pair(
-    *(f"{name}{PUBLISHED}" for name in FACTORISATION)
-)
-"""Those of them that we have with another loss as well, which tells loss from architecture."""
-
 LATER = ("abxi", *_by_pair("tri_cdr"), "esasrec", *_recbole("FDSA"))
 """What the tables have not, and is asked for: later systems, and one of the paper's section 2."""
+
+AS_PUBLISHED = tuple(
+    name.base + PUBLISHED + name.text.removeprefix(name.base)
+    for name in map(parse_name, (*TABLE_2, *LATER))
+    if name.base in PUBLISHED_LOSSES
+)
+"""Those of both that we have with another loss as well, which tells loss from architecture."""
 
 ALONE = ("cgrec_single", "sasrec_single")
 """One model a domain; the paper's Table 4 holds the others against the first."""
