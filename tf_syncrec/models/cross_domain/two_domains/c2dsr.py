@@ -222,7 +222,7 @@ class C2DSR(MultiDomainModel):
         cross = self._cross(cross_view, of_cross, training=training)
         single = self._single(single_view, of_single, training=training)
         blocks = group_by_domain(single_view.domains, self.num_domains)
-        targets = blocks.gather(items[:, -tf.shape(single_view.domains)[1] :])
+        targets = blocks.gather(single_view.targets(items))
         y = [blocks.gather(cross + single), blocks.gather(cross)]
         both, alone = (
             mean_over_targets(losses, blocks).total

@@ -142,7 +142,7 @@ class TriCDR(MultiDomainModel):
         blocks = group_by_domain(view.domains, self.num_domains)
         found, there, asking = self.attended(view, view.domains, view.mask, training=training)
         y = self._outputs(found, blocks, training=training)
-        targets = blocks.gather(items[:, -tf.shape(view.domains)[1] :])
+        targets = blocks.gather(view.targets(items))
         alone = [blocks.gather(states) for states in asking]
         prediction, *alone = (
             mean_over_targets(losses, blocks).total
