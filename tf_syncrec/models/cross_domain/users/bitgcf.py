@@ -10,7 +10,7 @@ from tf_syncrec.models.cross_domain.resting import RestingTables
 from tf_syncrec.models.cross_domain.users.by_domain import UsersByDomain
 from tf_syncrec.models.cross_domain.users.graph import InteractionGraph, pairs_of
 from tf_syncrec.models.cross_domain.users.transfer import common_vectors, transferred
-from tf_syncrec.utils.variables import as_array, fill
+from tf_syncrec.utils.variables import fill
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")
@@ -187,10 +187,10 @@ class BiTGCF(UsersByDomain):
             return super().plain()
         users, items = self._tables()
         inside = {"attributes": None, "own_dropout": 0.0, "pairs": 0, "blocks": 0}
-        found = self.from_config(self.get_config() | inside | {"dim": items.shape[1]})
+        found = self.rebuilt(
+            inside | {"dim": items.shape[1]},
+            lambda model: (model.users, model.embedding, model.graph),
+        )
         fill(found.users.embeddings, tf.reshape(users, [users.shape[0], -1]))
         fill(found.embedding.items, items)
-        for part, same in zip(self.fitted_parts, found.fitted_parts, strict=True):
-            for weight, copy in zip(part.weights, same.weights, strict=True):
-                fill(copy, as_array(weight))
         return found
