@@ -21,6 +21,7 @@ from tf_syncrec.comparison.names import RECBOLE
 from tf_syncrec.comparison.plan import read_plan
 from tf_syncrec.comparison.presets import (
     PRESETS,
+    SINGLE_DOMAIN,
     TABLE_2,
     leave_out,
     missing_here,
@@ -28,7 +29,6 @@ from tf_syncrec.comparison.presets import (
 )
 from tf_syncrec.config import Config, load, shipped
 from tf_syncrec.models.registry import PUBLISHED, PUBLISHED_LOSSES
-from tf_syncrec.reporting.comparison_tables import SINGLE_DOMAIN
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_syncrec.comparison.presets import SINGLE_DOMAIN
 from tf_syncrec.evaluation import OVERALL, by_domain, shown
 from tf_syncrec.evaluation.significance import SIGNIFICANCE
 from tf_syncrec.metrics.gains import METRICS, SELECTION_METRIC
@@ -30,8 +31,6 @@ WITH_VOTES = (
     "from these terms alone, so it is no evidence of negative transfer."
 )
 
-SINGLE_DOMAIN = "cgrec_single"
-"""What the paper's Table 4 holds the others against: a domain-specific model."""
 AGAINST_SINGLE = (
     f"Change in test metrics against `{SINGLE_DOMAIN}`, one model a domain, of what is trained on "
     "several domains, means over seeds. Below 0 a domain would be better off alone with that "
