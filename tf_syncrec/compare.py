@@ -105,7 +105,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.preset:
         left_out = missing_here(plan, config)
         plan = leave_out(plan, reference, left_out)
-    check_recbole(plan, config)
+    else:
+        check_recbole(plan, config)
     check_files(config)
 
     load_tensorflow()

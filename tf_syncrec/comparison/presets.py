@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from data_prep.errors import InputError
 from tf_syncrec.comparison.names import BY_PAIR, RECBOLE, parse_name
-from tf_syncrec.comparison.plan import Plan
-from tf_syncrec.comparison.recbole.bridge import check_interpreter, interpreter
+from tf_syncrec.comparison.plan import Plan, check_recbole
+from tf_syncrec.comparison.recbole.bridge import NoRecBole
 from tf_syncrec.comparison.recbole.models import WITH_ATTRIBUTES
 from tf_syncrec.config import Config
 from tf_syncrec.models.registry import ABLATIONS, FULL, PUBLISHED, PUBLISHED_LOSSES
@@ -64,7 +64,16 @@ AS_PUBLISHED = tuple(
 SINGLE_DOMAIN = "cgrec_single"
 """What the paper's Table 4 holds the others against: a domain-specific model."""
 
-REHEARSED = ("syncrec", FULL, *TABLE_2, *LATER, SINGLE_DOMAIN, "sasrec_single", "item_knn", "popularity")
+REHEARSED = (
+    "syncrec",
+    FULL,
+    *TABLE_2,
+    *LATER,
+    SINGLE_DOMAIN,
+    "sasrec_single",
+    "item_knn",
+    "popularity",
+)
 PAPER = (*REHEARSED, *AS_PUBLISHED)
 
 PRESETS = {
@@ -98,20 +107,23 @@ def missing_here(plan: Plan, config: Config) -> dict[str, str]:
     Args:
         plan: of the preset.
         config: what all models share.
+
+    Raises:
+        InputError: of `check_recbole`, where RecBole is there.
     """
     found = {}
-    of_recbole = [model.text for model in plan if model.base.startswith(RECBOLE)]
-    if of_recbole:
-        try:
-            check_interpreter(interpreter())
-        except InputError as error:
-            found = dict.fromkeys(of_recbole, str(error))
     if config.data.items.path is None:
-        found |= {
+        found = {
             model.text: "knows items by their attributes; give a file of them by --items"
             for model in plan
             if model.base.removeprefix(RECBOLE).removesuffix(PUBLISHED) in READ_ATTRIBUTES
         }
+    rest = {model: seeds for model, seeds in plan.items() if model.text not in found}
+    try:
+        check_recbole(rest, config)
+    except NoRecBole as error:
+        of_recbole = [model.text for model in rest if model.base.startswith(RECBOLE)]
+        found |= dict.fromkeys(of_recbole, str(error))
     return found
 
 
