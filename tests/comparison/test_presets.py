@@ -183,7 +183,9 @@ def test_what_is_given_wins_over_the_preset(tmp_path, monkeypatch):
         compare.main(["--dataset", "interactions", *data, *given, "--output_dir", str(root)])
     assert epochs_of(done) == {3} and {request["seed"] for _, request in done} == {4}
     assert strict_json(root / "comparison.json")["reference"] == "bprmf"
-    assert asked.read_text() == '{"NARM": ["n_layers"]}\n'
+    assert asked.read_text() == '{"NARM": ["epochs", "n_layers"]}\n'
+    (of_recbole,) = [request for _, request in done if request["model"] == "recbole:NARM"]
+    assert of_recbole["config"]["recbole"] == {"epochs": 2, "n_layers": 1}
 
 
 def epochs_of(done):

@@ -20,7 +20,7 @@ class Preset(NamedTuple):
         models: as `--models` takes them.
         reference: what the others are measured against.
         seeds: of `--seeds`, where it is not given.
-        options: values of other options that are not given, by the setting that they change.
+        options: values of other settings, where they are not given.
     """
 
     question: str
@@ -93,7 +93,11 @@ PRESETS = {
     ),
     "paper": Preset("the paper's Tables 2 and 4, hours", PAPER, "syncrec", "0"),
     "paper_quick": Preset(
-        "a rehearsal of it, two epochs", REHEARSED, "syncrec", "0", {"train.epochs": 2}
+        "a rehearsal of it, two epochs",
+        REHEARSED,
+        "syncrec",
+        "0",
+        {"train.epochs": 2, "recbole.epochs": 2, "recbole.S3Rec.pretrain_epochs": 2},
     ),
 }
 
