@@ -83,7 +83,9 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("give either --models or --preset")
     preset = PRESETS[args.preset] if args.preset else Preset("", (args.models,), None)
     for option, value in preset.options.items():
-        if getattr(args, option) is None:
+        if option not in vars(args):  # what is given by --set, before what the user gives by it
+            args.settings = [f"{option}={value}", *args.settings]
+        elif getattr(args, option) is None:
             setattr(args, option, value)
     plan, reference = read_plan(
         ",".join(preset.models),
@@ -105,7 +107,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.preset:
         left_out = missing_here(plan, config)
         plan = leave_out(plan, reference, left_out)
-    check_recbole(plan, config)
+    else:
+        check_recbole(plan, config)
     check_files(config)
 
     load_tensorflow()

@@ -8,7 +8,7 @@ import pydantic
 from data_prep.settings import Section
 from data_prep.settings import setting as _setting
 
-LOSSES = ("bpr_sigmoid", "bpr", "bce", "gbce", "sampled_softmax")
+LOSSES = ("bpr_sigmoid", "bpr", "bce", "top1", "gbce", "sampled_softmax")
 GATES = ("sequence", "causal")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 """Names of what TensorFlow is needed for; a test compares them with what there is."""
@@ -145,7 +145,7 @@ class LossConfig(Section):
 
     name: Annotated[str, pydantic.AfterValidator(_loss)] = _setting(
         "sampled_softmax",
-        "also gbce, bce, bpr, the paper's bpr_sigmoid, or one of your own (docs/extending.md)",
+        "also gbce, bce, bpr, top1, the paper's bpr_sigmoid, one of your own (docs/extending.md)",
     )
     negatives: int = _setting(
         256, "number of sampled negatives, from the target's domain; at most all of its items", ge=1

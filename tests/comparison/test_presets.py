@@ -16,18 +16,19 @@ from tests.support.comparing import (
     write_log,
 )
 from tf_syncrec import compare
-from tf_syncrec.comparison import presets
+from tf_syncrec.comparison import plan as planning
 from tf_syncrec.comparison.names import RECBOLE
 from tf_syncrec.comparison.plan import read_plan
 from tf_syncrec.comparison.presets import (
     PRESETS,
+    SINGLE_DOMAIN,
     TABLE_2,
     leave_out,
     missing_here,
     missing_in,
 )
 from tf_syncrec.config import Config, load, shipped
-from tf_syncrec.reporting.comparison_tables import SINGLE_DOMAIN
+from tf_syncrec.models.registry import PUBLISHED, PUBLISHED_LOSSES
 
 
 @pytest.fixture
@@ -60,6 +61,13 @@ def test_all_systems_of_the_papers_tables_are_there():
     ]
     assert known == set(rows) and len(rows) == len(TABLE_2) == 25
     assert set(TABLE_2) < set(PRESETS["paper_quick"].models) < set(PRESETS["paper"].models)
+
+
+def test_each_network_with_a_published_loss_is_there_with_it_as_well():
+    models = PRESETS["paper"].models
+    for name in PUBLISHED_LOSSES:
+        (plain,) = {name, f"{name}_by_pair"} & set(models)
+        assert plain.replace(name, name + PUBLISHED) in models
 
 
 def config_with(items):
@@ -98,7 +106,7 @@ def test_all_of_it_runs_where_all_is_there(tmp_path, monkeypatch):
 
 
 def test_nobody_looks_for_recbole_where_it_has_no_part(monkeypatch):
-    monkeypatch.setattr(presets, "check_interpreter", None)
+    monkeypatch.setattr(planning, "check_interpreter", None)
     assert missing_here(plan_of("main"), config_with(None)) == {}
 
 
@@ -159,15 +167,25 @@ def test_the_rehearsal_of_the_papers_tables(tmp_path, no_recbole, monkeypatch, c
 
 
 def test_what_is_given_wins_over_the_preset(tmp_path, monkeypatch):
-    monkeypatch.setitem(PRESETS, "paper_quick", SOME_OF_IT._replace(models=("syncrec", "bprmf")))
+    """And RecBole is asked once whether it is there and knows its settings."""
+    models = ("syncrec", "bprmf", "recbole:NARM")
+    monkeypatch.setitem(PRESETS, "paper_quick", SOME_OF_IT._replace(models=models))
+    there, asked = tmp_path / "python", tmp_path / "asked"
+    there.write_text(f'#!/bin/sh\necho "$4" >> {asked}\n')
+    there.chmod(0o755)
+    monkeypatch.setenv("RECBOLE_PYTHON", str(there))
     path, root = write_log(tmp_path / "log.tsv"), tmp_path / "rehearsal"
     data = ("--path", str(path), "--data_dir", str(tmp_path / "data"))
     users = domains_of(prepare("interactions", path=path, data_dir=data[-1], report=None))
-    given = ("--preset", "paper_quick", "--epochs", "3", "--seeds", "4", "--reference", "bprmf")
+    given = ["--preset", "paper_quick", "--epochs", "3", "--seeds", "4", "--reference", "bprmf"]
+    given += ["--set", "recbole.NARM.n_layers=1"]
     with scripted_cells(users) as done:
         compare.main(["--dataset", "interactions", *data, *given, "--output_dir", str(root)])
     assert epochs_of(done) == {3} and {request["seed"] for _, request in done} == {4}
     assert strict_json(root / "comparison.json")["reference"] == "bprmf"
+    assert asked.read_text() == '{"NARM": ["epochs", "n_layers"]}\n'
+    (of_recbole,) = [request for _, request in done if request["model"] == "recbole:NARM"]
+    assert of_recbole["config"]["recbole"] == {"epochs": 2, "n_layers": 1}
 
 
 def epochs_of(done):
@@ -175,5 +193,5 @@ def epochs_of(done):
     return {
         request["config"]["train"]["epochs"]
         for _, request in done
-        if request["model"] != "popularity"
+        if request["model"] != "popularity" and not request["model"].startswith(RECBOLE)
     }

@@ -17,6 +17,7 @@ from tf_syncrec.losses.functions import (
     bpr_sigmoid,
     gbce,
     sampled_softmax,
+    top1,
 )
 
 RATE = tf.constant([0.1])
@@ -48,6 +49,8 @@ def log_sigmoid(x):
         (bce, 1.0, [-1.0, 2.0], 0.313262 + (0.313262 + 2.126928) / 2),
         (sampled_softmax, 0.0, [0.0, 0.0, 0.0], np.log(4)),
         (sampled_softmax, 1.0, [2.0], 1.313262),  # ln(1 + e)
+        (top1, 0.0, [0.0], 1.0),  # σ(0) + σ(0)
+        (top1, 1.0, [-1.0, 2.0], (0.119203 + 0.731059 + 0.731059 + 0.982014) / 2),
     ],
 )
 def test_losses_by_hand(loss, positive, negative, expected):
@@ -127,7 +130,8 @@ def test_losses_want_the_target_above_the_negatives(name):
     assert np.all(loss > 0)
     up, down = tape.gradient(loss, [positive, negative])
     assert np.all(up < 0)
-    assert np.all(down > 0)
+    # TOP1 pulls scores of negatives to 0, from below as well.
+    assert np.all(down[negative > 0] > 0) if name == "top1" else np.all(down > 0)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -184,6 +188,7 @@ def over_the_whole_domain(name, logits, target):
         "bpr": -np.mean(log_sigmoid(positive - rest)),
         "bpr_sigmoid": -np.mean(log_sigmoid(p - n)),
         "bce": -np.log(p) - np.mean(np.log(1 - n)),
+        "top1": np.mean(1 / (1 + np.exp(positive - rest)) + 1 / (1 + np.exp(-(rest**2)))),
         "gbce": (-np.log(p) - np.sum(np.log(1 - n))) / logits.size,  # β = 1
     }[name]
 

@@ -185,6 +185,18 @@ def test_all_is_propagated_once_in_a_step(monkeypatch):
     assert np.abs(model(asked) - resting[0]).max() > 1e-3, "no longer at rest"
 
 
+def test_items_learn_by_their_attributes_alone_where_their_own_part_is_dropped():
+    """Of the items that a step propagates, those of which something is known."""
+    model = made(blocks=1, attributes={"size": 2, "per_item": 1}, own_dropout=0.999)
+    ids = np.array([[0], *[[1], [2]] * 5, [0], [0]], np.int32)  # of 11 and 12 nothing is known
+    model.embedding.set_attributes(ids, (ids > 0).astype(np.float32))
+    for training, dropped in ((True, True), (None, False)):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model.propagated(training)[1] ** 3)
+        moved = tf.convert_to_tensor(tape.gradient(loss, model.embedding.items.value)).numpy()
+        assert moved[1:11].any() != dropped and moved[11:].any(axis=1).all()
+
+
 def test_what_is_served_says_the_same_and_knows_no_graph():
     model = made(blocks=2, likeness=0, trend=True)
     model.trend.gain.assign(np.arange(13, dtype=np.float32))

@@ -49,7 +49,7 @@ def literal(model, history, d):
     def leaky(x):
         return np.where(x > 0, x, 0.01 * x)
 
-    return found, layers(model.outputs_layers, d, np.concatenate(found), leaky)
+    return found, layers(model.reading.weights, d, np.concatenate(found), leaky)
 
 
 def test_triple_attention_is_its_equations():
@@ -64,17 +64,17 @@ def test_triple_attention_is_its_equations():
 
 def test_where_the_source_is_not_read_other_items_matter_as_mixed_ones_alone():
     model = small()
-    kernel = model.outputs_layers[0].numpy()
+    kernel = model.reading.w1.numpy()
     kernel[:, :8] = 0.0  # of the mixed sequence
 
     def of_first(items):
         return model.query_vectors(np.array([items], np.int32), ASKED[:, 1:2]).numpy()
 
-    model.outputs_layers[0].assign(kernel)
+    model.reading.w1.assign(kernel)
     # What others had still says how attention is shared out, by m.
     assert np.abs(of_first([3, 7, 1]) - of_first([3, 8, 1])).max() > 1e-4
     kernel[:, 8:16] = 0.0
-    model.outputs_layers[0].assign(kernel)
+    model.reading.w1.assign(kernel)
     first, *rest = tf.split(model.scores.w1, 5, axis=0)
     model.scores.w1.assign(tf.concat([first, *rest[:3], tf.zeros_like(first)], axis=0))
     np.testing.assert_allclose(of_first([3, 7, 1]), of_first([3, 8, 1]), atol=1e-6)
@@ -123,7 +123,7 @@ def test_the_last_target_of_each_domain_is_contrasted():
                 found = slots(model, items, row, len(history) - places[-1])
                 z.append(
                     [
-                        layers(model.contrast.projections, kind, x, relu)
+                        layers(model.contrast.projections.weights, kind, x, relu)
                         for kind, x in enumerate(found)
                     ]
                 )
@@ -165,7 +165,7 @@ def test_many_users_are_contrasted_in_groups(most, monkeypatch):
     assert shapes == [max(map(len, groups[most]))] * 3
     expected = 0.0
     for users in groups[most]:
-        z = [layers(layer.projections, k, found[k, users, 0], relu) for k in range(3)]
+        z = [layers(layer.projections.weights, k, found[k, users, 0], relu) for k in range(3)]
         there = np.ones((1, len(users)), bool)
         for a, b in ((0, 1), (0, 2), (1, 2)):
             expected += alike(z[a][None], z[b][None], tf.constant(there), 0.1).numpy().sum() / 3
@@ -188,13 +188,15 @@ def test_outputs_learn_from_their_domain_and_weights_weigh(make_items):
     model = small(negatives=2, coarse=0.0, fine=0.0)
     items = make_items([6, 5, 6, 6], domains=[[0, 2]] * 4)
     found = gradients(model, items)
-    for weight in model.outputs_layers:
+    for weight in model.reading.weights:
         by_domain = np.abs(found[weight.path]).max(axis=(1, 2))
         assert by_domain[1] == 0.0 and by_domain[[0, 2]].min() > 1e-6
-    assert all(np.abs(found[weight.path]).max() == 0.0 for weight in model.contrast.projections)
+    assert all(
+        np.abs(found[weight.path]).max() == 0.0 for weight in model.contrast.projections.weights
+    )
     model.coarse = 1.0
     found = gradients(model, items)
-    assert np.abs(found[model.contrast.projections[0].path]).max(axis=(1, 2)).min() > 1e-6
+    assert np.abs(found[model.contrast.projections.w1.path]).max(axis=(1, 2)).min() > 1e-6
 
 
 def test_a_later_item_changes_no_earlier_attention(make_items):

@@ -217,14 +217,21 @@ def test_wrong_arguments_are_refused(kind, more, message):
         made(kind, **more)
 
 
-@pytest.mark.parametrize("name", ["cmf", "clfm", "dtcdr", "deepapf", "bitgcf"])
-def test_a_network_as_it_was_published_differs_in_loss_and_score_alone(name, make_prepared):
+BCE = ("cmf", "clfm", "dtcdr", "deepapf", "bitgcf", "cgrec", "tri_cdr")
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [*((name, "bce") for name in BCE), ("cat_art", "bpr"), ("gru4rec", "top1")],
+)
+def test_a_network_as_it_was_published_differs_in_loss_and_score_alone(name, loss, make_prepared):
     config = Config.model_validate({"model": {"name": name + PUBLISHED, "dim": 4}})
     config = with_network_settings(config)
     found = network_of(config.model.name).build(config, make_prepared(users=4)).get_config()
     config = Config.model_validate({"model": {"dim": 4}})
     ours = network_of(name).build(config, make_prepared(users=4))
     changed = {key for key, value in ours.get_config().items() if found[key] != value}
-    assert changed == {"name", "loss", "negatives", "similarity", "temperature"}
-    assert (found["loss"], found["similarity"], found["temperature"]) == ("bce", "dot", 1.0)
-    assert found["negatives"]["config"] == {"count": 1, "shared": False}
+    own = {"count": 1, "shared": False} if loss != "top1" else {"count": 256, "shared": True}
+    assert changed - {"negatives"} == {"name", "loss", "similarity", "temperature"}
+    assert (found["loss"], found["similarity"], found["temperature"]) == (loss, "dot", 1.0)
+    assert found["negatives"]["config"] == own

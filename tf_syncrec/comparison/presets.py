@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_prep.errors import InputError
-from tf_syncrec.comparison.names import BY_PAIR, RECBOLE
-from tf_syncrec.comparison.plan import Plan
-from tf_syncrec.comparison.recbole.bridge import check_interpreter, interpreter
+from tf_syncrec.comparison.names import BY_PAIR, RECBOLE, parse_name
+from tf_syncrec.comparison.plan import Plan, check_recbole
+from tf_syncrec.comparison.recbole.bridge import NoRecBole
 from tf_syncrec.comparison.recbole.models import WITH_ATTRIBUTES
 from tf_syncrec.config import Config
-from tf_syncrec.models.registry import ABLATIONS, FULL, PUBLISHED
+from tf_syncrec.models.registry import ABLATIONS, FULL, PUBLISHED, PUBLISHED_LOSSES
 
 
 class Preset(NamedTuple):
@@ -20,7 +20,7 @@ class Preset(NamedTuple):
         models: as `--models` takes them.
         reference: what the others are measured against.
         seeds: of `--seeds`, where it is not given.
-        options: values of other options that are not given, by the setting that they change.
+        options: values of other settings, where they are not given.
     """
 
     question: str
@@ -39,12 +39,11 @@ def _recbole(*names: str) -> tuple[str, ...]:
     return tuple(f"{RECBOLE}{name}" for name in names)
 
 
-FACTORISATION = ("bitgcf", "dtcdr", "cmf", "clfm", "deepapf")
 TABLE_2 = (
     *("bprmf", *_recbole("GCMC")),
     *("gru4rec", "sasrec", *_recbole("BERT4Rec", "S3Rec"), "carca"),
     *_recbole("NextItNet", "SINE", "STAMP", "TransRec", "LightSANs", "NARM"),
-    *(*_by_pair(*FACTORISATION), "cat_art"),
+    *(*_by_pair("bitgcf", "dtcdr", "cmf", "clfm", "deepapf"), "cat_art"),
     *(*_by_pair("mifn", "pi_net", "man", "c2dsr"), "mmoe", "cgrec"),
 )
 """The 25 systems of the paper's Tables 2 and 3, in their order: GR, SR, CDR, CDSR."""
@@ -52,18 +51,29 @@ TABLE_2 = (
 READ_ATTRIBUTES = (*WITH_ATTRIBUTES, "carca")
 """Those that know items by their attributes."""
 
-AS_PUBLISHED = tuple(f"{name}{PUBLISHED}" for name in ("bprmf", "sasrec", "carca")) + _by_pair(
-    *(f"{name}{PUBLISHED}" for name in FACTORISATION)
-)
-"""Those of them that we have with another loss as well, which tells loss from architecture."""
-
 LATER = ("abxi", *_by_pair("tri_cdr"), "esasrec", *_recbole("FDSA"))
 """What the tables have not, and is asked for: later systems, and one of the paper's section 2."""
 
-ALONE = ("cgrec_single", "sasrec_single")
-"""One model a domain; the paper's Table 4 holds the others against the first."""
+AS_PUBLISHED = tuple(
+    name.base + PUBLISHED + name.text.removeprefix(name.base)
+    for name in map(parse_name, (*TABLE_2, *LATER))
+    if name.base in PUBLISHED_LOSSES
+)
+"""Those of both that we have with another loss as well, which tells loss from architecture."""
 
-REHEARSED = ("syncrec", FULL, *TABLE_2, *LATER, *ALONE, "item_knn", "popularity")
+SINGLE_DOMAIN = "cgrec_single"
+"""What the paper's Table 4 holds the others against: a domain-specific model."""
+
+REHEARSED = (
+    "syncrec",
+    FULL,
+    *TABLE_2,
+    *LATER,
+    SINGLE_DOMAIN,
+    "sasrec_single",
+    "item_knn",
+    "popularity",
+)
 PAPER = (*REHEARSED, *AS_PUBLISHED)
 
 PRESETS = {
@@ -83,7 +93,11 @@ PRESETS = {
     ),
     "paper": Preset("the paper's Tables 2 and 4, hours", PAPER, "syncrec", "0"),
     "paper_quick": Preset(
-        "a rehearsal of it, two epochs", REHEARSED, "syncrec", "0", {"train.epochs": 2}
+        "a rehearsal of it, two epochs",
+        REHEARSED,
+        "syncrec",
+        "0",
+        {"train.epochs": 2, "recbole.epochs": 2, "recbole.S3Rec.pretrain_epochs": 2},
     ),
 }
 
@@ -97,20 +111,23 @@ def missing_here(plan: Plan, config: Config) -> dict[str, str]:
     Args:
         plan: of the preset.
         config: what all models share.
+
+    Raises:
+        InputError: of `check_recbole`, where RecBole is there.
     """
     found = {}
-    of_recbole = [model.text for model in plan if model.base.startswith(RECBOLE)]
-    if of_recbole:
-        try:
-            check_interpreter(interpreter())
-        except InputError as error:
-            found = dict.fromkeys(of_recbole, str(error))
     if config.data.items.path is None:
-        found |= {
+        found = {
             model.text: "knows items by their attributes; give a file of them by --items"
             for model in plan
             if model.base.removeprefix(RECBOLE).removesuffix(PUBLISHED) in READ_ATTRIBUTES
         }
+    rest = {model: seeds for model, seeds in plan.items() if model.text not in found}
+    try:
+        check_recbole(rest, config)
+    except NoRecBole as error:
+        of_recbole = [model.text for model in rest if model.base.startswith(RECBOLE)]
+        found |= dict.fromkeys(of_recbole, str(error))
     return found
 
 

@@ -172,11 +172,15 @@ class SharedEmbedding(keras.layers.Layer):
         """What items are by themselves and by their attributes, `[n, dim]` of `[n]` ids."""
         assert self.attributes is not None
         own = tf.gather(self.items.value, items)
-        if drop and self._seed is not None:
-            drawn = keras.random.uniform(tf.shape(items), seed=self._seed)
-            kept = (drawn >= self.own_dropout) | ~self.attributes.known(items)
-            own *= tf.cast(kept, own.dtype)[:, None]
-        return own + self.attributes(items)
+        return (self.drop_own(own, items) if drop else own) + self.attributes(items)
+
+    def drop_own(self, own, items):
+        """Rows of M, `[n, dim]` of `[n]` ids, of which some become 0: see `own_dropout`."""
+        if self.attributes is None or self._seed is None:
+            return own
+        drawn = keras.random.uniform(tf.shape(items), seed=self._seed)
+        kept = (drawn >= self.own_dropout) | ~self.attributes.known(items)
+        return own * tf.cast(kept, own.dtype)[:, None]
 
     @contextlib.contextmanager
     def read(self, items) -> Iterator[None]:

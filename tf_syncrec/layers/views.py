@@ -32,6 +32,10 @@ class View(NamedTuple):
     mask: tf.Tensor
     when: tf.Tensor | None = None
 
+    def targets(self, items: tf.Tensor) -> tf.Tensor:
+        """What is to be predicted at each slot, of the `[batch, length]` that it was made of."""
+        return items[:, -tf.shape(self.domains)[1] :]
+
 
 def item_domains(items: tf.Tensor, offsets: tf.Tensor) -> tf.Tensor:
     """Domain index of every item id; -1 for padding.

@@ -80,6 +80,18 @@ def bce(positive, negative, sampling_rate):
 
 
 @register
+def top1(positive, negative, sampling_rate):
+    """TOP1 of GRU4Rec, `σ(s_j - s_i) + σ(s_j²)` averaged over negatives j of a target i.
+
+    Hidasi et al., ICLR 2016, section 3.1.3. The first term is the share of negatives above the
+    target, made smooth; the second one pulls scores of negatives to 0 from both sides.
+    """
+    return _mean_real(
+        tf.sigmoid(negative - positive[..., None]) + tf.sigmoid(tf.square(negative)), negative
+    )
+
+
+@register
 def gbce(positive, negative, sampling_rate, calibration=0.75):
     """Generalised binary cross-entropy of gSASRec (Petrov and Macdonald, RecSys 2023).
 

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import keras
@@ -302,18 +302,30 @@ class MultiDomainModel(ToldTimes):
         if self.embedding.attributes is None:
             return self
         inside = {"attributes": None, "own_dropout": 0.0}
-        found = self.from_config(self.get_config() | inside)
-        left = {
-            id(weight)
-            for embedding in self.embeddings
-            if embedding.attributes is not None
-            for weight in embedding.attributes.weights
-        }
-        kept = [weight for weight in self.weights if id(weight) not in left]
-        for weight, same in zip(kept, found.weights, strict=True):
-            fill(same, as_array(weight))
+        found = self.rebuilt(
+            inside, lambda model: [e.attributes for e in model.embeddings if e.attributes]
+        )
         for embedding, same in zip(self.embeddings, found.embeddings, strict=True):
             fill(same.items, embedding.whole_table().numpy())
+        return found
+
+    def rebuilt(
+        self, changes: Mapping[str, Any], parts: Callable[[Self], Iterable[keras.layers.Layer]]
+    ) -> Self:
+        """The same network with other arguments, and with its weights but those of some parts.
+
+        Args:
+            changes: of `get_config`.
+            parts: of a network, this one or the other, whose weights are not copied.
+        """
+
+        def kept(model):
+            left = {id(weight) for part in parts(model) for weight in part.weights}
+            return [weight for weight in model.weights if id(weight) not in left]
+
+        found = self.from_config(self.get_config() | changes)
+        for weight, same in zip(kept(self), kept(found), strict=True):
+            fill(same, as_array(weight))
         return found
 
     @contextlib.contextmanager

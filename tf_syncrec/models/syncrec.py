@@ -272,7 +272,7 @@ class SyNCRec(MultiDomainModel):
             self.embedding(single_view, training=training), single_view, blocks, training=training
         )
 
-        targets = blocks.gather(items[:, -tf.shape(single_view.domains)[1] :])
+        targets = blocks.gather(single_view.targets(items))
         target_losses = self.target_losses([y_single, blocks.gather(y_cross)], targets, blocks)
         domain_single, domain_cross = (
             blocks.sum_by_domain(loss, self.num_domains) for loss in target_losses

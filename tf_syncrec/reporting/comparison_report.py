@@ -16,6 +16,7 @@ from tf_syncrec.reporting.comparison_answer import answer_of
 from tf_syncrec.reporting.comparison_tables import sections_of
 from tf_syncrec.reporting.html import read_json, render
 from tf_syncrec.reporting.pictures.charts import WIDTH, Chart, Key, bars, model_dots, transfer_bars
+from tf_syncrec.reporting.pictures.grid_picture import grid_chart, grid_picture, panels_of
 from tf_syncrec.reporting.pictures.svg import CSS, RC, VERDICT_COLOURS, svg_of
 from tf_syncrec.reporting.pictures.training_curves import curves, gates_at
 from tf_syncrec.reporting.sections import markdown
@@ -40,6 +41,9 @@ def write_comparison(
         for model, table in comparison["negative_transfer"].items():
             name = f"negative_transfer-{model.replace(':', '-')}.png"
             pictures[name] = transfer_bars(model, table)
+        for model, tuning in comparison["tuning"].items():
+            if panels := panels_of(tuning["trials"]):
+                pictures[f"grid-{model}.png"] = grid_picture(model, panels)
     names = ("comparison.json", "comparison.md", "report.html", *pictures)
     files = [root / name for name in names]
     write_whole(files[0], json.dumps(comparison, indent=1, allow_nan=False) + "\n")
@@ -97,6 +101,9 @@ def comparison_page(comparison: Mapping[str, Any], trainings: Histories) -> str:
             svg = svg_of(transfer_bars(model, table, width=WIDTH), title)
             legend = [Key(verdict, CSS[colour]) for verdict, colour in VERDICT_COLOURS.items()]
             charts.append(Chart(title, note, svg, legend))
+        for model, tuning in comparison["tuning"].items():
+            if panels := panels_of(tuning["trials"]):
+                charts.append(grid_chart(model, panels))
         shown = []
         for name, history in trainings.items():
             best = _best_epoch(history)

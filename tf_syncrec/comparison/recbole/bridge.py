@@ -39,6 +39,16 @@ _USERS_AT_ONCE = 4096
 _LINES_SHOWN = 20
 
 
+class NoRecBole(InputError):
+    """An interpreter is missing, does not start, or has no working RecBole."""
+
+    def __init__(self, python: str | os.PathLike[str], why: str):
+        super().__init__(
+            f"{os.fspath(python)}: cannot run RecBole ({why}); make its environment with "
+            "`make recbole`, or name an interpreter that has requirements-recbole.txt installed."
+        )
+
+
 class RecBoleScorer:
     """Scores that a RecBole model stored, as `full_ranking.rank_split` wants them.
 
@@ -174,20 +184,20 @@ def check_interpreter(
         settings: by RecBole's name of a model, the names of settings that it shall get.
 
     Raises:
-        InputError: the interpreter is missing, does not start, or has no RecBole; or one of the
-            models has no such setting.
+        NoRecBole: the interpreter is missing, does not start, or has no RecBole.
+        InputError: one of the models has no such setting.
     """
     asked = json.dumps({model: list(names) for model, names in (settings or {}).items()})
     command = [os.fspath(python), "-I", os.fspath(_WORKER), "--check", asked]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise _no_recbole(python, error.strerror or str(error)) from error
+        raise NoRecBole(python, error.strerror or str(error)) from error
     if done.returncode == _UNUSABLE and done.stdout:
         raise InputError(f"RecBole: {done.stdout.strip()}.")
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        raise _no_recbole(python, lines[-1] if lines else f"exit status {done.returncode}")
+        raise NoRecBole(python, lines[-1] if lines else f"exit status {done.returncode}")
 
 
 def write_exchange(
@@ -315,7 +325,7 @@ def _run_worker(
     result = json.loads(result_file.read_text()) if result_file.exists() else {}
     if worker.returncode == _UNUSABLE and "error" in result:
         if "cannot be imported" in result["error"]:
-            raise _no_recbole(python, result["error"])
+            raise NoRecBole(python, result["error"])
         raise InputError(f"RecBole: {result['error']}.")
     if worker.returncode or not result:
         raise RuntimeError(
@@ -323,10 +333,3 @@ def _run_worker(
             f"{folder / 'worker.log'}:\n" + "\n".join(latest)
         )
     return result
-
-
-def _no_recbole(python: str | os.PathLike[str], why: str) -> InputError:
-    return InputError(
-        f"{os.fspath(python)}: cannot run RecBole ({why}); make its environment with "
-        "`make recbole`, or name an interpreter that has requirements-recbole.txt installed."
-    )

@@ -123,7 +123,7 @@ class CARCA(MultiDomainModel):
         """As in `MultiDomainModel`; the mean over the targets."""
         view, _ = self.training_views(items, segments, timestamps, training)
         keys, values = self.profile(view, training)
-        targets = items[:, -tf.shape(view.domains)[1] :]
+        targets = view.targets(items)
         domains = tf.maximum(view.domains, 0)
         positive = self.candidate_vectors(targets)[:, :, None]
         positive = self.decoder.of_slots(keys, values, view.mask, positive)[..., 0]

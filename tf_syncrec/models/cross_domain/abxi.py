@@ -189,7 +189,7 @@ class ABXI(MultiDomainModel):
             for view in (cross_view, single_view)
         )
         y = self._adapted(cross, single, blocks, training=training)
-        targets = blocks.gather(items[:, -tf.shape(single_view.domains)[1] :])
+        targets = blocks.gather(single_view.targets(items))
         (losses,) = self.target_losses([y], targets, blocks)
         return mean_over_targets(losses, blocks)
 

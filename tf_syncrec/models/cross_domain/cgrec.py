@@ -99,7 +99,7 @@ class CGRec(MMoE):
     def batch_losses(self, items, segments=None, training=True, timestamps=None) -> Losses:
         """As in `SequentialModel`, each domain weighed by |D| times its share of the value."""
         view, _ = self.training_views(items, segments, timestamps, training)
-        targets = items[:, -tf.shape(view.domains)[1] :]
+        targets = view.targets(items)
         sums, counts = self._domain_losses(view, targets, training)
         weights = self.num_domains * tf.convert_to_tensor(self.contribution.relative)
         total = tf.reduce_sum(weights * sums)
@@ -152,7 +152,7 @@ class CGRec(MMoE):
             `(values, present)`: `[coalitions]`, and `[domains]` bool, who has a target.
         """
         view, _ = split_views(items, None, self.offsets, self.window, segments)
-        targets = items[:, -tf.shape(view.domains)[1] :]
+        targets = view.targets(items)
         domains = item_domains(tf.maximum(view.tokens, 0), self.offsets)  # -1: (SOS) and padding
 
         seed = tf.identity(self._seed.state.value)

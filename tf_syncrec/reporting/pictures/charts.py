@@ -170,8 +170,8 @@ def model_dots(comparison: Mapping[str, Any]) -> Figure:
         for name, model in comparison["models"].items()
     }
     names = sorted(found, key=lambda name: -found[name][0]["mean"])
-    columns = min(4, len(places))
-    rows = -(-len(places) // columns)
+    rows = -(-len(places) // 4)
+    columns = -(-len(places) // rows)
     figure = Figure(
         figsize=(2.5 + 2.4 * columns, rows * (0.8 + 0.21 * len(names))), layout="constrained"
     )

@@ -16,7 +16,7 @@ from tf_syncrec.models.cross_domain.two_domains.encoders import DomainEncoders
 from tf_syncrec.models.cross_domain.two_domains.infomax import CrossDomainInfomax, sum_by_domain
 from tf_syncrec.models.cross_domain.two_domains.item_graph import ItemGraph, transitions
 from tf_syncrec.models.sequential import mean_over_targets
-from tf_syncrec.utils.variables import as_array, fill
+from tf_syncrec.utils.variables import fill
 
 
 class C2DSRLosses(NamedTuple):
@@ -150,14 +150,7 @@ class C2DSR(MultiDomainModel):
         same = super().plain()
         if same.domain_graph.num_edges is None:
             return same
-        found = same.from_config(same.get_config() | {"edges": None})
-
-        def others(model):
-            of_graphs = {id(weight) for graph in model.graphs for weight in graph.weights}
-            return [weight for weight in model.weights if id(weight) not in of_graphs]
-
-        for ours, theirs in zip(others(same), others(found), strict=True):
-            fill(theirs, as_array(ours))
+        found = same.rebuilt({"edges": None}, lambda model: model.graphs)
         for vectors, graph in zip(same._asked_tables(), found.graphs, strict=True):
             fill(graph.vectors, vectors.numpy())
         return found
@@ -222,7 +215,7 @@ class C2DSR(MultiDomainModel):
         cross = self._cross(cross_view, of_cross, training=training)
         single = self._single(single_view, of_single, training=training)
         blocks = group_by_domain(single_view.domains, self.num_domains)
-        targets = blocks.gather(items[:, -tf.shape(single_view.domains)[1] :])
+        targets = blocks.gather(single_view.targets(items))
         y = [blocks.gather(cross + single), blocks.gather(cross)]
         both, alone = (
             mean_over_targets(losses, blocks).total

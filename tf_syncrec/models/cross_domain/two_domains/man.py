@@ -136,7 +136,7 @@ class MAN(MultiDomainModel):
         cross_view, single_view = self.training_views(items, segments, timestamps, training)
         blocks = group_by_domain(single_view.domains, self.num_domains)
         y = self._mixed(cross_view, single_view, blocks, training=training)
-        targets = blocks.gather(items[:, -tf.shape(single_view.domains)[1] :])
+        targets = blocks.gather(single_view.targets(items))
         (losses,) = self.target_losses([y], targets, blocks)
         prediction = mean_over_targets(losses, blocks).total
         g = tf.cast(tf.convert_to_tensor(self.groups.prototypes), tf.float32)

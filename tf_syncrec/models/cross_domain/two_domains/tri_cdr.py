@@ -9,13 +9,10 @@ from tf_syncrec.layers import Dropout, TransformerExperts, View, group_by_domain
 from tf_syncrec.layers.experts import EPSILON
 from tf_syncrec.layers.views import PAD
 from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.models.cross_domain.stacked_mlp import StackedMLP
 from tf_syncrec.models.cross_domain.two_domains.encoders import DomainEncoders
 from tf_syncrec.models.cross_domain.two_domains.pair_attention import PairScores, attend
-from tf_syncrec.models.cross_domain.two_domains.triple_contrast import (
-    KINDS,
-    TripleContrast,
-    two_layers,
-)
+from tf_syncrec.models.cross_domain.two_domains.triple_contrast import KINDS, TripleContrast
 from tf_syncrec.models.sequential import mean_over_targets
 
 
@@ -99,7 +96,7 @@ class TriCDR(MultiDomainModel):
         self.domain_encoders = DomainEncoders(count, *shape, **part)
         self.scores = PairScores(dim, context=True, **part)
 
-        self.outputs_layers = two_layers(self, "outputs", count, len(KINDS) * dim, dim)
+        self.reading = StackedMLP(count, len(KINDS) * dim, dim, dim, slope=0.01, **part)
         self.contrast = TripleContrast(count, dim, contrast_temperature, margin, dtype="float32")
         self.dropout = Dropout(self.dropout_rate, **part)
         self._arguments = {
@@ -112,7 +109,9 @@ class TriCDR(MultiDomainModel):
             "contrast_temperature": contrast_temperature,
             "margin": margin,
         }
-        self.build_parts(self.mixed_encoder, self.domain_encoders, self.scores, self.contrast)
+        self.build_parts(
+            self.mixed_encoder, self.domain_encoders, self.scores, self.reading, self.contrast
+        )
 
     @property
     def reported(self):
@@ -142,7 +141,7 @@ class TriCDR(MultiDomainModel):
         blocks = group_by_domain(view.domains, self.num_domains)
         found, there, asking = self.attended(view, view.domains, view.mask, training=training)
         y = self._outputs(found, blocks, training=training)
-        targets = blocks.gather(items[:, -tf.shape(view.domains)[1] :])
+        targets = blocks.gather(view.targets(items))
         alone = [blocks.gather(states) for states in asking]
         prediction, *alone = (
             mean_over_targets(losses, blocks).total
@@ -204,8 +203,4 @@ class TriCDR(MultiDomainModel):
     def _outputs(self, found, blocks, training=None):
         """Two layers of the domain: `[blocks, block_size, dim]` of the three z of slots."""
         x = self.dropout(blocks.gather(tf.concat(found, axis=-1)), training=training)
-        w1, b1, w2, b2 = (
-            tf.cast(tf.gather(tf.convert_to_tensor(weight), blocks.domains), x.dtype)
-            for weight in self.outputs_layers
-        )
-        return tf.matmul(tf.nn.leaky_relu(tf.matmul(x, w1) + b1, 0.01), w2) + b2
+        return self.reading(x, which=blocks.domains)

@@ -5,26 +5,14 @@ import tensorflow as tf
 
 from tf_syncrec.distributed.replicas import over_replicas
 from tf_syncrec.layers import View
-from tf_syncrec.layers.experts import StackedGlorotUniform, attention_bias
+from tf_syncrec.layers.experts import attention_bias
+from tf_syncrec.models.cross_domain.stacked_mlp import StackedMLP
 
 KINDS = ("mixed", "source", "target")
 """The three sequences, in the order in which they stand everywhere."""
 
 CONTRASTED = 256
 """Users of a domain who are contrasted with each other: `alike` takes the square of them."""
-
-
-def two_layers(part: keras.layers.Layer, name, number, width, dim) -> list[keras.Variable]:
-    """New weights of two linear maps for each of `number`, stacked: `width` to `dim` to `dim`."""
-    shapes = {"w1": (width, dim), "b1": (1, dim), "w2": (dim, dim), "b2": (1, dim)}
-    return [
-        part.add_weight(
-            shape=(number, *shape),
-            initializer="zeros" if what.startswith("b") else StackedGlorotUniform(),
-            name=f"{name}_{what}",
-        )
-        for what, shape in shapes.items()
-    ]
 
 
 def alike(first, second, valid, temperature):
@@ -109,10 +97,11 @@ class TripleContrast(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_domains, self.dim = num_domains, dim
         self.temperature, self.margin, self.contrasted = temperature, margin, contrasted
+        self.projections = StackedMLP(len(KINDS), dim, dim, dim, dtype=self.dtype_policy)
 
     def build(self, input_shape=None):
         """Creates two layers for each kind of sequence."""
-        self.projections = two_layers(self, "projections", len(KINDS), self.dim, self.dim)
+        self.projections.build()
         self.built = True
 
     def call(self, found, there, view: View):
@@ -140,8 +129,7 @@ class TripleContrast(keras.layers.Layer):
         valid = tf.reshape(places >= 0, [groups, size])
         z = tf.stack([tf.gather(tf.reshape(x, [-1, self.dim]), last) for x in found])
         z = tf.reshape(tf.cast(z, tf.float32), [len(KINDS), groups * size, self.dim])
-        w1, b1, w2, b2 = map(tf.convert_to_tensor, self.projections)
-        z = tf.matmul(tf.nn.relu(tf.matmul(z, w1) + b1), w2) + b2
+        z = self.projections(z)
         # (groups, users, dim) each
         mixed, source, target = tf.unstack(tf.reshape(z, [len(KINDS), groups, size, self.dim]))
         pairs = ((mixed, source), (mixed, target), (source, target))

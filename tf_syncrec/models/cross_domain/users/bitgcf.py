@@ -10,7 +10,7 @@ from tf_syncrec.models.cross_domain.resting import RestingTables
 from tf_syncrec.models.cross_domain.users.by_domain import UsersByDomain
 from tf_syncrec.models.cross_domain.users.graph import InteractionGraph, pairs_of
 from tf_syncrec.models.cross_domain.users.transfer import common_vectors, transferred
-from tf_syncrec.utils.variables import as_array, fill
+from tf_syncrec.utils.variables import fill
 
 
 @keras.saving.register_keras_serializable("tf_syncrec")
@@ -35,8 +35,7 @@ class BiTGCF(UsersByDomain):
 
     Each step of a training propagates all users and items, whatever the batch: with two layers of
     width 64 some 3 s of one core for a million pairs, so that large batches are cheaper, and
-    `(L + 1) r` numbers for each item, and for each user and domain, several times over. That reads
-    what items are by their attributes, too, but `own_dropout` has no part.
+    `(L + 1) r` numbers for each item, and for each user and domain, several times over.
     On a GPU TensorFlow multiplies sparse matrices of no more than 2^31 / r pairs; not tried there.
     While nothing is trained (`at_rest`) all vectors are made once; what is served (`plain`) has
     them as tables and knows no graph.
@@ -102,8 +101,11 @@ class BiTGCF(UsersByDomain):
         users = tf.where((counts > 0)[..., None], users, common_vectors(users, counts))
         # Not by `embed_items`: as slices the gradient would be of all rows, whether read or not.
         items = tf.convert_to_tensor(self.embedding.items.value)
+        every = tf.range(self.num_items + 1)
+        if training:
+            items = self.embedding.drop_own(items, every)
         if self.embedding.attributes is not None:
-            items += self.embedding.attributes(tf.range(self.num_items + 1))
+            items += self.embedding.attributes(every)
         of_layers = [(users, items)]
         for _ in range(self.blocks):
             flat = tf.reshape(users, [-1, self.dim])
@@ -185,10 +187,10 @@ class BiTGCF(UsersByDomain):
             return super().plain()
         users, items = self._tables()
         inside = {"attributes": None, "own_dropout": 0.0, "pairs": 0, "blocks": 0}
-        found = self.from_config(self.get_config() | inside | {"dim": items.shape[1]})
+        found = self.rebuilt(
+            inside | {"dim": items.shape[1]},
+            lambda model: (model.users, model.embedding, model.graph),
+        )
         fill(found.users.embeddings, tf.reshape(users, [users.shape[0], -1]))
         fill(found.embedding.items, items)
-        for part, same in zip(self.fitted_parts, found.fitted_parts, strict=True):
-            for weight, copy in zip(part.weights, same.weights, strict=True):
-                fill(copy, as_array(weight))
         return found

@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 
 from tf_syncrec.layers import item_domains
+from tf_syncrec.models.cross_domain.stacked_mlp import StackedMLP
 from tf_syncrec.models.cross_domain.users.by_domain import UsersByDomain
-from tf_syncrec.models.cross_domain.users.domain_mlp import DomainMLP
 
 COMBINED = ("max", "mean", "concat")
 """How the vectors of a user become one."""
@@ -49,7 +49,7 @@ class DTCDR(UsersByDomain):
         width = self.user_width if combine == "concat" else self.dim
         part = {"dtype": self.dtype_policy}
         self.user_towers, self.item_towers = (
-            DomainMLP(self.num_domains, size, 2 * self.dim, self.dim, **part)
+            StackedMLP(self.num_domains, size, 2 * self.dim, self.dim, **part)
             for size in (width, self.dim)
         )
         self.user_towers.build()
@@ -63,9 +63,10 @@ class DTCDR(UsersByDomain):
         """As in `UsersByDomain`."""
         users = tf.cast(self.own_vectors(rows), self.compute_dtype)
         if self.combine == "concat":
-            return self.user_towers(tf.reshape(users, [-1, self.user_width]))
-        combined = tf.reduce_max if self.combine == "max" else tf.reduce_mean
-        return self.user_towers(combined(users, axis=1))
+            users = tf.reshape(users, [-1, self.user_width])
+        else:
+            users = (tf.reduce_max if self.combine == "max" else tf.reduce_mean)(users, axis=1)
+        return tf.transpose(self.user_towers(users[None]), [1, 0, 2])
 
     def item_vectors(self, items, of_batch=True):
         """As in `MultiDomainModel`: what the tower of its domain makes of an item."""
@@ -75,7 +76,7 @@ class DTCDR(UsersByDomain):
     def _read(self, vectors, items):
         items = tf.cast(tf.reshape(items, [-1]), tf.int32)
         domains = tf.maximum(item_domains(items, self.offsets), 0)
-        return self.item_towers.of_own_domain(vectors, domains)
+        return self.item_towers.of_own(vectors, domains)
 
     @property
     def tables_in_place(self) -> bool:
