@@ -11,7 +11,7 @@ from data_prep import InputError
 from serving.client import Client
 from tests.recommending.test_everybody import USERS, options, with_log
 from tests.support.exporting import MAX_K
-from tests.support.rest_server import running
+from tests.support.rest_server import PATIENCE, running
 from tf_syncrec import recommend
 from tf_syncrec.recommending.filters import Choice
 from tf_syncrec.recommending.served_model import Answers
@@ -35,7 +35,7 @@ def place(served, tmp_path_factory):
     rows = [["x", served.brands.get(item, ""), item] for item in served.ids]
     write_csv(served.files["items"], ["price", "brand", "item_id"], rows)
     with running(served.base) as rest:
-        served.client = Client(rest.url)
+        served.client = Client(rest.url, timeout=PATIENCE)
         yield served
 
 

@@ -16,7 +16,7 @@ import pytest
 from data_prep import InputError
 from serving.client import Client
 from tests.support.exporting import DOMAINS, TERMS
-from tests.support.rest_server import running
+from tests.support.rest_server import PATIENCE, running
 from tf_syncrec import recommend
 from tf_syncrec.cli import run_command
 from tf_syncrec.recommending import everybody
@@ -97,7 +97,7 @@ def test_the_answers_are_those_of_the_server_for_every_user(either, tmp_path, sm
         user, item, _, when = line.split(",")
         histories[user].append(item)
         times[user].append(float(when))
-    client = Client(place.url)
+    client = Client(place.url, timeout=PATIENCE)
     told: dict[str, Any] = {}
     if place.timed:
         told = {"timestamps": [times[user] for user in users]}
