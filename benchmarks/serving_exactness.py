@@ -29,6 +29,9 @@ ROUNDING = 1e-4
 """Two scores, of size 10 or so, that are no further apart may change places: a sum of float32
 depends on its order, and with it on the size of the batch."""
 
+PATIENCE = 120.0
+"""Seconds that an answer may take: this is about what it says."""
+
 
 def check(
     scorer: Scorer,
@@ -60,8 +63,10 @@ def check(
         rows = [row | {"rank": row[f"rank_{told}"]} for row in rows]
     if told == AT_REQUEST_TIME:
         request["now"] = [row["timestamp"] for row in rows]
-    together = Client(url, name, batch_size=64).recommend(**request)
-    alone = Client(url, name, batch_size=1).recommend(**request)
+    together, alone = (
+        Client(url, name, batch_size=size, timeout=PATIENCE).recommend(**request)
+        for size in (64, 1)
+    )
     known = set(catalogue.item_ids)
     result = {
         "users": len(rows),
