@@ -65,14 +65,12 @@ def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
         if shipped := comparison["negative_transfer_with_votes"].get(model):
             title = f"{model}, with votes"
             found.append(Section(title, WITH_VOTES, table=_votes_table(shipped), level=3))
-    for model in [name for name, found in comparison["models"].items() if found.get("pairs")]:
-        found.append(
-            Section(
-                f"{model}: by the other domain of the pair",
-                "NDCG@10 of each domain trained together with one other, means over seeds.",
-                table=_pairs_table(comparison["models"][model]),
-            )
-        )
+    paired = {name: model for name, model in comparison["models"].items() if model.get("pairs")}
+    if paired:
+        text = "Of each domain trained together with one other, means over seeds."
+        found.append(Section("NDCG@10 by the other domain of the pair", text))
+    for name, model in paired.items():
+        found.append(Section(name, table=_pairs_table(model), level=3))
     if comparison["ablation"]:
         found.append(Section("Ablation (Table 5 of the paper)", table=_ablation_table(comparison)))
     if SINGLE_DOMAIN in comparison["models"]:

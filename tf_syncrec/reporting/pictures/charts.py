@@ -170,8 +170,8 @@ def model_dots(comparison: Mapping[str, Any]) -> Figure:
         for name, model in comparison["models"].items()
     }
     names = sorted(found, key=lambda name: -found[name][0]["mean"])
-    columns = min(4, len(places))
-    rows = -(-len(places) // columns)
+    rows = -(-len(places) // 4)
+    columns = -(-len(places) // rows)
     figure = Figure(
         figsize=(2.5 + 2.4 * columns, rows * (0.8 + 0.21 * len(names))), layout="constrained"
     )
@@ -186,6 +186,7 @@ def model_dots(comparison: Mapping[str, Any]) -> Figure:
         axes.axvline(found[comparison["reference"]][number]["mean"], color=OF_REFERENCE, lw=0.8)
         axes.set_title(short(place), size=9)
         axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.tick_params(labelsize=8)
         axes.grid(lw=0.4)
         axes.set_axisbelow(True)
