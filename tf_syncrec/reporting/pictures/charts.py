@@ -186,6 +186,7 @@ def model_dots(comparison: Mapping[str, Any]) -> Figure:
         axes.axvline(found[comparison["reference"]][number]["mean"], color=OF_REFERENCE, lw=0.8)
         axes.set_title(short(place), size=9)
         axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.tick_params(labelsize=8)
         axes.grid(lw=0.4)
         axes.set_axisbelow(True)
