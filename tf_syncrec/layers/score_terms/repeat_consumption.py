@@ -146,7 +146,7 @@ class RepeatConsumption(keras.layers.Layer):
 
     def features(self, items, timestamps=None, now=None) -> Counted:
         """The features x of each item of each history; arguments as of `call`."""
-        items = tf.convert_to_tensor(items)
+        items = tf.cast(items, tf.int32)
         if timestamps is None:
             timestamps = tf.zeros(tf.shape(items), tf.float64)
         if now is None:
