@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from benchmarks.planted_transfer import over_seeds
+from tf_syncrec.reporting.pictures.charts import panels_in
 
 NUMBERS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "numbers.yaml").read_text())
 """By table: where it is from, its metrics, and `{model: {domain: [a value a metric]}}`."""
@@ -98,8 +99,8 @@ def picture(sets: Sequence[Mapping[str, Any]]) -> Figure:
     lines = -(-len(panels) // columns)
     longest = max(len(published(each["table"], d)) + len(each["models"]) for each, d in panels)
     figure = Figure(figsize=(3.6 * columns, lines * (0.9 + 0.22 * longest)), layout="constrained")
-    places = figure.subplots(lines, columns, squeeze=False).flatten()
-    for axes, (each, domain) in zip(places, panels, strict=False):
+    places = panels_in(figure, lines, columns, len(panels))
+    for axes, (each, domain) in zip(places, panels, strict=True):
         points = [
             (model, of[CHOSEN], 0.0, THEIRS)
             for model, of in published(each["table"], domain).items()
@@ -116,11 +117,6 @@ def picture(sets: Sequence[Mapping[str, Any]]) -> Figure:
             label.set_color(colour)
         axes.set_title(f"{domain}\n{each['name']}", size=9)
         axes.set_xlim(left=0)
-        axes.tick_params(labelsize=8)
-        axes.grid(lw=0.4)
-        axes.set_axisbelow(True)
-    for axes in places[len(panels) :]:
-        axes.remove()
     figure.supxlabel("test NDCG@10 under the published protocol; red: measured here", size=9)
     return figure
 

@@ -156,6 +156,20 @@ def lines(
     return Chart(title, note, svg_of(figure, title), legend if len(lines) > 1 else [])
 
 
+def panels_in(
+    figure: Figure, rows: int, columns: int, count: int, sharey: bool = False
+) -> list[Axes]:
+    """The first `count` of a grid of panels, with small ticks and lines; the others are removed."""
+    panels = figure.subplots(rows, columns, sharey=sharey, squeeze=False).flatten()
+    for axes in panels[count:]:
+        axes.remove()
+    for axes in panels[:count]:
+        axes.tick_params(labelsize=8)
+        axes.grid(lw=0.4)
+        axes.set_axisbelow(True)
+    return panels[:count].tolist()
+
+
 def model_dots(comparison: Mapping[str, Any]) -> Figure:
     """NDCG@10 of every model, best overall first, in a panel for all users and one a domain.
 
@@ -175,8 +189,8 @@ def model_dots(comparison: Mapping[str, Any]) -> Figure:
     figure = Figure(
         figsize=(2.5 + 2.4 * columns, rows * (0.8 + 0.21 * len(names))), layout="constrained"
     )
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
-    for number, (axes, place) in enumerate(zip(panels, places, strict=False)):
+    panels = panels_in(figure, rows, columns, len(places), sharey=True)
+    for number, (axes, place) in enumerate(zip(panels, places, strict=True)):
         for y, name in enumerate(names):
             value = found[name][number]
             colour = OF_REFERENCE if name == comparison["reference"] else OF_OTHERS
@@ -187,13 +201,8 @@ def model_dots(comparison: Mapping[str, Any]) -> Figure:
         axes.set_title(short(place), size=9)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-        axes.tick_params(labelsize=8)
-        axes.grid(lw=0.4)
-        axes.set_axisbelow(True)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
-    for axes in panels[len(places) :]:
-        axes.remove()
     figure.supxlabel("test NDCG@10", size=9)
     return figure
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tf_syncrec.comparison.names import Place, domains_in
-from tf_syncrec.reporting.pictures.charts import WIDTH, Chart, Key, short
+from tf_syncrec.reporting.pictures.charts import WIDTH, Chart, Key, panels_in, short
 from tf_syncrec.reporting.pictures.svg import CSS, SERIES, colour_of, svg_of
 
 CHOSEN = "#000000"
@@ -80,8 +80,8 @@ def grid_picture(model: str, panels: Mapping[str, Panel], width: float | None = 
     rows = -(-len(panels) // columns)
     size = (width or 1.5 + 2.5 * columns, 0.3 + (2.1 if width else 2.6) * rows)
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
-    for axes, (setting, panel) in zip(grid, panels.items(), strict=False):
+    grid = panels_in(figure, rows, columns, len(panels), sharey=True)
+    for axes, (setting, panel) in zip(grid, panels.items(), strict=True):
         for number, (place, dots) in enumerate(panel.dots.items()):
             _draw(axes, dots, f"C{number % SERIES}", "--" if colour_of(number)[1] else "-", place)
         texts = [short(str(value)) for value in panel.values]
@@ -90,11 +90,6 @@ def grid_picture(model: str, panels: Mapping[str, Panel], width: float | None = 
             axes.tick_params(axis="x", labelrotation=20)
         axes.set_xlim(-0.4, len(texts) - 0.6)
         axes.set_title(setting, size=9)
-        axes.tick_params(labelsize=8)
-        axes.grid(lw=0.4)
-        axes.set_axisbelow(True)
-    for axes in grid[len(panels) :]:
-        axes.remove()
     figure.supylabel("validation NDCG@10", size=9)
     if width is None:
         figure.suptitle(f"{model}: dots are trials, the ring is what was chosen", size=10)
