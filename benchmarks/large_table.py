@@ -19,7 +19,14 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from benchmarks.workload import RandomSequences, add_sizes, config_of, domain_sizes, in_a_process
+from benchmarks.workload import (
+    RandomSequences,
+    add_sizes,
+    config_of,
+    domain_sizes,
+    in_a_process,
+    peak_since_last_call,
+)
 
 STAGES = ("build", "train", "rank", "save", "load", "export")
 WARM_UP = 2
@@ -36,7 +43,6 @@ def measure(options) -> dict[str, float]:
     from tf_syncrec.evaluation.full_ranking import ModelScorer, row_chunks, target_ranks
     from tf_syncrec.models.syncrec import SyNCRec
     from tf_syncrec.training.checkpoints import Checkpoints
-    from tf_syncrec.training.loop import peak_memory_mb
     from tf_syncrec.training.optimizers import optimizer_of
     from tf_syncrec.utils import hdf5
     from tf_syncrec.utils.hdf5 import load_weights, save_weights_whole
@@ -45,8 +51,7 @@ def measure(options) -> dict[str, float]:
     peaks = {}
 
     def stage(name: str) -> None:
-        peaks[name] = peak_memory_mb()
-        Path("/proc/self/clear_refs").write_text("5")  # the next peak begins from here
+        peaks[name] = peak_since_last_call()
 
     keras.utils.set_random_seed(0)
     config, sizes = config_of(options), domain_sizes(options)

@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
@@ -41,7 +40,7 @@ class Clock:
     """Adds up what functions take, each below the one that it was called by.
 
     Args:
-        peak_memory: the most memory that this process has held, MiB.
+        peak_memory: the most memory that this process held since it was asked last, MiB.
     """
 
     def __init__(self, peak_memory: Callable[[], float]) -> None:
@@ -76,7 +75,6 @@ class Clock:
         """Gives all open stages the peak since the last call; the next one begins from here."""
         peak = self._peak_memory()
         self._peaks = [max(peak, earlier) for earlier in self._peaks]
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 def main() -> None:
@@ -84,9 +82,9 @@ def main() -> None:
         print(__doc__)
         return
     cli.load_tensorflow()
-    from tf_syncrec.training.loop import peak_memory_mb
+    from benchmarks.workload import peak_since_last_call
 
-    clock = Clock(peak_memory_mb)
+    clock = Clock(peak_since_last_call)
     for module, names in STAGES.items():
         for name in names:
             owner = __import__(module, fromlist=["_"])

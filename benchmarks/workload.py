@@ -5,11 +5,13 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from tf_syncrec.config import Config, LossConfig, ModelConfig, TrainConfig
+from tf_syncrec.training.loop import peak_memory_mb
 
 
 class RandomSequences:
@@ -48,6 +50,13 @@ class RandomSequences:
         del split
         rows = {"user_id": self._users, "items": self._items}
         return tf.data.Dataset.from_tensor_slices(rows)
+
+
+def peak_since_last_call() -> float:
+    """The most memory that this process held since it was asked last, MiB (Linux; resident)."""
+    peak = peak_memory_mb()
+    Path("/proc/self/clear_refs").write_text("5")  # the next peak begins from here
+    return peak
 
 
 def add_sizes(parser: argparse.ArgumentParser) -> None:
