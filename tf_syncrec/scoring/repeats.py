@@ -287,11 +287,11 @@ def _try(
 ) -> Trials:
     """The selection metric of each user with each of several weights, for each `TOLD`."""
 
-    def rank(scorer: Scorer, which: slice) -> Trials:
-        """What is tried for some of `TOLD`, on top of a scorer."""
+    def rank(scorer: Scorer, told: Sequence[str | None]) -> Trials:
+        """What is tried on top of a scorer, for some of what a request may tell of times."""
 
         def ask(batch):
-            return scorer.queries(batch), _told(batch)[which]
+            return scorer.queries(batch), [times_of(batch, each) for each in told]
 
         def scores(said, offset, size):
             return scorer.scores(said[0], offset, size)
@@ -302,10 +302,10 @@ def _try(
                 for weight in tried:
                     yield counted.ids, layer.gains(counted, weight)
 
-        kinds = len(range(TOLD)[which]) * len(tried)
+        kinds = len(told) * len(tried)
         return rank_votes(validation, catalogue, [1.0], kinds, ask, scores, votes)
 
-    if len(scorers) == 1:
-        return rank(scorers[0], slice(None))
-    found = [rank(scorer, slice(told, told + 1)) for told, scorer in enumerate(scorers)]
+    every = (None, *TIMED)
+    shares = [every] if len(scorers) == 1 else [(told,) for told in every]
+    found = [rank(scorer, share) for scorer, share in zip(scorers, shares, strict=True)]
     return Trials(np.concatenate([each.gains for each in found], axis=1), found[0].domains)

@@ -78,7 +78,7 @@ class ItemNeighbours(keras.layers.Layer):
             Item ids, 0 for none, and votes, each `[batch, min(length, history) * count]`, int32
             and float32; an id may come several times, and its votes add up.
         """
-        ids, votes = self.votes(tf.cast(items, tf.int32), self.decay.value)
+        ids, votes = self.votes(tf.cast(items, tf.int32), tf.convert_to_tensor(self.decay))
         return ids, votes * tf.convert_to_tensor(self.weight)
 
     # Traced, since one operation at a time costs more than what is computed.
