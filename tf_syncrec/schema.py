@@ -25,7 +25,14 @@ def _loss(name: str) -> str:
     return name
 
 
-TERMS = ("neighbours", "likeness", "repeat_consumption", "trend", "new_items")
+TERMS = (
+    "neighbours",
+    "user_neighbours",
+    "likeness",
+    "repeat_consumption",
+    "trend",
+    "new_items",
+)
 """Settings of `model` that add a term to the network's score; 0 or false where there is none."""
 
 TERMS_OF_ITEMS = ("likeness", "new_items")
@@ -79,6 +86,13 @@ class ModelConfig(Section):
         0,
         "co-occurrence score (votes): each history item votes for this many items of the same "
         "users, added to the network's score; the weight is chosen on validation; 0: none",
+        ge=0,
+    )
+    user_neighbours: int = _setting(
+        0,
+        "session-based kNN: the training users, this many, who had most of what a history has vote "
+        "for what they had next, added to the network's score; the weight is chosen on validation. "
+        "The model then holds the training histories as item ids, without ids of users; 0: none",
         ge=0,
     )
     item_attributes: bool = _setting(

@@ -73,7 +73,8 @@ def test_the_parts_of_an_item_add_up_to_its_score(served):
         found = answer["items"].numpy()
         parts = explain_items(served, histories, [[i.decode() for i in row] for row in found])
         total = parts["votes"].sum(axis=2) + sum(
-            parts[name] for name in ("single", "cross", "coming_back", "popular_lately")
+            parts[name]
+            for name in ("single", "cross", "similar_users", "coming_back", "popular_lately")
         )
         np.testing.assert_allclose(total, answer["scores"].numpy(), atol=TOLERANCE)
         assert (total[found == b""] == 0).all()

@@ -1,6 +1,7 @@
 """Which items are similar: cosine over training users, or over what is known of items."""
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sparse
@@ -22,16 +23,37 @@ USERS_AT_ONCE = 8192
 """Training rows read at a time."""
 
 
-def user_item_counts(prepared: Sequences) -> sparse.csr_array:
-    """How often who had what in training, `[users, items + 1]` float32, by item id."""
-    lengths, items = [], []
+class TrainingHistories(NamedTuple):
+    """What the training users had, one user after the other, oldest first.
+
+    Attributes:
+        ends: `[users + 1]` int64, where the interactions of each user end; before the first, 0.
+        items: `[interactions]` int32 ids.
+        times: `[interactions]`, when that was, in the unit of the log.
+    """
+
+    ends: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+
+
+def training_histories(prepared: Sequences) -> TrainingHistories:
+    """Reads all training rows."""
+    lengths, items, times = [np.zeros(1, np.int64)], [], []
     for rows in prepared.as_dataset("train").ragged_batch(USERS_AT_ONCE):
         lengths.append(rows["items"].row_lengths().numpy())
         items.append(rows["items"].flat_values.numpy())
-    starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-    ids = np.concatenate(items)
-    shape = (len(starts) - 1, prepared.catalogue.num_items + 1)
-    matrix = sparse.csr_array((np.ones(len(ids), np.float32), ids, starts), shape=shape)
+        times.append(rows["timestamps"].flat_values.numpy())
+    return TrainingHistories(
+        np.cumsum(np.concatenate(lengths)), np.concatenate(items), np.concatenate(times)
+    )
+
+
+def user_item_counts(prepared: Sequences) -> sparse.csr_array:
+    """How often who had what in training, `[users, items + 1]` float32, by item id."""
+    ends, ids, _ = training_histories(prepared)
+    shape = (len(ends) - 1, prepared.catalogue.num_items + 1)
+    matrix = sparse.csr_array((np.ones(len(ids), np.float32), ids, ends), shape=shape)
     matrix.sum_duplicates()
     return matrix
 

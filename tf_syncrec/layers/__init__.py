@@ -19,6 +19,7 @@ from tf_syncrec.layers.negative_transfer import NegativeTransferGap, RelativeNeg
 from tf_syncrec.layers.score_terms.item_neighbours import ItemNeighbours
 from tf_syncrec.layers.score_terms.popularity_trend import PopularityTrend
 from tf_syncrec.layers.score_terms.repeat_consumption import RepeatConsumption
+from tf_syncrec.layers.score_terms.user_neighbours import UserNeighbours
 from tf_syncrec.layers.score_terms.view_weights import ViewWeights
 from tf_syncrec.layers.similarity import Similarity
 from tf_syncrec.layers.times.embedding import TimeEmbedding
@@ -43,6 +44,7 @@ __all__ = [
     "TimeEmbedding",
     "Tower",
     "TransformerExperts",
+    "UserNeighbours",
     "View",
     "ViewWeights",
     "check_histories",

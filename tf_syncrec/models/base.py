@@ -14,6 +14,7 @@ from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Layout, Sequences
 from tf_syncrec.data.item_attributes import load as load_attributes
 from tf_syncrec.data.item_encoder import ItemEncoder
+from tf_syncrec.data.item_similarity import training_histories
 from tf_syncrec.data.time_inputs import time_inputs
 from tf_syncrec.layers import (
     DomainBlocks,
@@ -22,6 +23,7 @@ from tf_syncrec.layers import (
     RepeatConsumption,
     SharedEmbedding,
     Similarity,
+    UserNeighbours,
     ViewWeights,
 )
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
@@ -38,8 +40,8 @@ from tf_syncrec.schema import TERMS_OF_ITEMS
 from tf_syncrec.utils.variables import as_array, fill, pieces
 
 VOTING = 20
-"""The latest interactions, whose neighbours have votes: with the decays that `neighbours` tries,
-the ones before weigh next to nothing."""
+"""The latest interactions that are compared and whose neighbours have votes: with their decays, the
+ones before weigh next to nothing."""
 
 _RENAMED = {"loss": ("loss", "name"), "negative_transfer": ("negative_transfer", "enabled")}
 """Arguments of networks that the configuration calls otherwise: section and setting."""
@@ -95,6 +97,8 @@ class MultiDomainModel(ToldTimes):
         similarity: `"cosine"` or `"dot"`.
         temperature: divides the score.
         neighbours: co-occurring items of each item that vote in a prediction; 0: none.
+        user_neighbours: training users with like histories who vote in the same way; 0: none.
+        user_histories: of how many users and interactions their histories are.
         likeness: items with like attributes that vote in the same way; 0: none.
         repeat_consumption: whether coming back to an item has a part in a prediction.
         trend: whether what is popular lately has a part in a prediction.
@@ -143,6 +147,8 @@ class MultiDomainModel(ToldTimes):
         similarity: str = "cosine",
         temperature: float = 0.1,
         neighbours: int = 0,
+        user_neighbours: int = 0,
+        user_histories: Sequence[int] = (0, 0),
         likeness: int = 0,
         repeat_consumption: bool = False,
         trend: bool = False,
@@ -166,6 +172,7 @@ class MultiDomainModel(ToldTimes):
             ("window", window, 2),
             ("dim", dim, 1),
             ("neighbours", neighbours, 0),
+            ("user_neighbours", user_neighbours, 0),
             ("likeness", likeness, 0),
             ("new_items", new_items, 0),
         ):
@@ -197,6 +204,14 @@ class MultiDomainModel(ToldTimes):
         self.neighbours, self.likeness, self.new_items = (
             ItemNeighbours(self.num_items, count, min(VOTING, window)) if count else None
             for count in (neighbours, likeness, new_items)
+        )
+        users, interactions = user_histories
+        self.user_neighbours = (
+            UserNeighbours(
+                self.num_items, user_neighbours, min(VOTING, window), users, interactions
+            )
+            if user_neighbours
+            else None
         )
         self.repeats = RepeatConsumption(self.domain_sizes) if repeat_consumption else None
         gaining = trend or new_items or unknown_items
@@ -248,7 +263,12 @@ class MultiDomainModel(ToldTimes):
                 "per_item": known.tokens.shape[1],
                 "ready_made": 0 if known.dense is None else known.dense.shape[1],
             }
+        histories = training_histories(prepared) if config.model.user_neighbours else None
+        if histories is not None:
+            more["user_histories"] = len(histories.ends) - 1, len(histories.items)
         model = cls.from_settings(config, sizes, **more)
+        if histories is not None and model.user_neighbours is not None:
+            model.user_neighbours.set_histories(*histories)
         if known is not None:
             for embedding in model.embeddings:
                 embedding.set_attributes(known.tokens, known.weights, known.dense)
@@ -272,6 +292,10 @@ class MultiDomainModel(ToldTimes):
             "similarity": self.similarity.kind,
             "temperature": self.similarity.temperature,
             "neighbours": self.neighbours.count if self.neighbours else 0,
+            "user_neighbours": self.user_neighbours.count if self.user_neighbours else 0,
+            "user_histories": [self.user_neighbours.users, self.user_neighbours.interactions]
+            if self.user_neighbours
+            else [0, 0],
             "likeness": self.likeness.count if self.likeness else 0,
             "repeat_consumption": self.repeats is not None,
             "trend": self.trending,
@@ -377,13 +401,21 @@ class MultiDomainModel(ToldTimes):
     """Of a model whose score is a weighted sum of two, how much each counts in each domain."""
 
     @property
-    def voters(self) -> tuple[ItemNeighbours | RepeatConsumption, ...]:
+    def voters(self) -> tuple[ItemNeighbours | UserNeighbours | RepeatConsumption, ...]:
         """What says more of items than the network does, by the history, once it is fitted."""
-        parts = self.neighbours, self.likeness, self.new_items, self.repeats
+        parts = (
+            self.user_neighbours,
+            self.neighbours,
+            self.likeness,
+            self.new_items,
+            self.repeats,
+        )
         return tuple(part for part in parts if part is not None)
 
     @property
-    def terms(self) -> tuple[ItemNeighbours | RepeatConsumption | PopularityTrend, ...]:
+    def terms(
+        self,
+    ) -> tuple[ItemNeighbours | UserNeighbours | RepeatConsumption | PopularityTrend, ...]:
         """All that is added to the network's score, which is fitted after training."""
         return self.voters if self.trend is None else (*self.voters, self.trend)
 
@@ -511,7 +543,9 @@ class MultiDomainModel(ToldTimes):
     @property
     def item_lists(self) -> list[keras.Variable]:
         """Weights that name items by their ids, which others may get where items are added."""
-        return [] if self.neighbours is None else [self.neighbours.others]
+        of_items = [] if self.neighbours is None else [self.neighbours.others]
+        of_users = [] if self.user_neighbours is None else [self.user_neighbours.items]
+        return of_items + of_users
 
     def count_trained(self) -> int:
         """Numbers that training learns; `count_params` has lists and λ as well."""

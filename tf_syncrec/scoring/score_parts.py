@@ -1,4 +1,4 @@
-"""What a score is made of: the two views, votes of each item of the history, coming back, trend."""
+"""What a score is made of: the views, votes of items and of like users, coming back, trend."""
 
 import tensorflow as tf
 
@@ -16,15 +16,16 @@ def score_parts(model: MultiDomainModel, items, targets) -> dict[str, tf.Tensor]
 
     Returns:
         `votes`: `[batch, n, length]`, what each place of the history adds by the items that the
-        same users had, and by those with like attributes. `coming_back`, because the item itself
-        is in the history, without times; `popular_lately`, or new; and of a model whose two views
-        are weighted `single` and `cross`, else `network`: each `[batch, n]`. All float32; 0 of no
-        item.
+        same users had, and by those with like attributes. `similar_users`, what those say who had
+        most of the history; `coming_back`, because the item itself is in the history, without
+        times; `popular_lately`, or new; and of a model whose two views are weighted `single` and
+        `cross`, else `network`: each `[batch, n]`. All float32; 0 of no item.
     """
     known = tf.cast(targets > 0, tf.float32)
     parts = {
         "votes": _votes(model, items, targets) * known[..., None],
-        "coming_back": _coming_back(model, items, targets) * known,
+        "similar_users": _said_by(model.user_neighbours, items, targets) * known,
+        "coming_back": _said_by(model.repeats, items, targets) * known,
         "popular_lately": known * (0.0 if model.trend is None else model.trend(targets)),
     }
     of_views = {name: score * known for name, score in _views(model, items, targets).items()}
@@ -73,8 +74,9 @@ def _votes_of(layer, items, targets):
     return tf.pad(tf.reduce_sum(for_targets, axis=-1), [[0, 0], [0, 0], [shape[1] - voting, 0]])
 
 
-def _coming_back(model, items, targets):
-    if model.repeats is None:
+def _said_by(voter, items, targets):
+    """Votes for the targets, `[batch, n]`; 0 where there is nobody."""
+    if voter is None:
         return tf.zeros(tf.shape(targets))
-    ids, gains = model.repeats(items)
-    return tf.reduce_sum(tf.where(ids[:, None] == targets[..., None], gains[:, None], 0.0), axis=-1)
+    ids, votes = voter(items)
+    return tf.reduce_sum(tf.where(ids[:, None] == targets[..., None], votes[:, None], 0.0), axis=-1)

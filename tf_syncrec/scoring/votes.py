@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -20,7 +21,7 @@ from tf_syncrec.evaluation.trials import (
     score_so_far,
     trials_of,
 )
-from tf_syncrec.layers import ItemNeighbours
+from tf_syncrec.layers import ItemNeighbours, UserNeighbours
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.metrics.gains import MISS, SELECTION_METRIC
 from tf_syncrec.metrics.target_ranks import is_candidate, without
@@ -34,6 +35,10 @@ LIKENESS_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0)
 DECAYS = (0.5, 0.7, 0.9)
 """Weights and decays that are tried on validation; with the first ones nobody votes. Similarities
 by attributes are larger than those by users."""
+
+USER_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+BACKWARD = (0.0, 0.2, 0.4, 0.7)
+"""Likewise of `UserNeighbours`: what the interactions before the last shared item weigh."""
 
 
 def count_neighbours(model: MultiDomainModel, prepared: Sequences) -> None:
@@ -74,7 +79,9 @@ def fit_votes(
     validation: Batches,
     report: Callable[[str], None],
 ) -> None:
-    """Sets weight and decay of `model.neighbours` and `model.likeness`, where there are such.
+    """Sets the weight, and what else they have, of all who vote, where there are such.
+
+    First like users, then co-occurring items, then items with like attributes.
 
     They are those with the best validation metric, of equals the first tried, so the weight is 0
     where counting has nothing to add.
@@ -85,6 +92,8 @@ def fit_votes(
         validation: from `data.batches.evaluation_batches`.
         report: told what was chosen.
     """
+    if model.user_neighbours is not None:
+        _fit_user_votes(model, model.user_neighbours, catalogue, validation, report)
     for layer, weights, whose in (
         (model.neighbours, WEIGHTS, "co-occurring neighbours"),
         (model.likeness, LIKENESS_WEIGHTS, "neighbours by attributes"),
@@ -92,38 +101,83 @@ def fit_votes(
         if layer is None:
             continue
         layer.reset()
-        state = layer.name, score_so_far(model)
-        rank = functools.partial(_try, model, layer, weights, catalogue)
-        gains = trials_of(validation, state, rank).gains
-        best = int(np.argmax(gains.sum(axis=0)))
-        weight, decay = list(itertools.product(weights, DECAYS))[best]
+        with_decays = functools.partial(_with_decays, layer)
+        weight, decay, found = _best(
+            model, layer, weights, DECAYS, with_decays, catalogue, validation
+        )
         layer.weight.assign(weight)
         layer.decay.assign(decay)
-        of_best, without = gains[:, [best, 0]].mean(axis=0) if len(gains) else (0.0, 0.0)
-        report(
-            f"Votes of {layer.count} {whose}: weight {weight:g}, decay {decay:g}; "
-            f"validation {SELECTION_METRIC} {of_best:.4f}, without {without:.4f}"
-        )
+        report(f"Votes of {layer.count} {whose}: weight {weight:g}, decay {decay:g}; {found}")
 
 
-def _try(
+def _with_decays(layer: ItemNeighbours, items) -> Iterator[tuple[Any, Any]]:
+    for decay in DECAYS:  # one after the other, as each takes as much memory as the scores
+        yield layer.votes(items, decay)
+
+
+def _fit_user_votes(
     model: MultiDomainModel,
-    layer: ItemNeighbours,
-    weights: Sequence[float],
+    layer: UserNeighbours,
     catalogue: Catalogue,
     validation: Batches,
-) -> Trials:
-    """The selection metric of each user with each of some weights and of `DECAYS`."""
-    scorer = ModelScorer(model)
-    scorer.refresh()
+    report: Callable[[str], None],
+) -> None:
+    """The same of the votes of like users, who are looked for once."""
+    layer.reset()
 
-    def votes(said, items):
-        for decay in DECAYS:  # one after the other, as each takes as much memory as the scores
-            yield layer.votes(items, decay)
+    def with_backward(items):
+        ids, after, before = layer.votes(items)
+        for backward in BACKWARD:
+            yield ids, after + backward * before
 
-    return rank_votes(
-        validation, catalogue, weights, len(DECAYS), scorer.queries, scorer.scores, votes
+    weight, backward, found = _best(
+        model, layer, USER_WEIGHTS, BACKWARD, with_backward, catalogue, validation
     )
+    layer.weight.assign(weight)
+    layer.backward.assign(backward)
+    report(f"Votes of {layer.count} like users: weight {weight:g}, backward {backward:g}; {found}")
+
+
+def _best(
+    model: MultiDomainModel,
+    layer: keras.layers.Layer,
+    weights: Sequence[float],
+    others: Sequence[float],
+    votes: Callable[[Any], Iterator[tuple[Any, Any]]],
+    catalogue: Catalogue,
+    validation: Batches,
+) -> tuple[float, float, str]:
+    """The best weight, the best of the other number that votes have, and what they gain in words.
+
+    Args:
+        model: trained, whose `layer` does not vote yet.
+        layer: whose votes they are.
+        weights: that are tried.
+        others: likewise.
+        votes: yields ids and votes of histories for each of `others`, all of the same ids.
+        catalogue: as of `fit_votes`.
+        validation: likewise.
+    """
+
+    def rank(batches: Batches) -> Trials:
+        scorer = ModelScorer(model)
+        scorer.refresh()
+        return rank_votes(
+            batches,
+            catalogue,
+            weights,
+            len(others),
+            scorer.queries,
+            scorer.scores,
+            lambda said, items: votes(items),
+        )
+
+    gains = trials_of(validation, (layer.name, score_so_far(model)), rank).gains
+    best = int(np.argmax(gains.sum(axis=0)))
+    weight, other = list(itertools.product(weights, others))[best]
+    of_best, without = gains[:, [best, 0]].mean(axis=0) if len(gains) else (0.0, 0.0)
+    found = f"validation {SELECTION_METRIC} {of_best:.4f}, without {without:.4f}"
+    return weight, other, found
 
 
 def rank_votes(

@@ -82,7 +82,7 @@ function bar(name, share, number, className) {
 
 const PARTS = {
   single: ["the domain's own history", "single"], cross: ["the history of all domains", "cross"], network: ["the network", ""],
-  coming_back: ["repeat consumption", ""], popular_lately: ["recent popularity", ""],
+  similar_users: ["users like this one", ""], coming_back: ["repeat consumption", ""], popular_lately: ["recent popularity", ""],
 };
 
 // What the scores of a card's items are made of, below each of them.
