@@ -27,6 +27,7 @@ from tf_syncrec.layers import (
     TimeEmbedding,
     Tower,
     TransformerExperts,
+    UserNeighbours,
     ViewWeights,
     group_by_domain,
     split_views,
@@ -83,6 +84,10 @@ LAYERS: list[tuple[keras.layers.Layer, Callable]] = [
     (NegativeTransferGap(3, "sum"), _run_gap),
     (NegativeTransferGap(3, standardise=True, smoothing=0.5), _run_gap),
     (ItemNeighbours(12, 4, 3), lambda layer, c, s, b, x: layer(tf.maximum(c.tokens, 0))[1]),
+    (
+        UserNeighbours(12, 4, 3, users=2, interactions=5),
+        lambda layer, c, s, b, x: layer(tf.maximum(c.tokens, 0))[1],
+    ),
     (PopularityTrend(12), lambda layer, c, s, b, x: layer(tf.maximum(c.tokens, 0))),
     (RepeatConsumption([5, 4, 3]), lambda layer, c, s, b, x: layer(tf.maximum(c.tokens, 0))[0]),
     (TimeEmbedding(["hour", "gap"], 8, **HALF), lambda layer, c, s, b, x: layer(WHEN)),

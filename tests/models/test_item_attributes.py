@@ -36,7 +36,7 @@ def prepared(make_prepared):
 def built(name, prepared, seed=0, precision="float32") -> Any:
     """A network in which all that can be learned has some size."""
     keras.utils.set_random_seed(seed)
-    settings = {"model": SETTINGS | {"name": name, "neighbours": 4}}
+    settings = {"model": SETTINGS | {"name": name, "neighbours": 4, "user_neighbours": 3}}
     config = Config.model_validate(settings | {"train": {"precision": precision}})
     model = network_of(name).build(config, prepared)
     initialise_items(model, config, prepared, lambda line: None)

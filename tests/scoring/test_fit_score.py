@@ -42,7 +42,7 @@ def only(prepared, fold, folds):
     [
         pytest.param(SyNCRec, {"neighbours": 6}, marks=pytest.mark.slow),
         pytest.param(SyNCRec, {}, marks=pytest.mark.long),
-        (SASRec, {"neighbours": 6}),
+        (SASRec, {"neighbours": 6, "user_neighbours": 9}),
         pytest.param(
             SyNCRec,
             {"neighbours": 6, "repeat_consumption": True, "trend": True},
@@ -80,7 +80,7 @@ def _validation(prepared, fold):
 def test_what_is_shipped_is_fitted_on_everybody(make_prepared):
     """Part by part, in this order; what the halves had chosen before is gone."""
     prepared = with_times(make_prepared(users=120))
-    terms = {"neighbours": 6, "repeat_consumption": True, "trend": True}
+    terms = {"neighbours": 6, "user_neighbours": 9, "repeat_consumption": True, "trend": True}
     model, step_by_step, unjudged = (small_network(prepared, **terms) for _ in range(3))
     fit_score(model, prepared, batches_of(prepared), nothing)
     assert fit_score(unjudged, prepared, batches_of(prepared), nothing, judge=False) is None

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from tests.conftest import FakePrepared
-from tests.support.networks import fit_neighbours
+from tests.support.networks import fit_neighbours, small_network
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similar_items, similarities, user_items
@@ -22,7 +22,14 @@ from tf_syncrec.models.baselines.item_knn import ItemKNN
 from tf_syncrec.models.baselines.sasrec import SASRec
 from tf_syncrec.scoring.view_weights import WEIGHTS as VIEW_WEIGHTS
 from tf_syncrec.scoring.view_weights import rank_weights
-from tf_syncrec.scoring.votes import DECAYS, SHRINKAGE, WEIGHTS, rank_votes
+from tf_syncrec.scoring.votes import (
+    BACKWARD,
+    DECAYS,
+    SHRINKAGE,
+    USER_WEIGHTS,
+    WEIGHTS,
+    rank_votes,
+)
 
 HISTORY = 12
 
@@ -137,6 +144,28 @@ def test_validation_chooses_weight_and_decay(make_prepared):
     assert best[0] > 0
     np.testing.assert_allclose(chosen, best)
     assert f"{found[best]:.4f}, without {found[0.0, 0.5]:.4f}" in said[0]
+    assert len({round(value, 6) for value in found.values()}) > len(found) // 2
+
+
+def test_validation_chooses_what_like_users_say(make_prepared):
+    """Their weight, and that of what they had before, of all that are tried."""
+    prepared = make_prepared(users=120)
+    model = small_network(prepared, SASRec, user_neighbours=10)
+    batches = evaluation_batches(prepared, "validation", 16)
+    said: list[str] = []
+    fit_neighbours(model, prepared, batches, said.append)
+    layer = model.user_neighbours
+    chosen = [float(layer.weight), float(layer.backward)]
+
+    scorer, found = ModelScorer(model), {}
+    for weight, backward in itertools.product(USER_WEIGHTS, BACKWARD):
+        layer.weight.assign(weight)
+        layer.backward.assign(backward)
+        ranks = rank_split(scorer, batches, prepared.catalogue, with_rows=False)
+        found[weight, backward] = ranks.metrics(prepared.catalogue.domains)["overall"]["ndcg@10"]
+    best = max(found, key=found.__getitem__)  # of equals the first
+    np.testing.assert_allclose(chosen, best)
+    assert f"{found[best]:.4f}, without {found[0.0, 0.0]:.4f}" in said[0]
     assert len({round(value, 6) for value in found.values()}) > len(found) // 2
 
 

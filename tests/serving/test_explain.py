@@ -79,6 +79,7 @@ def test_the_parts_of_an_item_add_up_to_its_score(served):
         np.testing.assert_allclose(total, answer["scores"].numpy(), atol=TOLERANCE)
         assert (total[found == b""] == 0).all()
         assert abs(parts["votes"]).sum() > 1
+        assert abs(parts["similar_users"]).sum() > 1
 
 
 def test_votes_are_of_the_place_where_the_item_stands(served):

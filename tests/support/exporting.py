@@ -20,7 +20,7 @@ SIZES = (30, 3, 0, 45)
 WINDOW, TOP_K, MAX_K = 6, 10, 40
 SETTINGS = {
     "model": {"dim": 8, "experts": 3, "cross_experts": 2, "blocks": 1, "window": WINDOW}
-    | {"neighbours": 4},
+    | {"neighbours": 4, "user_neighbours": 5},
     "evaluate": {"top_k": TOP_K, "max_k": MAX_K},
 }
 TOLERANCE = 1e-3  # of scores between -20 and 20
@@ -46,7 +46,14 @@ def make_catalogue():
 def make_model(catalogue, seed=0, network="syncrec", **settings):
     """A model whose every weight matters: as initialised, many are 0 or 1."""
     keras.utils.set_random_seed(seed)
-    users = [{"user_id": user.encode(), "items": np.array([1], np.int32)} for user in USERS]
+    rows = np.random.default_rng(seed + 1)
+    users = [
+        {
+            "user_id": user.encode(),
+            "items": rows.integers(1, catalogue.num_items + 1, rows.integers(1, 9), np.int32),
+        }
+        for user in USERS
+    ]
     model: Any = NETWORKS[network].build(
         Config.model_validate(SETTINGS | {"model": SETTINGS["model"] | settings}),
         FakePrepared(catalogue, {"train": users}),
@@ -61,6 +68,9 @@ def make_model(catalogue, seed=0, network="syncrec", **settings):
         layer.similarities.assign(rng.uniform(0, 1, layer.others.shape) * (layer.others > 0))
         layer.weight.assign(8.0)
         layer.decay.assign(0.8)
+    if layer := model.user_neighbours:
+        layer.weight.assign(2.0)
+        layer.backward.assign(0.4)
     if model.repeats is not None:  # to come back may also be worth less than nothing
         for weight in model.repeats.weights:
             weight.assign(rng.normal(0, 1.5, weight.shape))

@@ -50,9 +50,7 @@ SETTINGS = {"dim": 8, "blocks": 1, "experts": 2, "cross_experts": 1, "window": 1
 def small_network(prepared, kind=SyNCRec, seed=0, **settings):
     """Random weights of some size, so that the two views of a network disagree."""
     keras.utils.set_random_seed(seed)
-    model = kind.from_settings(
-        Config.model_validate({"model": SETTINGS | settings}), prepared.catalogue.sizes
-    )
+    model = kind.from_data(Config.model_validate({"model": SETTINGS | settings}), prepared)
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
         weight.assign(weight + rng.normal(0, 0.5, weight.shape).astype(np.float32))

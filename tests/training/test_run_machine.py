@@ -530,6 +530,7 @@ def trained(tmp_path_factory):
         *("--dataset", "interactions", "--path", str(write_log(folder / "log.csv", 2, 12, 5))),
         *("--data_dir", str(folder / "data"), "--model", "bprmf", "--epochs", "2", "--resume"),
         *("--set", "model.dim=4", "--set", "train.batch_size=8", "--set", "model.neighbours=2"),
+        *("--set", "model.user_neighbours=2"),
         *("--set", "train.checkpoint_steps=1", "--quiet"),
     ]
     for name in ("warm", "run"):  # the first one prepares the data

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tf_syncrec.utils.variables import fill
 
@@ -66,8 +67,8 @@ class UserNeighbours(keras.layers.Layer):
     ```python
     neighbours = UserNeighbours(num_items=9, count=2, history=5, users=2, interactions=5)
     neighbours.build()
-    neighbours.set_histories(np.array([0, 2, 5]), np.array([1, 2, 1, 2, 3]), np.arange(5.0))
-    ids, votes = neighbours(tf.constant([[0, 2]]))  # items 1, 2 and 3, of 0 votes
+    neighbours.set_histories([0, 2, 5], [1, 2, 1, 2, 3], [0, 1, 5, 6, 7])
+    ids, votes = neighbours(tf.constant([[0, 2]]))  # each (1, 3): items 1, 2 and 3, 0 votes
     ```
     """
 
@@ -98,7 +99,7 @@ class UserNeighbours(keras.layers.Layer):
         self.backward = state((), "float32", "backward")
         self.built = True
 
-    def set_histories(self, ends: np.ndarray, items: np.ndarray, times: np.ndarray) -> None:
+    def set_histories(self, ends: ArrayLike, items: ArrayLike, times: ArrayLike) -> None:
         """Says what the training users had.
 
         Args:
@@ -106,6 +107,7 @@ class UserNeighbours(keras.layers.Layer):
             items: `[interactions]`, item ids of one user after the other, oldest first.
             times: `[interactions]`, when that was, so that the latest users of an item are known.
         """
+        ends, items, times = map(np.asarray, (ends, items, times))
         owners = np.repeat(np.arange(self.users), np.diff(ends))
         # The latest interaction of each user with each item; of equal times the later row.
         order = np.lexsort((-np.arange(len(items)), -times, owners, items))
@@ -154,10 +156,8 @@ class UserNeighbours(keras.layers.Layer):
             Item ids, 0 for none, and votes, each `[batch, any]`, int32 and float32.
         """
         votes = self.votes(tf.cast(items, tf.int32))
-        backward = tf.convert_to_tensor(self.backward)
-        return votes.ids, tf.convert_to_tensor(self.weight) * (
-            votes.after + backward * votes.before
-        )
+        weight, backward = map(tf.convert_to_tensor, (self.weight, self.backward))
+        return votes.ids, weight * (votes.after + backward * votes.before)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def votes(self, items) -> UserVotes:
@@ -173,9 +173,10 @@ class UserNeighbours(keras.layers.Layer):
         rows, found = neighbours // tf.maximum(count, 1), tf.gather(self.items.value, places)
         shared = tf.reduce_any(tf.gather(items, rows) == found[:, None], axis=1)
         last = tf.math.unsorted_segment_max(tf.where(shared, places, -1), neighbours, batch * count)
-        later = tf.cast(places - tf.gather(last, neighbours), tf.float32)
+        last = tf.gather(last, neighbours)
+        later = tf.cast(places - last, tf.float32)
         by = tf.gather(tf.reshape(similarities, [-1]), neighbours)
-        # Whose shared items are all older than `LATEST` has nothing to say: his are far behind.
+        by = tf.where(last >= 0, by, 0.0)  # whose shared items are all older than `LATEST`
         after = by * tf.where(later > 0, tf.pow(CLOSE, later - 1.0), 0.0)
         before = by * tf.where(later > 0, 0.0, tf.pow(CLOSE, -later))
         (owners, ids), (after, before) = _added(rows, found, self.num_items + 1, after, before)

@@ -1,0 +1,149 @@
+"""Votes of like users, against a literal version that looks at one user after the other."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.networks import small_network
+from tf_syncrec.layers import UserNeighbours
+from tf_syncrec.layers.score_terms import user_neighbours
+from tf_syncrec.layers.score_terms.user_neighbours import CLOSE, DECAY
+
+ITEMS, HISTORY = 30, 6
+
+
+def random_users(rng, users=40, longest=14):
+    """Some had an item twice; half of the times are equal to others."""
+    return [
+        (rng.integers(1, ITEMS + 1, n).tolist(), np.sort(rng.integers(0, 12, n)).tolist())
+        for n in rng.integers(1, longest, users)
+    ]
+
+
+def layer_of(rows, count, weight=1.0, backward=0.0, history=HISTORY):
+    lengths = [len(items) for items, _ in rows]
+    layer = UserNeighbours(ITEMS, count, history, len(rows), sum(lengths))
+    layer.build()
+    items, times = (np.concatenate([row[part] for row in rows]) for part in (0, 1))
+    layer.set_histories(np.cumsum([0, *lengths]), items, times)
+    layer.weight.assign(weight)
+    layer.backward.assign(backward)
+    return layer
+
+
+def literal(rows, history, count, weight, backward, holders, latest):
+    """Votes by item, in the words of the docstring."""
+    rarity = {
+        item: np.log(1 + len(rows) / sum(item in items for items, _ in rows))
+        for item in {item for items, _ in rows for item in items}
+    }
+    ages: dict[int, int] = {}
+    history = [item for item in history if item][-HISTORY:]
+    for age, item in enumerate(reversed(history)):
+        ages.setdefault(item, age)
+    own = {item: DECAY**age * rarity[item] for item, age in ages.items() if item in rarity}
+    norm = np.sqrt(sum(value**2 for value in own.values()))
+
+    def looked_at(item):
+        """The latest users of an item: of equal times those with the earlier rows."""
+        when = [
+            (-max(time for one, time in zip(items, times, strict=True) if one == item), user)
+            for user, (items, times) in enumerate(rows)
+            if item in items
+        ]
+        return {user for _, user in sorted(when)[:holders]}
+
+    similarities: Counter[int] = Counter()
+    for item, value in own.items():
+        for user in looked_at(item):
+            theirs = {other: rarity[other] for other in rows[user][0]}
+            length = np.sqrt(sum(other**2 for other in theirs.values()))
+            similarities[user] += value / norm * rarity[item] / length
+    votes: Counter[int] = Counter()
+    best = sorted(similarities, key=lambda user: -similarities[user])[:count]
+    for user in best:
+        items = rows[user][0][-latest:]
+        shared = [place for place, item in enumerate(items) if item in history]
+        if not shared:
+            continue
+        for place, item in enumerate(items):
+            later = place - shared[-1]
+            how = CLOSE ** (later - 1) if later > 0 else backward * CLOSE**-later
+            votes[item] += weight * similarities[user] * how
+    return votes
+
+
+def said(layer, history):
+    """Votes by item of one history, as the layer gives them; no item comes twice."""
+    ids, votes = (x.numpy()[0] for x in layer(tf.constant([history], tf.int32)))
+    assert len(set(ids[ids > 0])) == (ids > 0).sum()
+    assert not votes[ids == 0].any()
+    return dict(zip(ids[ids > 0].tolist(), votes[ids > 0].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    ("count", "holders", "latest"), [(100, 500, 50), (5, 500, 50), (100, 3, 50), (4, 4, 5)]
+)
+def test_votes_are_those_of_the_literal_version(seed, count, holders, latest, monkeypatch):
+    """Of repeated items, of items that nobody had, and of more users and items than may vote."""
+    monkeypatch.setattr(user_neighbours, "HOLDERS", holders)
+    monkeypatch.setattr(user_neighbours, "LATEST", latest)
+    rng = np.random.default_rng(seed)
+    rows = random_users(rng)
+    layer = layer_of(rows, count, weight=3.0, backward=0.4)
+    voted = 0
+    for length in rng.integers(1, 12, 20):
+        history = [0, 0, *rng.integers(1, ITEMS + 1, length).tolist()]
+        expected = literal(rows, history, count, 3.0, 0.4, holders, latest)
+        received = said(layer, history)
+        for item in {*expected, *received}:
+            assert received.get(item, 0) == pytest.approx(expected[item], rel=1e-4, abs=1e-6)
+        voted += len(expected)
+    assert voted > 100
+
+
+def test_by_hand():
+    """What came right after the item that both have counts most, and what was before it less."""
+    layer = layer_of([([1, 2, 3, 4], [0, 1, 2, 3]), ([5, 6], [0, 1])], count=1, backward=0.5)
+    votes = said(layer, [2])
+    similarity = 1 / 2  # the cosine of one of four items, all as rare
+    assert votes == pytest.approx(
+        {
+            1: similarity * 0.5 * CLOSE,
+            2: similarity * 0.5,
+            3: similarity,
+            4: similarity * CLOSE,
+        }
+    )
+
+
+def test_a_row_is_answered_as_if_it_were_alone():
+    """Whatever else is in the batch, and however long its padding is."""
+    rng = np.random.default_rng(3)
+    layer = layer_of(random_users(rng), count=7, backward=0.3)
+    rows = [rng.integers(1, ITEMS + 1, n).tolist() for n in (1, 9, 4, 0)]
+    batch = tf.constant([[0] * (9 - len(row)) + row for row in rows], tf.int32)
+    together = [x.numpy() for x in layer(batch)]
+    for ids, votes, row in zip(*together, rows, strict=True):
+        alone = said(layer, row or [0])
+        assert {i: v for i, v in zip(ids.tolist(), votes.tolist(), strict=True) if i} == alone
+    assert not together[0][3].any()
+
+
+def test_without_users_nobody_votes():
+    layer = UserNeighbours(ITEMS, 5, HISTORY)
+    layer.build()
+    layer.weight.assign(1.0)
+    ids, votes = layer(tf.constant([[0, 3, 4], [0, 0, 0]], tf.int32))
+    assert ids.shape == votes.shape == (2, 0)
+
+
+def test_a_network_knows_training_rows_alone(make_prepared):
+    prepared = make_prepared()
+    layer = small_network(prepared, user_neighbours=3).user_neighbours
+    expected = np.concatenate([row["items"] for row in prepared.splits["train"]])
+    np.testing.assert_array_equal(layer.items, expected)
+    assert layer.ends.numpy()[-1] == len(expected)
