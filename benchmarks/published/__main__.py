@@ -37,7 +37,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--data", type=path_option, required=True, metavar="DIR")
     parser.add_argument("--sets", default=",".join(SETS), metavar="A,B", help="default: all")
-    parser.add_argument("--models", default="syncrec,sasrec,item_knn,popularity", metavar="A,B")
+    parser.add_argument(
+        "--models", default="syncrec,sasrec,item_knn,user_knn,popularity", metavar="A,B"
+    )
     parser.add_argument("--seeds", default="0", metavar="A,B", help="of networks; default: 0")
     parser.add_argument(
         "--set",

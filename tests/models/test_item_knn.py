@@ -9,8 +9,8 @@ import scipy.sparse as sparse
 from scipy.spatial.distance import cdist
 
 from data_prep import Catalogue
-from tf_syncrec.comparison import item_knn_tuning
-from tf_syncrec.comparison.item_knn_tuning import tune_item_knn
+from tf_syncrec.comparison import knn_tuning
+from tf_syncrec.comparison.knn_tuning import tune_item_knn
 from tf_syncrec.data import cosine
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_similarity import similarities, user_items
@@ -182,7 +182,7 @@ def test_neighbours_keep_the_most_similar_in_every_domain(make_prepared):
 def test_tuning_keeps_what_is_best_on_validation(monkeypatch, make_prepared):
     prepared = make_prepared(users=150)
     grid = {"history": ("merged", "domain"), "shrinkage": (0.0, 4.0), "decay": (0.5,)}
-    monkeypatch.setattr(item_knn_tuning, "GRID", grid)
+    monkeypatch.setattr(knn_tuning, "GRID", grid)
     batches = evaluation_batches(prepared, "validation", 64)
     lines: list[str] = []
     best, trials = tune_item_knn(prepared, batches, lines.append)

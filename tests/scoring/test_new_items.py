@@ -13,7 +13,7 @@ from data_prep import Catalogue, InputError
 from data_prep.read.items.kinds import Column
 from data_prep.store.item_columns import ItemColumns
 from tests.conftest import FakePrepared
-from tf_syncrec.comparison.item_knn_tuning import tune_content_knn
+from tf_syncrec.comparison.knn_tuning import tune_content_knn
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.full_ranking import ModelScorer, rank_split

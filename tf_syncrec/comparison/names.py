@@ -31,6 +31,7 @@ SCORERS = {
     "recent_popularity": "the same with exponential decay; half-life fitted on validation",
     "personal": "items of the user by frequency and recency, then popularity; fitted on validation",
     "item_knn": "item-kNN, cosine, tuned on validation",
+    "user_knn": "session-based kNN over users, tuned on validation",
     "content_knn": "content-based item-kNN, by attributes of the items file",
 }
 

@@ -72,6 +72,7 @@ REHEARSED = (
     SINGLE_DOMAIN,
     "sasrec_single",
     "item_knn",
+    "user_knn",
     "popularity",
 )
 PAPER = (*REHEARSED, *AS_PUBLISHED)
@@ -87,7 +88,7 @@ PRESETS = {
         "the usual baselines",
         (
             *("syncrec", "sasrec_cross", "sasrec_single", "gru4rec", "bprmf", "mmoe", "cgrec"),
-            *("item_knn", "popularity"),
+            *("item_knn", "user_knn", "popularity"),
         ),
         "syncrec",
     ),

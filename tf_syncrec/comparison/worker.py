@@ -19,6 +19,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ import pyarrow.parquet as pq
 from data_prep import InputError
 from data_prep.files import write_whole, written_whole
 from tf_syncrec.comparison.cells import RANKS, RESULT, VALIDATION, WITHOUT_VOTES
-from tf_syncrec.comparison.item_knn_tuning import tune_content_knn, tune_item_knn
+from tf_syncrec.comparison.knn_tuning import tune_content_knn, tune_item_knn, tune_user_knn
 from tf_syncrec.comparison.names import RECBOLE, ModelName, domains_in, parse_name
 from tf_syncrec.comparison.recbole.bridge import interpreter, train_recbole
 from tf_syncrec.config import Config
@@ -59,7 +60,11 @@ from tf_syncrec.utils.hdf5 import load_weights, save_weights_whole
 from tf_syncrec.utils.stopping import end_with_parent
 
 WEIGHTS = "best.weights.h5"
-KNN = {"item_knn": tune_item_knn, "content_knn": tune_content_knn}
+KNN: dict[str, Callable[..., tuple[Scorer, list[dict[str, Any]]]]] = {
+    "item_knn": tune_item_knn,
+    "user_knn": tune_user_knn,
+    "content_knn": tune_content_knn,
+}
 
 
 def run_cell(directory: Path, trial: bool = False) -> None:

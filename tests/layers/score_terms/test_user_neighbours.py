@@ -1,5 +1,6 @@
 """Votes of like users, against a literal version that looks at one user after the other."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -7,9 +8,15 @@ import pytest
 import tensorflow as tf
 
 from tests.support.networks import small_network
+from tests.support.prepared import batches_of
+from tf_syncrec.comparison import knn_tuning
+from tf_syncrec.comparison.knn_tuning import tune_user_knn
+from tf_syncrec.data.item_similarity import training_histories
+from tf_syncrec.evaluation.full_ranking import rank_split
 from tf_syncrec.layers import UserNeighbours
 from tf_syncrec.layers.score_terms import user_neighbours
 from tf_syncrec.layers.score_terms.user_neighbours import CLOSE, DECAY
+from tf_syncrec.models.baselines.user_knn import UserKNN
 
 ITEMS, HISTORY = 30, 6
 
@@ -147,3 +154,34 @@ def test_a_network_knows_training_rows_alone(make_prepared):
     expected = np.concatenate([row["items"] for row in prepared.splits["train"]])
     np.testing.assert_array_equal(layer.items, expected)
     assert layer.ends.numpy()[-1] == len(expected)
+
+
+def test_user_knn_ranks_by_these_votes_and_is_tuned(make_prepared, monkeypatch):
+    """Of the settings that are tried the best one on validation, as each ranks by itself."""
+    monkeypatch.setattr(knn_tuning, "USER_GRID", {"neighbours": (3, 40), "backward": (0.0, 0.6)})
+    prepared = make_prepared(users=120)
+    batches, said = batches_of(prepared), list[str]()
+    best, trials = tune_user_knn(prepared, batches, said.append)
+    found = {}
+    for count, backward in itertools.product((3, 40), (0.0, 0.6)):
+        scorer = UserKNN(training_histories(prepared), prepared.catalogue, count, backward)
+        ranks = rank_split(scorer, batches, prepared.catalogue, with_rows=False)
+        found[count, backward] = ranks.metrics(prepared.catalogue.domains)["overall"]
+    assert [trial["validation"] for trial in trials] == list(found.values())
+    chosen = max(found, key=lambda settings: found[settings]["ndcg@10"])
+    again = rank_split(best, batches, prepared.catalogue, with_rows=False)
+    assert again.metrics(prepared.catalogue.domains)["overall"] == found[chosen]
+    assert len({row["ndcg@10"] for row in found.values()}) > 2 and len(said) == 4
+    for batch in batches.take(3):
+        ids, votes = best.queries(batch)
+        domain = int(batch["domain"][0])
+        offset, size = (
+            int(part[domain]) for part in (prepared.catalogue.offsets, prepared.catalogue.sizes)
+        )
+        scores = best.scores((ids, votes), offset, size)
+        for row, of_row in enumerate(scores.numpy()):
+            expected = dict(
+                zip(ids[row].numpy().tolist(), votes[row].numpy().tolist(), strict=True)
+            )
+            for place, score in enumerate(of_row.tolist()):
+                assert score == pytest.approx(expected.get(offset + place, 0.0), rel=1e-6)

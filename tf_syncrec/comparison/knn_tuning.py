@@ -1,5 +1,6 @@
-"""Item-kNN by users or by attributes, as strong as it gets: settings chosen on validation."""
+"""Item-kNN and user-kNN, as strong as they get: settings chosen on validation."""
 
+import copy
 import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,10 +10,16 @@ import scipy.sparse as sparse
 from data_prep import InputError
 from tf_syncrec.data.batches import Sequences
 from tf_syncrec.data.item_attributes import load
-from tf_syncrec.data.item_similarity import likenesses, similarities, user_items
+from tf_syncrec.data.item_similarity import (
+    likenesses,
+    similarities,
+    training_histories,
+    user_items,
+)
 from tf_syncrec.evaluation.full_ranking import rank_split
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.baselines.item_knn import HISTORIES, ItemKNN
+from tf_syncrec.models.baselines.user_knn import UserKNN
 
 GRID: dict[str, tuple] = {
     "history": HISTORIES,
@@ -20,6 +27,12 @@ GRID: dict[str, tuple] = {
     "decay": (1.0, 0.9, 0.8, 0.7, 0.6),
 }
 """What `tune_item_knn` tries: every combination."""
+
+USER_GRID: dict[str, tuple] = {
+    "neighbours": (50, 100, 200),
+    "backward": (0.0, 0.2, 0.4, 0.7, 1.0),
+}
+"""What `tune_user_knn` tries, likewise."""
 
 NEIGHBOURS = 500
 """Similar items of each item and domain that tuning keeps: bounds memory, and loses nothing
@@ -73,6 +86,32 @@ def tune_content_knn(
         raise InputError("--models content_knn: needs --items FILE, which says what items are")
     matrices: list = [({}, likenesses(attributes.compared(), prepared.catalogue, NEIGHBOURS))]
     return _tune("content-kNN", matrices, prepared, validation_batches, report)
+
+
+def tune_user_knn(
+    prepared: Sequences,
+    validation_batches,
+    report: Callable[[str], None] = lambda line: None,
+) -> tuple[UserKNN, list[dict[str, Any]]]:
+    """Tries all of `USER_GRID`, as `tune_item_knn` does its own; the settings are named there."""
+    histories, catalogue, trials = training_histories(prepared), prepared.catalogue, []
+    best: UserKNN | None = None
+    highest = -1.0
+    for count in USER_GRID["neighbours"]:
+        scorer = UserKNN(histories, catalogue, count, 0.0)
+        for backward in USER_GRID["backward"]:
+            scorer.backward = backward
+            ranks = rank_split(scorer, validation_batches, catalogue, with_rows=False)
+            found = ranks.metrics(catalogue.domains)["overall"]
+            trials.append({"neighbours": count, "backward": backward, "validation": found})
+            report(
+                f"user-kNN, neighbours {count}, backward {backward:g}: "
+                f"validation {SELECTION_METRIC} {found[SELECTION_METRIC]:.4f}"
+            )
+            if found[SELECTION_METRIC] > highest:
+                best, highest = copy.copy(scorer), found[SELECTION_METRIC]
+    assert best is not None, "USER_GRID has no combination"
+    return best, trials
 
 
 def _tune(
