@@ -74,6 +74,8 @@ def axes_of(
         config = model.get_config() | {"domain_sizes": sizes, "trained_sizes": None}
         if "user_ids" in config:
             config["user_ids"] = user_ids
+        if "user_histories" in config:  # which are always as many
+            config["user_histories"] = [few, few]
         if config["attributes"]:
             config["attributes"] = config["attributes"] | {"size": attributes}
         return shapes_of(type(model).from_config(config))

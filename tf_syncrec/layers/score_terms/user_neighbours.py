@@ -112,7 +112,9 @@ class UserNeighbours(keras.layers.Layer):
         # The latest interaction of each user with each item; of equal times the later row.
         order = np.lexsort((-np.arange(len(items)), -times, owners, items))
         kept = np.ones(len(order), bool)
-        kept[1:] = np.any(np.diff(np.stack([items[order], owners[order]]), axis=1), axis=0)
+        kept[1:] = False
+        for part in (items[order], owners[order]):
+            kept[1:] |= part[1:] != part[:-1]
         order = order[kept]
         users_of = np.bincount(items[order], minlength=self.num_items + 1)
         rarity = np.log1p(self.users / np.maximum(users_of, 1)) * (users_of > 0)
