@@ -109,13 +109,10 @@ class UserNeighbours(keras.layers.Layer):
         """
         ends, items, times = map(np.asarray, (ends, items, times))
         owners = np.repeat(np.arange(self.users), np.diff(ends))
-        # The latest interaction of each user with each item; of equal times the later row.
-        order = np.lexsort((-np.arange(len(items)), -times, owners, items))
-        kept = np.ones(len(order), bool)
-        kept[1:] = False
-        for part in (items[order], owners[order]):
-            kept[1:] |= part[1:] != part[:-1]
-        order = order[kept]
+        # The latest interaction of each user with each item.
+        pairs = items.astype(np.int64) * self.users + owners
+        order = np.argsort(pairs, kind="stable")
+        order = order[np.append(np.diff(pairs[order]) > 0, True)] if len(order) else order
         users_of = np.bincount(items[order], minlength=self.num_items + 1)
         rarity = np.log1p(self.users / np.maximum(users_of, 1)) * (users_of > 0)
         squares = np.bincount(owners[order], rarity[items[order]] ** 2, minlength=self.users)
