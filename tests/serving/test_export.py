@@ -26,6 +26,7 @@ from tests.support.exporting import (
     padded,
     random_histories,
 )
+from tests.support.like_users import literal_votes_of_users
 from tests.support.mixing import literal_log_domains, literal_log_probabilities
 from tf_syncrec.config import Config
 from tf_syncrec.training.run_directory import RunDirectory
@@ -85,7 +86,8 @@ def all_scores(served, histories):
     ):
         queries = served.model.query_vectors(ids, np.full((len(ids), 1), d, np.int32))[:, 0].numpy()
         columns.append(queries @ candidates[offset : offset + size].T)
-    return np.concatenate(columns, axis=1) + literal_votes(served.model.neighbours, known)
+    votes = literal_votes(served.model.neighbours, known)
+    return np.concatenate(columns, axis=1) + votes + user_votes(served.model.user_neighbours, known)
 
 
 def domain_scores(served, histories, domains, exclude_seen=True):
@@ -109,6 +111,19 @@ def literal_votes(layer, histories):
         for item, age in latest.items():
             for other, similarity in zip(others[item], similarities[item], strict=True):
                 votes[row, other] += 8.0 * 0.8**age * similarity
+    return votes[:, 1:]
+
+
+def user_votes(layer, histories):
+    """What all training users add, `[histories, items]`."""
+    votes = np.zeros((len(histories), layer.num_items + 1))
+    rows = [
+        (items.tolist(), range(len(items)))
+        for items in np.split(layer.items.numpy(), layer.ends.numpy()[1:-1])
+    ]
+    for row, history in enumerate(histories):
+        found = literal_votes_of_users(rows, history[-WINDOW:], layer.count, 2.0, 0.4)
+        votes[row, list(found)] = list(found.values())
     return votes[:, 1:]
 
 

@@ -20,7 +20,7 @@ SIZES = (30, 3, 0, 45)
 WINDOW, TOP_K, MAX_K = 6, 10, 40
 SETTINGS = {
     "model": {"dim": 8, "experts": 3, "cross_experts": 2, "blocks": 1, "window": WINDOW}
-    | {"neighbours": 4, "user_neighbours": 5},
+    | {"neighbours": 4, "user_neighbours": 200},
     "evaluate": {"top_k": TOP_K, "max_k": MAX_K},
 }
 TOLERANCE = 1e-3  # of scores between -20 and 20

@@ -1,12 +1,12 @@
 """Votes of like users, against a literal version that looks at one user after the other."""
 
 import itertools
-from collections import Counter
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.like_users import literal_votes_of_users
 from tests.support.networks import small_network
 from tests.support.prepared import batches_of
 from tf_syncrec.comparison import knn_tuning
@@ -15,7 +15,7 @@ from tf_syncrec.data.item_similarity import training_histories
 from tf_syncrec.evaluation.full_ranking import rank_split
 from tf_syncrec.layers import UserNeighbours
 from tf_syncrec.layers.score_terms import user_neighbours
-from tf_syncrec.layers.score_terms.user_neighbours import CLOSE, DECAY
+from tf_syncrec.layers.score_terms.user_neighbours import CLOSE
 from tf_syncrec.models.baselines.user_knn import UserKNN
 
 ITEMS, HISTORY = 30, 6
@@ -40,48 +40,6 @@ def layer_of(rows, count, weight=1.0, backward=0.0, history=HISTORY):
     return layer
 
 
-def literal(rows, history, count, weight, backward, holders, latest):
-    """Votes by item, in the words of the docstring."""
-    rarity = {
-        item: np.log(1 + len(rows) / sum(item in items for items, _ in rows))
-        for item in {item for items, _ in rows for item in items}
-    }
-    ages: dict[int, int] = {}
-    history = [item for item in history if item][-HISTORY:]
-    for age, item in enumerate(reversed(history)):
-        ages.setdefault(item, age)
-    own = {item: DECAY**age * rarity[item] for item, age in ages.items() if item in rarity}
-    norm = np.sqrt(sum(value**2 for value in own.values()))
-
-    def looked_at(item):
-        """The latest users of an item: of equal times those with the earlier rows."""
-        when = [
-            (-max(time for one, time in zip(items, times, strict=True) if one == item), user)
-            for user, (items, times) in enumerate(rows)
-            if item in items
-        ]
-        return {user for _, user in sorted(when)[:holders]}
-
-    similarities: Counter[int] = Counter()
-    for item, value in own.items():
-        for user in looked_at(item):
-            theirs = {other: rarity[other] for other in rows[user][0]}
-            length = np.sqrt(sum(other**2 for other in theirs.values()))
-            similarities[user] += value / norm * rarity[item] / length
-    votes: Counter[int] = Counter()
-    best = sorted(similarities, key=lambda user: -similarities[user])[:count]
-    for user in best:
-        items = rows[user][0][-latest:]
-        shared = [place for place, item in enumerate(items) if item in history]
-        if not shared:
-            continue
-        for place, item in enumerate(items):
-            later = place - shared[-1]
-            how = CLOSE ** (later - 1) if later > 0 else backward * CLOSE**-later
-            votes[item] += weight * similarities[user] * how
-    return votes
-
-
 def said(layer, history):
     """Votes by item of one history, as the layer gives them; no item comes twice."""
     ids, votes = (x.numpy()[0] for x in layer(tf.constant([history], tf.int32)))
@@ -104,7 +62,9 @@ def test_votes_are_those_of_the_literal_version(seed, count, holders, latest, mo
     voted = 0
     for length in rng.integers(1, 12, 20):
         history = [0, 0, *rng.integers(1, ITEMS + 1, length).tolist()]
-        expected = literal(rows, history, count, 3.0, 0.4, holders, latest)
+        expected = literal_votes_of_users(
+            rows, history[-HISTORY:], count, 3.0, 0.4, holders, latest
+        )
         received = said(layer, history)
         for item in {*expected, *received}:
             assert received.get(item, 0) == pytest.approx(expected[item], rel=1e-4, abs=1e-6)
