@@ -46,7 +46,7 @@ def only(prepared, fold, folds):
         pytest.param(
             SyNCRec,
             {"neighbours": 6, "repeat_consumption": True, "trend": True},
-            marks=pytest.mark.slow,
+            marks=pytest.mark.long,
         ),
         pytest.param(SyNCRec, {"neighbours": 6, "score": "cross"}, marks=pytest.mark.long),
     ],

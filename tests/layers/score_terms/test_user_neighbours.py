@@ -48,15 +48,14 @@ def said(layer, history):
     return dict(zip(ids[ids > 0].tolist(), votes[ids > 0].tolist(), strict=True))
 
 
-@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
     ("count", "holders", "latest"), [(100, 500, 50), (5, 500, 50), (100, 3, 50), (4, 4, 5)]
 )
-def test_votes_are_those_of_the_literal_version(seed, count, holders, latest, monkeypatch):
+def test_votes_are_those_of_the_literal_version(count, holders, latest, monkeypatch):
     """Of repeated items, of items that nobody had, and of more users and items than may vote."""
     monkeypatch.setattr(user_neighbours, "HOLDERS", holders)
     monkeypatch.setattr(user_neighbours, "LATEST", latest)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(count)
     rows = random_users(rng)
     layer = layer_of(rows, count, weight=3.0, backward=0.4)
     voted = 0
