@@ -3,7 +3,7 @@
 import copy
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import scipy.sparse as sparse
 
@@ -20,6 +20,8 @@ from tf_syncrec.evaluation.full_ranking import rank_split
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.baselines.item_knn import HISTORIES, ItemKNN
 from tf_syncrec.models.baselines.user_knn import UserKNN
+
+KNN = TypeVar("KNN", ItemKNN, UserKNN)
 
 GRID: dict[str, tuple] = {
     "history": HISTORIES,
@@ -94,24 +96,17 @@ def tune_user_knn(
     report: Callable[[str], None] = lambda line: None,
 ) -> tuple[UserKNN, list[dict[str, Any]]]:
     """Tries all of `USER_GRID`, as `tune_item_knn` does its own; the settings are named there."""
-    histories, catalogue, trials = training_histories(prepared), prepared.catalogue, []
-    best: UserKNN | None = None
-    highest = -1.0
-    for count in USER_GRID["neighbours"]:
-        scorer = UserKNN(histories, catalogue, count, 0.0)
-        for backward in USER_GRID["backward"]:
-            scorer.backward = backward
-            ranks = rank_split(scorer, validation_batches, catalogue, with_rows=False)
-            found = ranks.metrics(catalogue.domains)["overall"]
-            trials.append({"neighbours": count, "backward": backward, "validation": found})
-            report(
-                f"user-kNN, neighbours {count}, backward {backward:g}: "
-                f"validation {SELECTION_METRIC} {found[SELECTION_METRIC]:.4f}"
-            )
-            if found[SELECTION_METRIC] > highest:
-                best, highest = copy.copy(scorer), found[SELECTION_METRIC]
-    assert best is not None, "USER_GRID has no combination"
-    return best, trials
+    histories, catalogue = training_histories(prepared), prepared.catalogue
+
+    def scorers():
+        for count in USER_GRID["neighbours"]:
+            listed = UserKNN(histories, catalogue, count, 0.0)
+            for backward in USER_GRID["backward"]:
+                scorer = copy.copy(listed)
+                scorer.backward = backward
+                yield {"neighbours": count, "backward": backward}, scorer
+
+    return _best("user-kNN", scorers(), prepared, validation_batches, report)
 
 
 def _tune(
@@ -122,22 +117,38 @@ def _tune(
     report: Callable[[str], None],
 ) -> tuple[ItemKNN, list[dict[str, Any]]]:
     """The best on validation of all histories and decays, with each of some similarities."""
+
+    def scorers():
+        for found_with, matrix in matrices:
+            for history, decay in itertools.product(GRID["history"], GRID["decay"]):
+                settings = {"history": history} | found_with | {"decay": decay}
+                yield settings, ItemKNN(matrix, prepared.catalogue, decay, history)
+
+    best, trials = _best(what, scorers(), prepared, validation_batches, report)
+    return best, [{"neighbours": NEIGHBOURS} | trial for trial in trials]
+
+
+def _best(
+    what: str,
+    scorers: Iterable[tuple[dict[str, Any], KNN]],
+    prepared: Sequences,
+    validation_batches,
+    report: Callable[[str], None],
+) -> tuple[KNN, list[dict[str, Any]]]:
+    """The best scorer on validation, of equals the first, and what all reach, by their settings."""
     catalogue, trials = prepared.catalogue, []
-    best: ItemKNN | None = None
+    best: KNN | None = None
     highest = -1.0
-    for found_with, matrix in matrices:
-        for history, decay in itertools.product(GRID["history"], GRID["decay"]):
-            scorer = ItemKNN(matrix, catalogue, decay, history)
-            ranks = rank_split(scorer, validation_batches, catalogue, with_rows=False)
-            found = ranks.metrics(catalogue.domains)["overall"]
-            settings = {"history": history} | found_with | {"decay": decay}
-            trials.append(settings | {"neighbours": NEIGHBOURS, "validation": found})
-            named = ", ".join(
-                f"{name} {value if isinstance(value, str) else format(value, 'g')}"
-                for name, value in settings.items()
-            )
-            report(f"{what}, {named}: validation {SELECTION_METRIC} {found[SELECTION_METRIC]:.4f}")
-            if found[SELECTION_METRIC] > highest:
-                best, highest = scorer, found[SELECTION_METRIC]
-    assert best is not None, "GRID has no combination"
+    for settings, scorer in scorers:
+        ranks = rank_split(scorer, validation_batches, catalogue, with_rows=False)
+        found = ranks.metrics(catalogue.domains)["overall"]
+        trials.append(settings | {"validation": found})
+        named = ", ".join(
+            f"{name} {value if isinstance(value, str) else format(value, 'g')}"
+            for name, value in settings.items()
+        )
+        report(f"{what}, {named}: validation {SELECTION_METRIC} {found[SELECTION_METRIC]:.4f}")
+        if found[SELECTION_METRIC] > highest:
+            best, highest = scorer, found[SELECTION_METRIC]
+    assert best is not None, "a grid has no combination"
     return best, trials

@@ -90,12 +90,7 @@ class ItemNeighbours(keras.layers.Layer):
         """As `call`, with any decay, and the weight 1."""
         items = items[:, -self.history :]
         batch, length = tf.shape(items)[0], tf.shape(items)[1]
-        ages = tf.range(length)[::-1]
-        # Of equal items the latest counts.
-        again = (items[:, :, None] == items[:, None, :]) & (ages[None, :] < ages[:, None])
-        weights = tf.pow(decay, tf.cast(ages, tf.float32)) * tf.cast(
-            ~tf.reduce_any(again, axis=2), tf.float32
-        )
+        weights = recency(items, decay)
         ids = tf.gather(self.others.value, items)
         votes = tf.gather(self.similarities.value, items) * weights[..., None]
         return tuple(tf.reshape(x, [batch, length * self.count]) for x in (ids, votes))
@@ -112,6 +107,24 @@ class ItemNeighbours(keras.layers.Layer):
             "count": self.count,
             "history": self.history,
         }
+
+
+def recency(items, decay):
+    """What places of histories weigh: `decay^age`, age counting the interactions after them.
+
+    Args:
+        items: `[batch, length]` int32, oldest first, padded with 0 on the left.
+        decay: of an interaction relative to the one after it.
+
+    Returns:
+        `[batch, length]` float32; of equal items the latest counts, the others are 0.
+    """
+    length = tf.shape(items)[1]
+    ages = tf.range(length)[::-1]
+    again = (items[:, :, None] == items[:, None, :]) & (ages[None, :] < ages[:, None])
+    return tf.pow(decay, tf.cast(ages, tf.float32)) * tf.cast(
+        ~tf.reduce_any(again, axis=2), tf.float32
+    )
 
 
 def add_votes(scores, ids, votes, offset):

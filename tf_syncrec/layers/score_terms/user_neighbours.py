@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from tf_syncrec.layers.score_terms.item_neighbours import recency
 from tf_syncrec.utils.variables import fill
 
 DECAY = 0.8
@@ -186,16 +187,12 @@ class UserNeighbours(keras.layers.Layer):
     def _nearest(self, items):
         """The most similar users, `[batch, min(count, any)]`: similarities, 0 of none, and who."""
         batch, length = tf.shape(items)[0], tf.shape(items)[1]
-        ages = tf.range(length)[::-1]
-        # Of equal items the latest counts.
-        again = (items[:, :, None] == items[:, None, :]) & (ages[None, :] < ages[:, None])
-        counts = (items > 0) & ~tf.reduce_any(again, axis=2)
         rarity = tf.gather(self.rarity.value, items)
-        own = tf.where(counts, tf.pow(DECAY, tf.cast(ages, tf.float32)) * rarity, 0.0)
+        own = recency(items, DECAY) * rarity  # 0 of padding, too, which nobody had
         norm = tf.norm(own, axis=1, keepdims=True)
         shares = tf.math.divide_no_nan(own, norm) * rarity
 
-        held = tf.where(counts, tf.gather(self.held.value, items), 0)
+        held = tf.where(own > 0, tf.gather(self.held.value, items), 0)
         cells, places = _ranges(
             *(tf.reshape(x, [-1]) for x in (tf.gather(self.first.value, items), held))
         )

@@ -6,9 +6,7 @@ from data_prep import Catalogue
 from tf_syncrec.data.item_similarity import TrainingHistories
 from tf_syncrec.layers import UserNeighbours
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
-
-COMPARED = 20
-"""The latest interactions of a history that are compared, as in the networks' term."""
+from tf_syncrec.models.base import VOTING
 
 
 class UserKNN:
@@ -30,7 +28,7 @@ class UserKNN:
         self, histories: TrainingHistories, catalogue: Catalogue, count: int, backward: float
     ):
         sizes = len(histories.ends) - 1, len(histories.items)
-        self._layer = UserNeighbours(catalogue.num_items, count, COMPARED, *sizes)
+        self._layer = UserNeighbours(catalogue.num_items, count, VOTING, *sizes)
         self._layer.build()
         self._layer.set_histories(*histories)
         self.backward = backward
