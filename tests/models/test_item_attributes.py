@@ -33,6 +33,10 @@ def prepared(make_prepared):
     return with_items(make_prepared(sizes=(12, 5, 20)))
 
 
+COUNTED = "rarity", "lengths"
+"""What like users' votes know of the log: it is there when a network is made, 0 for padding."""
+
+
 def built(name, prepared, seed=0, precision="float32") -> Any:
     """A network in which all that can be learned has some size."""
     keras.utils.set_random_seed(seed)
@@ -46,7 +50,7 @@ def built(name, prepared, seed=0, precision="float32") -> Any:
             weight.assign(rng.normal(0, 0.5, weight.shape))
     for part in model.terms:
         for weight in part.weights:
-            if weight.dtype == "float32":
+            if weight.dtype == "float32" and weight.name not in COUNTED:
                 weight.assign(rng.uniform(0.1, 0.9, weight.shape))
     count_neighbours(model, prepared)
     return model
