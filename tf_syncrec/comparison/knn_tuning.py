@@ -1,8 +1,6 @@
 """Item-kNN and user-kNN, as strong as they get: settings chosen on validation."""
 
-import copy
-import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import scipy.sparse as sparse
@@ -16,7 +14,7 @@ from tf_syncrec.data.item_similarity import (
     training_histories,
     user_items,
 )
-from tf_syncrec.evaluation.full_ranking import rank_split
+from tf_syncrec.evaluation.full_ranking import Ranks, Scorer, rank_split
 from tf_syncrec.metrics.gains import SELECTION_METRIC
 from tf_syncrec.models.baselines.item_knn import HISTORIES, ItemKNN
 from tf_syncrec.models.baselines.user_knn import UserKNN
@@ -98,15 +96,15 @@ def tune_user_knn(
     """Tries all of `USER_GRID`, as `tune_item_knn` does its own; the settings are named there."""
     histories, catalogue = training_histories(prepared), prepared.catalogue
 
-    def scorers():
+    def groups():
         for count in USER_GRID["neighbours"]:
-            listed = UserKNN(histories, catalogue, count, 0.0)
-            for backward in USER_GRID["backward"]:
-                scorer = copy.copy(listed)
-                scorer.backward = backward
-                yield {"neighbours": count, "backward": backward}, scorer
+            scorer = UserKNN(histories, catalogue, count, 0.0)
+            yield [
+                ({"neighbours": count, "backward": backward}, scorer.with_backward(backward))
+                for backward in USER_GRID["backward"]
+            ]
 
-    return _best("user-kNN", scorers(), prepared, validation_batches, report)
+    return _best("user-kNN", groups(), prepared, validation_batches, report)
 
 
 def _tune(
@@ -118,37 +116,51 @@ def _tune(
 ) -> tuple[ItemKNN, list[dict[str, Any]]]:
     """The best on validation of all histories and decays, with each of some similarities."""
 
-    def scorers():
+    def groups():
         for found_with, matrix in matrices:
-            for history, decay in itertools.product(GRID["history"], GRID["decay"]):
-                settings = {"history": history} | found_with | {"decay": decay}
-                yield settings, ItemKNN(matrix, prepared.catalogue, decay, history)
+            for history in GRID["history"]:
+                yield [
+                    (
+                        {"history": history} | found_with | {"decay": decay},
+                        ItemKNN(matrix, prepared.catalogue, decay, history),
+                    )
+                    for decay in GRID["decay"]
+                ]
 
-    best, trials = _best(what, scorers(), prepared, validation_batches, report)
+    best, trials = _best(what, groups(), prepared, validation_batches, report)
     return best, [{"neighbours": NEIGHBOURS} | trial for trial in trials]
 
 
 def _best(
     what: str,
-    scorers: Iterable[tuple[dict[str, Any], KNN]],
+    groups: Iterable[Sequence[tuple[dict[str, Any], KNN]]],
     prepared: Sequences,
     validation_batches,
     report: Callable[[str], None],
 ) -> tuple[KNN, list[dict[str, Any]]]:
-    """The best scorer on validation, of equals the first, and what all reach, by their settings."""
+    """The best scorer on validation, of equals the first, and what all reach, by their settings.
+
+    Those of a group rank each batch one after the other, so that it is read once.
+    """
     catalogue, trials = prepared.catalogue, []
     best: KNN | None = None
     highest = -1.0
-    for settings, scorer in scorers:
-        ranks = rank_split(scorer, validation_batches, catalogue, with_rows=False)
-        found = ranks.metrics(catalogue.domains)["overall"]
-        trials.append(settings | {"validation": found})
-        named = ", ".join(
-            f"{name} {value if isinstance(value, str) else format(value, 'g')}"
-            for name, value in settings.items()
+    for group in groups:
+        (_, first), *others = group
+        beside: dict[str, Scorer] = {str(n): scorer for n, (_, scorer) in enumerate(others)}
+        ranks: Ranks = rank_split(
+            first, validation_batches, catalogue, with_rows=False, beside=beside
         )
-        report(f"{what}, {named}: validation {SELECTION_METRIC} {found[SELECTION_METRIC]:.4f}")
-        if found[SELECTION_METRIC] > highest:
-            best, highest = scorer, found[SELECTION_METRIC]
+        of_group = [ranks, *(ranks.by(name) for name in beside)]
+        for (settings, scorer), of_scorer in zip(group, of_group, strict=True):
+            found = of_scorer.metrics(catalogue.domains)["overall"]
+            trials.append(settings | {"validation": found})
+            named = ", ".join(
+                f"{name} {value if isinstance(value, str) else format(value, 'g')}"
+                for name, value in settings.items()
+            )
+            report(f"{what}, {named}: validation {SELECTION_METRIC} {found[SELECTION_METRIC]:.4f}")
+            if found[SELECTION_METRIC] > highest:
+                best, highest = scorer, found[SELECTION_METRIC]
     assert best is not None, "a grid has no combination"
     return best, trials

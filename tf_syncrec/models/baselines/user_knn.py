@@ -1,11 +1,15 @@
 """User-kNN: what the users had next whose histories are most alike, without training."""
 
+import copy
+from typing import Any, Self
+
 import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.data.item_similarity import TrainingHistories
 from tf_syncrec.layers import UserNeighbours
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
+from tf_syncrec.layers.score_terms.user_neighbours import UserVotes
 from tf_syncrec.models.base import VOTING
 
 
@@ -28,20 +32,39 @@ class UserKNN:
         self, histories: TrainingHistories, catalogue: Catalogue, count: int, backward: float
     ):
         sizes = len(histories.ends) - 1, len(histories.items)
-        self._layer = UserNeighbours(catalogue.num_items, count, VOTING, *sizes)
-        self._layer.build()
-        self._layer.set_histories(*histories)
+        self._asked = _AskedOnce(UserNeighbours(catalogue.num_items, count, VOTING, *sizes))
+        self._asked.layer.build()
+        self._asked.layer.set_histories(*histories)
         self.backward = backward
+
+    def with_backward(self, backward: float) -> Self:
+        """The same neighbours, looked for once if both score a batch one after the other."""
+        other = copy.copy(self)
+        other.backward = backward
+        return other
 
     def refresh(self) -> None:
         """Nothing is learned after fitting."""
 
     def queries(self, batch):
         """Item ids and votes for them, each `[batch, any]`."""
-        ids, after, before = self._layer.votes(tf.cast(batch["items"], tf.int32))
+        ids, after, before = self._asked.votes(batch["items"])
         return ids, after + self.backward * before
 
     def scores(self, queries, offset: int, size: int):
         """Scores of a domain's items, `[rows, size]` float32; 0 of what none of the users had."""
         ids, votes = queries
         return add_votes(tf.zeros([tf.shape(ids)[0], size]), ids, votes, offset)
+
+
+class _AskedOnce:
+    """Remembers what the layer says of the latest batch."""
+
+    def __init__(self, layer: UserNeighbours):
+        self.layer = layer
+        self._latest: tuple[Any, UserVotes] | None = None
+
+    def votes(self, items) -> UserVotes:
+        if self._latest is None or self._latest[0] is not items:
+            self._latest = items, self.layer.votes(tf.cast(items, tf.int32))
+        return self._latest[1]
