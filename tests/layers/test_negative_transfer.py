@@ -371,11 +371,13 @@ def replicas():
     return last_line(TWO_REPLICAS + REPLICAS)
 
 
+@pytest.mark.slow
 def test_model_is_built_to_the_last_layer(replicas):
     """`fit` under a distribution strategy fails otherwise, with a KeyError from `call`."""
     assert replicas["unbuilt"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["relative", "gap"])
 def test_replicas_share_one_lambda_of_the_whole_batch(name, replicas):
     assert replicas["replicas"] == 2
@@ -384,16 +386,19 @@ def test_replicas_share_one_lambda_of_the_whole_batch(name, replicas):
     np.testing.assert_allclose(first, replicas[f"expected_{name}"], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_replicas_take_the_step_of_one(replicas):
     """Keras sums the gradients of replicas: each of them has to bring its share of the mean."""
     assert replicas["step_error"] < 1e-5, f"the step is {replicas['step_ratio']:.2f} times as long"
 
 
+@pytest.mark.slow
 def test_packed_rows_are_shared_out_to_the_same_end(replicas):
     assert replicas["packed_rows"] == 2
     assert replicas["packed_error"] < 1e-5
 
 
+@pytest.mark.slow
 def test_a_replica_without_users_does_no_harm(replicas):
     assert replicas["not_finite"] == []
     assert replicas["finite_loss"]

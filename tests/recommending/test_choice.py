@@ -115,6 +115,7 @@ def test_kinds_are_counted_anew_in_each_list():
     assert found.scores.tolist() == [0, 1, 3, 5, 6, 8, 10, 11, 13, 15]
 
 
+@pytest.mark.slow
 def test_parts_of_another_choice_are_not_gone_on_with(place, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "tf_syncrec.recommending.everybody.answer_parts",

@@ -40,9 +40,9 @@ def only(prepared, fold, folds):
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        pytest.param(SyNCRec, {"neighbours": 6}, marks=pytest.mark.slow),
+        pytest.param(SyNCRec, {"neighbours": 6}, marks=pytest.mark.long),
         pytest.param(SyNCRec, {}, marks=pytest.mark.long),
-        (SASRec, {"neighbours": 6, "user_neighbours": 9}),
+        pytest.param(SASRec, {"neighbours": 6, "user_neighbours": 9}, marks=pytest.mark.slow),
         pytest.param(
             SyNCRec,
             {"neighbours": 6, "repeat_consumption": True, "trend": True},

@@ -127,7 +127,10 @@ def negative_log_likelihood(model, prepared, sharpness, told, weight):
 
 @pytest.mark.parametrize(
     ("sharpness", "told"),
-    [(2, 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((0, 0), (1, 2)))],
+    [
+        pytest.param(2, 1, marks=pytest.mark.slow),
+        *(pytest.param(*each, marks=pytest.mark.long) for each in ((0, 0), (1, 2))),
+    ],
 )
 def test_the_weights_are_the_likeliest(sharpness, told, make_prepared, monkeypatch):
     """Of a slow literal likelihood with the same ridge, no step in any direction is better."""

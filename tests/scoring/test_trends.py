@@ -30,7 +30,7 @@ def literal_gains(prepared):
     return np.array(found, np.float32)
 
 
-@pytest.mark.parametrize("kind", [SyNCRec, pytest.param(SASRec, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [SASRec, pytest.param(SyNCRec, marks=pytest.mark.long)])
 def test_validation_chooses_in_each_domain(kind, make_prepared, monkeypatch):
     """The literal trials, ranked one by one; what is chosen is what Keras and we rank by."""
     monkeypatch.setattr(choices, "PRIOR_USERS", 5)

@@ -48,7 +48,7 @@ def literal_choice(model, prepared, batches, prior):
             pytest.param(SyNCRec, *others, marks=pytest.mark.slow)
             for others in ((6, PRIOR_USERS), (0, PRIOR_USERS), (0, 5))
         ),
-        (SASRecPair, 6, 5),
+        pytest.param(SASRecPair, 6, 5, marks=pytest.mark.long),
     ],
 )
 def test_validation_chooses_the_weight_of_each_domain(

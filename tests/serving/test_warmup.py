@@ -58,6 +58,7 @@ def test_what_is_read_is_what_a_server_can_ask(served):
     assert seen > 2 * len(DOMAINS)
 
 
+@pytest.mark.slow
 def test_a_version_without_records_serves_too(served, tmp_path):
     shutil.copytree(served.version, tmp_path / "1", ignore=shutil.ignore_patterns("assets.extra"))
     assert list(read_warmup(tmp_path / "1")) == []

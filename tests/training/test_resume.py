@@ -156,6 +156,7 @@ def stop_at(monkeypatch, step, how):
     monkeypatch.setattr(Backup, "on_train_batch_end", after_step)
 
 
+@pytest.mark.slow
 def test_sigterm_in_the_middle_of_an_epoch(tmp_path, monkeypatch, uninterrupted):
     """Without checkpoints in the epoch: the signal makes one. Then the newest one is damaged."""
     directory, config = tmp_path / "run", killed.settings(checkpoint_steps=0)

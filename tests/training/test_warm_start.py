@@ -441,6 +441,7 @@ def test_a_run_goes_on_with_the_settings_of_the_one_before(yesterday, capsys):
     assert run.config.train.init_from == str((yesterday / "yesterday").absolute())
 
 
+@pytest.mark.slow
 def test_it_begins_where_the_other_ended(yesterday, monkeypatch):
     """On the same log, with all that the earlier run had learned."""
     seen = {}

@@ -17,31 +17,19 @@ from tf_syncrec.data.item_encoder import ItemEncoder
 from tf_syncrec.data.item_similarity import training_histories
 from tf_syncrec.data.time_inputs import time_inputs
 from tf_syncrec.layers import (
-    DomainBlocks,
-    ItemNeighbours,
-    PopularityTrend,
-    RepeatConsumption,
     SharedEmbedding,
     Similarity,
-    UserNeighbours,
-    ViewWeights,
 )
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
-from tf_syncrec.layers.score_terms.popularity_trend import BEHIND
 from tf_syncrec.layers.times.moments import Times
 from tf_syncrec.layers.views import check_histories, check_queries
 from tf_syncrec.losses import functions as losses_by_name
-from tf_syncrec.losses.functions import EXCLUDED
 from tf_syncrec.losses.negatives import UniformNegatives
 from tf_syncrec.metrics.target_ranks import ranks_by_domain
-from tf_syncrec.models.told_times import ToldTimes
+from tf_syncrec.models.target_losses import TargetLosses
 from tf_syncrec.schema import TERMS_OF_ITEMS
 from tf_syncrec.utils.variables import as_array, fill, pieces
-
-VOTING = 20
-"""The latest interactions that are compared and whose neighbours have votes: with their decays, the
-ones before weigh next to nothing."""
 
 _RENAMED = {"loss": ("loss", "name"), "negative_transfer": ("negative_transfer", "enabled")}
 """Arguments of networks that the configuration calls otherwise: section and setting."""
@@ -79,7 +67,7 @@ class Asked:
         )
 
 
-class MultiDomainModel(ToldTimes):
+class MultiDomainModel(TargetLosses):
     """A network that recommends the next item in any domain.
 
     A subclass says what a batch costs (`batch_losses`) and what a user looks for
@@ -166,16 +154,8 @@ class MultiDomainModel(ToldTimes):
     ):
         super().__init__(**kwargs)
         self.autocast = False  # of what it is given: a time has more digits than a float32
-        self.domains, self.domain_sizes = _domains(domain_sizes)
-        self.trained_sizes = _trained(trained_sizes, self.domain_sizes)
-        for name, value, least in (
-            ("window", window, 2),
-            ("dim", dim, 1),
-            ("neighbours", neighbours, 0),
-            ("user_neighbours", user_neighbours, 0),
-            ("likeness", likeness, 0),
-            ("new_items", new_items, 0),
-        ):
+        self._set_domains(domain_sizes, trained_sizes)
+        for name, value, least in (("window", window, 2), ("dim", dim, 1)):
             if value < least:
                 raise ValueError(f"{name} must be {least} or more. Received: {value}")
         self.window, self.dim, self.dropout_rate, self.style = window, dim, dropout, style
@@ -183,8 +163,6 @@ class MultiDomainModel(ToldTimes):
             negatives = UniformNegatives(negatives, shared_negatives)
         self.negatives = UniformNegatives.get(negatives)
         self.target_loss = losses_by_name.get(loss)
-        # Python constants, not tensors: a tensor made here would belong to one graph.
-        self._offsets = [1 + sum(self.domain_sizes[:d]) for d in range(self.num_domains)]
         self._seed = keras.random.SeedGenerator()
         self.embedding = SharedEmbedding(
             self.num_items,
@@ -201,22 +179,16 @@ class MultiDomainModel(ToldTimes):
         self.time_dropout = time_dropout
         self._time_seed = keras.random.SeedGenerator() if self.time_inputs else None
         self.similarity = Similarity(similarity, temperature, dtype=self.dtype_policy)
-        self.neighbours, self.likeness, self.new_items = (
-            ItemNeighbours(self.num_items, count, min(VOTING, window)) if count else None
-            for count in (neighbours, likeness, new_items)
+        self._make_terms(
+            neighbours=neighbours,
+            user_neighbours=user_neighbours,
+            user_histories=user_histories,
+            likeness=likeness,
+            repeat_consumption=repeat_consumption,
+            trend=trend,
+            new_items=new_items,
+            unknown_items=unknown_items,
         )
-        users, interactions = user_histories
-        self.user_neighbours = (
-            UserNeighbours(
-                self.num_items, user_neighbours, min(VOTING, window), users, interactions
-            )
-            if user_neighbours
-            else None
-        )
-        self.repeats = RepeatConsumption(self.domain_sizes) if repeat_consumption else None
-        gaining = trend or new_items or unknown_items
-        self.trend = PopularityTrend(self.num_items) if gaining else None
-        self.trending, self.unknown_items = trend, unknown_items
 
     @classmethod
     def from_settings(cls, config: Config, domain_sizes, **more) -> Self:
@@ -283,7 +255,8 @@ class MultiDomainModel(ToldTimes):
 
     def get_config(self):
         """Constructor arguments."""
-        return super().get_config() | {
+        with_terms = super().get_config() | self._terms_config()
+        return with_terms | {
             "domain_sizes": dict(zip(self.domains, self.domain_sizes, strict=True)),
             "window": self.window,
             "dim": self.dim,
@@ -291,16 +264,6 @@ class MultiDomainModel(ToldTimes):
             "style": self.style,
             "similarity": self.similarity.kind,
             "temperature": self.similarity.temperature,
-            "neighbours": self.neighbours.count if self.neighbours else 0,
-            "user_neighbours": self.user_neighbours.count if self.user_neighbours else 0,
-            "user_histories": [self.user_neighbours.users, self.user_neighbours.interactions]
-            if self.user_neighbours
-            else [0, 0],
-            "likeness": self.likeness.count if self.likeness else 0,
-            "repeat_consumption": self.repeats is not None,
-            "trend": self.trending,
-            "new_items": self.new_items.count if self.new_items else 0,
-            "unknown_items": self.unknown_items,
             "trained_sizes": None
             if self.trained_sizes == self.domain_sizes
             else self.trained_sizes,
@@ -371,53 +334,7 @@ class MultiDomainModel(ToldTimes):
     def build_from_config(self, config):
         """Nothing: all weights are there from the beginning."""
 
-    @property
-    def num_domains(self) -> int:
-        """|D|."""
-        return len(self.domain_sizes)
-
-    @property
-    def num_items(self) -> int:
-        """|V|, the number of items over all domains."""
-        return sum(self.domain_sizes)
-
-    @property
-    def offsets(self):
-        """First item id of each domain, `[domains]` int32."""
-        return tf.constant(self._offsets, tf.int32)
-
-    @property
-    def sizes(self):
-        """Items of each domain, `[domains]` int32."""
-        return tf.constant(self.domain_sizes, tf.int32)
-
     # ------------------------------------------------------------------------------ prediction
-
-    def timed(self) -> bool:
-        """Whether times have a say in its score at all."""
-        return bool(self.time_inputs) or (self.repeats is not None and bool(self.repeats.timed()))
-
-    view_weights: ViewWeights | None = None
-    """Of a model whose score is a weighted sum of two, how much each counts in each domain."""
-
-    @property
-    def voters(self) -> tuple[ItemNeighbours | UserNeighbours | RepeatConsumption, ...]:
-        """What says more of items than the network does, by the history, once it is fitted."""
-        parts = (
-            self.user_neighbours,
-            self.neighbours,
-            self.likeness,
-            self.new_items,
-            self.repeats,
-        )
-        return tuple(part for part in parts if part is not None)
-
-    @property
-    def terms(
-        self,
-    ) -> tuple[ItemNeighbours | UserNeighbours | RepeatConsumption | PopularityTrend, ...]:
-        """All that is added to the network's score, which is fitted after training."""
-        return self.voters if self.trend is None else (*self.voters, self.trend)
 
     def view_queries(self, items, domains, times: Times | None = None):
         """The two query vectors that `view_weights` weighs; arguments as in `query_vectors`.
@@ -452,14 +369,6 @@ class MultiDomainModel(ToldTimes):
     def embeddings(self) -> Sequence[SharedEmbedding]:
         """As in `Trainer`: one."""
         return [self.embedding]
-
-    def item_vectors(self, items, of_batch=True):
-        """What items are, before they are compared; arguments as in `SharedEmbedding.embed_items`.
-
-        Returns:
-            `[..., any]`.
-        """
-        return self.embedding.embed_items(items, of_batch=of_batch)
 
     @property
     def tables_in_place(self) -> bool:
@@ -508,29 +417,6 @@ class MultiDomainModel(ToldTimes):
             return tf.matmul(queries, candidates, transpose_b=True)
         return tf.einsum("bd,bnd->bn", queries, candidates)
 
-    def put_unknown_behind(self) -> None:
-        """Lets items that nobody had in training, and of which nothing is known, rank behind all.
-
-        What the network has of them is where they began, which says nothing.
-        """
-        if self.trend is None:
-            return
-        sizes = zip(self.domain_sizes, self.trained_sizes, strict=True)
-        unknown = [np.arange(size) >= trained for size, trained in sizes]
-        items = 1 + np.flatnonzero(np.concatenate(unknown)).astype(np.int32)
-        if self.embedding.attributes is not None:
-            items = items[~self.embedding.attributes.known(items).numpy()]
-        if len(items):
-            gain = np.array(as_array(self.trend.gain))
-            gain[items] = BEHIND
-            fill(self.trend.gain, gain)
-
-    @property
-    def fitted_parts(self) -> tuple[keras.layers.Layer, ...]:
-        """Parts of the score that are fitted when training has ended, anew each time."""
-        weighed = () if self.view_weights is None else (self.view_weights,)
-        return (*self.terms, *weighed, self.mixture)
-
     @property
     def learned(self) -> list[keras.Variable]:
         """All that training changes: weights, and what λ remembers; in the order of `weights`."""
@@ -539,13 +425,6 @@ class MultiDomainModel(ToldTimes):
             if embedding.attributes is not None:  # what is known of items is given
                 others |= {id(weight) for weight in embedding.attributes.non_trainable_weights}
         return [weight for weight in self.weights if id(weight) not in others]
-
-    @property
-    def item_lists(self) -> list[keras.Variable]:
-        """Weights that name items by their ids, which others may get where items are added."""
-        of_items = [] if self.neighbours is None else [self.neighbours.others]
-        of_users = [] if self.user_neighbours is None else [self.user_neighbours.items]
-        return of_items + of_users
 
     def count_trained(self) -> int:
         """Numbers that training learns; `count_params` has lists and λ as well."""
@@ -571,71 +450,6 @@ class MultiDomainModel(ToldTimes):
     def checked(self, items, domains):
         """The arguments of `query_vectors`, which are read after they are checked."""
         return check_histories(items, self.num_items), check_queries(domains, self.num_domains)
-
-    def target_losses(
-        self, representations, targets, blocks: DomainBlocks, vectors: Callable | None = None
-    ):
-        """Loss of each target under each of several representations (Eq. 8-9).
-
-        The same target meets the same negatives under all of them, so the losses can be compared.
-
-        Args:
-            representations: list of `[blocks, block_size, dim]`.
-            targets: `[blocks, block_size]` int32.
-            blocks: slots grouped by the domain of their target.
-            vectors: what items are, called like `item_vectors`, which is what None stands for.
-
-        Returns:
-            A list of `[blocks, block_size]` float32; cells without a slot hold anything.
-        """
-        vectors = self.item_vectors if vectors is None else vectors
-        negatives, negative_vectors = self._negatives(blocks, vectors)
-        positive_vectors = self.similarity.candidate(vectors(targets))
-        losses = []
-        for y in representations:
-            query = self.similarity.query(y)
-            positive = tf.reduce_sum(query * positive_vectors, axis=-1)
-            if self.negatives.shared:
-                negative = tf.matmul(query, negative_vectors, transpose_b=True)
-            else:
-                negative = tf.einsum("bsr,bsnr->bsn", query, negative_vectors)
-            losses.append(
-                self.loss_of(positive, negative, negatives, targets, blocks.domains[:, None])
-            )
-        return losses
-
-    def loss_of(self, positive, negative, negatives, targets, domains):
-        """Loss of each target by its score and those of its negatives.
-
-        Args:
-            positive: `[rows, slots]`, scores of the targets.
-            negative: `[rows, slots, n]`, those of the negatives.
-            negatives: int32 ids that broadcast to the same; 0 is none, nor is the target.
-            targets: `[rows, slots]` int32.
-            domains: int32, that of each target; broadcasts to `[rows, slots]`.
-
-        Returns:
-            `[rows, slots]` float32.
-        """
-        sizes = tf.cast(tf.gather(self.trained_sizes, domains), tf.float32)
-        rate = tf.minimum(self.negatives.count / tf.maximum(sizes - 1.0, 1.0), 1.0)
-        no_negative = (negatives == targets[..., None]) | (negatives == 0)
-        negative = tf.where(no_negative, EXCLUDED, tf.cast(negative, tf.float32))
-        return self.target_loss(tf.cast(positive, tf.float32), negative, rate)
-
-    def _negatives(self, blocks, vectors_of):
-        """Ids and vectors of sampled items: one set a domain, or one set a target."""
-        if self.negatives.shared:
-            domains = tf.range(self.num_domains)
-        else:
-            domains = tf.broadcast_to(blocks.domains[:, None], tf.shape(blocks.slots))
-        sizes = tf.constant(self.trained_sizes, tf.int32)
-        ids = self.negatives(domains, self.offsets, sizes, self._seed)
-        vectors = self.similarity.candidate(vectors_of(ids, of_batch=False))
-        if self.negatives.shared:
-            # (blocks, negatives): the same for all slots of a block
-            return tf.gather(ids, blocks.domains)[:, None], tf.gather(vectors, blocks.domains)
-        return ids, vectors  # (blocks, block_size, negatives)
 
     def target_ranks(self, batch):
         """Where each target stands among all items of its domain, votes included.
@@ -663,29 +477,3 @@ class MultiDomainModel(ToldTimes):
             return add_votes(scores, ids, votes, offset)
 
         return ranks_by_domain(batch, self.offsets, self.sizes, scores_of)
-
-
-def _domains(sizes: Mapping[str, int] | Sequence[int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and sizes; by themselves domains are called 0, 1, ..."""
-    names = tuple(sizes) if isinstance(sizes, Mapping) else tuple(map(str, range(len(sizes))))
-    counts = tuple(map(int, sizes.values() if isinstance(sizes, Mapping) else sizes))
-    if not counts or min(counts) < 0:
-        raise ValueError(
-            f"domain_sizes must be the numbers of items of one domain or more. Received: {sizes}"
-        )
-    return names, counts
-
-
-def _trained(sizes: Sequence[int] | None, all_of_them: tuple[int, ...]) -> tuple[int, ...]:
-    """Trained items of each domain, or all."""
-    if sizes is None:
-        return all_of_them
-    found = tuple(map(int, sizes))
-    if len(found) != len(all_of_them) or any(
-        not 0 <= n <= size for n, size in zip(found, all_of_them, strict=True)
-    ):
-        raise ValueError(
-            f"trained_sizes must be one a domain, and at most its items. Received: {sizes}, of "
-            f"{all_of_them}"
-        )
-    return found

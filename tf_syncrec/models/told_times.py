@@ -8,10 +8,10 @@ import tensorflow as tf
 from tf_syncrec.layers import SharedEmbedding
 from tf_syncrec.layers.times.moments import Times, forget, moments_of
 from tf_syncrec.layers.views import View, split_views
-from tf_syncrec.models.trainer import Trainer
+from tf_syncrec.models.item_domains import ItemDomains
 
 
-class ToldTimes(Trainer):
+class ToldTimes(ItemDomains):
     """What `MultiDomainModel` makes of times; nothing, if it has no inputs of them."""
 
     reads_times: ClassVar[bool] = True
@@ -22,11 +22,6 @@ class ToldTimes(Trainer):
     window: int
     time_dropout: float
     _time_seed: keras.random.SeedGenerator | None
-
-    @property
-    def offsets(self) -> tf.Tensor:
-        """First item id of each domain, `[domains]` int32."""
-        raise NotImplementedError
 
     @property
     def time_inputs(self) -> tuple[str, ...]:

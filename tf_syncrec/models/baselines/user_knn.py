@@ -10,7 +10,7 @@ from tf_syncrec.data.item_similarity import TrainingHistories
 from tf_syncrec.layers import UserNeighbours
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.layers.score_terms.user_neighbours import UserVotes
-from tf_syncrec.models.base import VOTING
+from tf_syncrec.models.score_terms import VOTING
 
 
 class UserKNN:
