@@ -81,12 +81,15 @@ def mutants() -> list[Mutant]:
 
 
 def pytest(tree: Path, tests: Sequence[str], *options: str) -> tuple[int | None, str]:
-    """Runs fast tests of a tree in a fork of this process, to which TensorFlow is no news.
+    """Runs tests of a tree in a fork of this process, to which TensorFlow is no news.
+
+    Of whole files the fast ones; a test that is named is run however long it takes.
 
     Returns:
         Exit code, None after too long a time, and what was said.
     """
-    command = ["-q", "-p", "no:cacheprovider", "-m", "not slow", *options, *tests]
+    fast = [] if all("::" in test for test in tests) else ["-m", "not slow"]
+    command = ["-q", "-p", "no:cacheprovider", *fast, *options, *tests]
     with tempfile.TemporaryFile("w+") as said:
         fork = multiprocessing.get_context("fork")
         child = fork.Process(target=_run_pytest, args=(tree, command, said.fileno()))
