@@ -45,6 +45,18 @@ def test_vectors_are_passed_on_as_dense_matrices_say(depth):
         assert graph.num_edges == len(edges)
 
 
+def test_items_pass_on_their_attributes_alone_where_their_own_part_is_dropped():
+    model = small(attributes={"size": 2, "per_item": 1}, own_dropout=0.999)
+    ids = np.array([[0], *[[1], [2]] * 5, [0], [0]], np.int32)  # of 11 and 12 nothing is known
+    model.embedding.set_attributes(ids, (ids > 0).astype(np.float32))
+    for training, dropped in ((True, True), (None, False)):
+        with tf.GradientTape() as tape:
+            merged, single = model.passed_on(training)
+            loss = tf.reduce_sum(merged**3) + tf.reduce_sum(single**3)
+        moved = tf.convert_to_tensor(tape.gradient(loss, model.embedding.items.value)).numpy()
+        assert moved[1:11].any() != dropped and moved[12].any()
+
+
 def test_an_item_is_what_its_graphs_say_as_well_and_served_all_at_once():
     """Neighbours change what an item is in the stream whose graph has the edge, and no other."""
     model = small()

@@ -216,6 +216,21 @@ class SharedEmbedding(keras.layers.Layer):
         table = in_place(self.items)
         return table if self.attributes is None else table + self.attributes.of_all()
 
+    def every_item(self, training=None):
+        """What all items are, for networks that pass it on along a graph of them.
+
+        Args:
+            training: whether items may be without their own part, see `own_dropout`.
+
+        Returns:
+            `[items + 1, dim]` float32.
+        """
+        # Not by `embed_items`: as slices the gradient would be of all rows, whether read or not.
+        items, every = tf.convert_to_tensor(self.items.value), tf.range(self.num_items + 1)
+        if training:
+            items = self.drop_own(items, every)
+        return items if self.attributes is None else items + self.attributes(every)
+
     @contextlib.contextmanager
     def at_rest(self) -> Iterator[None]:
         """Inside, no vector of an item changes, so that all of them are made once."""

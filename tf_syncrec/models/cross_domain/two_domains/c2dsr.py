@@ -168,11 +168,11 @@ class C2DSR(MultiDomainModel):
         with self.at_rest():
             return super().evaluate(*args, **kwargs)
 
-    def passed_on(self):
+    def passed_on(self, training=None):
         """What each of the graphs says of all items, two times `[items + 1, dim]` float32."""
         items = None
         if self.domain_graph.num_edges is not None:
-            items = self.embedding.embed_items(tf.range(self.num_items + 1), of_batch=False)
+            items = self.embedding.every_item(training)
         return [graph(items) for graph in self.graphs]
 
     def _asked_tables(self):
@@ -211,7 +211,7 @@ class C2DSR(MultiDomainModel):
     def batch_losses(self, items, segments=None, training=True, timestamps=None) -> C2DSRLosses:
         """As in `MultiDomainModel`, and what infomax costs."""
         cross_view, single_view = self.training_views(items, segments, timestamps, training)
-        of_cross, of_single = self.passed_on()
+        of_cross, of_single = self.passed_on(training)
         cross = self._cross(cross_view, of_cross, training=training)
         single = self._single(single_view, of_single, training=training)
         blocks = group_by_domain(single_view.domains, self.num_domains)

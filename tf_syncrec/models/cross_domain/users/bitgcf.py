@@ -99,13 +99,7 @@ class BiTGCF(UsersByDomain):
         shape = [self.graph.num_users, self.num_domains, self.dim]
         users = tf.reshape(tf.convert_to_tensor(self.users.embeddings.value), shape)
         users = tf.where((counts > 0)[..., None], users, common_vectors(users, counts))
-        # Not by `embed_items`: as slices the gradient would be of all rows, whether read or not.
-        items = tf.convert_to_tensor(self.embedding.items.value)
-        every = tf.range(self.num_items + 1)
-        if training:
-            items = self.embedding.drop_own(items, every)
-        if self.embedding.attributes is not None:
-            items += self.embedding.attributes(every)
+        items = self.embedding.every_item(training)
         of_layers = [(users, items)]
         for _ in range(self.blocks):
             flat = tf.reshape(users, [-1, self.dim])
