@@ -1,5 +1,7 @@
 """A comparison of a moment: numbers that nobody trained for."""
 
+from tf_syncrec.config import Config
+
 
 def small_comparison(domains):
     """What `comparison.json` holds, of three models, as far as a page reads it."""
@@ -42,5 +44,5 @@ def small_comparison(domains):
         "data_card": {},
         "command": "python -m tf_syncrec.compare",
         "versions": {"tf_syncrec": "1"},
-        "config": {"model": {"dim": 8}},
+        "config": Config.model_validate({"model": {"dim": 8}}).model_dump(mode="json"),
     }

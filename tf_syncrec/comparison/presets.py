@@ -94,7 +94,7 @@ PRESETS = {
     ),
     "paper": Preset("the paper's Tables 2 and 4, hours", PAPER, "syncrec", "0"),
     "paper_quick": Preset(
-        "a rehearsal of it, two epochs",
+        "a rehearsal of these, two epochs",
         REHEARSED,
         "syncrec",
         "0",

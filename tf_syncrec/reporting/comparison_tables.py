@@ -97,8 +97,16 @@ def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
 
 
 def _protocol(comparison: Mapping[str, Any]) -> list[str]:
+    settings = comparison["config"]
     return [
         *(f"{key}: {value}" for key, value in flat(comparison["protocol"])),
+        f"epochs of a network: at most {settings['train']['epochs']}, or as many as make "
+        f"{settings['train']['min_steps']:,} steps",
+        *(
+            f"of RecBole: {key} = {value}"
+            for key, value in flat(settings["recbole"])
+            if key.rpartition(".")[2] in ("epochs", "pretrain_epochs")
+        ),
         f"targets never seen in training: {comparison['cold_target_share']:.2%}",
         *(f"`{name}`: {model['about']}" for name, model in comparison["models"].items()),
         *(
