@@ -44,9 +44,10 @@ def literal_choice(model, prepared, batches, prior):
     ("kind", "neighbours", "prior"),
     [
         (SyNCRec, 6, 5),
+        pytest.param(SyNCRec, 6, PRIOR_USERS, marks=pytest.mark.slow),
         *(
-            pytest.param(SyNCRec, *others, marks=pytest.mark.slow)
-            for others in ((6, PRIOR_USERS), (0, PRIOR_USERS), (0, 5))
+            pytest.param(SyNCRec, *others, marks=pytest.mark.long)
+            for others in ((0, PRIOR_USERS), (0, 5))
         ),
         pytest.param(SASRecPair, 6, 5, marks=pytest.mark.long),
     ],

@@ -23,7 +23,7 @@ OF_USERS = ("bprmf", "cat_art", "cmf", "clfm", "dtcdr", "deepapf", "bitgcf")
 """They are asked by user, and not by history."""
 
 
-LIKE_THESE = ("sasrec_pair", "carca", "bitgcf", "c2dsr", "mifn")
+LIKE_THESE = ("sasrec_pair", "carca", "bitgcf", "c2dsr")
 """What has a part of its own beside them: in the score, or in what an item is."""
 
 
