@@ -148,7 +148,7 @@ def test_the_rehearsal_of_the_papers_tables(tmp_path, no_recbole, monkeypatch, c
     assert epochs_of(done) == {2}
     assert "leaves out recbole:NARM: /not/there/python" in capsys.readouterr().out
     page = (root / "comparison.md").read_text()
-    assert "left out: `recbole:NARM`" in page and "epochs of a network: at most 2," in page
+    assert "left out: `recbole:NARM`" in page and "epochs of a network: at most 2\n" in page
     assert "of RecBole: S3Rec.pretrain_epochs = 2" in page
 
     comparison, cells = strict_json(root / "comparison.json"), read_cells(root)

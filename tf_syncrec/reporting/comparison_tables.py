@@ -98,10 +98,11 @@ def sections_of(comparison: Mapping[str, Any]) -> list[Section]:
 
 def _protocol(comparison: Mapping[str, Any]) -> list[str]:
     settings = comparison["config"]
+    least = settings["train"]["min_steps"]
     return [
         *(f"{key}: {value}" for key, value in flat(comparison["protocol"])),
-        f"epochs of a network: at most {settings['train']['epochs']}, or as many as make "
-        f"{settings['train']['min_steps']:,} steps",
+        f"epochs of a network: at most {settings['train']['epochs']}"
+        + (f", or as many as make {least:,} steps" if least else ""),
         *(
             f"of RecBole: {key} = {value}"
             for key, value in flat(settings["recbole"])
