@@ -279,7 +279,7 @@ INDEX = """
 import json, os, sys
 exec(sys.argv[1])
 import tensorflow as tf
-from serving.saved_model.index import BruteForce, ItemIndex
+from serving.saved_model.search.index import BruteForce, ItemIndex
 import keras, tf_keras
 scores, items = ItemIndex(tf.eye(12), [4, 8])(tf.eye(12)[7:8], 1, 2)
 print(json.dumps({

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue
-from serving.saved_model.domain_search import MISSING, DomainSearch
+from serving.saved_model.search.domain_search import MISSING, DomainSearch
 from serving.saved_model.signatures import INPUTS, signatures_of
 from serving.saved_model.vocabulary import Vocabulary, table
 from tf_syncrec.layers.score_terms.item_neighbours import all_votes

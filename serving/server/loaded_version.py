@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from serving.saved_model import scann_index
 from serving.saved_model.export_time import read_export_time
 from serving.saved_model.fingerprint import check_fingerprint
+from serving.saved_model.search import scann_index
 from serving.saved_model.warmup import read_warmup
 
 

@@ -180,11 +180,12 @@ def test_ranking_explaining_and_keras_agree(make_prepared):
     np.testing.assert_allclose(parts["network"], scores, rtol=1e-4, atol=1e-4)
 
 
-def test_it_is_not_searched_by_dot_products(make_prepared, tmp_path):
+@pytest.mark.parametrize("index", ["bfloat16", "scann"])
+def test_it_is_not_searched_by_dot_products(make_prepared, tmp_path, index):
     prepared = make_prepared((6, 5), users=5)
     settings = Config().evaluate
-    with pytest.raises(InputError, match=r"^--index scann: scores of CARCA are no dot products"):
-        export(small((6, 5)), prepared.catalogue, tmp_path, settings, index="scann")
+    with pytest.raises(InputError, match=rf"^--index {index}: scores of CARCA are no dot product"):
+        export(small((6, 5)), prepared.catalogue, tmp_path, settings, index=index)
     assert not list(tmp_path.iterdir())
 
 

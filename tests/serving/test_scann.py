@@ -14,8 +14,8 @@ import tensorflow as tf
 from data_prep import Catalogue, InputError
 from serving import export as export_module
 from serving.export import export
-from serving.saved_model import scann_index
 from serving.saved_model.recommender import Recommender
+from serving.saved_model.search import scann_index
 from serving.server import loaded_version
 from serving.server.loaded_version import LoadedVersion
 from serving.server.versions import Versions

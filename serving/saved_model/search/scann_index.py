@@ -12,6 +12,7 @@ from types import ModuleType
 import tensorflow as tf
 
 from data_prep import InputError
+from serving.saved_model.search.rows import rows_of
 
 NAMESPACE = "Scann"
 """Of ScaNN's operations, which TensorFlow knows only once ScaNN is imported."""
@@ -90,7 +91,7 @@ class ScannIndex(tf.Module):
             ops = operations()
             handle = ops.tensors_to_scann(*self._parts, shared_name=self._shared_name)
             rows, _ = ops.ScannSearcher(handle).search_batched_parallel(queries, wanted)
-            vectors = tf.gather(self._table, rows + self._first)  # (batch, wanted, dim)
+            vectors = rows_of(self._table, rows + self._first)  # (batch, wanted, dim)
             scores, best = tf.math.top_k(tf.einsum("bd,bnd->bn", queries, vectors), k)
             return scores, tf.gather(rows, best, batch_dims=1) + self._first + 1
 

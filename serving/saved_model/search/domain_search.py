@@ -3,8 +3,10 @@
 import tensorflow as tf
 
 from data_prep import Catalogue
-from serving.saved_model.index import ItemIndex, Scores, best
-from serving.saved_model.votes import with_votes
+from serving.saved_model.search.best import best
+from serving.saved_model.search.index import ItemIndex, Scores
+from serving.saved_model.search.rows import rows_of
+from serving.saved_model.search.votes import with_votes
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.layers.score_terms.item_neighbours import add_votes
 from tf_syncrec.metrics.target_ranks import without
@@ -83,7 +85,7 @@ class DomainSearch(tf.Module):
         scores, ids = self._index(queries, domain, count)
         popular = offset + tf.range(count)
         ids = tf.where(fallback[:, None], popular[None], ids)
-        scores = tf.where(fallback[:, None], tf.gather(self._counts, popular - 1)[None], scores)
+        scores = tf.where(fallback[:, None], rows_of(self._counts, popular - 1)[None], scores)
         if votes:
             voted, numbers = votes
             ours = (voted >= offset) & (voted < offset + size)

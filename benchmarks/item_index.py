@@ -1,6 +1,7 @@
-"""The index with ScaNN beside the exact one: recall@10 and the time of a search.
+"""Another index beside the exact one: recall@10 and the time of a search.
 
-    make scann && .venv-scann/bin/python -m benchmarks.scann [--items 100000,1000000]
+    python -m benchmarks.item_index [--items 100000,1000000]
+    make scann && .venv-scann/bin/python -m benchmarks.item_index --index scann
 
 Prints JSON. Each catalogue is one domain. Vectors are drawn around centres, as those of related
 items lie, or without any structure, which is the hardest; queries are drawn around items. Both
@@ -15,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.serving_load import add_sizes, begin_report
-from serving.saved_model.index import ItemIndex
+from serving.saved_model import INDEXES
+from serving.saved_model.search.index import ItemIndex
 
 ANSWERS = 10
 
@@ -36,7 +38,7 @@ def search(index):
 
 
 def recall(sides, queries, k):
-    """Share of the best 10 that ScaNN finds."""
+    """Share of the best 10 that the other index finds."""
     best, found = (side(queries, k)[1].numpy()[:, :ANSWERS] for side in sides.values())
     return float(np.mean([np.isin(a, b).mean() for a, b in zip(best, found, strict=True)]))
 
@@ -62,6 +64,7 @@ def take_turns(sides, queries, k, seconds):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_sizes(parser)
+    parser.add_argument("--index", choices=INDEXES[1:], default="bfloat16", help="beside exact")
     parser.add_argument("--history", type=int, default=50, help="items to search in addition")
     parser.add_argument("--queries", type=int, default=256, help="of which recall is the mean")
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement")
@@ -77,7 +80,7 @@ def main() -> None:
             start = time.perf_counter()
             sides = {
                 name: search(ItemIndex(tf.constant(candidates), [items], name))
-                for name in ("exact", "scann")
+                for name in ("exact", args.index)
             }
             built = time.perf_counter() - start
             report["measurements"].append(
