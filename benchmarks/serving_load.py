@@ -53,10 +53,19 @@ def catalogue_of(items: int, domains: int) -> Catalogue:
 def export_untrained(
     catalogue: Catalogue, dim: int, export_dir: Path, keep: int = 5, index: str = "exact"
 ) -> Path:
-    """Exports a model as it is initialised: what it costs does not depend on what it knows."""
-    settings = {"model": {"dim": dim}, "evaluate": {"keep_versions": keep}}
+    """Exports a model as it is initialised, with neighbours drawn at random that vote.
+
+    What it costs does not depend on what it knows.
+    """
+    settings = {"model": {"dim": dim, "neighbours": 20}, "evaluate": {"keep_versions": keep}}
     config = Config.model_validate(settings)
     model = SyNCRec.from_settings(config, catalogue.sizes)
+    neighbours = model.neighbours
+    assert neighbours is not None
+    others = np.random.default_rng(0).integers(1, catalogue.num_items + 1, neighbours.others.shape)
+    neighbours.set_lists(others, np.ones(others.shape, np.float32))
+    neighbours.weight.assign(1.0)
+    neighbours.decay.assign(0.9)
     return export(model, catalogue, export_dir, config.evaluate, index)
 
 
