@@ -31,10 +31,12 @@ def vectors(kind: str, items: int, dim: int, rng) -> np.ndarray:
     return centres[rng.integers(0, len(centres), items)] + 0.7 * noise
 
 
-def search(index):
+def search(index, dim):
     """As a graph, which is how it is served."""
-    signature = [tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([], tf.int32)]
-    return tf.function(lambda queries, k: index(queries, 0, k), input_signature=signature)
+    signature = [tf.TensorSpec([None, dim], tf.float32), tf.TensorSpec([], tf.int32)]
+    return tf.function(
+        lambda queries, k: index(queries, tf.constant(0), k), signature, autograph=False
+    )
 
 
 def recall(sides, queries, k):
@@ -79,7 +81,7 @@ def main() -> None:
             queries = tf.constant(near + 0.7 * rng.normal(size=near.shape).astype(np.float32))
             start = time.perf_counter()
             sides = {
-                name: search(ItemIndex(tf.constant(candidates), [items], name))
+                name: search(ItemIndex(tf.constant(candidates), [items], name), args.dim)
                 for name in ("exact", args.index)
             }
             built = time.perf_counter() - start
