@@ -12,7 +12,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -36,6 +36,10 @@ STAGES = {
 """Functions that are timed, by the module that calls them."""
 
 
+Rows = dict[tuple[str, ...], list[float]]
+"""By stage, each below the one that it is part of: calls, seconds, CPU seconds, peak MiB."""
+
+
 class Clock:
     """Adds up what functions take, each below the one that it was called by.
 
@@ -45,7 +49,7 @@ class Clock:
 
     def __init__(self, peak_memory: Callable[[], float]) -> None:
         self._peak_memory = peak_memory
-        self.rows: dict[tuple[str, ...], list[float]] = {}
+        self.rows: Rows = {}
         self._open: list[str] = []
         self._peaks: list[float] = []  # of the open ones, so far
 
@@ -77,10 +81,15 @@ class Clock:
         self._peaks = [max(peak, earlier) for earlier in self._peaks]
 
 
-def main() -> None:
-    if {"-h", "--help"} & {*sys.argv[1:]}:
-        print(__doc__)
-        return
+def stages_of(arguments: Sequence[str]) -> tuple[Rows, tuple[float, float]]:
+    """Runs `fit`.
+
+    Args:
+        arguments: its options.
+
+    Returns:
+        What its stages took, and before it what loading the program took: seconds, CPU seconds.
+    """
     cli.load_tensorflow()
     from benchmarks.workload import peak_since_last_call
 
@@ -96,15 +105,23 @@ def main() -> None:
     loading = begun[0] - _process_start(), begun[1]
     from tf_syncrec.fit import main as fit
 
-    clock.timed(fit, "fit")(sys.argv[1:])
+    clock.timed(fit, "fit")(list(arguments))
+    return clock.rows, loading
+
+
+def main() -> None:
+    if {"-h", "--help"} & {*sys.argv[1:]}:
+        print(__doc__)
+        return
+    stages, loading = stages_of(sys.argv[1:])
     rows: list[tuple] = [("loading", "", *loading, "")]
     rows += [
         ("· " * (len(place) - 1) + place[-1], int(calls), wall, cpu, round(peak))
-        for place, (calls, wall, cpu, peak) in clock.rows.items()
+        for place, (calls, wall, cpu, peak) in stages.items()
     ]
     print()
     print(tabulate(rows, ("stage", "calls", "seconds", "CPU seconds", "MiB"), floatfmt=".1f"))
-    whole, training = clock.rows[("fit",)], clock.rows["fit", "train"]
+    whole, training = stages[("fit",)], stages["fit", "train"]
     outside = [loading[n] + whole[1 + n] - training[1 + n] for n in range(2)]
     print(f"\nAll but the training: {outside[0]:.1f} s, {outside[1]:.1f} CPU seconds")
 
