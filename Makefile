@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=lo
 ARGS  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit test slow long mutants recbole scann spark docs lint format clean
+.PHONY: help setup fit test slow long mutants recbole rectools scann spark docs lint format clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -66,6 +66,14 @@ recbole: .venv-recbole/.stamp  ## make .venv-recbole, for the baselines of RecBo
 	.venv-recbole/bin/python -m pip check
 	@touch $@
 
+rectools: .venv-rectools/.stamp  ## make .venv-rectools, for those of RecTools
+
+.venv-rectools/.stamp: requirements-rectools.txt
+	$(PYTHON) -m venv --clear .venv-rectools
+	.venv-rectools/bin/python -m pip --disable-pip-version-check --no-input install --quiet -r requirements-rectools.txt
+	.venv-rectools/bin/python -m pip check
+	@touch $@
+
 scann: .venv-scann/.stamp  ## make .venv-scann, for exports with ScaNN
 
 .venv-scann/.stamp: $(PROJECT)
@@ -103,5 +111,5 @@ format: $(STAMP)  ## let ruff rewrite the files
 	$(BIN)/ruff format .
 
 clean:  ## remove .venv and every cache; runs/ and data stay
-	rm -rf $(VENV) .venv-recbole .venv-scann .venv-profile docs/_build docs/api build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-recbole .venv-rectools .venv-scann .venv-profile docs/_build docs/api build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

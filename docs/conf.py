@@ -41,7 +41,7 @@ apidoc_modules = [
     for package in ("data_prep", "tf_syncrec", "serving")
 ]
 autodoc_member_order = "bysource"
-autodoc_mock_imports = ["pyspark", "recbole", "torch"]
+autodoc_mock_imports = ["pyspark", "pytorch_lightning", "recbole", "rectools", "torch"]
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 

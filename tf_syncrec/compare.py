@@ -22,8 +22,9 @@ from tf_syncrec.cli import (
     say,
 )
 from tf_syncrec.comparison.grid_search import read_grid
+from tf_syncrec.comparison.libraries.library import LIBRARIES
 from tf_syncrec.comparison.names import about_models
-from tf_syncrec.comparison.plan import check_recbole, read_plan
+from tf_syncrec.comparison.plan import check_library, read_plan
 from tf_syncrec.comparison.presets import (
     PRESETS,
     Preset,
@@ -108,7 +109,8 @@ def main(argv: list[str] | None = None) -> None:
         left_out = missing_here(plan, config)
         plan = leave_out(plan, reference, left_out)
     else:
-        check_recbole(plan, config)
+        for library in LIBRARIES:
+            check_library(library, plan, config)
     check_files(config)
 
     load_tensorflow()

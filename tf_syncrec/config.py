@@ -37,6 +37,10 @@ _FREE = {
 """Settings that may change from one part of a run to the next, besides those of `evaluate`."""
 
 
+OF_OTHERS = ("recbole", "rectools")
+"""Sections for libraries of others, which none of our networks reads."""
+
+
 class Config(Section):
     """A whole run."""
 
@@ -48,6 +52,9 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     recbole: dict[str, Any] = Field(
         {}, description="settings of RecBole's models in `compare`, by RecBole's names"
+    )
+    rectools: dict[str, Any] = Field(
+        {}, description="settings of RecTools' models in `compare`, by RecTools' names"
     )
 
     def resolved(self) -> dict[str, Any]:
@@ -67,7 +74,7 @@ class Config(Section):
 
     def fixed(self) -> dict[str, Any]:
         """Settings that may not change from one part of a run to the next, by dotted name."""
-        sections = self.model_dump(mode="json", exclude={"evaluate", "recbole"})
+        sections = self.model_dump(mode="json", exclude={"evaluate", *OF_OTHERS})
         found = {name: value for name, value in flat(sections) if name not in _FREE}
         if self.data.items.path is None:  # as of runs before there were items
             found = {name: v for name, v in found.items() if not name.startswith("data.items.")}

@@ -17,7 +17,7 @@ from tests.support.comparing import (
 )
 from tf_syncrec import compare
 from tf_syncrec.comparison import plan as planning
-from tf_syncrec.comparison.names import RECBOLE
+from tf_syncrec.comparison.libraries.library import RECBOLE
 from tf_syncrec.comparison.plan import read_plan
 from tf_syncrec.comparison.presets import (
     PRESETS,
@@ -52,7 +52,7 @@ def plan_of(name):
 
 def test_all_systems_of_the_papers_tables_are_there():
     """Tables 2 and 3 have 25 rows; those made for two domains are trained on pairs (footnote 2)."""
-    known = {text.removeprefix(RECBOLE).lower() for text in TABLE_2}
+    known = {text.removeprefix(RECBOLE.prefix).lower() for text in TABLE_2}
     single = "bprmf gcmc gru4rec sasrec bert4rec s3rec carca nextitnet sine stamp transrec"
     pairs = ["bitgcf", "dtcdr", "cmf", "clfm", "deepapf", "mifn", "pi_net", "man", "c2dsr"]
     rows = [
@@ -78,7 +78,7 @@ def config_with(items):
 def test_what_cannot_be_had_is_left_out_and_the_reason_is_given(items, no_recbole):
     plan = plan_of("paper")
     missing = missing_here(plan, config_with(items))
-    of_recbole = {model.text for model in plan if model.base.startswith(RECBOLE)}
+    of_recbole = {model.text for model in plan if model.base.startswith(RECBOLE.prefix)}
     assert set(missing) == of_recbole | (set() if items else {"carca", "carca_published_loss"})
     left = leave_out(plan, "syncrec", missing)
     assert [model for model in plan if model.text not in missing] == list(left)
@@ -195,5 +195,5 @@ def epochs_of(done):
     return {
         request["config"]["train"]["epochs"]
         for _, request in done
-        if request["model"] != "popularity" and not request["model"].startswith(RECBOLE)
+        if request["model"] != "popularity" and not request["model"].startswith(RECBOLE.prefix)
     }

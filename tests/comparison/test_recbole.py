@@ -1,5 +1,6 @@
 """RecBole through files: what goes out, what comes back, and the real thing where there is one."""
 
+import functools
 import json
 import os
 import subprocess
@@ -12,17 +13,18 @@ import pytest
 from data_prep import InputError, prepare
 from tests.support.candidates import excluded
 from tests.support.listed_items import with_items
-from tf_syncrec.comparison.recbole import bridge as recbole
-from tf_syncrec.comparison.recbole.bridge import (
-    MODELS,
-    RecBoleScorer,
-    train_recbole,
-    write_exchange,
-)
-from tf_syncrec.comparison.recbole.models import WITH_ATTRIBUTES
+from tf_syncrec.comparison.libraries import bridge
+from tf_syncrec.comparison.libraries.bridge import StoredScorer
+from tf_syncrec.comparison.libraries.library import RECBOLE, Library
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.data.item_attributes import load
 from tf_syncrec.evaluation.full_ranking import rank_split
+
+train_recbole = functools.partial(bridge.train_elsewhere, RECBOLE)
+write_exchange = functools.partial(bridge.write_exchange, RECBOLE)
+check_interpreter = functools.partial(bridge.check_interpreter, RECBOLE)
+settings_of = functools.partial(bridge.settings_of, RECBOLE)
+MODELS, WITH_ATTRIBUTES = RECBOLE.models, RECBOLE.with_attributes
 
 # Stands in for the worker: scores that only depend on the history it was given and the item.
 FAKE_WORKER = """
@@ -59,8 +61,8 @@ def fake_worker(tmp_path, monkeypatch):
     def install(script=FAKE_WORKER):
         path = tmp_path / "worker.py"
         path.write_text(script)
-        monkeypatch.setattr(recbole, "_WORKER", path)
-        monkeypatch.setattr(recbole, "check_interpreter", lambda python: None)
+        monkeypatch.setattr(Library, "worker", path)
+        monkeypatch.setattr(bridge, "check_interpreter", lambda library, python: None)
 
     return install
 
@@ -184,7 +186,7 @@ def test_a_slice_of_a_domain_has_the_same_scores(tmp_path, make_prepared, fake_w
     fake_worker()
     prepared = make_prepared(users=60, seed=7)
     scorers, _ = train_recbole("GCMC", prepared, tmp_path, sys.executable, report=lambda line: None)
-    again = RecBoleScorer(tmp_path, "test", prepared.catalogue)
+    again = StoredScorer(tmp_path, "test", prepared.catalogue)
     for batch in evaluation_batches(prepared, "test", 32):
         domain = int(batch["domain"][0])
         offset, size = prepared.catalogue.offsets[domain], prepared.catalogue.sizes[domain]
@@ -199,7 +201,7 @@ def test_a_slice_of_a_domain_has_the_same_scores(tmp_path, make_prepared, fake_w
 def test_an_unknown_user_has_no_scores(tmp_path, make_prepared):
     prepared = make_prepared(users=20)
     write_exchange(tmp_path, prepared, "SASRec", {}, 0)
-    scorer = RecBoleScorer(tmp_path, "test", prepared.catalogue)
+    scorer = StoredScorer(tmp_path, "test", prepared.catalogue)
     with pytest.raises(ValueError, match="no scores of user b'nobody'"):
         scorer.queries({"user_id": np.array([b"user 1", b"nobody"], object)})
 
@@ -253,7 +255,7 @@ def test_an_interpreter_without_recbole_says_what_is_missing(tmp_path):
     )
     bare.chmod(0o755)
     with pytest.raises(InputError, match=r"No module named 'torch'\); .*`make recbole`"):
-        recbole.check_interpreter(bare)
+        check_interpreter(bare)
 
 
 def test_a_setting_that_a_model_does_not_have_is_found_without_training(tmp_path):
@@ -264,22 +266,22 @@ def test_a_setting_that_a_model_does_not_have_is_found_without_training(tmp_path
     )
     asking.chmod(0o755)
     with pytest.raises(InputError, match=r"^RecBole: setting 'x' of STAMP: unknown\.$"):
-        recbole.check_interpreter(asking, {"SASRec": {"epochs": 3}, "STAMP": {"x": 1, "epochs": 3}})
+        check_interpreter(asking, {"SASRec": {"epochs": 3}, "STAMP": {"x": 1, "epochs": 3}})
     assert json.loads(asked.read_text()) == {"SASRec": ["epochs"], "STAMP": ["x", "epochs"]}
 
 
 def test_settings_of_one_model_win_over_those_of_all():
     settings = {"epochs": 9, "train_batch_size": 256, "GCMC": {"train_batch_size": 4096}}
-    assert recbole.settings_of("GCMC", settings) == {"epochs": 9, "train_batch_size": 4096}
+    assert settings_of("GCMC", settings) == {"epochs": 9, "train_batch_size": 4096}
     for name in ("NARM", "SASRec"):
-        assert recbole.settings_of(name, settings) == {"epochs": 9, "train_batch_size": 256}
+        assert settings_of(name, settings) == {"epochs": 9, "train_batch_size": 256}
     # Those of one model, once taken out, are taken as they are.
-    assert recbole.settings_of("GCMC", recbole.settings_of("GCMC", settings)) == {
+    assert settings_of("GCMC", settings_of("GCMC", settings)) == {
         "epochs": 9,
         "train_batch_size": 4096,
     }
     with pytest.raises(InputError, match=r"recbole\.STAMP: expected settings .* received 5"):
-        recbole.settings_of("NARM", {"STAMP": 5})
+        settings_of("NARM", {"STAMP": 5})
 
 
 # ------------------------------------------------------------------------------ the real RecBole
@@ -374,8 +376,8 @@ samples = [
 model = get_model(config["model"])(config, dataset)
 for p in model.parameters():
     torch.nn.init.normal_(p)
-domains = worker.DomainScores(model, config, ids, np.array(request["sizes"]))
-split, worst = worker.Split(folder / "validation.npz"), 0.0
+domains = worker.DomainScores(model, config, ids, request["sizes"], request["repeats"])
+split, worst = worker.worker_files.Split(folder / "validation.npz"), 0.0
 for d in range(len(request["sizes"])):
     first = sum(request["sizes"][:d]) + 1
     columns = ids.items[first : first + request["sizes"][d]]
@@ -407,7 +409,7 @@ def test_the_real_loader_trains_on_our_rows_alone(tmp_path, synthetic, name):
     But for BERT4Rec, which has to read whole histories as far as they fit.
     """
     write_exchange(tmp_path, synthetic, name, {"MAX_ITEM_LIST_LENGTH": 5}, 0)
-    worker = os.fspath(recbole._WORKER)
+    worker = os.fspath(RECBOLE.worker)
     subprocess.run([PYTHON, "-I", "-c", PROBE, worker, tmp_path], check=True, cwd=tmp_path)
     probe = json.loads((tmp_path / "probe.json").read_text())
     assert probe["worst"] < 1e-4
@@ -424,10 +426,10 @@ def test_the_real_loader_trains_on_our_rows_alone(tmp_path, synthetic, name):
 @real
 def test_the_real_recbole_checks_settings_of_every_model_before_any_training():
     everywhere = ["learning_rate", "MAX_ITEM_LIST_LENGTH"]
-    recbole.check_interpreter(PYTHON, dict.fromkeys(MODELS, everywhere))
-    recbole.check_interpreter(PYTHON, {"SASRec": ["n_layers"], "STAMP": []})
+    check_interpreter(PYTHON, dict.fromkeys(MODELS, everywhere))
+    check_interpreter(PYTHON, {"SASRec": ["n_layers"], "STAMP": []})
     with pytest.raises(InputError, match="setting 'n_layers' of STAMP: expected one of"):
-        recbole.check_interpreter(PYTHON, {"SASRec": ["n_layers"], "STAMP": ["n_layers"]})
+        check_interpreter(PYTHON, {"SASRec": ["n_layers"], "STAMP": ["n_layers"]})
 
 
 @real

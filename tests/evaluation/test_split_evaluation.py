@@ -9,7 +9,8 @@ import pytest
 
 from data_prep import prepare
 from tf_syncrec import evaluate
-from tf_syncrec.comparison.recbole.bridge import write_exchange
+from tf_syncrec.comparison.libraries.bridge import write_exchange
+from tf_syncrec.comparison.libraries.library import RECBOLE
 from tf_syncrec.evaluation.full_ranking import PROTOCOL, protocol
 from tf_syncrec.fit import main as fit
 
@@ -37,7 +38,7 @@ def test_the_protocol_names_the_split_and_else_stays_the_same(tmp_path):
 def test_recbole_is_told_nobody_for_a_user_without_training_rows(tmp_path, make_prepared):
     prepared = make_prepared(users=20, seed=1)
     stranger = prepared.splits["train"].pop(4)["user_id"]
-    write_exchange(tmp_path, prepared, "SASRec", {}, 0)
+    write_exchange(RECBOLE, tmp_path, prepared, "SASRec", {}, 0)
     names = [row["user_id"] for row in prepared.splits["train"]]
     for split in ("validation", "test"):
         users = np.load(tmp_path / f"{split}.npz")["user"].tolist()

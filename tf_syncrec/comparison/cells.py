@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tf_syncrec.comparison.names import RECBOLE, ModelName, Place, domains_in
-from tf_syncrec.comparison.recbole.bridge import settings_of
+from tf_syncrec.comparison.libraries.bridge import settings_of
+from tf_syncrec.comparison.libraries.library import LIBRARIES
+from tf_syncrec.comparison.names import ModelName, Place, domains_in
 from tf_syncrec.config import Config
 from tf_syncrec.schema import TERMS, TERMS_OF_ITEMS
 
@@ -100,14 +101,14 @@ class Cell(NamedTuple):
         Whoever changes the network then keeps what was computed without one.
         """
         nothing = Config(data=config.data, evaluate=config.evaluate)
-        if self.model.base.startswith(RECBOLE):
+        if library := self.model.library:
             nothing.model.window = config.model.window
             nothing.train.patience = config.train.patience
-            own = settings_of(self.model.base.removeprefix(RECBOLE), config.recbole)
-            return nothing.model_copy(update={"recbole": own})
+            own = settings_of(library, self.model.in_library, getattr(config, library.key))
+            return nothing.model_copy(update={library.key: own})
         if self.model.network is None:
             return nothing
-        return config.model_copy(update={"recbole": {}})
+        return config.model_copy(update={library.key: {} for library in LIBRARIES})
 
     def result(self, root: Path) -> dict[str, Any]:
         """What a finished cell found, without the ranks of its test targets."""

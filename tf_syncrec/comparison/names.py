@@ -5,10 +5,9 @@ from itertools import combinations
 from typing import NamedTuple
 
 from data_prep.errors import InputError
-from tf_syncrec.comparison.recbole.models import MODELS as RECBOLE_MODELS
+from tf_syncrec.comparison.libraries.library import LIBRARIES, Library, library_of
 from tf_syncrec.models.registry import NETWORKS, Network
 
-RECBOLE = "recbole:"
 MERGED, SINGLE, BY_PAIR = "cross", "single", "by_pair"
 SCOPES = {
     MERGED: "merged sequences",
@@ -75,6 +74,16 @@ class ModelName(NamedTuple):
         return list(combinations(domains, 2)) if self.by_pair else [None]
 
     @property
+    def library(self) -> Library | None:
+        """Whose model it is; None: one of ours."""
+        return library_of(self.base)
+
+    @property
+    def in_library(self) -> str:
+        """What that library calls it."""
+        return self.base.partition(":")[2]
+
+    @property
     def network(self) -> Network | None:
         """How it is trained; None for what our training script does not train."""
         return NETWORKS.get(self.base)
@@ -87,8 +96,8 @@ class ModelName(NamedTuple):
     @property
     def about(self) -> str:
         """One line about it."""
-        if self.base.startswith(RECBOLE):
-            return f"{self.base.removeprefix(RECBOLE)} of RecBole, merged sequences"
+        if self.library:
+            return f"{self.in_library} of {self.library.title}, merged sequences"
         text = self.network.about if self.network else SCORERS[self.base]
         if self.network:
             text += f", {SCOPES[self.scope]}"
@@ -100,7 +109,10 @@ def about_models() -> list[tuple[str, str]]:
     return [
         *SCORERS.items(),
         *((name, network.about) for name, network in NETWORKS.items()),
-        (f"{RECBOLE}NAME", "a model of RecBole, in an environment of its own"),
+        *(
+            (f"{library.prefix}NAME", f"a model of {library.title}, in an environment of its own")
+            for library in LIBRARIES
+        ),
         ("NAME_single", "of a network: one model per domain, trained on that domain alone"),
         ("NAME_by_pair", "of a network: one model for each two domains, and their mean"),
     ]
@@ -114,17 +126,19 @@ def parse_name(text: str) -> ModelName:
     """
     if text in SCORERS:
         return ModelName(text, text)
-    if text.startswith(RECBOLE):
-        if text.removeprefix(RECBOLE) in RECBOLE_MODELS:
+    if library := library_of(text):
+        known = [library.prefix + name for name in library.models]
+        if text in known:
             return ModelName(text, text)
-        known = ", ".join(RECBOLE + name for name in RECBOLE_MODELS)
-        raise InputError(f"--models: unknown model {text!r}; of RecBole there are {known}")
+        raise InputError(
+            f"--models: unknown model {text!r}; of {library.title} there are {', '.join(known)}"
+        )
     scope = next((scope for scope in SCOPES if text.endswith(f"_{scope}")), MERGED)
     base = text.removesuffix(f"_{scope}")
     if base not in NETWORKS:
         raise InputError(
             f"--models: unknown model {text!r}; known: {', '.join([*SCORERS, *NETWORKS])}, the "
             f"latter also with _single (a model a domain) and _by_pair (one for each two domains), "
-            f"and {RECBOLE}NAME"
+            f"and {', '.join(library.prefix + 'NAME' for library in LIBRARIES)}"
         )
     return ModelName(text, base, scope)

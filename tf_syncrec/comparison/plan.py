@@ -1,13 +1,9 @@
 """What is compared: models with the seeds of each, and what the others are measured against."""
 
 from data_prep.errors import InputError
-from tf_syncrec.comparison.names import RECBOLE, ModelName, parse_name
-from tf_syncrec.comparison.recbole.bridge import (
-    check_interpreter,
-    check_items,
-    interpreter,
-    settings_of,
-)
+from tf_syncrec.comparison.libraries.bridge import check_interpreter, check_items, settings_of
+from tf_syncrec.comparison.libraries.library import Library
+from tf_syncrec.comparison.names import ModelName, parse_name
 from tf_syncrec.config import Config
 
 Plan = dict[ModelName, tuple[int, ...]]
@@ -46,18 +42,18 @@ def read_plan(names: str, seeds: str, reference: str | None) -> tuple[Plan, str]
     return plan, reference
 
 
-def check_recbole(plan: Plan, config: Config) -> None:
-    """Says before any work that RecBole is missing, or that a model of it lacks what it needs.
+def check_library(library: Library, plan: Plan, config: Config) -> None:
+    """Says before any work that a library is missing, or that a model of it lacks what it needs.
 
     Raises:
         InputError: of `check_items` and `check_interpreter`.
     """
-    names = [m.base.removeprefix(RECBOLE) for m in plan if m.base.startswith(RECBOLE)]
-    check_items(names, config.data.items.path is not None)
+    names = [model.in_library for model in plan if model.library == library]
+    check_items(library, names, config.data.items.path is not None)
     if names:
-        check_interpreter(
-            interpreter(), {name: settings_of(name, config.recbole) for name in names}
-        )
+        given = getattr(config, library.key)
+        settings = {name: settings_of(library, name, given) for name in names}
+        check_interpreter(library, library.interpreter, settings)
 
 
 def _seeds(text: str, separator: str, source: str) -> tuple[int, ...]:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_prep.errors import InputError
-from tf_syncrec.comparison.names import BY_PAIR, RECBOLE, parse_name
-from tf_syncrec.comparison.plan import Plan, check_recbole
-from tf_syncrec.comparison.recbole.bridge import NoRecBole
-from tf_syncrec.comparison.recbole.models import WITH_ATTRIBUTES
+from tf_syncrec.comparison.libraries.bridge import NoLibrary
+from tf_syncrec.comparison.libraries.library import LIBRARIES, RECBOLE
+from tf_syncrec.comparison.names import BY_PAIR, parse_name
+from tf_syncrec.comparison.plan import Plan, check_library
 from tf_syncrec.config import Config
 from tf_syncrec.models.registry import ABLATIONS, FULL, PUBLISHED, PUBLISHED_LOSSES
 
@@ -36,7 +36,7 @@ def _by_pair(*names: str) -> tuple[str, ...]:
 
 
 def _recbole(*names: str) -> tuple[str, ...]:
-    return tuple(f"{RECBOLE}{name}" for name in names)
+    return tuple(RECBOLE.prefix + name for name in names)
 
 
 TABLE_2 = (
@@ -48,7 +48,7 @@ TABLE_2 = (
 )
 """The 25 systems of the paper's Tables 2 and 3, in their order: GR, SR, CDR, CDSR."""
 
-READ_ATTRIBUTES = (*WITH_ATTRIBUTES, "carca")
+READ_ATTRIBUTES = (*_recbole(*RECBOLE.with_attributes), "carca")
 """Those that know items by their attributes."""
 
 LATER = ("abxi", *_by_pair("tri_cdr"), "esasrec", *_recbole("FDSA"))
@@ -114,21 +114,22 @@ def missing_here(plan: Plan, config: Config) -> dict[str, str]:
         config: what all models share.
 
     Raises:
-        InputError: of `check_recbole`, where RecBole is there.
+        InputError: of `check_library`, where the library is there.
     """
     found = {}
     if config.data.items.path is None:
         found = {
             model.text: "knows items by their attributes; give a file of them by --items"
             for model in plan
-            if model.base.removeprefix(RECBOLE).removesuffix(PUBLISHED) in READ_ATTRIBUTES
+            if model.base.removesuffix(PUBLISHED) in READ_ATTRIBUTES
         }
     rest = {model: seeds for model, seeds in plan.items() if model.text not in found}
-    try:
-        check_recbole(rest, config)
-    except NoRecBole as error:
-        of_recbole = [model.text for model in rest if model.base.startswith(RECBOLE)]
-        found |= dict.fromkeys(of_recbole, str(error))
+    for library in LIBRARIES:
+        try:
+            check_library(library, rest, config)
+        except NoLibrary as error:
+            theirs = [model.text for model in rest if model.library == library]
+            found |= dict.fromkeys(theirs, str(error))
     return found
 
 

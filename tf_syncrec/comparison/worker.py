@@ -37,8 +37,9 @@ from data_prep import InputError
 from data_prep.files import write_whole, written_whole
 from tf_syncrec.comparison.cells import RANKS, RESULT, VALIDATION, WITHOUT_VOTES
 from tf_syncrec.comparison.knn_tuning import tune_content_knn, tune_item_knn, tune_user_knn
-from tf_syncrec.comparison.names import RECBOLE, ModelName, domains_in, parse_name
-from tf_syncrec.comparison.recbole.bridge import interpreter, train_recbole
+from tf_syncrec.comparison.libraries.bridge import train_elsewhere
+from tf_syncrec.comparison.libraries.library import LIBRARIES
+from tf_syncrec.comparison.names import ModelName, domains_in, parse_name
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences, evaluation_batches
 from tf_syncrec.data.some_domains import SomeDomains
@@ -122,7 +123,8 @@ def run_cell(directory: Path, trial: bool = False) -> None:
         return
     ranks = rank("test", WITHOUT_VOTES)
     _write_ranks(directory / RANKS, ranks, prepared.catalogue.domains)
-    shutil.rmtree(directory / "recbole" / "scores", ignore_errors=True)  # users x items x 4 bytes
+    for library in LIBRARIES:  # users x items x 4 bytes
+        shutil.rmtree(directory / library.key / "scores", ignore_errors=True)
     write(directory / RESULT)
 
 
@@ -140,17 +142,18 @@ def _train(
     directory: Path,
 ) -> tuple[dict[str, Scorer], dict[str, Any], float | None]:
     """Scorers of the splits, perhaps one `WITHOUT_VOTES`; what they cost; `fit_score`'s answer."""
-    if name.base.startswith(RECBOLE):
-        scorers, info = train_recbole(
-            name.base.removeprefix(RECBOLE),
+    if library := name.library:
+        scorers, info = train_elsewhere(
+            library,
+            name.in_library,
             prepared,
-            directory / "recbole",
-            python=interpreter(),
+            directory / library.key,
+            python=library.interpreter,
             settings={
-                "stopping_step": config.train.patience,
-                "MAX_ITEM_LIST_LENGTH": config.model.window,
+                library.patience: config.train.patience,
+                library.window: config.model.window,
             }
-            | config.recbole,
+            | getattr(config, library.key),
             seed=config.train.seed,
             report=say,
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_syncrec.comparison.libraries.library import LIBRARIES
 from tf_syncrec.comparison.presets import SINGLE_DOMAIN
 from tf_syncrec.evaluation import OVERALL, by_domain, shown
 from tf_syncrec.evaluation.significance import SIGNIFICANCE
@@ -104,8 +105,9 @@ def _protocol(comparison: Mapping[str, Any]) -> list[str]:
         f"epochs of a network: at most {settings['train']['epochs']}"
         + (f", or as many as make {least:,} steps" if least else ""),
         *(
-            f"of RecBole: {key} = {value}"
-            for key, value in flat(settings["recbole"])
+            f"of {library.title}: {key} = {value}"
+            for library in LIBRARIES
+            for key, value in flat(settings.get(library.key, {}))  # not in tables from before
             if key.rpartition(".")[2] in ("epochs", "pretrain_epochs")
         ),
         f"targets never seen in training: {comparison['cold_target_share']:.2%}",

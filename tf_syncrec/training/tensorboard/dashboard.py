@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from tensorboard.plugins.hparams import api as hparams
 
 from data_prep import Catalogue
-from tf_syncrec.config import Config
+from tf_syncrec.config import OF_OTHERS, Config
 from tf_syncrec.distributed.workers import several_workers
 from tf_syncrec.evaluation import by_domain
 from tf_syncrec.models.base import MultiDomainModel
@@ -183,8 +183,8 @@ class Dashboard(keras.callbacks.Callback):
 
 def hyperparameters(config: Config, model: MultiDomainModel) -> dict[str, bool | int | float | str]:
     """What tells runs apart in the HPARAMS tab."""
-    elsewhere: dict[str, Any] = {"data": True, "evaluate": True, "recbole": True, "train": {"log"}}
-    settings = config.model_dump(exclude=elsewhere)
+    elsewhere: dict[str, Any] = dict.fromkeys(("data", "evaluate", *OF_OTHERS), True)
+    settings = config.model_dump(exclude=elsewhere | {"train": {"log"}})
     values = {name: value for name, value in flat(settings) if value is not None}
     values["model.time_inputs"] = ", ".join(model.time_inputs) or "none"  # what auto has found
     return {"network": type(model).__name__, "dataset": config.data.dataset} | values

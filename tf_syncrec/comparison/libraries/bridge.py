@@ -1,7 +1,7 @@
-"""Baselines of RecBole, trained in an environment of their own and ranked by our protocol.
+"""Models of other libraries, trained in environments of their own and ranked by our protocol.
 
-RecBole needs an older numpy and torch, so it never runs in this process: this module writes the
-training rows and the histories into a folder, runs `worker.py` there (its docstring lists
+The libraries need other versions of numpy and torch, so they never run in this process: this module
+writes the training rows and the histories into a folder, runs a worker there (`worker_files` lists
 the files) and reads back the scores of all items of each target's domain.
 """
 
@@ -23,37 +23,35 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from data_prep import Catalogue, InputError
-from tf_syncrec.comparison.recbole.atomic_items import write_items
-from tf_syncrec.comparison.recbole.models import MODELS, WITH_ATTRIBUTES
+from tf_syncrec.comparison.libraries.atomic_items import write_items
+from tf_syncrec.comparison.libraries.library import Library
 from tf_syncrec.data.item_attributes import load
 
 if TYPE_CHECKING:
     from tf_syncrec.data.batches import Sequences
 
-DEFAULT_PYTHON = Path(".venv-recbole/bin/python")
-PYTHON_VARIABLE = "RECBOLE_PYTHON"
 SPLITS = ("validation", "test")
-_WORKER = Path(__file__).with_name("worker.py")
 _UNUSABLE = 2  # the worker's exit status when result.json has the reason
 _USERS_AT_ONCE = 4096
 _LINES_SHOWN = 20
 
 
-class NoRecBole(InputError):
-    """An interpreter is missing, does not start, or has no working RecBole."""
+class NoLibrary(InputError):
+    """An interpreter is missing, does not start, or has no working library."""
 
-    def __init__(self, python: str | os.PathLike[str], why: str):
+    def __init__(self, library: Library, python: str | os.PathLike[str], why: str):
         super().__init__(
-            f"{os.fspath(python)}: cannot run RecBole ({why}); make its environment with "
-            "`make recbole`, or name an interpreter that has requirements-recbole.txt installed."
+            f"{os.fspath(python)}: cannot run {library.title} ({why}); make its environment with "
+            f"`make {library.key}`, or name an interpreter that has "
+            f"requirements-{library.key}.txt installed."
         )
 
 
-class RecBoleScorer:
-    """Scores that a RecBole model stored, as `full_ranking.rank_split` wants them.
+class StoredScorer:
+    """Scores that a worker stored, as `full_ranking.rank_split` wants them.
 
     Args:
-        folder: of `train_recbole`.
+        folder: of `train_elsewhere`.
         split: `validation` or `test`.
         catalogue: of the dataset that the folder was made from.
     """
@@ -91,117 +89,128 @@ class RecBoleScorer:
         return np.asarray(stored[np.asarray(queries), first : first + size])
 
 
-def interpreter() -> str | os.PathLike[str]:
-    """The interpreter with RecBole: what the variable `RECBOLE_PYTHON` names, or the default."""
-    return os.environ.get(PYTHON_VARIABLE, DEFAULT_PYTHON)
-
-
-def train_recbole(
+def train_elsewhere(
+    library: Library,
     model_name: str,
     prepared: Sequences,
     directory: str | os.PathLike[str],
-    python: str | os.PathLike[str] = DEFAULT_PYTHON,
+    python: str | os.PathLike[str],
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     report: Callable[[str], None] = print,
-) -> tuple[dict[str, RecBoleScorer], dict[str, Any]]:
-    """Trains a RecBole model on exactly our training rows, selected on validation NDCG@10.
+) -> tuple[dict[str, StoredScorer], dict[str, Any]]:
+    """Trains a model of a library on exactly our training rows, selected on validation NDCG@10.
 
     Args:
-        model_name: one of `MODELS`.
+        library: whose model it is.
+        model_name: one of `library.models`.
         prepared: the dataset.
         directory: what is exchanged, and `worker.log`, go here; an earlier exchange is replaced.
-        python: the interpreter of the environment with RecBole.
-        settings: RecBole settings that replace the model's defaults, e.g. `epochs`,
+        python: the interpreter of the environment with the library.
+        settings: those of the library that replace the model's defaults, e.g. of RecBole `epochs`,
             `train_batch_size`, `stopping_step`, `learning_rate`, `MAX_ITEM_LIST_LENGTH`.
-        seed: of everything that RecBole draws.
+        seed: of everything that the library draws.
         report: told each line of progress.
 
     Returns:
         `({"validation": scorer, "test": scorer}, info)`; info has `epochs`, `best_epoch` (from 1),
         `seconds_per_epoch` (training alone), `parameters`, `peak_memory_mb`, `settings` (all that
-        RecBole used), `versions`, and more.
+        the library used), `versions`, and more.
 
     Raises:
-        InputError: an unknown model or setting, or an interpreter that has no working RecBole.
+        InputError: an unknown model or setting, or an interpreter that has no working library.
         RuntimeError: the training failed; the message has the end of its output.
     """
-    if model_name not in MODELS:
+    if model_name not in library.models:
         raise InputError(
-            f"RecBole model {model_name!r}: unknown; expected one of {', '.join(MODELS)}."
+            f"{library.title} model {model_name!r}: unknown; expected one of "
+            f"{', '.join(library.models)}."
         )
-    check_items([model_name], getattr(prepared, "item_columns", None) is not None)
-    check_interpreter(python)
+    check_items(library, [model_name], getattr(prepared, "item_columns", None) is not None)
+    check_interpreter(library, python)
     folder = Path(directory).resolve()
-    write_exchange(folder, prepared, model_name, dict(settings or {}), seed)
-    info = _run_worker(folder, python, report)
-    scorers = {split: RecBoleScorer(folder, split, prepared.catalogue) for split in SPLITS}
+    write_exchange(library, folder, prepared, model_name, dict(settings or {}), seed)
+    info = _run_worker(library, folder, python, report)
+    scorers = {split: StoredScorer(folder, split, prepared.catalogue) for split in SPLITS}
     return scorers, info
 
 
-def settings_of(model_name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(library: Library, model_name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of one model: those for all, and over them those under its own name.
 
     Args:
-        model_name: RecBole's name of the model.
+        library: whose model it is.
+        model_name: the library's name of it.
         settings: e.g. `{"train_batch_size": 256, "GCMC": {"train_batch_size": 16384}}`.
 
     Raises:
         InputError: a model's name has something else than settings.
     """
-    for name in MODELS:
+    for name in library.models:
         if not isinstance(own := settings.get(name, {}), Mapping):
-            raise InputError(f"recbole.{name}: expected settings of that model, received {own!r}.")
-    shared = {key: value for key, value in settings.items() if key not in MODELS}
+            raise InputError(
+                f"{library.key}.{name}: expected settings of that model, received {own!r}."
+            )
+    shared = {key: value for key, value in settings.items() if key not in library.models}
     return shared | dict(settings.get(model_name, {}))
 
 
-def check_items(names: Iterable[str], known: bool) -> None:
+def check_items(library: Library, names: Iterable[str], known: bool) -> None:
     """Refuses models that need to know what items are, where nobody says it.
 
     Args:
-        names: RecBole's names of models.
+        library: whose models they are.
+        names: the library's names of them.
         known: whether there is a file of items.
 
     Raises:
         InputError: one of them needs it.
     """
     for name in names:
-        if name in WITH_ATTRIBUTES and not known:
+        if name in library.with_attributes and not known:
             raise InputError(
-                f"--models recbole:{name}: needs to know what items are; give a file of them by "
-                "--items"
+                f"--models {library.prefix}{name}: needs to know what items are; give a file of "
+                "them by --items"
             )
 
 
 def check_interpreter(
-    python: str | os.PathLike[str], settings: Mapping[str, Iterable[str]] | None = None
+    library: Library,
+    python: str | os.PathLike[str],
+    settings: Mapping[str, Iterable[str]] | None = None,
 ) -> None:
-    """Says early and clearly when RecBole cannot run, or does not know a setting.
+    """Says early and clearly when a library cannot run, or does not know a setting.
 
     Args:
+        library: which.
         python: path of the interpreter, or a name on the PATH.
-        settings: by RecBole's name of a model, the names of settings that it shall get.
+        settings: by the library's name of a model, the names of settings that it shall get.
 
     Raises:
-        NoRecBole: the interpreter is missing, does not start, or has no RecBole.
+        NoLibrary: the interpreter is missing, does not start, or has no such library.
         InputError: one of the models has no such setting.
     """
     asked = json.dumps({model: list(names) for model, names in (settings or {}).items()})
-    command = [os.fspath(python), "-I", os.fspath(_WORKER), "--check", asked]
+    command = [os.fspath(python), "-I", os.fspath(library.worker), "--check", asked]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise NoRecBole(python, error.strerror or str(error)) from error
+        raise NoLibrary(library, python, error.strerror or str(error)) from error
     if done.returncode == _UNUSABLE and done.stdout:
-        raise InputError(f"RecBole: {done.stdout.strip()}.")
+        raise InputError(f"{library.title}: {done.stdout.strip()}.")
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        raise NoRecBole(python, lines[-1] if lines else f"exit status {done.returncode}")
+        why = lines[-1] if lines else f"exit status {done.returncode}"
+        raise NoLibrary(library, python, why)
 
 
 def write_exchange(
-    folder: Path, prepared: Sequences, model_name: str, settings: dict, seed: int
+    library: Library,
+    folder: Path,
+    prepared: Sequences,
+    model_name: str,
+    settings: dict,
+    seed: int,
 ) -> None:
     """Writes what the worker reads, see there, and `SPLIT_rows.parquet`.
 
@@ -209,11 +218,12 @@ def write_exchange(
     the user's scores are in the file of that domain. Test targets are not written anywhere.
 
     Args:
+        library: for whom.
         folder: made, or emptied of an earlier exchange.
         prepared: the dataset.
-        model_name: RecBole's name of the model.
-        settings: RecBole's settings.
-        seed: for RecBole.
+        model_name: the library's name of the model.
+        settings: the library's.
+        seed: for the library.
     """
     for stale in ("interactions", "scores", "scratch"):
         shutil.rmtree(folder / stale, ignore_errors=True)
@@ -238,7 +248,7 @@ def write_exchange(
     for split in SPLITS:
         columns: dict[str, Any] = _columns(prepared, split)
         names = pa.array(columns.pop("user_id").tolist(), pa.binary())
-        # A user without training rows becomes 0, which is nobody to RecBole.
+        # A user without training rows becomes 0, which is nobody to the library.
         index = pc.index_in(names, value_set=users).fill_null(-1)
         if split == "test":
             del columns["target"]
@@ -258,7 +268,9 @@ def write_exchange(
         "sizes": sizes.tolist(),
         "repeats": prepared.catalogue.repeats.tolist(),
         "untrained": (np.flatnonzero(prepared.catalogue.counts == 0) + 1).tolist(),
-        "attributes": _write_attributes(folder, prepared) if model_name in WITH_ATTRIBUTES else {},
+        "attributes": _write_attributes(folder, prepared)
+        if model_name in library.with_attributes
+        else {},
         "users": len(users),
         "interactions": len(user_of),
     }
@@ -291,7 +303,7 @@ def _columns(prepared: Sequences, split: str) -> dict[str, np.ndarray]:
 
 
 def _run_worker(
-    folder: Path, python: str | os.PathLike[str], report: Callable[[str], None]
+    library: Library, folder: Path, python: str | os.PathLike[str], report: Callable[[str], None]
 ) -> dict[str, Any]:
     # A path is made absolute, as the worker runs elsewhere; a bare name is looked up on the PATH.
     command = shutil.which(os.fspath(python)) or os.fspath(python)
@@ -301,8 +313,8 @@ def _run_worker(
     with (
         open(folder / "worker.log", "w", encoding="utf-8") as log,
         subprocess.Popen(
-            [command, "-I", os.fspath(_WORKER), os.fspath(folder)],
-            cwd=folder / "scratch",  # RecBole leaves files where it runs
+            [command, "-I", os.fspath(library.worker), os.fspath(folder)],
+            cwd=folder / "scratch",  # RecBole and Lightning leave files where they run
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -325,11 +337,11 @@ def _run_worker(
     result = json.loads(result_file.read_text()) if result_file.exists() else {}
     if worker.returncode == _UNUSABLE and "error" in result:
         if "cannot be imported" in result["error"]:
-            raise NoRecBole(python, result["error"])
-        raise InputError(f"RecBole: {result['error']}.")
+            raise NoLibrary(library, python, result["error"])
+        raise InputError(f"{library.title}: {result['error']}.")
     if worker.returncode or not result:
         raise RuntimeError(
-            f"RecBole failed with exit status {worker.returncode}; the end of "
+            f"{library.title} failed with exit status {worker.returncode}; the end of "
             f"{folder / 'worker.log'}:\n" + "\n".join(latest)
         )
     return result
