@@ -130,7 +130,9 @@ def test_our_loop_trains_as_that_of_rectools(tmp_path, make_prepared):
     for split in ("validation", "test"):
         for row, trained in zip(prepared.splits[split], prepared.splits["train"], strict=True):
             row["items"] = trained["items"]
-    settings = {name: SMALL[name] for name in ("session_max_len", "n_factors", "n_heads")}
+    settings: dict[str, float] = {
+        name: SMALL[name] for name in ("session_max_len", "n_factors", "n_heads")
+    }
     settings |= {"dropout_rate": 0.0, "batch_size": 1000, "lr": 0.01}
     write_exchange(RECTOOLS, tmp_path, prepared, "SASRec", {}, 0)
     command = [PYTHON, "-I", "-c", PROBE, os.fspath(RECTOOLS.worker), os.fspath(tmp_path)]
