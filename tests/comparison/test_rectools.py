@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -155,6 +158,37 @@ def test_our_loop_trains_as_that_of_rectools(tmp_path, make_prepared):
                 assert found == pytest.approx(score, rel=1e-3, abs=1e-3)
                 compared += 1
     assert compared > 30
+
+
+@real
+def test_a_worker_ends_with_its_caller(tmp_path, make_prepared):
+    """Also where that is killed in the middle of an epoch of hours."""
+    slow = SMALL | {"batch_size": 1, "n_blocks": 100}
+    write_exchange(RECTOOLS, tmp_path, make_prepared(users=500), "SASRec", slow, 0)
+    caller = (
+        "import subprocess, sys, time\n"
+        "worker = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "for line in worker.stdout:\n"
+        "    if b'steps an epoch' in line:\n"
+        "        print(worker.pid, flush=True)\n"
+        "        time.sleep(600)\n"
+    )
+    command = [PYTHON, "-I", os.fspath(RECTOOLS.worker), os.fspath(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, "-c", caller, *command], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        number = int(process.stdout.readline())
+        os.kill(number, 0)
+        process.kill()
+    for _ in range(100):
+        try:
+            os.kill(number, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.kill(number, signal.SIGKILL)
+    pytest.fail("it goes on")
 
 
 @real

@@ -315,7 +315,7 @@ def _run_worker(
         subprocess.Popen(
             [command, "-I", os.fspath(library.worker), os.fspath(folder)],
             cwd=folder / "scratch",  # RecBole and Lightning leave files where they run
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # it ends when this process does, however that ends
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -25,13 +25,18 @@ stdout, if a model of {model: [names of settings]} has no such setting.
 Users and items are numbered as on our side: users from 1 in the order of `train`, items by
 catalogue. Test targets are not in the folder.
 
+Its standard input is a pipe that the caller holds: it ends when that is closed, as it is when the
+caller is killed.
+
 The flag -I matters: without it the folder of the worker, and what PYTHONPATH names of our
 environment, would be searched before the library's own packages.
 """
 
 import json
+import os
 import re
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -244,6 +249,11 @@ def peak_memory_mb():
     return int(found[1]) / 1024 if found else 0.0
 
 
+def _end_with_caller():
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
 def main(run, check):
     """Does what the command line asks for.
 
@@ -261,6 +271,7 @@ def main(run, check):
             sys.exit(2)
         return
     folder = Path(argument)
+    threading.Thread(target=_end_with_caller, daemon=True).start()
     try:
         result, status = run(folder), 0
     except Unusable as error:
