@@ -48,7 +48,7 @@ def measure(arguments: list[str]) -> dict[str, float]:
 
 
 def serial_share(one: float, several: float, cores: int) -> float:
-    """S of Amdahl's law, by the time on one core and on several; at most 1."""
+    """Of Amdahl's law, by the time on one core and on several; at most 1."""
     return min((cores * several / one - 1) / (cores - 1), 1.0)
 
 

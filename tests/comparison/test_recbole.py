@@ -12,6 +12,7 @@ import pytest
 
 from data_prep import InputError, prepare
 from tests.support.candidates import excluded
+from tests.support.library_scores import check_scores
 from tests.support.listed_items import with_items
 from tf_syncrec.comparison.libraries import bridge
 from tf_syncrec.comparison.libraries.bridge import StoredScorer
@@ -313,21 +314,7 @@ def test_the_real_recbole_ranks_items_that_it_does_not_know_behind_all_others(
     if name in WITH_ATTRIBUTES:
         assert info["settings"]["selected_features"] == ["brand", "words"]
     assert any("pre-training 1:" in line for line in lines) == (name == "S3Rec")
-    ranks = rank_split(
-        scorers["validation"], evaluation_batches(prepared, "validation", 16), prepared.catalogue
-    )
-    measured = ranks.metrics(prepared.catalogue.domains)["overall"]["ndcg@10"]
-    assert info["validation_ndcg@10"] == pytest.approx(measured, abs=1e-6)
-    seen = 0
-    for batch in evaluation_batches(prepared, "test", 16):
-        domain = int(batch["domain"][0])
-        offset, size = prepared.catalogue.offsets[domain], prepared.catalogue.sizes[domain]
-        scores = scorers["test"].scores(scorers["test"].queries(batch), offset, size)
-        untrained = prepared.catalogue.counts[offset - 1 : offset - 1 + size] == 0
-        if untrained.any() and not untrained.all():
-            assert (scores[:, untrained].max(axis=1) < scores[:, ~untrained].min(axis=1)).all()
-            seen += len(scores)
-    assert seen > 20
+    check_scores(scorers, info, prepared)
 
 
 @real

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from data_prep import InputError
+from tests.support.library_scores import check_scores
 from tests.support.listed_items import with_items
 from tf_syncrec.comparison.libraries.bridge import (
     check_interpreter,
@@ -20,8 +21,6 @@ from tf_syncrec.comparison.libraries.bridge import (
 from tf_syncrec.comparison.libraries.library import LIBRARIES, RECTOOLS
 from tf_syncrec.comparison.names import about_models, parse_name
 from tf_syncrec.config import OF_OTHERS, Config
-from tf_syncrec.data.batches import evaluation_batches
-from tf_syncrec.evaluation.full_ranking import rank_split
 
 PYTHON = os.environ.get("RECTOOLS_PYTHON", "")
 real = pytest.mark.skipif(
@@ -63,21 +62,7 @@ def test_a_real_model_trains_and_selects_by_our_protocol(tmp_path, make_prepared
     )
     assert info["epochs"] == 2 == sum(" epoch " in line for line in lines)
     assert info["settings"]["n_factors"] == 16 and info["settings"]["patience"] == 3
-    ranks = rank_split(
-        scorers["validation"], evaluation_batches(prepared, "validation", 16), prepared.catalogue
-    )
-    measured = ranks.metrics(prepared.catalogue.domains)["overall"]["ndcg@10"]
-    assert info["validation_ndcg@10"] == pytest.approx(measured, abs=1e-6)
-    seen = 0
-    for batch in evaluation_batches(prepared, "test", 16):
-        domain = int(batch["domain"][0])
-        offset, size = prepared.catalogue.offsets[domain], prepared.catalogue.sizes[domain]
-        scores = scorers["test"].scores(scorers["test"].queries(batch), offset, size)
-        untrained = prepared.catalogue.counts[offset - 1 : offset - 1 + size] == 0
-        if untrained.any() and not untrained.all():
-            assert (scores[:, untrained].max(axis=1) < scores[:, ~untrained].min(axis=1)).all()
-            seen += len(scores)
-    assert seen > 20
+    check_scores(scorers, info, prepared)
 
 
 PROBE = """

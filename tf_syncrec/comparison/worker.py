@@ -38,7 +38,6 @@ from data_prep.files import write_whole, written_whole
 from tf_syncrec.comparison.cells import RANKS, RESULT, VALIDATION, WITHOUT_VOTES
 from tf_syncrec.comparison.knn_tuning import tune_content_knn, tune_item_knn, tune_user_knn
 from tf_syncrec.comparison.libraries.bridge import train_elsewhere
-from tf_syncrec.comparison.libraries.library import LIBRARIES
 from tf_syncrec.comparison.names import ModelName, domains_in, parse_name
 from tf_syncrec.config import Config
 from tf_syncrec.data.batches import Sequences, evaluation_batches
@@ -123,8 +122,8 @@ def run_cell(directory: Path, trial: bool = False) -> None:
         return
     ranks = rank("test", WITHOUT_VOTES)
     _write_ranks(directory / RANKS, ranks, prepared.catalogue.domains)
-    for library in LIBRARIES:  # users x items x 4 bytes
-        shutil.rmtree(directory / library.key / "scores", ignore_errors=True)
+    if name.library:  # users x items x 4 bytes
+        shutil.rmtree(directory / name.library.key / "scores", ignore_errors=True)
     write(directory / RESULT)
 
 
