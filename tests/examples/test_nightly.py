@@ -132,7 +132,7 @@ def test_five_nights(place):
         write(place / "logs" / f"{DAYS[4]}.csv", rows[DAYS[4]])
         process = begin(place)
         run = place / "work" / "nights" / DAYS[4] / "run"
-        wait_for((run / "config.yaml").exists, 120)
+        wait_for((run / "config.yaml").exists)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert "fit" not in notes(place, DAYS[4]) and not notes(place, DAYS[4]).get("finished")

@@ -13,7 +13,7 @@ import requests
 
 from serving.server.limits import Limits
 from serving.server.web import FILES, web_server
-from tests.support.rest_server import put, raw, running
+from tests.support.rest_server import put, raw, running, wait_for
 
 LIMITS = Limits(
     connections=20,
@@ -196,10 +196,7 @@ def test_who_watches_is_answered_whatever_the_load(tiny, monkeypatch):
     threads = [threading.Thread(target=ask) for _ in range(3 * LIMITS.active)]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + 20
-    while len(statuses) < 2 * LIMITS.active:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for(lambda: len(statuses) >= 2 * LIMITS.active)
     for path in (MODEL, f"{MODEL}/versions/1", f"{MODEL}/metadata", "/metrics", "/"):
         start = time.monotonic()
         assert requests.get(tiny.url + path, timeout=10).status_code == 200
@@ -217,10 +214,7 @@ def test_bodies_that_are_held_are_bounded_together(tiny):
     with connections(tiny.port, LIMITS.active + 1, head.encode() + b" " * (LIMITS.body - 1)):
         time.sleep(0.2)
         assert 0 < tiny.server._bodies._held <= most
-    end = time.monotonic() + 5
-    while tiny.server._bodies._held:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for(lambda: not tiny.server._bodies._held)
 
 
 def test_so_many_files_may_be_open_as_there_are_connections(tiny, monkeypatch):

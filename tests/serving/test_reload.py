@@ -384,7 +384,7 @@ def test_answers_and_refusals_of_a_server_hold_on_to_no_version(tmp_path):
         gc.disable()
         try:
             rest.server.api.versions.refresh()
-            wait_for(lambda: session() is None, 10)
+            wait_for(lambda: session() is None)
         finally:
             gc.enable()
 

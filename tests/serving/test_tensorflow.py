@@ -55,7 +55,7 @@ def tensorflow_serving(served, folder, *flags):
             return False
 
         try:
-            wait_for(ready, 120)
+            wait_for(ready)
             yield url
         finally:
             process.terminate()

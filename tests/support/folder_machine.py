@@ -539,7 +539,7 @@ class Folder(RuleBasedStateMachine):
             assert not marked or inode in inodes[0] | inodes[1], path
             assert marked or inode not in inodes[0], path
         # Nothing is held for longer than a look.
-        wait_for(lambda: folder.open_below(self.root) <= len(must | may), 5)
+        wait_for(lambda: folder.open_below(self.root) <= len(must | may))
 
     def check_rest(self, served, lines):
         """What is served, marked and said when the folder has been at rest for some looks."""

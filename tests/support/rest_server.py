@@ -18,7 +18,7 @@ from serving.server.web import make_server, web_server
 LIMITS = Limits(body=200_000, active=16, rows=64, history=1000, body_seconds=1.0)
 """Of the server that most tests ask."""
 PATIENCE = 120.0
-"""Seconds that a client of the tests waits for an answer, perhaps the first of its signature."""
+"""Seconds that a test waits, say for the first answer of a signature, on however busy a machine."""
 
 
 def without_warmup():
@@ -65,7 +65,7 @@ def raw(port, data, seconds=20):
         return received
 
 
-def wait_for(condition, seconds=30):
+def wait_for(condition, seconds=PATIENCE):
     """Returns once a condition holds; fails after a while."""
     end = time.monotonic() + seconds
     while not condition():

@@ -506,7 +506,7 @@ class Serves(Folder):
             self.start_server()
             if self.server is None:
                 return
-        wait_for(self.is_as_it_should_be, 20)
+        wait_for(self.is_as_it_should_be, 60)
         self.polls(4)
         lines = self.lines()
         self.check_rest(self.check_answers(), lines)
@@ -536,7 +536,7 @@ class Serves(Folder):
             return real(base)
 
         with mock.patch.object(versions_module, "list_versions", counted):
-            wait_for(lambda: len(looks) > count, 30)
+            wait_for(lambda: len(looks) > count)
 
     # ------------------------------------------------------------------------------------ exports
 
