@@ -205,7 +205,10 @@ TARGET = ("user_id", "domain", "target", "target_item_id", "target_timestamp")
 
 
 ASKED = "asked"
-"""What begins the names by which a batch has what a network said of its histories, see `asked`."""
+"""What begins the names by which a batch has what was said of its histories, see `asked`."""
+
+LIKE_USERS = (f"{ASKED}_users", f"{ASKED}_users_after", f"{ASKED}_users_before")
+"""Where a batch has `layers.UserNeighbours.votes` for the items of its domain."""
 
 
 def asked(told: str | None) -> str:
@@ -284,8 +287,13 @@ def with_history(batch, kept, catalogue):
         name: tf.gather(tf.where(kept, batch[name], 0), order, batch_dims=1)
         for name in ("items", "timestamps")
     }
-    rest = {name: part for name, part in batch.items() if not name.startswith(ASKED)}  # of others
-    return rest | parts | {"excluded": _excluded(parts["items"], catalogue.excluded)}
+    excluded = _excluded(parts["items"], catalogue.excluded)
+    return without_asked(batch) | parts | {"excluded": excluded}
+
+
+def without_asked(batch):
+    """A batch without what was said of its histories for the items of its domain."""
+    return {name: part for name, part in batch.items() if not name.startswith(ASKED)}
 
 
 def _excluded(items, excluded):

@@ -1,6 +1,7 @@
 """Where the target stands among the items of all domains: what next, anywhere?"""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,34 +59,80 @@ def rank_all_domains(
     scorer.refresh()
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
     as_they_are = [np.empty(0)]
+    candidates_of = candidates_by(mixture)
 
     def rank(batch):
         queries = scorer.queries_of_domains(batch, len(sizes))
-        log_domains: Any = mixture and mixture.log_domains(batch["items"])
+        log_domains = log_domains_by(mixture, batch["items"])
         first = int(batch["domain"][0])  # its score is what others have to reach
         domains = [first, *(d for d in range(len(sizes)) if d != first)]
         found = np.zeros([2, len(batch["target"])])
         for chunk in row_chunks(found.shape[1], max(sizes)):
             excluded, targets = batch["excluded"][chunk], batch["target"][chunk]
             possible = is_candidate(targets, excluded)
-            reached: list[Any] = []
+            reached: Any = [tf.zeros(len(targets))] * 2  # of a domain without items, all are misses
             for d in domains:
                 if not sizes[d]:
                     continue
                 scores = scorer.scores(take_rows(queries[d], chunk), offsets[d], sizes[d])
-                scores = tf.debugging.check_numerics(scores, "scores")
-                scores = mixed = without(scores, excluded, offsets[d])
-                if mixture:
-                    totals = mixture.log_totals(scores, d)
-                    mixed = mixture(scores, log_domains[chunk], totals, domain=d)
+                ways = candidates_of(scores, excluded, log_domains[chunk], d, offsets[d])
                 if d == first:
                     place = tf.maximum(targets - offsets[d], 0)  # any, where there is none
-                    reached = [tf.gather(x, place, batch_dims=1) for x in (mixed, scores)]
-                for way, (x, own) in enumerate(zip((mixed, scores), reached, strict=False)):
-                    found[way, chunk] += count_true(x >= own[:, None])
+                    reached = [tf.gather(x, place, batch_dims=1) for x in ways]
+                found[:, chunk] += _at_least(*ways, *reached)
             found[:, chunk] = np.where(possible, found[:, chunk], MISS)
         as_they_are.append(found[1])
         return found[0]
 
     ranks = collect_ranks(rank, batches, with_rows=False)
     return ranks, dataclasses.replace(ranks, ranks=np.concatenate(as_they_are))
+
+
+def log_domains_by(mixture: DomainMixture | None, items):
+    """Log P(d | h) as `candidates_by` takes it, `[batch, any]`."""
+    return tf.zeros([len(items), 0]) if mixture is None else mixture.log_domains(items)
+
+
+def candidates_by(mixture: DomainMixture | None) -> Callable[..., tuple[Any, Any]]:
+    """How candidates of a domain stand beside those of others.
+
+    Returns:
+        Of scores `[rows, size]` of all items of a domain, items that are no candidates
+        `[rows, any]`, `log_domains_by`, the domain and its first item id: scores by the mixture and
+        as they are, `[rows, size]`, -inf for who is no candidate. It fails where a score is not a
+        finite number.
+    """
+
+    # Traced, as one operation at a time costs more than what is computed.
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None, None], tf.float32),
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([None, None], tf.float32),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([], tf.int32),
+        ],
+    )
+    def candidates(scores, excluded, log_domains, domain, offset):
+        scores = tf.debugging.check_numerics(scores, "scores")
+        scores = without(scores, excluded, offset)
+        if mixture is None:
+            return scores, scores
+        totals = mixture.log_totals(scores, domain)
+        return mixture(scores, log_domains, totals, domain=domain), scores
+
+    return candidates
+
+
+@tf.function(
+    autograph=False,
+    input_signature=[
+        *([tf.TensorSpec([None, None], tf.float32)] * 2),
+        *([tf.TensorSpec([None], tf.float32)] * 2),
+    ],
+)
+def _at_least(mixed, as_they_are, own_mixed, own):
+    """How many reach the target's score, by the mixture and as they are, `[2, rows]`."""
+    ways = (mixed, own_mixed), (as_they_are, own)
+    return tf.stack([count_true(scores >= reached[:, None]) for scores, reached in ways])

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from data_prep import Catalogue
 from tf_syncrec.data.batches import first_users
+from tf_syncrec.evaluation.all_domains import candidates_by, log_domains_by
 from tf_syncrec.evaluation.full_ranking import ModelScorer, Scorer, take_rows
 from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.metrics.answer_lists import (
@@ -117,18 +118,17 @@ def domain_exposure(
     places = np.zeros(catalogue.num_domains)
     sizes, offsets = catalogue.sizes.tolist(), catalogue.offsets.tolist()
     wanted = np.where(catalogue.sizes > 0, USERS_OF_EXPOSURE, 0)
+    candidates_of = candidates_by(mixture)
     for _, batch in first_users(batches, wanted):
         queries = scorer.queries_of_domains(batch, catalogue.num_domains)
-        log_domains: Any = mixture and mixture.log_domains(batch["items"])
+        log_domains = log_domains_by(mixture, batch["items"])
         for chunk in row_chunks(len(batch["target"]), max(sizes)):
             found = []
             for d, (offset, size) in enumerate(zip(offsets, sizes, strict=True)):
                 if size:
                     scores = scorer.scores(take_rows(queries[d], chunk), offset, size)
-                    scores = without(scores, batch["excluded"][chunk], offset)
-                    if mixture:
-                        totals = mixture.log_totals(scores, d)
-                        scores = mixture(scores, log_domains[chunk], totals, domain=d)
+                    excluded = batch["excluded"][chunk]
+                    scores, _ = candidates_of(scores, excluded, log_domains[chunk], d, offset)
                     ids, best = _best(scores, offset)
                     found.append((np.where(ids > 0, d, -1), best))
             domains, best = (np.concatenate(column, 1) for column in zip(*found, strict=True))

@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
-from tf_syncrec.data.batches import asked
+from tf_syncrec.data.batches import LIKE_USERS, asked, without_asked
 from tf_syncrec.evaluation import AT_REQUEST_TIME, TIMED, WITH_TIMES
-from tf_syncrec.layers.score_terms.item_neighbours import add_votes, all_votes
+from tf_syncrec.layers.score_terms.item_neighbours import add_votes, together
 from tf_syncrec.layers.score_terms.popularity_trend import BEHIND
+from tf_syncrec.layers.score_terms.user_neighbours import UserVotes
 from tf_syncrec.metrics.gains import MISS, domain_metrics
 from tf_syncrec.metrics.target_ranks import held_at_once, row_chunks, target_ranks
 from tf_syncrec.utils.terminal import advance
@@ -197,7 +198,7 @@ class ModelScorer(Scorer):
         """As in `VectorScorer`; the network is asked once."""
         of_domains = self._model.asked.domain_queries(self._asked_by(batch))
         vectors = tf.unstack(of_domains, num_domains, axis=1)
-        votes = self.votes(batch)
+        votes = self.votes(without_asked(batch))
         return [(of_domain, *votes) if self._voters else of_domain for of_domain in vectors]
 
     def view_queries(self, batch):
@@ -210,8 +211,25 @@ class ModelScorer(Scorer):
         return self._model.asked_by(batch, *times_of(batch, self._told))
 
     def votes(self, batch):
-        """Ids and votes by histories; nothing where nobody has a say."""
-        return all_votes(self._voters, batch["items"], *times_of(batch, self._told))
+        """Ids and votes by histories; nothing where nobody has a say.
+
+        Where what like users say is kept, it is of the items of the batch's domain.
+        """
+        times, like_users = times_of(batch, self._told), self._model.user_neighbours
+        return together(
+            [
+                like_users.weighed(self.like_users(batch))
+                if voter is like_users
+                else voter(batch["items"], *times)
+                for voter in self._voters
+            ]
+        )
+
+    def like_users(self, batch) -> UserVotes:
+        """What like users say, not weighed yet."""
+        if LIKE_USERS[0] in batch:
+            return UserVotes(*(batch[name] for name in LIKE_USERS))
+        return self._model.user_neighbours.votes(batch["items"])
 
     def scores(self, queries, offset, size):
         """What the network says, and all else on top."""
@@ -225,7 +243,7 @@ class ModelScorer(Scorer):
         if not self._voters:
             return scores
         ids, of_history = votes
-        return add_votes(scores, ids, of_history, offset)
+        return _with_votes(scores, ids, of_history, offset)
 
     def products(self, vectors, offset, size):
         """What the network says of the items of one domain, to query vectors `[rows, dim]`."""
@@ -243,6 +261,19 @@ class ModelScorer(Scorer):
             return tf.matmul(vectors, self._candidates[1], transpose_b=True)
         parts = zip(tf.split(vectors, len(scaled), axis=1), scaled, strict=True)
         return tf.add_n([_scaled_products(part, *table, offset, size) for part, table in parts])
+
+
+# One operation at a time costs more than what is computed.
+_with_votes = tf.function(
+    add_votes,
+    autograph=False,
+    input_signature=(
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([], tf.int32),
+    ),
+)
 
 
 OF_A_DOMAIN = (
@@ -388,8 +419,10 @@ def _ranking(scorer: Scorer, catalogue: Catalogue) -> Callable[[Any], np.ndarray
 
 
 def take_rows(queries, rows: slice):
-    """Some rows of what a scorer's `queries` returned."""
-    return tf.nest.map_structure(lambda part: part[rows], queries)
+    """Some rows of what a scorer's `queries` returned; most often they are all."""
+    return tf.nest.map_structure(
+        lambda part: part if rows.start == 0 and rows.stop >= len(part) else part[rows], queries
+    )
 
 
 def collect_ranks(

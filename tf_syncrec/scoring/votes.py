@@ -103,11 +103,15 @@ def fit_votes(
         layer.reset()
         with_decays = functools.partial(_with_decays, layer)
         weight, decay, found = _best(
-            model, layer, weights, DECAYS, with_decays, catalogue, validation
+            model, layer, weights, DECAYS, _histories, with_decays, catalogue, validation
         )
         layer.weight.assign(weight)
         layer.decay.assign(decay)
         report(f"Votes of {layer.count} {whose}: weight {weight:g}, decay {decay:g}; {found}")
+
+
+def _histories(scorer: ModelScorer, batch):
+    return batch["items"]
 
 
 def _with_decays(layer: ItemNeighbours, items) -> Iterator[tuple[Any, Any]]:
@@ -125,13 +129,13 @@ def _fit_user_votes(
     """The same of the votes of like users, who are looked for once."""
     layer.reset()
 
-    def with_backward(items):
-        ids, after, before = layer.votes(items)
+    def with_backward(votes):
         for backward in BACKWARD:
-            yield ids, after + backward * before
+            yield votes.ids, votes.after + backward * votes.before
 
     weight, backward, found = _best(
-        model, layer, USER_WEIGHTS, BACKWARD, with_backward, catalogue, validation
+        *(model, layer, USER_WEIGHTS, BACKWARD, ModelScorer.like_users, with_backward),
+        *(catalogue, validation),
     )
     layer.weight.assign(weight)
     layer.backward.assign(backward)
@@ -143,6 +147,7 @@ def _best(
     layer: keras.layers.Layer,
     weights: Sequence[float],
     others: Sequence[float],
+    asked: Callable[[ModelScorer, Any], Any],
     votes: Callable[[Any], Iterator[tuple[Any, Any]]],
     catalogue: Catalogue,
     validation: Batches,
@@ -154,7 +159,8 @@ def _best(
         layer: whose votes they are.
         weights: that are tried.
         others: likewise.
-        votes: yields ids and votes of histories for each of `others`, all of the same ids.
+        asked: what the votes of a batch are made of: tensors with a row a user.
+        votes: yields ids and votes of that for each of `others`, all of the same ids.
         catalogue: as of `fit_votes`.
         validation: likewise.
     """
@@ -167,9 +173,9 @@ def _best(
             catalogue,
             weights,
             len(others),
-            scorer.queries,
-            scorer.scores,
-            lambda said, items: votes(items),
+            lambda batch: (scorer.queries(batch), asked(scorer, batch)),
+            lambda said, offset, size: scorer.scores(said[0], offset, size),
+            lambda said, items: votes(said[1]),
         )
 
     gains = trials_of(validation, (layer.name, score_so_far(model)), rank).gains

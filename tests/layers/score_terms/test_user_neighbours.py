@@ -49,10 +49,15 @@ def said(layer, history):
 
 
 @pytest.mark.parametrize(
-    ("count", "holders", "latest"), [(100, 500, 50), (5, 500, 50), (100, 3, 50), (4, 4, 5)]
+    ("count", "holders", "latest", "slots"),
+    [(100, 500, 50, 2**13), (5, 500, 50, 3), (100, 3, 50, 2**13), (4, 4, 5, 1)],
 )
-def test_votes_are_those_of_the_literal_version(count, holders, latest, monkeypatch):
-    """Of repeated items, of items that nobody had, and of more users and items than may vote."""
+def test_votes_are_those_of_the_literal_version(count, holders, latest, slots, monkeypatch):
+    """Of repeated items, of items that nobody had, and of more users and items than may vote.
+
+    Also where items that are none of the history find its mark in their slot.
+    """
+    monkeypatch.setattr(user_neighbours, "SLOTS", slots)
     monkeypatch.setattr(user_neighbours, "HOLDERS", holders)
     monkeypatch.setattr(user_neighbours, "LATEST", latest)
     rng = np.random.default_rng(count)
@@ -97,6 +102,29 @@ def test_a_row_is_answered_as_if_it_were_alone():
         alone = said(layer, row or [0])
         assert {i: v for i, v in zip(ids.tolist(), votes.tolist(), strict=True) if i} == alone
     assert not together[0][3].any()
+
+
+def test_votes_for_some_items_are_what_these_get_of_all():
+    """To the bit, whichever they are."""
+    rng = np.random.default_rng(4)
+    layer = layer_of(random_users(rng), count=7)
+    rows = tf.constant(rng.integers(0, ITEMS + 1, [5, 9]), tf.int32)
+
+    def by_item(row, *which):
+        """What comes before and after, for each item."""
+        found = zip(
+            *(part[row].numpy().tolist() for part in layer.votes(rows, *which)), strict=True
+        )
+        return {item: votes for item, *votes in found if item}
+
+    voted = 0
+    for offset, size in ((1, ITEMS), (4, 11), (ITEMS, 1), (9, 0)):
+        for row in range(len(rows)):
+            found, of_all = by_item(row, offset, size), by_item(row)
+            wanted = range(offset, offset + size)
+            assert found == {item: votes for item, votes in of_all.items() if item in wanted}
+            voted += len(found)
+    assert voted > 100
 
 
 def test_without_users_nobody_votes():

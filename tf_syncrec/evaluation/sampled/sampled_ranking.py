@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep import Catalogue, PreparedDataset
+from tf_syncrec.data.batches import without_asked
 from tf_syncrec.evaluation.full_ranking import (
     REPEATS,
     Ranks,
@@ -98,7 +99,8 @@ def _candidate_scores(scorer: Scorer, batch, candidates: np.ndarray, slices) -> 
         row, column = np.nonzero((candidates >= offset) & (candidates < offset + size))
         if not len(row):  # also of a domain without items
             continue
-        queries = scorer.queries(batch) if queries is None else queries
+        if queries is None:  # by which any domain can be asked for
+            queries = scorer.queries(without_asked(batch))
         for chunk in row_chunks(len(candidates), size):
             of_items = scorer.scores(take_rows(queries, chunk), offset, size)
             of_items = tf.debugging.check_numerics(of_items, "scores")

@@ -158,5 +158,9 @@ def all_votes(voters: Iterable[Callable], items, *times) -> tuple:
     Returns:
         Item ids and votes, each `[batch, any]`; `()` of nobody.
     """
-    said = [voter(items, *times) for voter in voters]
+    return together([voter(items, *times) for voter in voters])
+
+
+def together(said: Iterable[tuple]) -> tuple:
+    """Item ids and votes of several parts of a score as one, `[batch, any]`; `()` of nobody."""
     return tuple(tf.concat(parts, axis=1) for parts in zip(*said, strict=True))
