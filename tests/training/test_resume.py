@@ -127,7 +127,7 @@ def kill_often(directory, log, moments, seed):
     return met
 
 
-@pytest.mark.slow
+@pytest.mark.long  # `test_run_machine.py` kills the command at any of its events
 def test_killed_over_and_over(tmp_path, uninterrupted):
     """kill -9 at 20 moments of one training, most of them while a checkpoint is written."""
     moments = ["any"] * 5 + ["checkpoint"] * 15
