@@ -1,6 +1,5 @@
 """Where the target stands among the items of all domains: what next, anywhere?"""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +57,6 @@ def rank_all_domains(
     """
     scorer.refresh()
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
-    as_they_are = [np.empty(0)]
     candidates_of = candidates_by(mixture)
 
     def rank(batch):
@@ -81,11 +79,10 @@ def rank_all_domains(
                     reached = [tf.gather(x, place, batch_dims=1) for x in ways]
                 found[:, chunk] += _at_least(*ways, *reached)
             found[:, chunk] = np.where(possible, found[:, chunk], MISS)
-        as_they_are.append(found[1])
-        return found[0]
+        return found
 
-    ranks = collect_ranks(rank, batches, with_rows=False)
-    return ranks, dataclasses.replace(ranks, ranks=np.concatenate(as_they_are))
+    ranks = collect_ranks(rank, batches, with_rows=False, beside=["as they are"])
+    return ranks, ranks.by("as they are")
 
 
 def log_domains_by(mixture: DomainMixture | None, items):

@@ -1,5 +1,6 @@
 """What the answers are like apart from being right: coverage, novelty, diversity, popularity."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from tf_syncrec.metrics.answer_lists import (
     self_information,
 )
 from tf_syncrec.metrics.target_ranks import row_chunks, without
+from tf_syncrec.utils.parallel import parallel_map
 
 K = 10
 """Length of the lists that are looked at."""
@@ -93,8 +95,11 @@ def measure_answers(
 def top_answers(scorer: Scorer, batches: Iterable, catalogue: Catalogue) -> Answers:
     """The `K` best candidates of up to `USERS` users of each domain, as ranking scores them."""
     scorer.refresh()
-    parts = [Answers(np.zeros(0, int), np.zeros(0, int), np.zeros([0, K], int))]
-    for domain, batch in first_users(batches, np.where(catalogue.sizes > 0, USERS, 0)):
+    nobody = Answers(np.zeros(0, int), np.zeros(0, int), np.zeros([0, K], int))
+
+    def of_users(users) -> list[Answers]:
+        domain, batch = users
+        parts = []
         offset, size = int(catalogue.offsets[domain]), int(catalogue.sizes[domain])
         queries, rows = scorer.queries(batch), len(batch["target"])
         for chunk in row_chunks(rows, size):
@@ -107,6 +112,10 @@ def top_answers(scorer: Scorer, batches: Iterable, catalogue: Catalogue) -> Answ
                     ids,
                 )
             )
+        return parts
+
+    wanted = first_users(batches, np.where(catalogue.sizes > 0, USERS, 0))
+    parts = itertools.chain([nobody], *parallel_map(of_users, wanted))
     return Answers(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -115,11 +124,13 @@ def domain_exposure(
 ) -> np.ndarray:
     """Part of the places that each domain has in lists of all domains, `[domains]`, sum 1."""
     scorer.refresh()
-    places = np.zeros(catalogue.num_domains)
     sizes, offsets = catalogue.sizes.tolist(), catalogue.offsets.tolist()
     wanted = np.where(catalogue.sizes > 0, USERS_OF_EXPOSURE, 0)
     candidates_of = candidates_by(mixture)
-    for _, batch in first_users(batches, wanted):
+
+    def of_users(users):
+        """Places of each domain, `[domains]`."""
+        batch, places = users[1], np.zeros(catalogue.num_domains)
         queries = scorer.queries_of_domains(batch, catalogue.num_domains)
         log_domains = log_domains_by(mixture, batch["items"])
         for chunk in row_chunks(len(batch["target"]), max(sizes)):
@@ -135,6 +146,11 @@ def domain_exposure(
             order = np.argsort(-best, axis=1, kind="stable")[:, :K]
             chosen = np.take_along_axis(domains, order, axis=1)
             places += np.bincount(chosen[chosen >= 0], minlength=len(places))
+        return places
+
+    places = sum(
+        parallel_map(of_users, first_users(batches, wanted)), np.zeros(catalogue.num_domains)
+    )
     return places / max(places.sum(), 1.0)
 
 

@@ -1,7 +1,7 @@
 """Full ranking: where the target stands among all items of its domain."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from tf_syncrec.layers.score_terms.popularity_trend import BEHIND
 from tf_syncrec.layers.score_terms.user_neighbours import UserVotes
 from tf_syncrec.metrics.gains import MISS, domain_metrics
 from tf_syncrec.metrics.target_ranks import held_at_once, row_chunks, target_ranks
+from tf_syncrec.utils.parallel import parallel_map
 from tf_syncrec.utils.terminal import advance
 from tf_syncrec.utils.variables import in_place
 
@@ -248,19 +249,29 @@ class ModelScorer(Scorer):
     def products(self, vectors, offset, size):
         """What the network says of the items of one domain, to query vectors `[rows, dim]`."""
         if not self._model.dot_product:
-            if self._candidates is None or self._candidates[0] != (offset, size):
-                ids = tf.range(offset, offset + size)
-                self._candidates = (offset, size), self._model.candidate_vectors(ids)
-            return self._model.asked.candidate_scores(vectors, self._candidates[1])
+
+            def of_ids():
+                return self._model.candidate_vectors(tf.range(offset, offset + size))
+
+            candidates = self._of_domain(offset, size, of_ids)
+            return self._model.asked.candidate_scores(vectors, candidates)
         scaled = list(zip(self._tables(), self._scales, strict=True))
         # Of two ways to the same scores, but for rounding, one takes no more memory than they do.
         if held_at_once(size * vectors.shape[1]):
-            if self._candidates is None or self._candidates[0] != (offset, size):
-                rows = [_scaled_rows(*table, offset, size) for table in scaled]
-                self._candidates = (offset, size), tf.concat(rows, axis=1)
-            return tf.matmul(vectors, self._candidates[1], transpose_b=True)
+
+            def rows():
+                return tf.concat([_scaled_rows(*table, offset, size) for table in scaled], axis=1)
+
+            return tf.matmul(vectors, self._of_domain(offset, size, rows), transpose_b=True)
         parts = zip(tf.split(vectors, len(scaled), axis=1), scaled, strict=True)
         return tf.add_n([_scaled_products(part, *table, offset, size) for part, table in parts])
+
+    def _of_domain(self, offset, size, made: Callable[[], tf.Tensor]) -> tf.Tensor:
+        """Candidates of a domain, which most often is the one that was asked for last."""
+        latest = self._candidates  # read once: another thread may ask for another domain
+        if latest is None or latest[0] != (offset, size):
+            self._candidates = latest = (offset, size), made()
+        return latest[1]
 
 
 # One operation at a time costs more than what is computed.
@@ -376,19 +387,12 @@ def rank_split(
     Raises:
         tf.errors.InvalidArgumentError: a score is not a finite number.
     """
-    rank = _ranking(scorer, catalogue)
-    others = {name: _ranking(each, catalogue) for name, each in (beside or {}).items()}
-    found: dict[str, list[np.ndarray]] = {name: [np.empty(0)] for name in others}
-
-    def rank_all(batch):
-        for name, rank_beside in others.items():
-            found[name].append(rank_beside(batch))
-        return rank(batch)
-
+    beside = beside or {}
+    rankings = [_ranking(each, catalogue) for each in (scorer, *beside.values())]
     trained = np.append(False, catalogue.counts > 0)
-    ranks = collect_ranks(rank_all, batches, with_rows, trained)
-    of_others = {name: np.concatenate(parts) for name, parts in found.items()}
-    return dataclasses.replace(ranks, beside=of_others)
+    return collect_ranks(
+        lambda batch: [rank(batch) for rank in rankings], batches, with_rows, trained, tuple(beside)
+    )
 
 
 def _ranking(scorer: Scorer, catalogue: Catalogue) -> Callable[[Any], np.ndarray]:
@@ -426,41 +430,48 @@ def take_rows(queries, rows: slice):
 
 
 def collect_ranks(
-    rank: Callable[[Any], np.ndarray],
+    rank: Callable[[Any], Sequence[np.ndarray]],
     batches: Batches,
     with_rows: bool = True,
     trained: np.ndarray | None = None,
+    beside: Sequence[str] = (),
 ) -> Ranks:
-    """Ranks batch by batch and puts the results together.
+    """Ranks batch by batch, several at a time, and puts the results together.
 
     Args:
-        rank: ranks of the targets of a batch, `[rows]`.
+        rank: ranks of the targets of a batch, `[rows]`, and those of all that are `beside`.
         batches: from `data.batches.evaluation_batches`.
         with_rows: False leaves out what only `test_ranks.parquet` needs: raw item ids, histories,
             times.
         trained: `[items + 1]` bool by id, whether training has it; None: all that have an id.
+        beside: names of other ways to rank.
     """
     kinds = (object, np.int32, object, bool, np.float64, np.int32, np.int64, float, float)
-    nobody = tuple(np.empty(0, kind) for kind in kinds)
+    nobody = tuple(np.empty(0, kind) for kind in (*kinds, *([float] * len(beside))))
     columns: list[tuple] = [nobody]  # a split, or a domain of it, may have no targets
-    for batch in batches:
+
+    def columns_of(batch) -> tuple:
         items, times = (batch[name].numpy() for name in ("items", "timestamps"))
         items = items[: None if with_rows else 0]
         known = items > 0
         target = batch["target"].numpy()
-        columns.append(
-            (
-                batch["user_id"].numpy(),
-                batch["domain"].numpy(),
-                batch["target_item_id"].numpy()[: len(items)],
-                target == 0 if trained is None else ~trained[target],
-                rank(batch),
-                items[known],
-                known.sum(axis=1),
-                times[: len(items)][known],
-                batch["target_timestamp"].numpy()[: len(items)],
-            )
+        ranks, *others = rank(batch)
+        return (
+            batch["user_id"].numpy(),
+            batch["domain"].numpy(),
+            batch["target_item_id"].numpy()[: len(items)],
+            target == 0 if trained is None else ~trained[target],
+            ranks,
+            items[known],
+            known.sum(axis=1),
+            times[: len(items)][known],
+            batch["target_timestamp"].numpy()[: len(items)],
+            *others,
         )
-        advance(len(batch["target"]))
+
+    for of_batch in parallel_map(columns_of, batches):
+        columns.append(of_batch)
+        advance(len(of_batch[0]))
     whole: Any = [np.concatenate(column) for column in zip(*columns, strict=True)]
-    return Ranks(*whole)
+    of_ours, of_others = whole[: len(kinds)], whole[len(kinds) :]
+    return dataclasses.replace(Ranks(*of_ours), beside=dict(zip(beside, of_others, strict=True)))

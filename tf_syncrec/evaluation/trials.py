@@ -14,6 +14,7 @@ from tf_syncrec.evaluation.full_ranking import Batches, take_rows
 from tf_syncrec.metrics.gains import MISS, SELECTION_METRIC, user_gains
 from tf_syncrec.metrics.target_ranks import row_chunks, target_ranks
 from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.utils.parallel import parallel_map
 from tf_syncrec.utils.terminal import advance
 
 CUT_OFF = int(SELECTION_METRIC.partition("@")[2])
@@ -64,10 +65,11 @@ def rank_trials(
 
 
 def rank_chunks(batches, catalogue, count, ask, rank) -> Trials:
-    """Ranks `[rows, count]` of some rows at a time; gains of all."""
+    """Ranks `[rows, count]` of some rows at a time, several batches at once; gains of all."""
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
     gains, domains = [np.zeros([0, count])], [np.zeros([0], int)]
-    for batch in batches:
+
+    def of_batch(batch):
         domain, targets = int(batch["domain"][0]), batch["target"]
         offset, size = offsets[domain], sizes[domain]
         ranks = np.full([len(targets), count], MISS)  # and stays so in a domain without items
@@ -77,9 +79,12 @@ def rank_chunks(batches, catalogue, count, ask, rank) -> Trials:
                 items, excluded = batch["items"][chunk], batch["excluded"][chunk]
                 rows = take_rows(said, chunk)
                 ranks[chunk] = rank(rows, items, excluded, targets[chunk], offset, size)
-        gains.append(user_gains(ranks, SELECTION_METRIC))
-        domains.append(np.full(len(targets), domain))
-        advance(len(targets))
+        return user_gains(ranks, SELECTION_METRIC), np.full(len(targets), domain)
+
+    for found, of_targets in parallel_map(of_batch, batches):
+        gains.append(found)
+        domains.append(of_targets)
+        advance(len(found))
     return Trials(np.concatenate(gains), np.concatenate(domains))
 
 

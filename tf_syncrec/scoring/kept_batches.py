@@ -1,5 +1,6 @@
 """Batches that are read once, and of which the network is asked once."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from tf_syncrec.data.batches import LIKE_USERS, asked
 from tf_syncrec.evaluation import TIMED
 from tf_syncrec.evaluation.full_ranking import ModelScorer
 from tf_syncrec.models.base import MultiDomainModel
+from tf_syncrec.utils.parallel import parallel_map
 
 KEPT = 2**28
 """Bytes of batches that are kept, and of votes of like users: those after them are read, or looked
@@ -44,14 +46,19 @@ class KeptBatches:
         """What is kept, and what comes after it."""
         kept: list[dict[str, Any]] = []
         left = left_of_votes = self._limit
-        for batch in self._batches:
-            if left < 0:
-                return kept, self._batches.skip(len(kept))
+
+        def with_answers(batch):
             said = {name: scorer.said(batch) for name, scorer in self._scorers.items()}
-            left -= _bytes(batch | said)
-            votes = self._votes(batch) if left_of_votes > 0 else {}
-            left_of_votes -= _bytes(votes)
-            kept.append(batch | said | votes)
+            return batch | said, self._votes(batch) if left_of_votes > 0 else {}
+
+        with contextlib.closing(parallel_map(with_answers, self._batches)) as answered:
+            for batch, votes in answered:
+                if left < 0:
+                    return kept, self._batches.skip(len(kept))
+                left -= _bytes(batch)
+                votes = votes if left_of_votes > 0 else {}
+                left_of_votes -= _bytes(votes)
+                kept.append(batch | votes)
         return kept, ()
 
     def _votes(self, batch) -> dict[str, tf.Tensor]:

@@ -14,6 +14,7 @@ from tf_syncrec.layers.score_terms.domain_mixture import DomainMixture
 from tf_syncrec.metrics.target_ranks import is_candidate, row_chunks, without
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.choices import listed
+from tf_syncrec.utils.parallel import parallel_map
 
 SHARPNESS = 2.0 ** np.arange(-5.0, 5.5, 0.5)
 """What is tried for a; between these the likelihood is a spline of log a."""
@@ -49,19 +50,22 @@ def fit_mixture(
     scorer = ModelScorer(model)
     scorer.refresh()
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
-    domains, features, of_targets = [np.zeros([0], int)], [], []
-    for batch in validation:
+
+    def asked(batch):
         domain = int(batch["domain"][0])
-        if sizes[domain]:  # else nothing of it can be recommended
-            domains.append(np.full(len(batch["target"]), domain))
-            features.append(mixture.features(batch["items"]).numpy())
-            of_targets.append(_log_likelihoods(scorer, batch, offsets[domain], sizes[domain]))
-    if not features:
+        if not sizes[domain]:  # nothing of it can be recommended
+            return None
+        domains = np.full(len(batch["target"]), domain)
+        likely = _log_likelihoods(scorer, batch, offsets[domain], sizes[domain])
+        return domains, mixture.features(batch["items"]).numpy(), likely
+
+    of_batches = [found for found in parallel_map(asked, validation) if found is not None]
+    if not of_batches:
         return
-    target_domains = np.concatenate(domains)
-    sharpness = _sharpness(np.concatenate(of_targets), target_domains, catalogue.num_domains)
+    target_domains, features, of_targets = map(np.concatenate, zip(*of_batches, strict=True))
+    sharpness = _sharpness(of_targets, target_domains, catalogue.num_domains)
     mixture.sharpness.assign(sharpness)
-    found = _fit_domains(mixture, np.concatenate(features), target_domains, catalogue)
+    found = _fit_domains(mixture, features, target_domains, catalogue)
     report(
         "Scores calibrated across domains, scale: "
         f"{listed(catalogue.domains, sharpness.tolist())}; "

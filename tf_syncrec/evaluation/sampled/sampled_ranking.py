@@ -76,7 +76,7 @@ def rank_sampled(
         scores = _candidate_scores(scorer, batch, candidates, slices)
         at_least = ((drawn > 0) & (scores[:, 1:] >= scores[:, :1])).sum(axis=1)
         possible = is_candidate(batch["target"], batch["excluded"])
-        return np.where(possible, 1 + at_least, MISS)
+        return [np.where(possible, 1 + at_least, MISS)]
 
     return collect_ranks(rank, batches, with_rows)
 

@@ -1,6 +1,7 @@
 """User-kNN: what the users had next whose histories are most alike, without training."""
 
 import copy
+import threading
 from typing import Any, Self
 
 import tensorflow as tf
@@ -57,8 +58,8 @@ class UserKNN:
         return add_votes(tf.zeros([tf.shape(ids)[0], size]), ids, votes, offset)
 
 
-class _AskedOnce:
-    """Remembers what the layer says of the latest batch."""
+class _AskedOnce(threading.local):
+    """Remembers what the layer says of the latest batch of each thread."""
 
     def __init__(self, layer: UserNeighbours):
         self.layer = layer
