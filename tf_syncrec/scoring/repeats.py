@@ -1,6 +1,7 @@
 """Fits what coming back to an item is worth, in each domain, on validation."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
@@ -21,6 +22,7 @@ from tf_syncrec.metrics.target_ranks import row_chunks, without
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.scoring.choices import best_of_domains, mean_gain
 from tf_syncrec.scoring.votes import rank_votes
+from tf_syncrec.utils.parallel import parallel_map
 
 SHARPNESS = (0.1, 0.2, 0.4, 0.8)
 """What is tried for a, by which the other scores are multiplied: the likelihood alone knows too
@@ -228,11 +230,13 @@ def _observe(
     shared: list[tuple] = [(none, none, none > 0)]
     scored: list[tuple] = [(np.zeros([0, len(SHARPNESS)]), none) * len(scorers)]
     features: list[tuple] = [(np.zeros([0, NUMBERS]), np.zeros([0, 2], int)) * TOLD]
-    for batch in validation:
+
+    def of_batch(batch) -> list[tuple[tuple, tuple, tuple]]:
+        chunks: list[tuple[tuple, tuple, tuple]] = []
         domain = int(batch["domain"][0])
         offset, size = offsets[domain], sizes[domain]
         if not (size and catalogue.repeats[domain]):
-            continue
+            return chunks
         queries, told = [scorer.queries(batch) for scorer in scorers], _told(batch)
         for chunk in row_chunks(len(batch["target"]), size):
             known = batch["target"][chunk] > 0
@@ -246,7 +250,7 @@ def _observe(
             rows, places = np.nonzero((local >= 0) & (local < size))
             local = local[rows, places]
             users, counts = np.unique(rows, return_counts=True)
-            shared.append((counts, np.full(len(users), domain), local == targets[rows] - offset))
+            chosen = local == targets[rows] - offset
             of_chunk: list[np.ndarray] = []
             for scorer, asked in zip(scorers, queries, strict=True):
                 scores = tf.convert_to_tensor(
@@ -256,9 +260,19 @@ def _observe(
                 others = without(scores, items, offset)
                 others = [tf.reduce_logsumexp(a * others, axis=1) for a in SHARPNESS]
                 of_chunk += [np.stack(others, axis=1)[users], scores.numpy()[rows, local]]
-            scored.append(tuple(of_chunk))
             of_items = [(each.numbers.numpy(), each.buckets.numpy()) for each in counted]
-            features.append(tuple(part[rows, places] for each in of_items for part in each))
+            chunks.append(
+                (
+                    (counts, np.full(len(users), domain), chosen),
+                    tuple(of_chunk),
+                    tuple(part[rows, places] for each in of_items for part in each),
+                )
+            )
+        return chunks
+
+    for chunk in itertools.chain.from_iterable(parallel_map(of_batch, validation)):
+        for columns, of_chunk in zip((shared, scored, features), chunk, strict=True):
+            columns.append(of_chunk)
     counts, domains, chosen = _columns(shared)
     scores, parts = _columns(scored) * (TOLD // len(scorers)), _columns(features)
     return [
