@@ -227,12 +227,14 @@ def _observe(
     """
     offsets, sizes = catalogue.offsets.tolist(), catalogue.sizes.tolist()  # counted anew each time
     none = np.zeros(0, int)
-    shared: list[tuple] = [(none, none, none > 0)]
-    scored: list[tuple] = [(np.zeros([0, len(SHARPNESS)]), none) * len(scorers)]
-    features: list[tuple] = [(np.zeros([0, NUMBERS]), np.zeros([0, 2], int)) * TOLD]
+    nobody: tuple[tuple, ...] = (
+        (none, none, none > 0),
+        (np.zeros([0, len(SHARPNESS)]), none) * len(scorers),
+        (np.zeros([0, NUMBERS]), np.zeros([0, 2], int)) * TOLD,
+    )
 
-    def of_batch(batch) -> list[tuple[tuple, tuple, tuple]]:
-        chunks: list[tuple[tuple, tuple, tuple]] = []
+    def of_batch(batch) -> list[tuple[tuple, ...]]:
+        chunks: list[tuple[tuple, ...]] = []
         domain = int(batch["domain"][0])
         offset, size = offsets[domain], sizes[domain]
         if not (size and catalogue.repeats[domain]):
@@ -250,7 +252,6 @@ def _observe(
             rows, places = np.nonzero((local >= 0) & (local < size))
             local = local[rows, places]
             users, counts = np.unique(rows, return_counts=True)
-            chosen = local == targets[rows] - offset
             of_chunk: list[np.ndarray] = []
             for scorer, asked in zip(scorers, queries, strict=True):
                 scores = tf.convert_to_tensor(
@@ -263,18 +264,16 @@ def _observe(
             of_items = [(each.numbers.numpy(), each.buckets.numpy()) for each in counted]
             chunks.append(
                 (
-                    (counts, np.full(len(users), domain), chosen),
+                    (counts, np.full(len(users), domain), local == targets[rows] - offset),
                     tuple(of_chunk),
                     tuple(part[rows, places] for each in of_items for part in each),
                 )
             )
         return chunks
 
-    for chunk in itertools.chain.from_iterable(parallel_map(of_batch, validation)):
-        for columns, of_chunk in zip((shared, scored, features), chunk, strict=True):
-            columns.append(of_chunk)
-    counts, domains, chosen = _columns(shared)
-    scores, parts = _columns(scored) * (TOLD // len(scorers)), _columns(features)
+    chunks = itertools.chain([nobody], *parallel_map(of_batch, validation))
+    (counts, domains, chosen), scores, parts = map(_columns, zip(*chunks, strict=True))
+    scores *= TOLD // len(scorers)
     return [
         _Choices(counts, domains, others, of_scorer, numbers, buckets, chosen)
         for others, of_scorer, numbers, buckets in zip(
@@ -288,7 +287,7 @@ def _told(batch) -> list[tuple]:
     return [times_of(batch, told) for told in (None, *TIMED)]
 
 
-def _columns(rows: list[tuple]) -> list[np.ndarray]:
+def _columns(rows: Sequence[tuple]) -> list[np.ndarray]:
     return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
 
