@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
                 histories = open_histories(args.histories, args.keep)
             except (ValueError, StoreError) as error:
                 raise InputError(f"--histories: {error}") from None
-        load_tensorflow()
+        load_tensorflow(side_by_side=False)  # a request is one large product
         from serving.server.web import serve  # TensorFlow, which a mistake above need not wait for
 
         serve(sock, config, args, histories, names)

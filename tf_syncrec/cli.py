@@ -24,6 +24,7 @@ from tf_syncrec import config as config_module
 from tf_syncrec.command_start import hear_interrupts
 from tf_syncrec.config import Config, schema, takes
 from tf_syncrec.utils.keras_setup import check_keras
+from tf_syncrec.utils.parallel import run_operations_side_by_side
 from tf_syncrec.utils.stopping import Stopped
 from tf_syncrec.utils.terminal import be_quiet, say
 
@@ -215,10 +216,13 @@ def _damage_behind(error: Exception) -> list[str]:
     ]
 
 
-def load_tensorflow() -> None:
+def load_tensorflow(side_by_side: bool = True) -> None:
     """Imports TensorFlow as command lines want it: without what their users cannot act on.
 
     With `TF_CPP_MIN_LOG_LEVEL=0` in the environment, it says all that it has to say.
+
+    Args:
+        side_by_side: as in `run_operations_side_by_side`; else a single operation has all cores.
 
     Raises:
         InputError: Keras is set up otherwise than we compute.
@@ -227,6 +231,8 @@ def load_tensorflow() -> None:
         check_keras()
     except ImportError as error:
         raise InputError(str(error)) from None
+    if side_by_side:
+        run_operations_side_by_side()
     quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0"
     with (
         _no_native_log() if quiet and "tensorflow" not in sys.modules else contextlib.nullcontext()
