@@ -22,7 +22,7 @@ from tabulate import tabulate
 
 MORE = (8, 32, 96)
 STAGES = {
-    "validation of an epoch": ("fit", "train", "Trainer.evaluate"),
+    "validation of an epoch": ("fit", "train", "rank_split"),
     "first item vectors": ("fit", "initialise_items"),
     "fitting the score": ("fit", "fit_score"),
     "measuring": ("fit", "measure"),

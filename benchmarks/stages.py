@@ -18,6 +18,7 @@ from typing import Any
 from tabulate import tabulate
 
 from tf_syncrec import cli
+from tf_syncrec.command_start import limit_numpy_threads
 
 STAGES = {
     "tf_syncrec.pipeline": (
@@ -31,7 +32,7 @@ STAGES = {
     "tf_syncrec.training.run_metrics": (
         *("rank_split", "rank_all_domains", "compare_views", "influence"),
     ),
-    "tf_syncrec.models.trainer": ("Trainer.evaluate",),
+    "tf_syncrec.training.callbacks": ("rank_split",),
 }
 """Functions that are timed, by the module that calls them."""
 
@@ -90,6 +91,7 @@ def stages_of(arguments: Sequence[str]) -> tuple[Rows, tuple[float, float]]:
     Returns:
         What its stages took, and before it what loading the program took: seconds, CPU seconds.
     """
+    limit_numpy_threads()
     cli.load_tensorflow()
     from benchmarks.workload import peak_since_last_call
 

@@ -13,6 +13,7 @@ import pytest
 import data_prep
 import tf_syncrec
 from tf_syncrec.utils.keras_setup import check_keras
+from tf_syncrec.utils.parallel import available_cores
 from tf_syncrec.utils.version import version_line
 
 ROOT = Path(__file__).parent.parent
@@ -136,6 +137,23 @@ def test_every_command_says_its_version(module):
     done = python("-m", module, "--version")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == version_line() + "\n"
+
+
+THREADS_OF_NUMPY = """
+import json, os, sys
+
+sys.orig_argv = ["python", "-m", "tf_syncrec.fit"]
+import tf_syncrec, numpy
+
+numpy.ones([512, 512]) @ numpy.ones([512, 512])
+print(json.dumps([os.environ["OPENBLAS_NUM_THREADS"], len(os.listdir("/proc/self/task"))]))
+"""
+
+
+def test_numpy_has_one_thread_in_a_command_unless_the_user_says_otherwise():
+    assert result_of(THREADS_OF_NUMPY) == ["1", 1]
+    said = result_of(THREADS_OF_NUMPY, OPENBLAS_NUM_THREADS="3")
+    assert said == ["3", min(available_cores(), 3)]
 
 
 # -------------------------------------------------------------------------------------- imports

@@ -49,8 +49,8 @@ class Spoiler(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
-    def on_test_begin(self, logs=None):
-        if self.epoch == self.last:
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epoch == self.last and batch + 1 == self.params["steps"]:
             items = self.model.embedding.items
             items.assign(tf.ones_like(items))
 

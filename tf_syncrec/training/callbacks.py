@@ -20,7 +20,7 @@ from tf_syncrec.training.optimizers import state_of
 from tf_syncrec.training.progress import Progress
 from tf_syncrec.training.tensorboard.gate_sample import GateSample
 from tf_syncrec.utils.hdf5 import OPTIMIZER, save_weights_whole, save_whole
-from tf_syncrec.utils.terminal import steps_bar
+from tf_syncrec.utils.terminal import begin_stage, end_stage, steps_bar
 
 NAMED = 10
 """Users that a message names, of all those of a batch."""
@@ -94,14 +94,14 @@ class EpochReport(_StepCounter):
         model, names = self.model, self._catalogue.domains
         if self._sample is None:
             self._sample = GateSample(self._batches, self._catalogue, model.window)
-        if f"val_{SELECTION_METRIC}" not in logs:  # `fit` does not validate on several replicas
-            with model.at_rest():
-                scorer = ModelScorer(model)
-                found = rank_split(scorer, self._batches, self._catalogue, with_rows=False)
-            validation = found.metrics(names)
-            logs |= validation_logs(validation)
-        else:
-            validation = model.ranking_metrics.table(names)
+        # Keras's own validation ranks one batch at a time, against all candidates in one piece.
+        begin_stage(f"epoch {epoch + 1}/{self._planned}, validation", "users ranked")
+        with model.at_rest():
+            scorer = ModelScorer(model)
+            found = rank_split(scorer, self._batches, self._catalogue, with_rows=False)
+        end_stage()
+        validation = found.metrics(names)
+        logs |= validation_logs(validation)
         quantities = model.epoch_domains()
         domains = {
             name: {quantity: float(values[d]) for quantity, values in quantities.items()}
@@ -146,16 +146,12 @@ class StepBar(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Shows it."""
-        self._description = f"epoch {epoch + 1}/{self._planned}"
-        self._bar = steps_bar(self._description, self._steps, self._progress.step)
+        description = f"epoch {epoch + 1}/{self._planned}"
+        self._bar = steps_bar(description, self._steps, self._progress.step)
 
     def on_train_batch_end(self, batch, logs=None):
         """One step further."""
         self._bar.update()
-
-    def on_test_begin(self, logs=None):
-        """The steps are done, and validation takes its time."""
-        self._bar.set_description(f"{self._description}, validation")
 
     def on_epoch_end(self, epoch, logs=None):
         """Makes room for the line of the epoch."""

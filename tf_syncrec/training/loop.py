@@ -14,7 +14,6 @@ from tf_syncrec.config import Config, TrainConfig
 from tf_syncrec.data.batches import Sequences, train_batches
 from tf_syncrec.distributed.replicas import shared_out
 from tf_syncrec.distributed.workers import from_chief, is_chief, take_from_chief
-from tf_syncrec.metrics.target_ranks import held_at_once
 from tf_syncrec.models.base import MultiDomainModel
 from tf_syncrec.training.backup import Backup
 from tf_syncrec.training.callbacks import BestWeights, EpochReport, FiniteLoss, Follower, StepBar
@@ -171,15 +170,12 @@ def train(
         own.append(backup)
     if not alone:
         own.append(KeepFreedMemory())
-    # `test_step` makes vectors of a whole domain; `EpochReport` ranks large ones piece by piece.
-    in_fit = alone and held_at_once(max(model.domain_sizes) * model.dim)
     # One call for all epochs; one more for the rest of an epoch that was interrupted.
     while not progress.ended(config.train, planned):
         last = progress.epoch + 1 if progress.step else planned
         dataset = batches.epochs(range(progress.epoch, last), progress.step)
         model.fit(
             wait.watch(dataset) if wait else shared_out(dataset, strategy),
-            validation_data=validation if in_fit else None,
             steps_per_epoch=batches.steps - progress.step,
             initial_epoch=progress.epoch,
             epochs=last,
