@@ -21,11 +21,13 @@ COMMANDS = ("fit", "evaluate", "compare", "report")
 MODULES = (*(f"tf_syncrec.{name}" for name in COMMANDS), "serving.export", "serving.local_server")
 HEAVY = {"tensorflow", "keras", "tf_keras", "ibis", "duckdb", "matplotlib", "tensorflow_datasets"}
 SETTINGS_OF_KERAS = ("KERAS_BACKEND", "KERAS_HOME", "TF_CPP_MIN_LOG_LEVEL", "TF_USE_LEGACY_KERAS")
+SETTINGS_OF_THREADS = ("TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     """A process of its own, in which nothing is set or loaded yet."""
-    clean = {key: value for key, value in os.environ.items() if key not in SETTINGS_OF_KERAS}
+    settings = SETTINGS_OF_KERAS + SETTINGS_OF_THREADS
+    clean = {key: value for key, value in os.environ.items() if key not in settings}
     return subprocess.run(
         [sys.executable, *arguments],
         env=clean | environment,
@@ -154,6 +156,31 @@ def test_numpy_has_one_thread_in_a_command_unless_the_user_says_otherwise():
     assert result_of(THREADS_OF_NUMPY) == ["1", 1]
     said = result_of(THREADS_OF_NUMPY, OPENBLAS_NUM_THREADS="3")
     assert said == ["3", min(available_cores(), 3)]
+
+
+THREADS_OF_AN_OPERATION = """
+import json
+
+from tf_syncrec.cli import load_tensorflow
+from tf_syncrec.utils import parallel
+
+load_tensorflow(side_by_side=False)
+from tensorflow.config import threading
+
+found = [threading.get_intra_op_parallelism_threads()]
+for set_before, cores in ((0, 1), (0, 2), (0, 3), (0, 8), (5, 8)):
+    threading.set_intra_op_parallelism_threads(set_before)
+    parallel.available_cores = lambda: cores
+    load_tensorflow()
+    found.append(threading.get_intra_op_parallelism_threads())
+print(json.dumps(found))
+"""
+
+
+def test_an_operation_has_half_of_the_cores_unless_the_user_says_otherwise():
+    assert result_of(THREADS_OF_AN_OPERATION) == [0, 1, 1, 1, 4, 5]
+    said = result_of(THREADS_OF_AN_OPERATION, TF_NUM_INTRAOP_THREADS="3")
+    assert said == [0, 0, 0, 0, 0, 5]  # TensorFlow reads that itself
 
 
 # -------------------------------------------------------------------------------------- imports

@@ -231,14 +231,14 @@ def load_tensorflow(side_by_side: bool = True) -> None:
         check_keras()
     except ImportError as error:
         raise InputError(str(error)) from None
-    if side_by_side:
-        run_operations_side_by_side()
     quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0"
     with (
         _no_native_log() if quiet and "tensorflow" not in sys.modules else contextlib.nullcontext()
     ):
         import tensorflow
 
+    if side_by_side:
+        run_operations_side_by_side()
     import absl.logging
 
     tensorflow.get_logger().setLevel("WARNING")  # which is INFO in a notebook

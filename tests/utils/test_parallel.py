@@ -1,6 +1,5 @@
 """The same work on many pieces: as `map` does it, whatever ends first."""
 
-import os
 import threading
 import time
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.support.networks import small_network
-from tf_syncrec.cli import load_tensorflow
 from tf_syncrec.data.batches import evaluation_batches
 from tf_syncrec.evaluation.all_domains import rank_all_domains
 from tf_syncrec.evaluation.beyond_accuracy import measure_answers
@@ -19,8 +17,6 @@ from tf_syncrec.scoring.kept_batches import KeptBatches
 from tf_syncrec.scoring.mixture import fit_mixture
 from tf_syncrec.utils import parallel
 from tf_syncrec.utils.parallel import parallel_map
-
-INTRA = "TF_NUM_INTRAOP_THREADS"
 
 
 @pytest.fixture
@@ -77,22 +73,6 @@ def test_what_fails_fails_here(threads, count):
 def test_there_are_as_many_threads_as_tensorflow_is_told(monkeypatch, said):
     monkeypatch.setenv("TF_NUM_INTEROP_THREADS", said)
     assert parallel._threads() == int(said or 0) or (said in "0" and parallel._threads() >= 1)
-
-
-@pytest.mark.parametrize(("cores", "said"), [(1, "1"), (2, "1"), (3, "1"), (8, "4")])
-def test_an_operation_is_shared_out_to_half_of_the_cores(monkeypatch, cores, said):
-    monkeypatch.delenv(INTRA, raising=False)
-    monkeypatch.setattr(parallel, "available_cores", lambda: cores)
-    load_tensorflow(side_by_side=False)
-    assert INTRA not in os.environ
-    load_tensorflow()
-    assert os.environ[INTRA] == said
-
-
-def test_what_the_user_says_of_threads_holds(monkeypatch):
-    monkeypatch.setenv(INTRA, "7")
-    load_tensorflow()
-    assert os.environ[INTRA] == "7"
 
 
 class Disturbed(ModelScorer):

@@ -1,6 +1,7 @@
 """The same work on many pieces, several at a time."""
 
 import collections
+import contextlib
 import os
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -62,6 +63,12 @@ def run_operations_side_by_side() -> None:
     There are as many threads as cores for whole operations, and a step has several that need not
     wait for one another: the two views, forwards and backwards. If each of them is shared out to
     all cores as well, threads wait for threads: on two cores a step of the default takes a third
-    longer. `TF_NUM_INTRAOP_THREADS` says otherwise, if it is set.
+    longer. What the user has set holds, by `TF_NUM_INTRAOP_THREADS` or `tf.config`, and so does
+    what TensorFlow has begun with.
     """
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(available_cores() // 2, 1)))
+    from tensorflow.config import threading
+
+    if os.environ.get("TF_NUM_INTRAOP_THREADS") or threading.get_intra_op_parallelism_threads():
+        return
+    with contextlib.suppress(RuntimeError):  # it has computed something
+        threading.set_intra_op_parallelism_threads(max(available_cores() // 2, 1))
