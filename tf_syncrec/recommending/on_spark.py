@@ -111,7 +111,7 @@ def _served(request: "Request") -> "ServedModel":
     """The model, loaded once a process."""
     key = request.version, request.fingerprint
     if key not in _loaded:
-        load_tensorflow()
+        load_tensorflow(side_by_side=False)  # threads are set below
         import tensorflow as tf
         from pyspark import TaskContext
 

@@ -15,7 +15,7 @@ def main() -> None:
     """Answers the parts that the command line names."""
     folder, processes, now, *numbers = sys.argv[1:]
     end_with_parent()
-    load_tensorflow()
+    load_tensorflow(side_by_side=False)  # threads are set below
     import tensorflow as tf
 
     threads = max((os.cpu_count() or 1) // int(processes), 1)
